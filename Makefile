@@ -1,0 +1,36 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes .venv, installs, and runs.
+PYTHON ?= python3
+VENV ?= .venv
+DATA ?=
+BIN := $(VENV)/bin
+
+.PHONY: install demo test test-slow check format bundles clean
+
+$(BIN)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+install: $(BIN)/.installed
+
+demo: install
+	$(BIN)/pgsam demo $(if $(DATA),--data '$(DATA)')
+
+test: install
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2
+
+test-slow: install
+	$(BIN)/python -m pytest -m "slow"
+
+check: install
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+bundles: install
+	$(BIN)/pgsam-plan --recipe samed_synapse --bundles_dir bundles
+
+clean:
+	rm -rf $(VENV) build *.egg-info

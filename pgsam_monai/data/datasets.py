@@ -1,0 +1,130 @@
+"""Datasets on the store: whole volumes for validation, fitted slices for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Randomizable
+from torch.utils.data import Dataset
+
+from pgsam_monai.data.samplers import SliceDraw
+from pgsam_monai.data.store import CaseStore, StoredCase
+from pgsam_monai.transforms.fit import fit_image, fit_label, slice_frame
+
+
+class CaseDataset(Dataset):
+    """Preprocessed volumes: {"image": MetaTensor (C, H, W, D) float16, "label": MetaTensor (1, H, W, D),
+    "name"}.
+
+    Args:
+        data: [{"image": path(s), "label": path(s), …}]; cases missing in the store are made here.
+        store: the store of preprocessed cases.
+        progress: show a bar while making them.
+    """
+
+    def __init__(self, data: Sequence[Mapping[str, Any]], store: CaseStore, progress: bool = True):
+        self.data = list(data)
+        self.cases = store.fill(self.data, progress=progress)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.cases[index].read_volume()
+
+
+class SliceDataset(Dataset):
+    """Training slices, fitted to the network's input and augmented.
+
+    An item is {"image": (C, S, S) float32, "label": (1, S, S) uint8 or int16, "name": str, "slice": int}. An
+    index is an int (the plain slice) or a SliceDraw (the slice augmented with the draw's seed), as
+    ClassAwareSliceSampler gives them; whatever worker reads it, a draw always gives the same tensors.
+
+    Args:
+        data: [{"image": path(s), "label": path(s), ("slices": [int])}] of whole volumes; "slices" restricts a
+            case to these indices along the last axis of the preprocessed volume. Missing cases are made here.
+        store: the store of preprocessed cases.
+        image_size: side S, pixels.
+        fit: "pad" or "stretch" (`transforms.fit`).
+        augmentation: MONAI (Compose of) random transforms on {"image", "label"}; None leaves slices as they
+        are. progress: show a bar while filling the store.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        store: CaseStore,
+        image_size: int,
+        fit: str = "pad",
+        augmentation: Callable | None = None,
+        progress: bool = True,
+    ):
+        self.data = list(data)
+        self.cases = store.fill(self.data, progress=progress)
+        self.image_size, self.fit, self.augmentation = image_size, fit, augmentation
+        for case in self.cases:
+            slice_frame(*case.image_shape[1:3], image_size, fit)
+            if not case.has_label:
+                raise ValueError(f"Case '{case.name}': training needs a label, its item has none.")
+        chosen = [_chosen_slices(case, item) for case, item in zip(self.cases, self.data, strict=True)]
+        self.places = np.concatenate([np.empty((0, 2), int), *map(_places, range(len(chosen)), chosen)])
+        if not len(self.places):
+            raise ValueError("SliceDataset: no slices to train on; 'data' is empty.")
+        self._holding = _index_by_class(self.cases, self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int | SliceDraw) -> dict[str, Any]:
+        draw = index if isinstance(index, SliceDraw) else None
+        case_index, slice_index = self.places[draw.index if draw else index].tolist()
+        case = self.cases[case_index]
+        image, label = case.read_slice(slice_index)
+        frame = slice_frame(*case.image_shape[1:3], self.image_size, self.fit)
+        item = {"image": fit_image(image[None], frame)[0], "label": fit_label(label[None], frame)[0]}
+        if draw is not None and self.augmentation is not None:
+            item = self._augment(item, draw.seed)
+        return {**item, "name": case.name, "slice": slice_index}
+
+    @property
+    def classes(self) -> list[int]:
+        """The foreground classes that some slice holds, ascending."""
+        return sorted(self._holding)
+
+    def slices_holding(self, index: int) -> np.ndarray:
+        """Indices into this dataset of the slices that hold a class."""
+        return self._holding[index]
+
+    def _augment(self, item: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
+        if isinstance(self.augmentation, Randomizable):
+            self.augmentation.set_random_state(seed=seed)
+        changed = self.augmentation(dict(item))
+        return {
+            key: torch.as_tensor(changed[key]).as_subclass(torch.Tensor).to(item[key].dtype) for key in item
+        }
+
+
+def _chosen_slices(case: StoredCase, item: Mapping[str, Any]) -> list[int]:
+    depth = case.image_shape[-1]
+    if item.get("slices") is None:
+        return list(range(depth))
+    slices = [int(index) for index in item["slices"]]
+    if not slices or min(slices) < 0 or max(slices) >= depth:
+        raise ValueError(f"Case '{case.name}': 'slices' must be indices from 0 to {depth - 1}, got {slices}.")
+    return slices
+
+
+def _places(case_index: int, slices: Sequence[int]) -> np.ndarray:
+    """(n, 2): case and slice of each training slice."""
+    return np.asarray([[case_index, index] for index in slices], dtype=int)
+
+
+def _index_by_class(cases: Sequence[StoredCase], places: np.ndarray) -> dict[int, np.ndarray]:
+    holding: dict[int, list[int]] = {}
+    for index, (case_index, slice_index) in enumerate(places.tolist()):
+        for label in cases[case_index].slice_labels[slice_index]:
+            holding.setdefault(label, []).append(index)
+    return {label: np.asarray(indices) for label, indices in holding.items()}

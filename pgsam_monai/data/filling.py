@@ -1,0 +1,164 @@
+"""Fills a store with many cases: worker processes bounded by cores and free memory, a progress bar,
+resumable."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from pgsam_monai.data.cases import as_paths, file_suffix
+
+if TYPE_CHECKING:
+    from pgsam_monai.data.store import CaseStore, StoredCase
+
+logger = logging.getLogger(__name__)
+
+BYTES_PER_VOXEL = 32
+"""peak of making one case, per voxel and channel, measured on CT volumes"""
+UNPACKED = 4
+"""how much larger than its file a case is taken to be where the header doesn't tell"""
+MEMORY_SHARE = 0.7
+"""of the free memory that filling may take"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerChoice:
+    """How many processes fill the store, and what set the number."""
+
+    workers: int
+    bound: str
+    """'cores', 'memory', 'cases' or 'argument'"""
+
+
+def fill_store(
+    store: CaseStore, cases: Sequence[Mapping[str, Any]], *, progress: bool = True
+) -> list[StoredCase]:
+    """Makes what is missing, stale or damaged and returns all cases in order.
+
+    Several processes may fill one store: each case is made once, by whoever locks it first. A killed run
+    leaves its finished cases, and the next one goes on from there.
+
+    Raises:
+        StoreError: with all failing cases, after the others were made.
+    """
+    from pgsam_monai.data.store import StoreError
+
+    found = [store.find(case) for case in cases]
+    missing = [index for index, entry in enumerate(found) if entry is None]
+    if missing:
+        reasons = _make_all(store, [cases[index] for index in missing], progress)
+        if reasons:
+            raise StoreError(reasons)
+        for index in missing:
+            found[index] = store.entry(cases[index])
+    return found
+
+
+def choose_workers(cases: Sequence[Mapping[str, Any]], workers: int | None = None) -> WorkerChoice:
+    """Processes for making these cases: the given number, else what cores and free memory allow.
+
+    Under torchrun the ranks of a machine share both. Never more than cases.
+    """
+    if workers is not None:
+        return WorkerChoice(workers=max(1, min(workers, len(cases))), bound="argument")
+    ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    free = psutil.virtual_memory().available * MEMORY_SHARE
+    needed = max(max(case_memory(case) for case in cases), 1)
+    limits = {"cores": cores // ranks, "memory": int(free / needed) // ranks, "cases": len(cases)}
+    bound = min(limits, key=limits.__getitem__)
+    return WorkerChoice(workers=max(1, limits[bound]), bound=bound)
+
+
+def case_memory(case: Mapping[str, Any]) -> int:
+    """Bytes that making the case is expected to take at its peak, from headers and file sizes; no voxels are
+    read."""
+    return sum(_voxels(Path(path)) for path in as_paths(case["image"])) * BYTES_PER_VOXEL
+
+
+def _voxels(path: Path) -> int:
+    if not path.exists():
+        return 0
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.iterdir()) // 2
+    if file_suffix(path) in (".nii", ".nii.gz"):
+        import nibabel as nib
+
+        try:
+            return math.prod(nib.load(path).shape)
+        except Exception:  # unreadable: making the case will say so
+            return 0
+    return path.stat().st_size * UNPACKED // 2
+
+
+class _Making(Dataset):
+    """The DataLoader's workers are the process pool: portable, single-threaded, ended with their parent."""
+
+    def __init__(self, store: CaseStore, cases: Sequence[Mapping[str, Any]]):
+        self.store, self.cases = store, cases
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> tuple[int, str, str]:
+        return (index, *_make_one(self.store, self.cases[index], wait=False))
+
+
+def _make_one(store: CaseStore, case: Mapping[str, Any], wait: bool) -> tuple[str, str]:
+    """('', '') made; ('busy', '') another process is at it; (case name, reason) failed."""
+    from pgsam_monai.data.store import StoreError
+
+    try:
+        return ("", "") if store.make(case, wait=wait) is not None else ("busy", "")
+    except StoreError as error:
+        return next(iter(error.reasons.items()))
+
+
+def _make_all(store: CaseStore, cases: Sequence[Mapping[str, Any]], progress: bool) -> dict[str, str]:
+    """Makes the cases; returns the reason of each that failed."""
+    choice = choose_workers(cases, store.workers)
+    logger.info(
+        "Filling %s: %d cases, %d worker(s), bound by %s.",
+        store.root,
+        len(cases),
+        choice.workers,
+        choice.bound,
+    )
+    results = DataLoader(
+        _Making(store, cases),
+        batch_size=None,
+        num_workers=0 if choice.workers == 1 else choice.workers,
+        collate_fn=_as_is,
+        prefetch_factor=None if choice.workers == 1 else 1,
+        generator=torch.Generator(),  # its own, so that filling leaves the run's random numbers alone
+    )
+    reasons: dict[str, str] = {}
+    busy: list[int] = []
+    with tqdm(total=len(cases), desc="preprocessing", unit="case", disable=not progress) as bar:
+        for index, name, reason in results:
+            if name == "busy" and not reason:
+                busy.append(index)
+                continue
+            bar.update()
+            if name:
+                reasons[name] = reason
+        for index in busy:
+            name, reason = _make_one(store, cases[index], wait=True)
+            bar.update()
+            if name:
+                reasons[name] = reason
+    return reasons
+
+
+def _as_is(result: tuple[int, str, str]) -> tuple[int, str, str]:
+    return result

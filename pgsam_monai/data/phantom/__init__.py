@@ -1,0 +1,10 @@
+"""Phantom abdomens: drawn shapes with CT-like grey values, never patients.
+
+They exist so that the whole pipeline can be tried and tested where no medical data may be stored.
+A score reached on them says that the software works, and nothing about medicine.
+"""
+
+from .draw import ORGANS, Phantom, make_phantom
+from .write import write_phantom
+
+__all__ = ["ORGANS", "Phantom", "make_phantom", "write_phantom"]

@@ -1,0 +1,102 @@
+"""Which slices a training epoch sees: a pure function of seed, epoch and position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch.distributed as dist
+from torch.utils.data.distributed import DistributedSampler
+
+if TYPE_CHECKING:
+    from pgsam_monai.data.datasets import SliceDataset
+
+SEED_LIMIT = 2**32
+
+
+@dataclass(frozen=True)
+class SliceDraw:
+    """One training sample: which slice, and the seed of its augmentation."""
+
+    index: int
+    """into the SliceDataset"""
+    seed: int
+    """0 to 2^32 - 1"""
+
+
+class ClassAwareSliceSampler(DistributedSampler):
+    """Draws slices with replacement, a share of them for a class they hold.
+
+    With probability `foreground_share` a class is chosen, each alike or by `class_weights`, and then one of
+    the slices that hold it; otherwise any slice. Draw number `position` of epoch `epoch` depends on (seed,
+    epoch, position) alone: not on workers, on earlier epochs or on what ran before, so that a resumed run
+    draws what an undisturbed one draws. Rank r of w takes the positions r, r + w, …; all ranks draw equally
+    many.
+
+    It is a DistributedSampler because MONAI's trainers call `set_epoch` on those, in single processes too.
+    Leave the trainer's `epoch_length` unset: an epoch is one pass over the loader.
+
+    Args:
+        dataset: the SliceDataset to draw from.
+        draws_per_epoch: over all ranks; rounded up to a multiple of their number.
+        foreground_share: 0 to 1. Without any labelled slice all draws are uniform.
+        seed: of the whole run.
+        class_weights: relative chance of classes 1 to K; default all 1.
+        rank, world_size: default those of torch.distributed, where it runs.
+    """
+
+    def __init__(
+        self,
+        dataset: SliceDataset,
+        draws_per_epoch: int,
+        foreground_share: float = 0.5,
+        seed: int = 0,
+        class_weights: Sequence[float] | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        running = dist.is_available() and dist.is_initialized()
+        world = world_size if world_size is not None else dist.get_world_size() if running else 1
+        place = rank if rank is not None else dist.get_rank() if running else 0
+        super().__init__(dataset, num_replicas=world, rank=place, shuffle=True, seed=seed)
+        if draws_per_epoch < 1 or not 0 <= foreground_share <= 1:
+            raise ValueError(
+                "ClassAwareSliceSampler: needs draws_per_epoch >= 1 and foreground_share from 0 to 1, got"
+                f" {draws_per_epoch} and {foreground_share}."
+            )
+        self.foreground_share = foreground_share
+        self.num_samples = -(-draws_per_epoch // world)
+        self.total_size = self.num_samples * world
+        self.classes, self.chances = _class_chances(dataset.classes, class_weights)
+
+    def __iter__(self) -> Iterator[SliceDraw]:
+        for position in range(self.rank, self.total_size, self.num_replicas):
+            yield self.draw(position)
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def draw(self, position: int) -> SliceDraw:
+        """Draw number `position`, 0 to draws_per_epoch - 1, of the current epoch."""
+        random = np.random.default_rng([self.seed, self.epoch, position])
+        seed = int(random.integers(SEED_LIMIT))
+        if len(self.classes) and random.random() < self.foreground_share:
+            candidates = self.dataset.slices_holding(int(random.choice(self.classes, p=self.chances)))
+            return SliceDraw(int(candidates[random.integers(len(candidates))]), seed)
+        return SliceDraw(int(random.integers(len(self.dataset))), seed)
+
+
+def _class_chances(classes: Sequence[int], weights: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray]:
+    """The classes present and their probabilities; a weight of 0 leaves a class to the uniform draws."""
+    chances = np.ones(len(classes))
+    if weights is not None:
+        if len(classes) and len(weights) < max(classes):
+            raise ValueError(
+                f"ClassAwareSliceSampler: {len(weights)} class_weights for classes 1 to {max(classes)}."
+            )
+        chances = np.asarray([weights[index - 1] for index in classes], dtype=float)
+    kept = chances > 0
+    present = np.asarray(classes, dtype=int)[kept]
+    return present, chances[kept] / chances[kept].sum() if kept.any() else chances[kept]

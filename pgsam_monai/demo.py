@@ -1,0 +1,83 @@
+"""`pgsam demo`: the whole way, from a folder of images to measured predictions, on a phantom or on your data."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PHANTOM_NAME = "PhantomAbdomen"
+
+
+def run_demo(
+    *, data: str | None, folder: Path, cases: int, seed: int, resolution: int | None, epochs: int | None
+) -> None:
+    """Write (or take) the data, plan, train, evaluate, predict one case; print where everything lies."""
+    started = time.monotonic()
+    dataset = Path(data).resolve() if data else _phantom(folder, cases, seed)
+    bundle = _plan(dataset, folder, resolution, epochs)
+    configs = bundle / "configs"
+    train, both = f"{configs}/train.json", [f"{configs}/train.json", f"{configs}/evaluate.json"]
+    _step("Training", ["-m", "monai.bundle", "run", "training", "--config_file", train])
+    _step("Evaluating on held-out cases", ["-m", "monai.bundle", "run", "evaluating", "--config_file", str(both)])
+    predictions = _predict_one(bundle, dataset, folder)
+    _summary(bundle, folder, predictions, minutes=(time.monotonic() - started) / 60)
+
+
+def _phantom(folder: Path, cases: int, seed: int) -> Path:
+    from pgsam_monai.data.phantom import write_phantom
+
+    dataset = folder / PHANTOM_NAME
+    print(f"Drawing {cases} phantom abdomens (shapes, not patients) in {dataset}", flush=True)
+    write_phantom(dataset, cases=cases, seed=seed)
+    return dataset.resolve()
+
+
+def _plan(dataset: Path, folder: Path, resolution: int | None, epochs: int | None) -> Path:
+    command = ["-m", "preprocess.cli", str(dataset), "--networks", "samed"]
+    command += ["--plans_dir", str(folder / "plans"), "--bundles_dir", str(folder / "bundles")]
+    if resolution:
+        command += ["--resolution", str(resolution)]
+    if epochs:
+        command += ["--override", f"epochs={epochs}"]
+    before = set((folder / "bundles").glob("samed_*"))
+    _step("Planning", command)
+    from preprocess.layouts import short_name
+
+    bundle = folder / "bundles" / f"samed_{short_name(dataset)}"
+    if not bundle.is_dir():
+        new = set((folder / "bundles").glob("samed_*")) - before
+        raise FileNotFoundError(f"Planning left no bundle '{bundle}' (found {sorted(map(str, new))}).")
+    return bundle
+
+
+def _predict_one(bundle: Path, dataset: Path, folder: Path) -> list[Path]:
+    from pgsam_monai.data.splits import select_cases
+    from pgsam_monai.predict import predict
+
+    case = select_cases(bundle / "configs/splits.json", dataset, fold=0, part="unseen")[0]
+    print(f"\n=== Predicting one case: {case['name']}", flush=True)
+    return predict(bundle, case["image"], folder / "predictions", overlays=True)
+
+
+def _summary(bundle: Path, folder: Path, predictions: list[Path], *, minutes: float) -> None:
+    print(f"\nDone in {minutes:.1f} minutes.")
+    plan = next((folder / "plans").glob(f"{bundle.name.removeprefix('samed_')}/report.html"))
+    for what, where in {
+        "report": plan,
+        "bundle": bundle,
+        "metrics": bundle / "eval/validation/metrics.csv",
+        "prediction": predictions[0],
+        "overlays": folder / "predictions/overlays",
+        "TensorBoard": f"tensorboard --logdir {bundle / 'eval'}",
+    }.items():
+        print(f"  {what:12} {where}")
+
+
+def _step(title: str, arguments: list[str]) -> None:
+    """Run one step as the command a user would type, and stop the demo where it fails."""
+    print(f"\n=== {title}\n$ python {' '.join(arguments)}", flush=True)
+    status = subprocess.run([sys.executable, *arguments], check=False).returncode
+    if status:
+        sys.exit(f"pgsam demo: '{title}' failed with exit status {status}; the message above says why.")

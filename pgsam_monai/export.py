@@ -1,0 +1,118 @@
+"""Trained networks in other forms: adapters alone, adapters merged, TorchScript."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pgsam_monai.networks.adaptation.lora import merge_lora
+from pgsam_monai.networks.description import check_description
+
+FORMAT = "pgsam-adapters-1"
+
+
+def merge_for_inference(network: nn.Module) -> nn.Module:
+    """A copy of ``network`` in evaluation mode whose adapters are folded into the weights; same outputs, faster.
+
+    The copy's state dict loads into a network built with ``encoder_training`` "frozen" or "full".
+    """
+    merged = copy.deepcopy(network).eval()
+    merge_lora(merged)
+    if "rank" in getattr(merged, "description", {}):
+        merged.description = {**merged.description, "rank": 0}
+    return merged.requires_grad_(False)
+
+
+def trained_state(network: nn.Module) -> dict[str, Tensor]:
+    """The network's trainable parameters by name: adapters, prompt encoder, decoder, input mixer."""
+    return {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
+
+
+def save_adapters(network: nn.Module, file: str | Path, *, metadata: Mapping[str, str] | None = None) -> Path:
+    """Write what was trained, and nothing else, as safetensors; the frozen rest comes from SAM's weights.
+
+    Args:
+        network: a network with a ``description``.
+        file: where to write; replaced whole or not at all.
+        metadata: more text to keep in the file's header, such as the names of the classes or of the weights.
+    """
+    from safetensors.torch import save_file
+
+    file = Path(file)
+    state = {name: value.contiguous() for name, value in trained_state(network).items()}
+    state.update({name: value.contiguous() for name, value in _pixel_statistics(network).items()})
+    header = {**(metadata or {}), "format": FORMAT, "description": json.dumps(network.description, sort_keys=True)}
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}.part")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, unfinished, metadata=header)
+    unfinished.replace(file)
+    return file
+
+
+def load_adapters(network: nn.Module, file: str | Path) -> dict[str, str]:
+    """Load what ``save_adapters`` wrote into a network built alike, and return the file's header.
+
+    Raises:
+        ValueError: not such a file, or one of another network.
+    """
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as reader:
+        header = reader.metadata() or {}
+        if header.get("format") != FORMAT:
+            raise ValueError(f"'{file}' holds no adapters of this project; got format '{header.get('format')}'.")
+        check_description(network.description, json.loads(header["description"]), source=f"'{file}'")
+        state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118, not a dict
+    wanted = trained_state(network).keys() | _pixel_statistics(network).keys()
+    if wanted != state.keys():
+        differing = sorted(wanted ^ state.keys())
+        raise ValueError(
+            f"'{file}' was saved with another encoder_training: {len(differing)} entries differ, "
+            f"such as '{differing[0]}'. Build the network as it was trained."
+        )
+    network.load_state_dict(state, strict=False)
+    return header
+
+
+def _pixel_statistics(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in network.named_buffers() if name in ("pixel_mean", "pixel_std")}
+
+
+class TracedNetwork(nn.Module):
+    """A scriptable stand-in for a network: a trace of it, adapters merged, at its own image size.
+
+    Scripting the network itself fails on Python that TorchScript does not know. Any batch size and any number
+    of slices work.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        """``network`` has ``image_size``, ``in_channels`` and maps (B, C, S, S) to logits (B, K+1, S, S)."""
+        super().__init__()
+        self.image_size = int(network.image_size)
+        device = next(network.parameters()).device
+        example = torch.zeros(2, network.in_channels, self.image_size, self.image_size, device=device)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the tracer's, about sizes that are constant here
+            self.traced = torch.jit.trace(merge_for_inference(network), example, check_trace=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image (B, C, S, S) or (B, C, S, S, D), 0..1 → logits (B, K+1, S, S) or (B, K+1, S, S, D)."""
+        if image.shape[2] != self.image_size or image.shape[3] != self.image_size:
+            raise ValueError(
+                "An exported network takes images of its own size only: got "
+                + str(image.shape)
+                + ", wanted sides of "
+                + str(self.image_size)
+            )
+        if image.dim() == 4:
+            return self.traced(image)
+        batch = image.shape[0]
+        logits = self.traced(image.permute(0, 4, 1, 2, 3).flatten(0, 1))
+        return logits.unflatten(0, [batch, -1]).permute(0, 2, 3, 4, 1)

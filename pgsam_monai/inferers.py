@@ -1,0 +1,118 @@
+"""Inferers: how a network walks over a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from tqdm import tqdm
+
+from pgsam_monai.transforms.fit import SliceFrame, fit_image, slice_frame, unfit_logits
+from pgsam_monai.transforms.meta import with_meta_of
+
+OUTPUTS = ("labels", "logits")
+
+
+class SliceInferer(Inferer):
+    """Runs a 2-D network slice by slice along the last axis and puts the result on the volume's own grid.
+
+    `__call__(inputs, network)`: inputs (B, C, H, W, D), any float dtype, or (B, C, H, W) for one slice each;
+    `network` is any callable from float32 (n, C, S, S) to logits (n, K+1, S, S). It gives
+    "labels": class indices (B, 1, H, W, D), uint8 (int16 above 255 classes);
+    "logits": float32 (B, K+1, H, W, D), which needs (K+1) x 4 bytes a voxel.
+    A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it.
+
+    For labels, logits are resized and compared one class at a time: memory grows neither with the number of
+    classes nor, beyond the result itself, with the volume, and it is faster than resizing all and arg-max.
+
+    Args:
+        image_size: side S of the network's input, pixels.
+        fit: "pad" or "stretch", as in training (`transforms.fit`).
+        batch_size: slices per forward pass.
+        output: "labels" or "logits".
+        progress: show a progress bar over the batches.
+        device: where the network runs. None: the inputs' device (MONAI's convention). Given, volume and
+            result stay where the inputs are, for example on the CPU, and only the batches travel.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        fit: str = "pad",
+        batch_size: int = 16,
+        output: str = "labels",
+        progress: bool = False,
+        device: str | torch.device | None = None,
+    ) -> None:
+        super().__init__()
+        if output not in OUTPUTS:
+            raise ValueError(f"SliceInferer: output must be one of {OUTPUTS}, got {output!r}.")
+        if batch_size < 1:
+            raise ValueError(f"SliceInferer: batch_size must be at least 1, got {batch_size}.")
+        slice_frame(1, 1, image_size, fit)
+        self.image_size, self.fit = image_size, fit
+        self.batch_size, self.output, self.progress = batch_size, output, progress
+        self.device = None if device is None else torch.device(device)
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        if inputs.ndim not in (4, 5):
+            raise ValueError(
+                f"SliceInferer: inputs must be (B, C, H, W[, D]), got shape {tuple(inputs.shape)}."
+            )
+        volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        volume = volume if volume.ndim == 5 else volume[..., None]
+        B, C, H, W, D = volume.shape
+        slices = volume.permute(0, 4, 1, 2, 3)  # (B, D, C, H, W), a view
+        result = self._run(slices, slice_frame(H, W, self.image_size, self.fit), network, *args, **kwargs)
+        result = result.permute(0, 2, 3, 4, 1)  # (B, n, H, W, D)
+        return with_meta_of(result if inputs.ndim == 5 else result[..., 0], inputs)
+
+    @torch.no_grad()
+    def _run(
+        self,
+        slices: torch.Tensor,
+        frame: SliceFrame,
+        network: Callable[..., torch.Tensor],
+        *args: Any,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """(B, D, C, H, W) -> (B, D, 1 or K+1, H, W) on the slices' device."""
+        B, D = slices.shape[:2]
+        total, result = B * D, None
+        steps = range(0, total, self.batch_size)
+        for start in tqdm(steps, unit="batch", leave=False) if self.progress else steps:
+            places = [divmod(n, D) for n in range(start, min(start + self.batch_size, total))]
+            batch = torch.stack([slices[b, d] for b, d in places]).to(self.device or slices.device)
+            logits = _first(network(fit_image(batch, frame), *args, **kwargs))
+            pieces = unfit_logits(logits, frame) if self.output == "logits" else unfit_labels(logits, frame)
+            if result is None:
+                result = torch.empty((B, D, *pieces.shape[1:]), dtype=pieces.dtype, device=slices.device)
+            result.view(total, *pieces.shape[1:])[start : start + len(places)] = pieces.to(slices.device)
+        if result is None:
+            raise ValueError(f"SliceInferer: no slices in inputs of batch and depth {(B, D)}.")
+        return result
+
+
+def unfit_labels(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(B, K+1, S, S) -> (B, 1, H, W) class of the highest un-fitted logit, the lower index on a tie."""
+    classes = logits.shape[1]
+    best = unfit_logits(
+        logits[:, :1], frame
+    ).clone()  # its own: the network's logits may be returned unresized
+    dtype = torch.uint8 if classes <= 256 else torch.int16
+    labels = torch.zeros(best.shape, dtype=dtype, device=best.device)
+    for index in range(1, classes):
+        rival = unfit_logits(logits[:, index : index + 1], frame)
+        labels.masked_fill_(rival > best, index)
+        torch.maximum(best, rival, out=best)
+    return labels
+
+
+def _first(output: Any) -> torch.Tensor:
+    """Deep supervision puts the final logits first."""
+    return output[0] if isinstance(output, list | tuple) else output

@@ -1,0 +1,106 @@
+"""Metrics of label files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import nibabel as nib
+import numpy as np
+from rich.progress import track
+
+from pgsam_monai.data.cases import Paths, case_name
+from pgsam_monai.data.readers import reader_for
+
+from .cases import CaseMetrics, evaluate_case
+
+GEOMETRY_TOLERANCE = 0.1  # largest displacement of a corner, in voxels; headers are often rounded
+
+
+class MetricsError(ValueError):
+    """A pair of files that cannot be compared."""
+
+
+def evaluate_files(
+    pairs: Sequence[tuple[Paths, Paths]],
+    *,
+    labels: Mapping[str, int],
+    protocol: str = "mm",
+    tolerance_mm: float = 2.0,
+    names: Sequence[str] | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+) -> list[CaseMetrics]:
+    """Compare (prediction, reference) label files; rows come in the order of `pairs`.
+
+    Every format of `pgsam_monai.data.readers` is read: NIfTI, NRRD, MHA/MHD, masks as pictures (palette
+    indices; colours as red << 16 | green << 8 | blue), TransUNet's archives (a list of .npz slices too).
+    `labels` maps class names to the values in the files, background excluded. `names` default to the
+    predictions' case names. `workers` threads, None: one per core, at most 4; memory grows with them. The
+    empty-mask rules are those of `evaluate_case`. Raises MetricsError when a pair differs in shape or
+    geometry, ReadError for unreadable files and values that are no integers.
+    """
+    names = [case_name(prediction) for prediction, _ in pairs] if names is None else list(names)
+    if len(names) != len(pairs):
+        raise ValueError(f"evaluate_files: one name per pair, got {len(names)} names and {len(pairs)} pairs.")
+    if not labels or 0 in labels.values():
+        raise ValueError(
+            f"evaluate_files: labels must name foreground values, without 0, got {dict(labels)}."
+        )
+
+    def evaluate(item: tuple[str, tuple[Paths, Paths]]) -> CaseMetrics:
+        name, (prediction_file, reference_file) = item
+        prediction, reference, spacing = read_pair(prediction_file, reference_file, name=name)
+        return evaluate_case(
+            prediction,
+            reference,
+            labels=labels,
+            spacing=spacing,
+            protocol=protocol,
+            tolerance_mm=tolerance_mm,
+            name=name,
+        )
+
+    items = list(zip(names, pairs, strict=True))
+    workers = min(os.cpu_count() or 1, 4) if workers is None else workers
+    with ThreadPoolExecutor(max(1, min(workers, len(items)))) as pool:
+        done = pool.map(evaluate, items)
+        return list(track(done, "Evaluating", total=len(items), disable=not progress))
+
+
+def read_pair(
+    prediction_file: Paths, reference_file: Paths, *, name: str = ""
+) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+    """Label maps (i, j, k) of prediction and reference on their common grid, and its spacing in mm.
+
+    Raises MetricsError when shapes or affines differ.
+    """
+    prediction, prediction_affine = read_label_file(prediction_file)
+    reference, reference_affine = read_label_file(reference_file)
+    who, files = f"Case '{name or case_name(prediction_file)}'", f"({prediction_file}, {reference_file})"
+    if prediction.shape != reference.shape:
+        raise MetricsError(
+            f"{who}: prediction shape {prediction.shape} and reference shape {reference.shape} differ "
+            f"{files}; write the prediction on the reference's grid."
+        )
+    spacing = np.linalg.norm(reference_affine[:3, :3], axis=0)
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.asarray(reference.shape) - 1)
+    moved = nib.affines.apply_affine(prediction_affine - reference_affine, corners)
+    largest = float(np.linalg.norm(moved, axis=1).max())
+    if not largest <= GEOMETRY_TOLERANCE * spacing.min():
+        raise MetricsError(
+            f"{who}: prediction and reference lie up to {largest:.2f} mm apart at voxels of "
+            f"{spacing.min():.2f} mm {files}; bring both onto one grid."
+        )
+    return prediction, reference, tuple(float(mm) for mm in spacing)
+
+
+def read_label_file(files: Paths) -> tuple[np.ndarray, np.ndarray]:
+    """Label map (i, j, k) int32 and affine (4, 4) voxel -> mm, RAS+; identity for pictures and archives.
+
+    Raises ReadError for unreadable files and values that are no integers.
+    """
+    reader = reader_for(files, "label")
+    array, meta = reader.get_data(reader.read(files))
+    return np.asarray(array)[0], np.asarray(meta["affine"])

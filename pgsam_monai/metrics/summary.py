@@ -1,0 +1,205 @@
+"""Means over cases with their uncertainty, and the files and tables that hold them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .cases import CaseMetrics
+
+METRICS = ("dice", "hd95", "nsd")
+OVERALL = "mean"
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One metric of one class over all cases."""
+
+    label: str
+    """class name, or "mean" for the mean over classes"""
+    metric: str
+    mean: float
+    std: float
+    """between cases, divisor n - 1; for "mean" between the cases' means over classes; NaN below two cases"""
+    n: int
+    """cases that have a value"""
+    low: float
+    """lower end of the 95 % interval; NaN below two cases"""
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """All scores of one evaluation."""
+
+    protocol: str
+    tolerance_mm: float
+    cases: int
+    scores: tuple[Score, ...]
+    outcomes: dict[str, dict[str, int]]
+    """cases by class and by outcome: found, missed, spurious, absent"""
+
+    def score(self, label: str, metric: str) -> Score:
+        return next(s for s in self.scores if (s.label, s.metric) == (label, metric))
+
+
+def summarise(rows: Sequence[CaseMetrics], seed: int = 0) -> Summary:
+    """Fold the cases' metrics.
+
+    A class's mean is over the cases that have a value. The overall mean is the mean of the classes' means,
+    as in the papers. The 95 % interval is a percentile bootstrap over cases (2000 resamples, `seed`), all
+    classes of a case drawn together. Raises ValueError for no rows or rows of unlike protocols or classes.
+    """
+    if not rows:
+        raise ValueError("summarise: no cases were evaluated.")
+    kinds = {(row.protocol, row.tolerance_mm, tuple(c.label for c in row.classes)) for row in rows}
+    if len(kinds) > 1:
+        raise ValueError(f"summarise: cases differ in protocol, tolerance or classes: {sorted(kinds)}.")
+    protocol, tolerance_mm, labels = kinds.pop()
+    random = np.random.default_rng(seed)
+    draws = random.multinomial(
+        len(rows), np.full(len(rows), 1 / len(rows)), size=RESAMPLES
+    )  # (R, N) times drawn
+    scores = []
+    for metric in METRICS:
+        values = np.array([[getattr(c, metric) for c in row.classes] for row in rows])  # (N, K)
+        scores += _scores(metric, labels, values, draws)
+    outcomes = {
+        label: dict(Counter(row.classes[index].outcome for row in rows)) for index, label in enumerate(labels)
+    }
+    return Summary(
+        protocol=protocol, tolerance_mm=tolerance_mm, cases=len(rows), scores=tuple(scores), outcomes=outcomes
+    )
+
+
+def _scores(metric: str, labels: Sequence[str], values: np.ndarray, draws: np.ndarray) -> list[Score]:
+    means = _mean(values, np.ones((1, len(values))))[0]  # (K,)
+    resampled = _mean(values, draws)  # (R, K)
+    columns = [
+        *((label, values[:, index], means[index], resampled[:, index]) for index, label in enumerate(labels))
+    ]
+    by_case = _row_means(values)
+    columns.append((OVERALL, by_case, _row_means(means[None])[0], _row_means(resampled)))
+    scores = []
+    for label, cases, mean, samples in columns:
+        cases, samples = cases[np.isfinite(cases)], samples[np.isfinite(samples)]
+        several = len(cases) > 1
+        low, high = np.percentile(samples, (2.5, 97.5)) if several else (math.nan, math.nan)
+        std = float(cases.std(ddof=1)) if several else math.nan
+        scores.append(
+            Score(
+                label=label,
+                metric=metric,
+                mean=float(mean),
+                std=std,
+                n=len(cases),
+                low=float(low),
+                high=float(high),
+            )
+        )
+    return scores
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(R, K) weighted means over cases of `values` (N, K) by `weights` (R, N); NaN values are left out."""
+    valid = np.isfinite(values)
+    total, count = weights @ np.where(valid, values, 0.0), weights @ valid.astype(float)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _row_means(values: np.ndarray) -> np.ndarray:
+    return _mean(values.T, np.ones((1, values.shape[1])))[0]
+
+
+def write_metrics(rows: Sequence[CaseMetrics], folder: str | Path, seed: int = 0) -> tuple[Path, Path]:
+    """Write `metrics.csv` (one line per case and class) and `metrics.json` (cases and summary) into `folder`.
+
+    Each file is renamed into place when complete. NaN is empty in the CSV and null in the JSON. Returns both
+    paths.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = summarise(rows, seed)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = list(asdict(rows[0].classes[0]))
+    writer.writerow(["case", *columns])
+    for row in rows:
+        for record in row.classes:
+            cells = (getattr(record, column) for column in columns)
+            writer.writerow([row.name, *("" if cell != cell else cell for cell in cells)])
+    content = {
+        "schema_version": 1,
+        "protocol": summary.protocol,
+        "tolerance_mm": summary.tolerance_mm,
+        "hd95_unit": hd95_unit(summary.protocol),
+        "summary": [asdict(score) for score in summary.scores],
+        "outcomes": summary.outcomes,
+        "cases": [{"name": row.name, "classes": [asdict(record) for record in row.classes]} for row in rows],
+    }
+    json_text = json.dumps(_nan_to_none(content), indent=1, allow_nan=False) + "\n"
+    return _write(folder / "metrics.csv", text.getvalue()), _write(folder / "metrics.json", json_text)
+
+
+def hd95_unit(protocol: str) -> str:
+    return "voxels" if protocol == "synapse" else "mm"
+
+
+def _nan_to_none(value):
+    if isinstance(value, dict):
+        return {key: _nan_to_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nan_to_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write(file: Path, text: str) -> Path:
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    return partial.replace(file)
+
+
+def format_table(summary: Summary) -> str:
+    """The summary as a text table, one line per class and one for their mean."""
+    unit = hd95_unit(summary.protocol)
+    surface = summary.protocol == "mm"
+    header = ["class", "Dice", "95 % interval", f"HD95 {unit}", "cases", "missed", "spurious"]
+    if surface:
+        header.insert(4, f"NSD {summary.tolerance_mm:g} mm")
+    lines = [header]
+    for label in [*summary.outcomes, OVERALL]:
+        dice, hd95, nsd = (summary.score(label, metric) for metric in METRICS)
+        outcomes = [summary.outcomes[label]] if label in summary.outcomes else list(summary.outcomes.values())
+        counts = [str(sum(o.get(kind, 0) for o in outcomes)) for kind in ("missed", "spurious")]
+        line = [
+            label,
+            _number(dice.mean, 3),
+            f"{_number(dice.low, 3)} to {_number(dice.high, 3)}",
+            _number(hd95.mean, 1),
+        ]
+        lines.append([*line, *([_number(nsd.mean, 3)] if surface else []), str(dice.n), *counts])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    texts = [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+    rule = "-" * len(texts[0])
+    title = f"Protocol {summary.protocol!r}, {summary.cases} cases"
+    return "\n".join([title, texts[0], rule, *texts[1:-1], rule, texts[-1]])
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"

@@ -1,0 +1,95 @@
+"""The image encoder's transformer block: attention in windows or over the whole grid."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from segment_anything.modeling.common import MLPBlock
+from segment_anything.modeling.image_encoder import window_partition, window_unpartition
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pgsam_monai.networks.sam.position import crop_relative, decomposed_bias, grid_of, resize_relative
+
+LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with SAM's decomposed relative positions as bias.
+
+    SAM's fused ``qkv`` layer is three layers ``q``, ``k``, ``v`` here, so that an adapter can name q and v;
+    ``checkpoint.split_qkv`` and ``checkpoint.fuse_qkv`` convert the weights exactly.
+    """
+
+    def __init__(self, dim: int, *, heads: int, table_size: int | None, resize_tables: bool) -> None:
+        """
+        Args:
+            dim: channels.
+            heads: attention heads; must divide ``dim``.
+            table_size: side of the token grid that the relative position tables cover; None for no tables.
+            resize_tables: whether another grid stretches the tables (attention over the whole grid) or
+                takes their middle (attention in a window that is smaller than the table's).
+        """
+        super().__init__()
+        self.heads = heads
+        self.resize_tables = resize_tables
+        self.q = nn.Linear(dim, dim)
+        self.k = nn.Linear(dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
+        self.has_tables = table_size is not None
+        if table_size is not None:
+            self.rel_pos_h = nn.Parameter(torch.zeros(2 * table_size - 1, dim // heads))
+            self.rel_pos_w = nn.Parameter(torch.zeros(2 * table_size - 1, dim // heads))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Attend among the tokens (B, H, W, C) of each batch entry; same shape out."""
+        grid = grid_of(tokens)
+        flat = tokens.flatten(1, 2)  # (B, N, C)
+        query, key, value = (self._split_heads(layer(flat)) for layer in (self.q, self.k, self.v))
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias(query, grid))
+        return self.proj(out.transpose(1, 2).reshape(tokens.shape))
+
+    def _split_heads(self, flat: Tensor) -> Tensor:
+        return flat.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, N, C / heads)
+
+    def _bias(self, query: Tensor, grid: tuple[int, int]) -> Tensor | None:
+        if not self.has_tables:
+            return None
+        fit = resize_relative if self.resize_tables else crop_relative
+        table_h = fit(self.rel_pos_h, 2 * grid[0] - 1)
+        table_w = fit(self.rel_pos_w, 2 * grid[1] - 1)
+        return decomposed_bias(query, table_h, table_w, grid)
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block, its attention in windows of ``window`` tokens or, with 0, global."""
+
+    def __init__(
+        self, dim: int, *, heads: int, mlp_ratio: float, window: int, grid: int, relative_positions: bool
+    ) -> None:
+        """``grid``: side of the token grid that the network is built for."""
+        super().__init__()
+        self.window = window
+        self.norm1 = LAYER_NORM(dim)
+        self.attn = Attention(
+            dim,
+            heads=heads,
+            table_size=(window or grid) if relative_positions else None,
+            resize_tables=window == 0,
+        )
+        self.norm2 = LAYER_NORM(dim)
+        self.mlp = MLPBlock(embedding_dim=dim, mlp_dim=int(dim * mlp_ratio))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, H, W, C), any H and W; same shape out."""
+        tokens = tokens + self._attend(self.norm1(tokens))
+        return tokens + self.mlp(self.norm2(tokens))
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        grid = grid_of(tokens)
+        if self.window == 0 or max(grid) <= self.window:
+            return self.attn(tokens)
+        windows, padded = window_partition(tokens, self.window)
+        return window_unpartition(self.attn(windows), self.window, padded, grid)

@@ -1,0 +1,146 @@
+"""Predict images with a bundle: a file, a folder of files, a DICOM series or a folder of series."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+IMAGE_SUFFIXES = (
+    ".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp",
+)  # fmt: skip
+CHANNEL_FILE = re.compile(r"_(\d{4})$")
+
+
+def list_inputs(source: str | Path, *, channels: int = 1) -> list[dict]:
+    """Cases of a file or folder, in natural order: [{"name", "image": path or one path per channel}].
+
+    A folder of DICOM files is one case; so is each sub-folder of DICOM files. For several channels, files that
+    differ only by nnU-Net's `_0000` endings make one case.
+
+    Raises:
+        FileNotFoundError: nothing there, or no image in it.
+        ValueError: a case has not as many channel files as the bundle takes.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise FileNotFoundError(f"Input '{source}' does not exist; give an image file, a folder or a DICOM series.")
+    if source.is_file() or is_dicom_series(source):
+        return [{"name": stem(source), "image": str(source)}]
+    files = sorted(path for path in source.iterdir() if path.name.lower().endswith(IMAGE_SUFFIXES))
+    series = sorted(folder for folder in source.iterdir() if folder.is_dir() and is_dicom_series(folder))
+    if not files and not series:
+        raise FileNotFoundError(
+            f"Folder '{source}' holds neither images ({', '.join(IMAGE_SUFFIXES)}) nor DICOM series."
+        )
+    return _group_channels(files, channels) + [{"name": folder.name, "image": str(folder)} for folder in series]
+
+
+def is_dicom_series(folder: Path) -> bool:
+    """True when the folder's first regular file carries DICOM's magic word."""
+    if not folder.is_dir():
+        return False
+    first = next((path for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."), None)
+    if first is None:
+        return False
+    with first.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def stem(path: Path) -> str:
+    """File name without its image suffix, `.nii.gz` counting as one."""
+    lower = path.name.lower()
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if lower.endswith(suffix)), "")
+    return path.name[: len(path.name) - len(suffix)] if suffix else path.name
+
+
+def _group_channels(files: Sequence[Path], channels: int) -> list[dict]:
+    if channels == 1 or not all(CHANNEL_FILE.search(stem(path)) for path in files):
+        return [{"name": stem(path), "image": str(path)} for path in files]
+    groups: dict[str, list[str]] = {}
+    for path in files:
+        groups.setdefault(CHANNEL_FILE.sub("", stem(path)), []).append(str(path))
+    for name, paths in groups.items():
+        if len(paths) != channels:
+            raise ValueError(
+                f"Case '{name}': the bundle takes {channels} channels, got {len(paths)} files; "
+                f"give {name}_0000 … {name}_{channels - 1:04d}."
+            )
+    return [{"name": name, "image": paths} for name, paths in groups.items()]
+
+
+def predict(
+    bundle: str | Path, source: str | Path, output: str | Path, *, overlays: bool = False, device: str | None = None
+) -> list[Path]:
+    """Write one label map per input on the input's own grid, with the data set's own label values.
+
+    Args:
+        bundle: the bundle's folder; its models/model.pt must exist.
+        source: see `list_inputs`.
+        output: folder of the predictions.
+        overlays: also write overlay pictures to output/overlays.
+        device: "cpu", "cuda", …; by default a GPU if there is one.
+
+    Returns:
+        the written files, in the order of the inputs.
+    """
+    from monai.bundle import ConfigParser
+
+    root = bundle_folder(bundle)
+    parser = ConfigParser()
+    parser.read_config(root / "configs/inference.json")
+    parser.read_meta(root / "configs/metadata.json")
+    channels = parser["_meta_"]["network_data_format"]["inputs"]["image"]["num_channels"]
+    cases = list_inputs(source, channels=channels)
+    parser.update({"bundle_root": str(root), "output_dir": str(output)})
+    if device:
+        parser["device"] = f"$torch.device({device!r})" if device in ("cpu", "cuda") else device
+    parser["dataset::data"] = cases
+    parser.parse()
+    parser.get_parsed_content("initialize")
+    parser.get_parsed_content("inferring")
+    written = [prediction_file(output, case["name"]) for case in cases]
+    if overlays:
+        _write_overlays(root, cases, written, Path(output) / "overlays")
+    return written
+
+
+def bundle_folder(bundle: str | Path) -> Path:
+    """The bundle's folder, checked.
+
+    Raises:
+        FileNotFoundError: no bundle there, or not trained yet.
+    """
+    root = Path(bundle)
+    if not (root / "configs/inference.json").is_file():
+        raise FileNotFoundError(f"'{root}' is no bundle (no configs/inference.json); plan one with pgsam-plan.")
+    if not (root / "models/model.pt").is_file():
+        raise FileNotFoundError(
+            f"Bundle '{root}' has no models/model.pt; train it first: "
+            f"python -m monai.bundle run training --config_file {root}/configs/train.json"
+        )
+    return root
+
+
+def prediction_file(folder: str | Path, name: str) -> Path:
+    """The file that holds a case's prediction, whatever its format.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = sorted(path for path in Path(folder).glob(f"{name}.*") if stem(path) == name)
+    if not found:
+        raise FileNotFoundError(f"No prediction of case '{name}' in '{folder}'.")
+    return found[0]
+
+
+def _write_overlays(root: Path, cases: Sequence[dict], predictions: Sequence[Path], folder: Path) -> None:
+    import json
+
+    from pgsam_monai.overlays import write_overlays
+
+    plan = json.loads((root / "configs/plan.json").read_text())["decisions"]
+    names = dict(zip(plan["label_names"]["value"][1:], plan["labels"]["value"][1:], strict=True))
+    for case, prediction in zip(cases, predictions, strict=True):
+        image = case["image"][0] if isinstance(case["image"], list) else case["image"]
+        write_overlays(image, prediction, folder=folder, labels=names, name=case["name"])

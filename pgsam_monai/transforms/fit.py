@@ -1,0 +1,98 @@
+"""Fits a slice (rows, columns) into a network's square input and logits back onto the slice, half-pixel
+accurate.
+
+All resizing uses pixel centres (align_corners=False), so that fitting and un-fitting are inverses up to
+interpolation. 2-D bundles have no other resampling: the volume stays on its own grid, which Invertd then
+restores by permutation and flips alone, without loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+FITS = ("pad", "stretch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceFrame:
+    """How slices of one size lie in the square input."""
+
+    height: int
+    """rows of the slice"""
+    width: int
+    """columns of the slice"""
+    image_size: int
+    """side S of the square, pixels"""
+    fitted_height: int
+    """rows of the square that the slice fills, from the top"""
+    fitted_width: int
+    """columns of the square that the slice fills, from the left"""
+
+
+def slice_frame(height: int, width: int, image_size: int, fit: str = "pad") -> SliceFrame:
+    """Frame of (height, width) slices in S x S.
+
+    fit "pad" scales both axes alike and leaves zeros at the bottom or the right; "stretch" fills the square.
+    Raises ValueError for another fit or sizes below one.
+    """
+    if fit not in FITS:
+        raise ValueError(f"slice_frame: fit must be one of {FITS}, got {fit!r}.")
+    if min(height, width, image_size) < 1:
+        raise ValueError(
+            f"slice_frame: sizes must be at least 1, got slice {(height, width)}, square {image_size}."
+        )
+    fitted = (image_size, image_size)
+    if fit == "pad":
+        scale = image_size / max(height, width)
+        fitted = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return SliceFrame(
+        height=height, width=width, image_size=image_size, fitted_height=fitted[0], fitted_width=fitted[1]
+    )
+
+
+def fit_image(image: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(B, C, H, W) -> float32 (B, C, S, S), bilinear, antialiased where it shrinks; padding is 0."""
+    image = _resize(image.float(), (frame.fitted_height, frame.fitted_width))
+    return _pad(image, frame)
+
+
+def fit_label(label: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(B, 1, H, W) class indices -> (B, 1, S, S), same dtype, nearest pixel centre; padding is background
+    0."""
+    size = (frame.fitted_height, frame.fitted_width)
+    if label.shape[-2:] != size:
+        rows = _nearest(frame.height, size[0], label.device)
+        columns = _nearest(frame.width, size[1], label.device)
+        label = label[..., rows, :][..., columns]
+    return _pad(label, frame)
+
+
+def unfit_logits(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(B, K, S, S) -> float32 (B, K, H, W): the padding is cropped, the rest resized bilinearly."""
+    if logits.shape[-2:] != (frame.image_size, frame.image_size):
+        raise ValueError(
+            f"unfit_logits: logits must be {frame.image_size} x {frame.image_size}, got"
+            f" {tuple(logits.shape[-2:])}; give the inferer and the network the same image_size."
+        )
+    cropped = logits[..., : frame.fitted_height, : frame.fitted_width].float()
+    return _resize(cropped, (frame.height, frame.width))
+
+
+def _resize(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    if tuple(image.shape[-2:]) == size:
+        return image
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _nearest(source: int, target: int, device: torch.device) -> torch.Tensor:
+    """For each of `target` pixels the source pixel that holds its centre: 'nearest-exact', for any dtype."""
+    centres = (torch.arange(target, device=device, dtype=torch.float64) + 0.5) * (source / target)
+    return centres.floor().long().clamp_(max=source - 1)
+
+
+def _pad(image: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    bottom, right = frame.image_size - image.shape[-2], frame.image_size - image.shape[-1]
+    return F.pad(image, (0, right, 0, bottom)) if bottom or right else image

@@ -1,0 +1,100 @@
+"""Original label values <-> class indices."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from pgsam_monai.transforms.meta import with_meta_of
+
+LOOKUP_LIMIT = 1 << 16
+
+
+class MapLabelsd(MapTransform):
+    """Label values -> class indices 0…K by their place in `labels`; values not listed become background 0.
+
+    (MONAI's MapLabelValued leaves unlisted values as they are, where they would collide with indices.)
+    The result is uint8, or int16 above 255 classes.
+
+    Args:
+        keys: label keys; tensors of integers.
+        labels: original values, background first, e.g. [0, 5, 205, 420].
+    """
+
+    def __init__(self, keys: KeysCollection, labels: Sequence[int], allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.labels = check_labels(labels)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            values = d[key].numpy() if isinstance(d[key], torch.Tensor) else np.asarray(d[key])
+            d[key] = with_meta_of(torch.from_numpy(label_indices(values, self.labels)), d[key])
+        return d
+
+
+class RestoreLabelsd(MapTransform):
+    """The inverse of MapLabelsd: class indices -> original values, in the smallest of uint8, uint16 and int32
+    that holds all of `labels` (not only those present, so that all predictions of a model have one type)."""
+
+    def __init__(self, keys: KeysCollection, labels: Sequence[int], allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.labels = check_labels(labels)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            indices = d[key].cpu().numpy() if isinstance(d[key], torch.Tensor) else np.asarray(d[key])
+            d[key] = with_meta_of(torch.from_numpy(label_values(indices, self.labels)), d[key])
+        return d
+
+
+def check_labels(labels: Sequence[int]) -> tuple[int, ...]:
+    """The labels as a tuple; ValueError unless they are distinct non-negative integers, background 0
+    first."""
+    values = tuple(int(value) for value in labels)
+    if (
+        not values
+        or values[0] != 0
+        or len(set(values)) != len(values)
+        or min(values) < 0
+        or max(values) >= 2**31
+    ):
+        raise ValueError(
+            f"labels must be distinct integers from 0 to 2^31-1 with background 0 first, got {list(labels)}."
+        )
+    return values
+
+
+def label_indices(values: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    """Original values, any shape -> indices into `labels`, 0 where not listed."""
+    dtype = np.uint8 if len(labels) <= 256 else np.int16
+    order = np.argsort(labels)
+    known = np.asarray(labels)[order]
+    values = np.asarray(values)
+    if values.dtype.kind not in "iub":
+        values = values.astype(np.int64)
+    if values.size and values.min() >= 0 and values.max() < LOOKUP_LIMIT:
+        table = np.zeros(LOOKUP_LIMIT, dtype=dtype)
+        small = known < LOOKUP_LIMIT
+        table[known[small]] = order[small]
+        return table[values]
+    places = np.searchsorted(known, values).clip(max=len(known) - 1)
+    return np.where(known[places] == values, order[places], 0).astype(dtype)
+
+
+def label_values(indices: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    """Indices, any shape -> original values; ValueError for an index beyond the labels."""
+    highest = max(labels)
+    dtype = np.uint8 if highest < 1 << 8 else np.uint16 if highest < 1 << 16 else np.int32
+    if indices.size and (indices.max() >= len(labels) or indices.min() < 0):
+        raise ValueError(
+            f"RestoreLabelsd: class indices must be 0 to {len(labels) - 1}, got {int(indices.min())} to"
+            f" {int(indices.max())}; the network and 'labels' belong to different plans."
+        )
+    return np.asarray(labels, dtype=dtype)[indices.astype(np.int64, copy=False)]

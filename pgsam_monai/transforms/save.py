@@ -1,0 +1,154 @@
+"""Writes label maps on the grid and in the kind of file that the input came in."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import SaveImaged
+
+from pgsam_monai.data.cases import NIFTI_SUFFIXES, as_paths, case_name, file_format, file_suffix
+
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+class SavePredictiond(SaveImaged):
+    """Writes a restored label map (1, i, j, k), original values on the input's own grid, to `output_dir`.
+
+    File: <case name> and the input's suffix: .nii and .nii.gz give .nii.gz with the input's header geometry
+    (affine, sform and qform codes); .nrrd, .nhdr, .mha and .mhd stay what they are; a DICOM series or an
+    archive gives .nii.gz; pictures give .png (8 bit, 16 bit above 255, RGB if the type is int32: packed
+    colours). The case name is data["name"], else that of the image file. Files appear complete or not at all.
+
+    It is a SaveImaged so that servers that leave the saving out (MONAI Label) recognise it.
+
+    Args:
+        keys: prediction keys; MetaTensors whose meta names the input file (`filename_or_obj`).
+        output_dir: folder, made if missing.
+    Raises:
+        ValueError: shapes differ from the input's, no input file is known, or two inputs of this run share a
+            name.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, output_dir: str | Path, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(
+            keys,
+            output_dir=output_dir,
+            output_postfix="",
+            separate_folder=False,
+            allow_missing_keys=allow_missing_keys,
+        )
+        self.output_dir = Path(output_dir)
+        self.written: dict[str, str] = {}
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            source = d[key].meta.get("filename_or_obj") if isinstance(d[key], MetaTensor) else None
+            if not source:
+                raise ValueError(
+                    f"SavePredictiond: '{key}' doesn't know its input file; run Invertd before saving."
+                )
+            name = str(d.get("name") or case_name(source))
+            if self.written.setdefault(name, str(source)) != str(source):
+                raise ValueError(
+                    f"SavePredictiond: {source} and {self.written[name]} would both be written as '{name}';"
+                    " give each item its own 'name'."
+                )
+            labels = d[key].detach().cpu().as_tensor().numpy()
+            save_label_map(
+                labels[0], self.output_dir, name, source, affine=np.asarray(d[key].affine, np.float64)
+            )
+        return d
+
+
+def save_label_map(
+    labels: np.ndarray, folder: str | Path, name: str, source: str | Path, *, affine: np.ndarray | None = None
+) -> Path:
+    """Integer labels (i, j, k) -> <folder>/<name><suffix>, geometry from the `source` file; returns the path.
+
+    affine (4, 4) voxel -> mm RAS+ serves where the source has no copyable header (DICOM, archives).
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    suffix = file_suffix(source)
+    kind = file_format(source)
+    target = ".png" if kind == "picture" else suffix if suffix in ITK_SUFFIXES else ".nii.gz"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
+        path = Path(scratch) / f"{name}{target}"
+        if kind == "picture":
+            _write_picture(labels, path)
+        elif suffix in ITK_SUFFIXES:
+            _write_itk(labels, path, source)
+        elif suffix in NIFTI_SUFFIXES:
+            _write_nifti_like(labels, path, source)
+        else:
+            _write_nifti(labels, path, affine)
+        # the file a reader opens is moved last, after the raw data that detached headers point to
+        for file in sorted(Path(scratch).iterdir(), key=lambda file: file == path):
+            os.replace(file, folder / file.name)
+    return folder / path.name
+
+
+def _write_nifti_like(labels: np.ndarray, path: Path, source: str | Path) -> None:
+    import nibabel as nib
+
+    image = nib.load(as_paths(source)[0])
+    labels = _on_shape(labels, image.shape[:3], source)
+    header = image.header.copy()
+    header.set_data_dtype(labels.dtype)
+    header["cal_min"] = header["cal_max"] = 0  # display window of the image, not of its labels
+    kind = nib.Nifti2Image if isinstance(image, nib.Nifti2Pair) else nib.Nifti1Image  # pairs become one file
+    nib.save(kind(labels, image.affine, header), path)
+
+
+def _write_nifti(labels: np.ndarray, path: Path, affine: np.ndarray | None) -> None:
+    import nibabel as nib
+
+    image = nib.Nifti1Image(labels, np.eye(4) if affine is None else affine)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)
+
+
+def _write_itk(labels: np.ndarray, path: Path, source: str | Path) -> None:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(source))
+    reader.ReadImageInformation()
+    dims = min(reader.GetDimension(), 3)
+    labels = _on_shape(labels, reader.GetSize()[:dims], source)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(labels.T))
+    direction = np.asarray(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:dims, :dims]
+    image.SetOrigin(reader.GetOrigin()[:dims])
+    image.SetSpacing(reader.GetSpacing()[:dims])
+    image.SetDirection(direction.ravel().tolist())
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def _write_picture(labels: np.ndarray, path: Path) -> None:
+    from PIL import Image
+
+    flat = labels[..., 0]
+    if flat.dtype.itemsize > 2:
+        flat = np.stack([flat >> 16 & 255, flat >> 8 & 255, flat & 255], axis=-1).astype(np.uint8)
+    Image.fromarray(flat).save(path)
+
+
+def _on_shape(labels: np.ndarray, shape: tuple[int, ...], source: str | Path) -> np.ndarray:
+    """(i, j, k) -> the input's own shape, which may lack the last axis."""
+    expected = (*shape, *(1,) * (3 - len(shape)))
+    if labels.shape != expected:
+        raise ValueError(
+            f"SavePredictiond: label map {labels.shape} and input {source} {expected} differ in shape;"
+            " put Invertd with the preprocessing before it."
+        )
+    return labels.reshape(shape)

@@ -1,0 +1,230 @@
+"""A plan becomes a MONAI bundle: templates filled with the plan's values.
+
+Dataset, class and file names enter the configs as JSON data only; every `$` expression is fixed text of a template.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from preprocess import __version__
+from preprocess.transforms import (
+    augmentation_transforms,
+    cleaning_transforms,
+    postprocessing_transforms,
+    preprocessing_transforms,
+)
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCHEMA = "meta_schema_20240725.json"
+SCHEMA_URL = f"https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/{SCHEMA}"
+CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
+MINIMUM_VERSIONS = {"monai_version": "1.6.1", "pytorch_version": "2.10.0", "numpy_version": "2.0.0"}
+REQUIRED_PACKAGES = {
+    "pgsam-monai": __version__,
+    "segment-anything": "1.0",
+    "peft": "0.18",
+    "nibabel": "5.3",
+    "SimpleITK": "2.4",
+    "zarr": "3.0",
+    "pytorch-ignite": "0.5",
+    "tensorboard": "2.18",
+}
+LARGE_FILES = {
+    "sam_vit_b": (
+        "sam_vit_b_01ec64.pth", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    ),
+    "sam_vit_l": (
+        "sam_vit_l_0b3195.pth", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    ),
+    "sam_vit_h": (
+        "sam_vit_h_4b8939.pth", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+    ),
+}  # fmt: skip
+SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
+
+
+def bundle_name(plan: Mapping, network: str) -> str:
+    return f"{network}_{plan['dataset']['name']}"
+
+
+def emit_bundle(plan: Mapping, splits: Mapping, network: str, folder: Path) -> Path:
+    """Write the bundle of one network of a plan; trained models and stores already in the folder stay.
+
+    Args:
+        plan: contents of plan.json.
+        splits: contents of splits.json.
+        network: a key of the plan's configurations.
+        folder: the bundle's folder, `bundles/<network>_<dataset>`. A config that a person has edited and that
+            would change is kept beside the new one as `<name>.bak`.
+
+    Returns:
+        the folder.
+    """
+    for name, text in bundle_files(plan, splits, network).items():
+        _write(folder / name, text)
+    return folder
+
+
+def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]:
+    """Every file of the bundle by relative path, as text; the same plan gives the same bytes."""
+    values = bundle_values(plan, network)
+    files = {
+        f"configs/{name}.json": _json(fill(_template(f"bundle/{name}.json"), values)) for name in CONFIGS
+    }
+    files["configs/metadata.json"] = _json(bundle_metadata(plan, network))
+    files["configs/logging.conf"] = (TEMPLATES / "bundle/logging.conf").read_text()
+    files["configs/splits.json"] = _json(splits)
+    files["configs/plan.json"] = _json(plan)
+    files[f"configs/{SCHEMA}"] = (TEMPLATES / SCHEMA).read_text()
+    files["docs/README.md"] = _readme(plan, network)
+    files["LICENSE"] = (TEMPLATES / "bundle/LICENSE").read_text()
+    if values["weights"] in LARGE_FILES:
+        files["large_files.yml"] = _large_files(values["weights"])
+    return files
+
+
+def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
+    """What the templates' {{placeholders}} stand for."""
+    values = decided(plan, network)
+    labels, names = values["labels"], values["label_names"]
+    values |= {
+        "bundle_name": bundle_name(plan, network),
+        "dataset_dir": plan["dataset"]["folder"],
+        "in_channels": len(plan["dataset"]["channels"]),
+        "num_classes": len(labels) - 1,
+        "label_values": dict(zip(names[1:], labels[1:], strict=True)),
+        "protocol": values.get("protocol", "mm"),
+        "preprocessing": preprocessing_transforms(values),
+        "augmentation": augmentation_transforms(values["augmentation"]),
+        "cleaning": cleaning_transforms(values),
+        "evaluation_postprocessing": postprocessing_transforms(values, "@prediction_dir"),
+        "inference_postprocessing": postprocessing_transforms(values, "@output_dir"),
+    }
+    values["network_def"] = fill(_template(f"networks/{network}.json"), values)
+    values["inferer"] = {
+        "_target_": "pgsam_monai.inferers.SliceInferer",
+        "image_size": "@image_size",
+        "fit": "@fit",
+        "batch_size": values["inference_batch_size"],
+    }
+    return values
+
+
+def decided(plan: Mapping, network: str) -> dict[str, Any]:
+    """The plan's bare values: those shared by all networks, then the network's own."""
+    entries = {**plan["decisions"], **plan["configurations"][network]}
+    return {name: entry["value"] for name, entry in entries.items()}
+
+
+def fill(template: Any, values: Mapping[str, Any]) -> Any:
+    """Replace every string that is exactly "{{name}}" by that value, anywhere in a JSON structure.
+
+    Raises:
+        KeyError: the template names a value that the plan does not hold.
+    """
+    if isinstance(template, dict):
+        return {key: fill(item, values) for key, item in template.items()}
+    if isinstance(template, list):
+        return [fill(item, values) for item in template]
+    if isinstance(template, str) and template.startswith("{{") and template.endswith("}}"):
+        return values[template[2:-2]]
+    return template
+
+
+def bundle_metadata(plan: Mapping, network: str) -> dict[str, Any]:
+    """metadata.json: versions, texts and the tensors that go in and come out."""
+    values, dataset = decided(plan, network), plan["dataset"]
+    names = values["label_names"]
+    size = values["image_size"]
+    structures = ", ".join(names[1:])
+    return {
+        "schema": SCHEMA_URL,
+        "version": __version__,
+        "changelog": {__version__: f"planned by {plan['created_by']}"},
+        **MINIMUM_VERSIONS,
+        "required_packages_version": REQUIRED_PACKAGES,
+        "name": bundle_name(plan, network),
+        "task": f"Segmentation of {structures} ({values['modality']})",
+        "description": f"{network} on data set '{dataset['name']}', configured by its fingerprint; see docs/README.md.",
+        "authors": "the person who planned this bundle with pgsam-monai",
+        "copyright": "see LICENSE; the data set's own terms apply to the data and to what is learnt from it",
+        "data_source": f"data set '{dataset['name']}', layout {dataset['layout']}",
+        "data_type": dataset["file_format"],
+        "image_classes": ", ".join(dataset["channels"]),
+        "label_classes": ", ".join(f"{v} = {n}" for v, n in zip(values["labels"], names, strict=True)),
+        "pred_classes": ", ".join(f"{i} = {n}" for i, n in enumerate(names)),
+        "eval_metrics": {},
+        "intended_use": "Research; not a medical device.",
+        "references": [],
+        "network_data_format": {
+            "inputs": {"image": _tensor("image", len(dataset["channels"]), size, dataset["channels"])},
+            "outputs": {"pred": _tensor("segmentation", len(names), size, names)},
+        },
+    }  # fmt: skip
+
+
+def _tensor(kind: str, num_channels: int, size: int, channels: list[str]) -> dict[str, Any]:
+    return {
+        "type": "image" if kind == "image" else "probabilities",
+        "format": kind,
+        "num_channels": num_channels,
+        "spatial_shape": [size, size, "*"],
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": False,
+        "channel_def": {str(index): name for index, name in enumerate(channels)},
+    }
+
+
+def _readme(plan: Mapping, network: str) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES / "bundle"), undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    entries = {**plan["decisions"], **plan["configurations"][network]}
+    return environment.get_template("README.md.j2").render(
+        plan=plan,
+        network=network,
+        name=bundle_name(plan, network),
+        entries=entries,
+        values=decided(plan, network),
+    )
+
+
+def _large_files(weights: str) -> str:
+    file, sha256 = LARGE_FILES[weights]
+    lines = [
+        "large_files:",
+        f"- path: weights/{file}",
+        f"  url: {SAM_URL}{file}",
+        f"  hash_val: {sha256}",
+        "  hash_type: sha256",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _template(name: str) -> Any:
+    return json.loads((TEMPLATES / name).read_text())
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    if path.is_file():
+        if path.read_text(encoding="utf-8") == text:
+            return
+        shutil.copyfile(path, path.with_name(path.name + ".bak"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

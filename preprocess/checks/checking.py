@@ -1,0 +1,36 @@
+"""Applies all rules to a measured data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..facts import CaseFacts
+from ..layouts.records import Dataset
+from .across import check_across
+from .faults import FATAL, MENDED, WARNING, Fault
+from .partners import check_partners
+from .single import check_case
+
+_ORDER = (FATAL, WARNING, MENDED)
+
+
+def check_dataset(dataset: Dataset, cases: Sequence[CaseFacts]) -> tuple[Fault, ...]:
+    """Every fault of `dataset`, whose cases were measured as `cases`; fatal ones first, each once.
+
+    A fatal fault either names the case to leave out, or (case None) concerns the data set without the faulty
+    cases, so leaving those out cannot mend it.
+    """
+    faults = [*check_partners(dataset)]
+    expected = _expected_channels(cases)
+    for case in cases:
+        faults.extend(
+            check_case(case, expected_channels=expected, is_picture=dataset.file_format == "picture")
+        )
+    unusable = {fault.case for fault in faults if fault.level == FATAL}
+    faults.extend(check_across(dataset, [case for case in cases if case.name not in unusable]))
+    return tuple(sorted(faults, key=lambda fault: _ORDER.index(fault.level)))
+
+
+def _expected_channels(cases: Sequence[CaseFacts]) -> int | None:
+    counts = [case.channels for case in cases if case.error is None]
+    return max(set(counts), key=lambda n: (counts.count(n), -n)) if counts else None

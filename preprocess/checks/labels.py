@@ -1,0 +1,89 @@
+"""Faults of the label values of all cases together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from ..facts import CaseFacts
+from ..layouts.records import Dataset
+from .faults import FATAL, MENDED, WARNING, Fault
+
+
+def check_labels(dataset: Dataset, training: Sequence[CaseFacts]) -> Iterator[Fault]:
+    """Values that are absent, unnamed, rare, or not 0..K."""
+    held = Counter(value for case in training for value in case.labels)
+    named = {value: name for name, value in (dataset.label_names or {}).items() if value > 0}
+    if training and not held:
+        yield _fault(
+            FATAL,
+            "empty label",
+            f"the labels of all {len(training)} usable training cases are empty",
+            "there is nothing to learn",
+            "check that the label files are the segmentations",
+        )
+        return
+    yield from _check_names(held, named, len(training))
+    yield from _check_rare(held, named, len(training))
+    yield from _check_gaps(sorted(named or held))
+
+
+def _check_names(held: Counter, named: dict[int, str], count: int) -> Iterator[Fault]:
+    if not named:
+        return
+    unnamed = sorted(set(held) - set(named))
+    if unnamed:
+        values = ", ".join(f"{value} (in {_of(held[value], count)})" for value in unnamed[:10])
+        yield _fault(
+            WARNING,
+            "label values without a name",
+            f"without a name: {values}" + (f", +{len(unnamed) - 10} more" if len(unnamed) > 10 else ""),
+            "they become background",
+            "add them to the data set's label names, if they are structures to learn",
+        )
+    for value in sorted(set(named) - set(held)):
+        yield _fault(
+            WARNING,
+            "named structure missing",
+            f"'{named[value]}' (value {value}) occurs in none of {count} training cases",
+            "the network cannot learn it, and it has no score",
+            "remove the name, or add cases that hold it",
+        )
+
+
+def _check_rare(held: Counter, named: dict[int, str], count: int) -> Iterator[Fault]:
+    for value, cases in sorted(held.items()):
+        if cases == 1 and count > 1 and (not named or value in named):
+            yield _fault(
+                WARNING,
+                "structure in one case only",
+                f"{_called(value, named)} occurs in one of {count} training cases",
+                "it is either trained or validated, never both",
+                "add cases that hold it, or check whether the value is a slip",
+            )
+
+
+def _check_gaps(values: list[int]) -> Iterator[Fault]:
+    if values and values != list(range(1, len(values) + 1)):
+        shown = ", ".join(map(str, (0, *values[:10]))) + (f", ..., {values[-1]}" if len(values) > 10 else "")
+        yield _fault(
+            MENDED,
+            "gaps in label values",
+            f"the values are {{{shown}}}",
+            f"they are mapped to 0..{len(values)} for training, and back in every prediction",
+            "nothing needs to be done",
+        )
+
+
+def _called(value: int, named: dict[int, str]) -> str:
+    return f"'{named[value]}' (value {value})" if value in named else f"value {value}"
+
+
+def _of(cases: int, count: int) -> str:
+    return f"{cases} of {count} cases"
+
+
+def _fault(level: str, rule: str, found: str, consequence: str, remedy: str) -> Fault:
+    return Fault(
+        level=level, rule=rule, case=None, file=None, found=found, consequence=consequence, remedy=remedy
+    )

@@ -1,0 +1,44 @@
+"""The Medical Segmentation Decathlon: dataset.json lists imagesTr/a.nii.gz with labelsTr/a.nii.gz."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .labelnames import channel_names_from, label_names_from, read_json
+from .listed import Entry, found_from_entries, parse_entries, unlisted_note
+from .nnunet import training_base
+from .records import Found, NoMatch
+from .tree import VOLUME_ENDINGS, Tree, join, parent_of
+
+
+def find_decathlon(tree: Tree) -> Found:
+    """The listing decides which files belong, others are noted. Test images find their label in labelsTs/."""
+    base = training_base(tree)
+    listing = join(base, "dataset.json")
+    if not tree.has(listing):
+        raise NoMatch(0.4, f"found {join(base, 'imagesTr')}/ but no dataset.json beside it")
+    content = read_json(tree, listing)
+    if not isinstance(content, dict) or not content.get("training"):
+        raise NoMatch(0.5, f'{listing} lists no "training" cases')
+    entries = parse_entries(tree, listing, "training", content["training"], group="train")
+    for key in ("test", "testing"):
+        raw = content.get(key) or []
+        entries += [
+            _with_label(tree, entry) for entry in parse_entries(tree, listing, key, raw, group="test")
+        ]
+    found = found_from_entries(tree, listing, entries)
+    on_disk = [
+        path for part in ("imagesTr", "labelsTr") for path in tree.paths(VOLUME_ENDINGS, join(base, part))
+    ]
+    return replace(
+        found,
+        label_names=label_names_from(content.get("labels")),
+        channel_names=channel_names_from(content),
+        notes=(*found.notes, *unlisted_note(listing, on_disk, entries)),
+    )
+
+
+def _with_label(tree: Tree, entry: Entry) -> Entry:
+    image = entry.images[0]
+    label = join(join(parent_of(parent_of(image)), "labelsTs"), image.rpartition("/")[2])
+    return replace(entry, label=label) if entry.label is None and tree.has(label) else entry

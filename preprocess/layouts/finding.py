@@ -1,0 +1,160 @@
+"""Tries the layouts in order and says, when none fits, which came nearest."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .datalist import find_datalist
+from .decathlon import find_decathlon
+from .dicom import find_dicom
+from .folders import find_paired, find_pictures
+from .naming import short_name
+from .nnunet import find_nnunet
+from .records import CERTAIN, Dataset, Found, LayoutError, NoMatch
+from .synapse import find_synapse, find_transunet
+from .tree import Tree, count_files, format_of, list_tree
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How to find one layout, and what it looks like."""
+
+    find: Callable[[Tree], Found]
+    """raises NoMatch when the layout does not fit"""
+    looks_like: str
+
+
+LAYOUTS: dict[str, Layout] = {
+    "nnunet": Layout(
+        find_nnunet, "imagesTr/case_0000.nii.gz (one per channel), labelsTr/case.nii.gz, dataset.json"
+    ),
+    "msd": Layout(find_decathlon, "imagesTr/case.nii.gz, labelsTr/case.nii.gz, both listed in dataset.json"),
+    "synapse": Layout(
+        find_synapse, "img/img0001.nii.gz, label/label0001.nii.gz, also below RawData/Training"
+    ),
+    "transunet": Layout(find_transunet, "train_npz/case0005_slice000.npz, test_vol_h5/case0001.npy.h5"),
+    "datalist": Layout(find_datalist, 'a JSON with "training": [{"image": path, "label": path}, ...]'),
+    "dicom": Layout(find_dicom, "a folder of DICOM files per case, and label volumes named like the folders"),
+    "paired": Layout(
+        find_paired, "images/case.nii.gz, labels/case.nii.gz or case_img.nrrd beside case_seg.nrrd"
+    ),
+    "pictures": Layout(find_pictures, "images/case.png, masks/case.png or case.jpg beside case_mask.png"),
+}
+"""In the order in which they are tried."""
+
+
+def find_dataset(folder: str | Path, *, layout: str | None = None, name: str | None = None) -> Dataset:
+    """Find the cases below `folder` (or of a datalist JSON), without opening any image.
+
+    The first layout that yields a complete case wins; failing that, the first that recognises the images.
+    `layout` forces one; `name` replaces the short name made from the folder's. An image without label or a
+    label without image is recorded, not an error. Raises LayoutError when nothing fits.
+    """
+    path = Path(os.path.abspath(Path(folder).expanduser()))
+    if layout is not None and layout not in LAYOUTS:
+        raise LayoutError(_unknown_layout(layout))
+    tree, listing = _listed(path)
+    if listing is not None and layout not in (None, "datalist"):
+        raise LayoutError(f"{path}: layout {layout!r} needs a folder, got a file; pass its folder.")
+    if listing is not None:
+        finders = {"datalist": lambda tree: find_datalist(tree, listing)}
+    else:
+        finders = {key: LAYOUTS[key].find for key in ([layout] if layout else LAYOUTS)}
+    chosen, found = _first_fit(path, tree, finders, forced=layout or ("datalist" if listing else None))
+    return Dataset(
+        name=short_name(name or tree.root.name),
+        folder=str(tree.root),
+        layout=chosen,
+        file_format=_file_format(path, found),
+        **{field: getattr(found, field) for field in Found.__dataclass_fields__},
+    )
+
+
+def _listed(path: Path) -> tuple[Tree, str | None]:
+    """The tree of a folder; for a JSON file its folder's tree and the file's name."""
+    try:
+        if path.is_file():
+            if path.suffix.lower() != ".json":
+                raise LayoutError(f"{path} is a file; pass the folder of the data set, or a datalist JSON.")
+            return list_tree(path.parent), path.name
+        if not path.exists():
+            raise LayoutError(f"{path} does not exist.{_similar(path)}")
+        tree = list_tree(path)
+    except OSError as error:
+        raise LayoutError(f"{path} can't be listed: {error}; check its permissions.") from error
+    if not any(tree.files.values()):
+        raise LayoutError(f"{path} holds no files; pass the folder that contains the images and labels.")
+    return tree, None
+
+
+def _first_fit(
+    path: Path, tree: Tree, finders: dict[str, Callable[[Tree], Found]], *, forced: str | None
+) -> tuple[str, Found]:
+    without_labels: tuple[str, Found] | None = None
+    misses: dict[str, NoMatch] = {}
+    for key, find in finders.items():
+        try:
+            found = find(tree)
+        except NoMatch as miss:
+            misses[key] = miss
+            if miss.nearness >= CERTAIN:
+                break
+            continue
+        if any(case.label for case in found.cases):
+            return key, found
+        without_labels = without_labels or (key, found)
+    if without_labels:
+        return without_labels
+    if forced:
+        raise LayoutError(_forced_miss(path, tree, forced, misses[forced]))
+    raise LayoutError(_no_fit(path, tree, misses))
+
+
+def _no_fit(path: Path, tree: Tree, misses: dict[str, NoMatch]) -> str:
+    nearest = max(misses, key=lambda key: misses[key].nearness)
+    if misses[nearest].nearness >= CERTAIN:
+        return f"{path}: {misses[nearest].found}."
+    lines = [f"{path} fits no known layout."]
+    if misses[nearest].nearness > 0:
+        lines.append(f"Nearest: {nearest}: {misses[nearest].found}.")
+    lines.append(f"The folder holds {count_files(tree)}.")
+    lines.append("Looked for:")
+    for key, miss in misses.items():
+        lines.append(f"  {key:<10} {LAYOUTS[key].looks_like}\n{'':<13}-> {miss.found}")
+    lines.append("Arrange the files like one of these, or write a datalist JSON and pass its path.")
+    return "\n".join(lines)
+
+
+def _forced_miss(path: Path, tree: Tree, layout: str, miss: NoMatch) -> str:
+    return (
+        f"{path} does not fit layout {layout!r}: {miss.found}.\n"
+        f"{layout} looks like: {LAYOUTS[layout].looks_like}.\nThe folder holds {count_files(tree)}."
+    )
+
+
+def _file_format(path: Path, found: Found) -> str:
+    images = [case.images[0] for case in found.cases] + list(found.images_without_label)
+    formats = sorted({format_of(image) for image in images})
+    if len(formats) > 1:
+        examples = [next(image for image in images if format_of(image) == kind) for kind in formats]
+        raise LayoutError(
+            f"{path} mixes {' and '.join(formats)} files ({', '.join(examples)}); keep one kind."
+        )
+    return formats[0] if formats else "volume"
+
+
+def _unknown_layout(layout: str) -> str:
+    near = difflib.get_close_matches(layout.lower(), LAYOUTS, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.{hint}"
+
+
+def _similar(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+    return f" Did you mean {path.parent / near[0]}?" if near else ""

@@ -1,0 +1,153 @@
+"""Cases from a JSON that lists its files (Decathlon, MONAI datalist, nnU-Net's "dataset" key)."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .naming import CHANNEL_WORDS, IMAGE_WORDS, LABEL_WORDS, strip_words, unique_names
+from .records import Case, Found, NoMatch
+from .tree import Tree, natural_key, natural_sorted, parent_of, stem_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One listed case, before the disk is asked."""
+
+    images: tuple[str, ...]
+    label: str | None
+    group: str
+    fold: int | None = None
+    name: str | None = None
+
+
+@dataclass
+class _Sorted:
+    """Entries by what the disk says of them."""
+
+    complete: list[Entry] = field(default_factory=list)
+    lone_images: list[str] = field(default_factory=list)
+    lone_labels: list[str] = field(default_factory=list)
+    absent_tests: list[str] = field(default_factory=list)
+
+
+def parse_entries(
+    tree: Tree, listing: str, key: str, raw: Any, *, group: str, fold: int | None = None
+) -> list[Entry]:
+    """The entries under `key` of the JSON file `listing`; paths are relative to that file.
+
+    Raises NoMatch when an entry isn't {"image": path or [paths], "label": path} (a test entry may be a path).
+    """
+    if not isinstance(raw, list):
+        raise NoMatch(0.5, f'{listing}: "{key}" is not a list')
+    entries = []
+    for number, item in enumerate(raw):
+        item = {"image": item} if isinstance(item, str) and group == "test" else item
+        images = item.get("image", item.get("images")) if isinstance(item, dict) else None
+        images = [images] if isinstance(images, str) else images
+        if not images or not all(isinstance(path, str) for path in images):
+            raise NoMatch(0.6, f'{listing}: "{key}" entry {number} names no "image": {str(item)[:80]}')
+        label = item.get("label")
+        label = label[0] if isinstance(label, list) and len(label) == 1 else label
+        if label is not None and not isinstance(label, str):
+            got = f'{listing}: "{key}" entry {number}: "label" must be one path, got {str(label)[:80]}'
+            raise NoMatch(0.6, got)
+        entries.append(
+            Entry(
+                images=tuple(_relative(tree, listing, path) for path in images),
+                label=_relative(tree, listing, label) if label else None,
+                group=group,
+                fold=item.get("fold", fold),
+                name=item.get("name"),
+            )
+        )
+    return entries
+
+
+def found_from_entries(tree: Tree, listing: str, entries: list[Entry]) -> Found:
+    """Sort `entries` by what lies on disk. Raises NoMatch when none of the files does.
+
+    An entry whose files are all absent stays a case, so that the reader names the missing file.
+    """
+    sorted_ = _sort(tree, entries)
+    if not any(_exists(tree, path) for entry in entries for path in (*entry.images, entry.label) if path):
+        example = entries[0].images[0] if entries else "-"
+        raise NoMatch(
+            0.9,
+            f"{listing} lists {len(entries)} cases but none of their files exist (for example {example}); "
+            "its paths must be relative to the folder it lies in",
+        )
+    complete = sorted(sorted_.complete, key=lambda e: (e.group == "test", natural_key(_entry_key(e))))
+    names = unique_names([_entry_key(entry) for entry in complete])
+    notes = []
+    if sorted_.absent_tests:
+        notes.append(f"{len(sorted_.absent_tests)} test images of {listing} are not on disk: left out")
+    return Found(
+        cases=tuple(
+            Case(name=name, images=entry.images, label=entry.label, group=entry.group, fold=entry.fold)
+            for name, entry in zip(names, complete, strict=True)
+        ),
+        images_without_label=tuple(natural_sorted(sorted_.lone_images)),
+        labels_without_image=tuple(natural_sorted(sorted_.lone_labels)),
+        notes=tuple(notes),
+    )
+
+
+def unlisted_note(listing: str, files: Iterable[str], entries: list[Entry]) -> list[str]:
+    """A note on `files` that no entry names, none if there are none."""
+    listed = {path for entry in entries for path in (*entry.images, entry.label)}
+    extra = natural_sorted(path for path in files if path not in listed)
+    if not extra:
+        return []
+    shown = ", ".join(extra[:3]) + (", ..." if len(extra) > 3 else "")
+    return [f"{len(extra)} files are not listed in {listing}: left out ({shown})"]
+
+
+def _sort(tree: Tree, entries: list[Entry]) -> _Sorted:
+    result = _Sorted()
+    for entry in entries:
+        image_there = _exists(tree, entry.images[0])
+        label_there = entry.label is not None and _exists(tree, entry.label)
+        if entry.group == "test":
+            if image_there:
+                result.complete.append(entry)
+            else:
+                result.absent_tests.append(entry.images[0])
+        elif image_there and not label_there:
+            result.lone_images.append(entry.images[0])
+        elif label_there and not image_there:
+            result.lone_labels.append(entry.label or "")
+        elif entry.label is None:
+            result.lone_images.append(entry.images[0])
+        else:
+            result.complete.append(entry)
+    return result
+
+
+def _exists(tree: Tree, path: str) -> bool:
+    return path in tree.files or tree.has(path)
+
+
+def _relative(tree: Tree, listing: str, path: str) -> str:
+    """`path` of a listing, relative to the data set; absolute if it leaves it."""
+    if Path(path).is_absolute():
+        inside = Path(path).is_relative_to(tree.root)
+        return Path(path).relative_to(tree.root).as_posix() if inside else Path(path).as_posix()
+    joined = posixpath.normpath(posixpath.join(parent_of(listing), path))
+    return posixpath.normpath((tree.root / joined).as_posix()) if joined.startswith("..") else joined
+
+
+def _entry_key(entry: Entry) -> str:
+    """What tells the case: its name if listed, else its first image's path without ending and role words."""
+    if entry.name:
+        return entry.name.replace("/", "_")
+    first = entry.images[0]
+    roles = IMAGE_WORDS + LABEL_WORDS
+    stem = strip_words(stem_of(first), roles)
+    if len(entry.images) > 1:
+        stem = re.sub(r"_\d{4}$", "", strip_words(stem, CHANNEL_WORDS))
+    return "/".join(filter(None, (parent_of(first).lstrip("/"), stem))) or stem_of(first)

@@ -1,0 +1,75 @@
+"""The records that a layout yields: cases and their data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One examination."""
+
+    name: str
+    """unique in the data set"""
+    images: tuple[str, ...]
+    """posix paths relative to the data set: one per channel, or one multi-channel file, or one DICOM folder;
+    for TransUNet's training archives one .npz per slice, in slice order"""
+    label: str | None
+    """relative posix path; "@images" when images and labels share their files (archives); None = no label"""
+    group: str = "train"
+    """"train" or "test"; only test cases may lack a label"""
+    fold: int | None = None
+    """the fold that validates on this case, where the data set itself says so"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """The cases of a folder. Paths are posix, relative to `folder` (absolute if the file lies outside it)."""
+
+    name: str
+    """short: lower case, without Task04_ or Dataset004_"""
+    folder: str
+    """absolute"""
+    layout: str
+    """a name from LAYOUTS"""
+    file_format: str
+    """"volume" (NIfTI, NRRD, MetaImage, DICOM), "picture" (PNG, JPEG, TIFF) or "archive" (npz, h5)"""
+    cases: tuple[Case, ...]
+    """complete cases in natural order: training cases, then test cases"""
+    images_without_label: tuple[str, ...] = ()
+    """training images that lack a partner; the first channel stands for a case"""
+    labels_without_image: tuple[str, ...] = ()
+    label_names: dict[str, int] | None = None
+    """{"background": 0, "spleen": 1, ...} if the data set says so"""
+    channel_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    """what was assumed or left out; meant for the user"""
+
+
+class LayoutError(Exception):
+    """The folder fits no known layout, or not the one that was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What one layout makes of a folder, before it becomes a Dataset."""
+
+    cases: tuple[Case, ...]
+    images_without_label: tuple[str, ...] = ()
+    labels_without_image: tuple[str, ...] = ()
+    label_names: dict[str, int] | None = None
+    channel_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+CERTAIN = 1.0
+"""nearness of a miss that ends the search: the layout is this one, but it can't be read so"""
+
+
+class NoMatch(Exception):
+    """A layout does not fit: how near it came (0 to CERTAIN), and what was found instead."""
+
+    def __init__(self, nearness: float, found: str) -> None:
+        super().__init__(found)
+        self.nearness = nearness
+        self.found = found

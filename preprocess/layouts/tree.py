@@ -1,0 +1,130 @@
+"""One listing of a folder, shared by all layouts, and what file names say about files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".hdr.gz")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+ARCHIVE_ENDINGS = (".npy.h5", ".h5", ".hdf5", ".npz")
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+DICOM_MAGIC_OFFSET = 128
+MAX_DEPTH = 6
+"""folders below the data set that are searched; also ends loops of links"""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Every folder below `root` with its files, hidden ones left out."""
+
+    root: Path
+    files: dict[str, tuple[str, ...]]
+    """relative posix folder ("" is the root) -> file names in natural order; empty folders are kept"""
+
+    def paths(self, endings: tuple[str, ...], folder: str | None = None) -> list[str]:
+        """Relative paths of files with one of `endings`, in `folder` only or (None) in the whole tree."""
+        folders = self.files if folder is None else [folder]
+        return [join(f, n) for f in folders for n in self.files.get(f, ()) if ending_of(n, endings)]
+
+    def folders_named(self, *names: str, suffix: str = "") -> list[str]:
+        """Folders whose last component, in lower case, is one of `names`; shallow ones first."""
+        wanted = {name.lower() for name in names}
+        hits = [f for f in self.files if f and PurePosixPath(f).name.lower().removesuffix(suffix) in wanted]
+        return sorted(hits, key=lambda f: (f.count("/"), natural_key(f)))
+
+    def has(self, path: str) -> bool:
+        """Whether the tree lists the file; paths that leave the tree are looked up on disk."""
+        folder, _, name = path.rpartition("/")
+        if folder in self.files:
+            return name in self._names(folder)
+        return (self.root / path).is_file()
+
+    def _names(self, folder: str) -> frozenset[str]:
+        cache = self.__dict__.setdefault("_name_sets", {})
+        if folder not in cache:
+            cache[folder] = frozenset(self.files[folder])
+        return cache[folder]
+
+
+def list_tree(root: Path) -> Tree:
+    """List `root` down to MAX_DEPTH folders. Hidden files and macOS resource folders are left out."""
+    files: dict[str, tuple[str, ...]] = {}
+    pending = [("", 0)]
+    while pending:
+        folder, depth = pending.pop()
+        names, below = [], []
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                (below if entry.is_dir() else names).append(entry.name)
+        files[folder] = tuple(natural_sorted(names))
+        if depth < MAX_DEPTH:
+            pending += [(join(folder, name), depth + 1) for name in reversed(natural_sorted(below))]
+    return Tree(root, files)
+
+
+def natural_key(text: str) -> list[str | int]:
+    """Sort key that puts img2 before img10."""
+    return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", text)]
+
+
+def natural_sorted(texts: Iterable[str]) -> list[str]:
+    return sorted(texts, key=lambda text: (natural_key(text), text))
+
+
+def join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def ending_of(name: str, endings: tuple[str, ...]) -> str:
+    """The ending of `name`, the longest that fits, in its own case; "" if none does."""
+    lower = name.lower()
+    fits = [ending for ending in endings if lower.endswith(ending)]
+    return name[-max(map(len, fits)) :] if fits else ""
+
+
+def stem_of(path: str) -> str:
+    """File name without folder and without a known ending: a/b.nii.gz -> b."""
+    name = PurePosixPath(path).name
+    ending = ending_of(name, VOLUME_ENDINGS + PICTURE_ENDINGS + ARCHIVE_ENDINGS + DICOM_ENDINGS)
+    return name[: len(name) - len(ending)] if ending else name
+
+
+def parent_of(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def format_of(path: str) -> str:
+    """ "volume", "picture" or "archive" by the file's name; a folder is a DICOM series, so a volume."""
+    if ending_of(path, PICTURE_ENDINGS):
+        return "picture"
+    return "archive" if ending_of(path, ARCHIVE_ENDINGS) else "volume"
+
+
+def is_dicom_file(file: Path) -> bool:
+    """Whether the name says DICOM, or the file bears its mark at byte 128."""
+    if ending_of(file.name, DICOM_ENDINGS):
+        return True
+    if file.name == "DICOMDIR" or re.search(r"\.[A-Za-z]{2,5}$", file.name):
+        return False
+    with open(file, "rb") as stream:
+        stream.seek(DICOM_MAGIC_OFFSET)
+        return stream.read(4) == b"DICM"
+
+
+def count_files(tree: Tree) -> str:
+    """A short inventory, such as "200 x .nii.gz in imagesTr/, 1 x .json"."""
+    counts: dict[tuple[str, str], int] = {}
+    for folder, names in tree.files.items():
+        for name in names:
+            ending = name[len(stem_of(name)) :] or PurePosixPath(name).suffix or "no ending"
+            counts[folder, ending] = counts.get((folder, ending), 0) + 1
+    parts = [
+        f"{n} x {ending}" + (f" in {folder}/" if folder else "") for (folder, ending), n in counts.items()
+    ]
+    return ", ".join(parts[:8]) + (f" and {len(parts) - 8} kinds more" if len(parts) > 8 else "")

@@ -1,0 +1,232 @@
+"""What the user wants otherwise: "name=value" wishes, read and checked before anything is measured."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .facts import SLICE_AXES
+from .rules import NETWORK_RULES, SHARED_RULES
+from .rules.evidence import WORLD_SLICE_AXIS
+from .rules.memory import BACKBONES, PATCH
+
+FLAG = "--override"
+BETWEEN_WISHES = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")
+
+
+class OverrideError(ValueError):
+    """A wish that names no decision, or a value the decision can't take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """One wish."""
+
+    name: str
+    value: Any
+    network: str | None = None
+    """None: all networks (or a shared decision)."""
+
+    set_by: str = FLAG
+
+    def applies_to(self, name: str, network: str | None) -> bool:
+        return self.name == name and self.network in (None, network)
+
+
+def parse_overrides(wishes: str | Iterable[str] | None) -> tuple[Override, ...]:
+    """Reads "image_size=512", "samed.rank=8", several in a list or separated by commas; values are
+    JSON or text.
+
+    Raises:
+        OverrideError: no "=", an unknown name (the nearest is told) or a value out of range.
+    """
+    if wishes is None:
+        return ()
+    texts = [wishes] if isinstance(wishes, str) else list(wishes)
+    parts = [part.strip() for text in texts for part in BETWEEN_WISHES.split(str(text)) if part.strip()]
+    return tuple(_parse(part) for part in parts)
+
+
+def make_override(name: str, value: Any, *, network: str | None = None, set_by: str = FLAG) -> Override:
+    """A checked wish.
+
+    Raises:
+        OverrideError: as `parse_overrides`.
+    """
+    _check_name(name, network)
+    return Override(name=name, value=_checked(name, value, set_by), network=network, set_by=set_by)
+
+
+def _parse(text: str) -> Override:
+    path, equals, raw = text.partition("=")
+    if not equals:
+        raise OverrideError(f"{FLAG} {text}: write name=value, as in {FLAG} image_size=512.")
+    network, _, name = path.strip().rpartition(".")
+    return make_override(name, _value(raw.strip()), network=network or None)
+
+
+def _value(raw: str) -> Any:
+    try:
+        return json.loads(raw)
+    except json.JSONDecodeError:
+        return {"None": None, "True": True, "False": False}.get(raw, raw)
+
+
+def _check_name(name: str, network: str | None) -> None:
+    if network is not None and network not in NETWORK_RULES:
+        raise OverrideError(f"{FLAG} {network}.{name}: networks are {', '.join(NETWORK_RULES)}.")
+    if network is not None:
+        known = list(NETWORK_RULES[network])
+    else:
+        known = [*SHARED_RULES, *(rule for rules in NETWORK_RULES.values() for rule in rules)]
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f" Did you mean '{near[0]}'?" if near else f" Decisions are: {', '.join(known)}."
+    raise OverrideError(f"{FLAG} {name}: there is no decision of that name.{hint}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a decision's value may be."""
+
+    what: str
+    """completes "must be ..." """
+
+    fits: Callable[[Any], bool]
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _int(least: int, multiple: int = 1) -> Kind:
+    what = f"a whole number of at least {least}" + (f" and a multiple of {multiple}" if multiple > 1 else "")
+    return Kind(what=what, fits=lambda value: _is_int(value) and value >= least and value % multiple == 0)
+
+
+def _number(least: float, most: float = float("inf"), *, above: bool = False) -> Kind:
+    what = f"a number {'above' if above else 'of at least'} {least:g}" + (
+        f" and at most {most:g}" if most < 1e9 else ""
+    )
+    return Kind(
+        what=what,
+        fits=lambda value: (
+            _is_number(value) and (value > least if above else value >= least) and value <= most
+        ),
+    )
+
+
+def _choice(*names: Any) -> Kind:
+    what = "one of " + ", ".join("null" if name is None else str(name) for name in names)
+    return Kind(what=what, fits=lambda value: value in names)
+
+
+def _numbers(length: int | None, what: str, least: float = 0.0, *, or_null: bool = False) -> Kind:
+    def fits(value: Any) -> bool:
+        if value is None:
+            return or_null
+        right_length = isinstance(value, list) and (length is None or len(value) == length)
+        return right_length and all(_is_number(item) and item >= least for item in value)
+
+    return Kind(what=what, fits=fits)
+
+
+def _is_labels(value: Any) -> bool:
+    ints = isinstance(value, list) and len(value) > 1 and all(_is_int(item) for item in value)
+    return ints and value[0] == 0 and value == sorted(set(value))
+
+
+def _is_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and all(isinstance(item, str) for item in value)
+        and len(set(value)) == len(value)
+    )
+
+
+def _is_orientation(value: Any) -> bool:
+    if value == "":
+        return True
+    return (
+        isinstance(value, str)
+        and len(value) == 3
+        and {WORLD_SLICE_AXIS.get(code) for code in value} == set(SLICE_AXES)
+    )
+
+
+def _is_intensity(value: Any) -> bool:
+    schemes = {"window": {"low", "high"}, "percentile": {"low", "high"}, "unit8": set(), "none": set()}
+    if not isinstance(value, dict) or value.get("scheme") not in schemes:
+        return False
+    keys = set(value) - {"scheme"}
+    return keys == schemes[value["scheme"]] and (not keys or value["low"] < value["high"])
+
+
+_MAPPING = Kind(what="a JSON object", fits=lambda value: isinstance(value, dict))
+
+KINDS: Mapping[str, Kind] = {
+    "target": _choice("cpu", "gpu"),
+    "memory_gb": _number(0, above=True),
+    "labels": Kind(what="a rising list of whole numbers that starts with 0, as in [0,1,2]", fits=_is_labels),
+    "label_names": Kind(what="a list of different names, one per label", fits=_is_names),
+    "modality": Kind(what="a word such as CT or MR", fits=lambda value: isinstance(value, str)),
+    "slice_axis": _choice("axial", "coronal", "sagittal", "none"),
+    "orientation": Kind(what="three axis codes such as PLS, the slice axis last", fits=_is_orientation),
+    "spacing": _numbers(3, "three numbers in mm (rows, columns, slices) or null", 1e-6, or_null=True),
+    "dimension": _choice("2d", "3d"),
+    "patch_3d": _numbers(3, "three whole numbers (rows, columns, slices) or null", 1, or_null=True),
+    "intensity": Kind(
+        what='a scheme such as {"scheme":"window","low":-125,"high":275}, "percentile", "unit8" or "none"',
+        fits=_is_intensity,
+    ),
+    "class_frequencies": _numbers(None, "a list of shares, one per label", or_null=True),
+    "class_weights": _numbers(None, "a list of numbers, one per label"),
+    "folds": _int(2),
+    "seed": _int(0),
+    "postprocessing": _MAPPING,
+    "texts": _MAPPING,
+    "image_size": _int(PATCH, PATCH),
+    "fit": _choice("pad", "stretch"),
+    "backbone": _choice(*BACKBONES),
+    "weights": Kind(
+        what="a name such as sam_vit_b, or null", fits=lambda v: v is None or (isinstance(v, str) and bool(v))
+    ),
+    "encoder_training": _choice("lora", "full"),
+    "rank": _int(1),
+    "pixel_mean": _numbers(3, "three numbers"),
+    "pixel_std": _numbers(3, "three numbers above 0", 1e-6),
+    "batch_size": _int(1),
+    "iterations_per_epoch": _int(1),
+    "epochs": _int(1),
+    "learning_rate": _number(0, above=True),
+    "weight_decay": _number(0),
+    "warmup_iterations": _int(0),
+    "poly_power": _number(0),
+    "schedule_epochs": _int(1),
+    "val_interval": _int(1),
+    "ce_weight": _number(0),
+    "dice_weight": _number(0),
+    "num_workers": _int(0),
+    "foreground_share": _number(0, 1),
+    "augmentation": _choice("default", "papers", "none"),
+    "protocol": _choice("mm", "synapse"),
+    "inference_batch_size": _int(1),
+}
+
+
+def _checked(name: str, value: Any, set_by: str) -> Any:
+    kind = KINDS[name]
+    if not kind.fits(value):
+        shown = value if isinstance(value, str) else json.dumps(value)
+        where = f"{set_by} {name}={shown}" if set_by == FLAG else f"{set_by} {shown}"
+        raise OverrideError(f"{where}: {name} must be {kind.what}.")
+    return value

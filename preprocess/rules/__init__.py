@@ -1,0 +1,80 @@
+"""The planning decisions: one pure function each, from evidence and what is already decided to value
+and reason.
+
+`SHARED_RULES` and `NETWORK_RULES` list them in the order in which they are applied; a rule may read
+every earlier
+decision from `decided`, so a decision that the user overrides carries all that depend on it along.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import geometry, intensity, labels, network, resources, training
+from .decision import OVERRIDE, RECIPE, RULE, Decision, overridden
+from .evidence import Evidence, Machine, collect_evidence
+from .training import TooFewCases
+
+Rule = Callable[[Evidence, Mapping[str, Any]], Decision]
+
+SHARED_RULES: dict[str, Rule] = {
+    "target": resources.choose_target,
+    "memory_gb": resources.choose_memory_gb,
+    "labels": labels.choose_labels,
+    "label_names": labels.choose_label_names,
+    "modality": intensity.choose_modality,
+    "slice_axis": geometry.choose_slice_axis,
+    "orientation": geometry.choose_orientation,
+    "spacing": geometry.choose_spacing,
+    "dimension": geometry.choose_dimension,
+    "patch_3d": geometry.choose_patch_3d,
+    "intensity": intensity.choose_intensity,
+    "class_frequencies": labels.choose_class_frequencies,
+    "class_weights": labels.choose_class_weights,
+    "folds": training.choose_folds,
+    "seed": training.choose_seed,
+    "postprocessing": labels.choose_postprocessing,
+    "texts": labels.choose_texts,
+}
+
+SAMED_RULES: dict[str, Rule] = {
+    "image_size": network.choose_image_size,
+    "fit": network.choose_fit,
+    "backbone": network.choose_backbone,
+    "weights": network.choose_weights,
+    "encoder_training": network.choose_encoder_training,
+    "rank": network.choose_rank,
+    "pixel_mean": network.choose_pixel_mean,
+    "pixel_std": network.choose_pixel_std,
+    "batch_size": network.choose_batch_size,
+    "iterations_per_epoch": training.choose_iterations_per_epoch,
+    "epochs": training.choose_epochs,
+    "learning_rate": training.choose_learning_rate,
+    "weight_decay": training.choose_weight_decay,
+    "warmup_iterations": training.choose_warmup_iterations,
+    "poly_power": training.choose_poly_power,
+    "schedule_epochs": training.choose_schedule_epochs,
+    "val_interval": training.choose_val_interval,
+    "ce_weight": training.choose_ce_weight,
+    "dice_weight": training.choose_dice_weight,
+    "num_workers": training.choose_num_workers,
+    "foreground_share": training.choose_foreground_share,
+    "augmentation": training.choose_augmentation,
+    "protocol": training.choose_protocol,
+    "inference_batch_size": network.choose_inference_batch_size,
+}
+
+NETWORK_RULES: dict[str, dict[str, Rule]] = {"samed": SAMED_RULES}
+
+__all__ = [
+    "NETWORK_RULES",
+    "OVERRIDE",
+    "RECIPE",
+    "RULE",
+    "SHARED_RULES",
+    "Decision",
+    "Evidence",
+    "Machine",
+    "TooFewCases",
+    "collect_evidence",
+    "overridden",
+]

@@ -1,0 +1,156 @@
+"""What the rules may look at: the facts of data set, fingerprint and machine, flattened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from ..facts import SLICE_AXES, Fingerprint, Intensity, LabelSummary, to_anatomical
+from ..layouts import Dataset
+
+WORLD_SLICE_AXIS = {
+    "L": "sagittal",
+    "R": "sagittal",
+    "P": "coronal",
+    "A": "coronal",
+    "I": "axial",
+    "S": "axial",
+}
+"""Axis code -> slices stacked along it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where training is to run."""
+
+    target: str
+    """"cpu" or "gpu"."""
+
+    memory_gb: int
+    """The GPU's memory, or the RAM."""
+
+    target_reason: str
+    memory_reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Everything the rules know. Shapes and spacings in anatomical order (left-right, posterior-anterior,
+    inferior-superior) where the files have an orientation, else in stored order (rows, columns, slices)."""
+
+    cases: dict[str, tuple[int, ...]]
+    """Labelled training case -> the foreground values it holds."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    spacings: tuple[tuple[float, ...], ...]
+    """Per training case, mm; 1 for pictures."""
+
+    orientations: Mapping[str, int]
+    """Stored orientation code -> number of cases; "" for pictures and archives."""
+
+    labels: Mapping[int, LabelSummary]
+    """Foreground labels in numeric order."""
+
+    single_component_cases: Mapping[int, int] = field(default_factory=dict)
+    """Label value -> number of cases in which it is one connected piece."""
+
+    background_frequency: float = 0.0
+    channels: tuple[str, ...] = ("image",)
+    file_format: str = "volume"
+    modality: str = "unknown"
+    modality_reason: str = ""
+    intensity: tuple[Intensity, ...] = ()
+    """Foreground statistics per channel."""
+
+    image_range: tuple[float, float] = (0.0, 1.0)
+    """Smallest and largest finite value of any image."""
+
+    label_names: Mapping[int, str] | None = None
+    """Value -> name, where the data set tells."""
+
+    machine: Machine = Machine(target="cpu", memory_gb=8, target_reason="assumed", memory_reason="assumed")
+    stated_folds: Mapping[str, int] = field(default_factory=dict)
+    """Case -> the fold that validates on it, where the data set says so."""
+
+    few_shot: str | None = None
+    """The few-shot wish ("5", "10%", "slices:10%"), which shortens the training lists."""
+
+    @property
+    def has_orientation(self) -> bool:
+        return any(self.orientations)
+
+    @property
+    def median_shape(self) -> tuple[float, ...]:
+        return _median(self.shapes)
+
+    @property
+    def median_spacing(self) -> tuple[float, ...]:
+        return _median(self.spacings)
+
+    def label_name(self, value: int) -> str:
+        return (self.label_names or {}).get(value, "background" if value == 0 else f"label_{value}")
+
+
+def collect_evidence(
+    fingerprint: Fingerprint, dataset: Dataset, *, machine: Machine, few_shot: str | None = None
+) -> Evidence:
+    """Flattens `fingerprint` for the rules. Only labelled, readable training cases count."""
+    from ..folding import is_countable
+
+    summary, label_names = fingerprint.summary, dataset.label_names
+    training = [case for case in fingerprint.cases if is_countable(case)]
+    names = {case.name for case in training}
+    return Evidence(
+        cases={case.name: tuple(sorted(case.labels)) for case in training},
+        shapes=tuple(to_anatomical(case.shape, case.orientation) for case in training),
+        spacings=tuple(to_anatomical(case.spacing, case.orientation) for case in training),
+        orientations=summary.orientations,
+        labels=summary.labels,
+        single_component_cases={
+            value: sum(case.labels[value].components == 1 for case in training if value in case.labels)
+            for value in summary.labels
+        },
+        background_frequency=summary.background_frequency,
+        channels=channel_names(dataset, summary.channels),
+        file_format=dataset.file_format,
+        modality=summary.modality,
+        modality_reason=summary.modality_reason,
+        intensity=summary.intensity,
+        image_range=_image_range(training),
+        label_names={value: name for name, value in label_names.items()} if label_names else None,
+        machine=machine,
+        stated_folds={
+            case.name: case.fold for case in dataset.cases if case.fold is not None and case.name in names
+        },
+        few_shot=few_shot,
+    )
+
+
+def channel_names(dataset: Dataset, count: int) -> tuple[str, ...]:
+    """The data set's names of its `count` channels; "image" or "channel_0", "channel_1", ... where it
+    has none."""
+    if dataset.channel_names and len(dataset.channel_names) == count:
+        return tuple(dataset.channel_names)
+    if dataset.file_format == "picture" and count == 3:
+        return ("red", "green", "blue")
+    return ("image",) if count == 1 else tuple(f"channel_{index}" for index in range(count))
+
+
+def _image_range(training: list) -> tuple[float, float]:
+    channels = [channel for case in training for channel in case.image if channel.min is not None]
+    if not channels:
+        return 0.0, 1.0
+    return min(channel.min for channel in channels), max(channel.max for channel in channels)
+
+
+def _median(rows: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
+    return tuple(float(median(column)) for column in zip(*rows, strict=True))
+
+
+def stored_axis(slice_axis: str, orientation: str) -> int:
+    """The stored axis (0, 1 or 2) along which slices of the named axis are stacked; the last where
+    none is known."""
+    if slice_axis == "none" or not orientation:
+        return 2
+    return to_anatomical((0, 1, 2), orientation)[SLICE_AXES.index(slice_axis)]

@@ -1,0 +1,123 @@
+"""Labels, their names, frequencies and weights, the text prompts and the post-processing."""
+
+import math
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from .decision import Decision
+from .evidence import Evidence
+
+LEAST_CLASS_WEIGHT, MOST_CLASS_WEIGHT = 0.25, 4.0
+"""Keep a tiny structure from drowning the others in a weighted loss, and a large one from vanishing."""
+
+MIN_CASES_FOR_POSTPROCESSING = 5
+
+MODALITY_PHRASES = {
+    "CT": "computed tomography",
+    "MR": "magnetic resonance imaging",
+    "RGB": "a colour picture",
+}
+
+
+def choose_labels(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Original label values, background first, in numeric order; their places are the class indices."""
+    found = sorted(value for value in evidence.labels if value != 0)
+    named = sorted(value for value in (evidence.label_names or {}) if value > 0)
+    absent = [value for value in named if value not in found]
+    values = [0, *(named or found)]
+    gaps = values != list(range(len(values)))
+    reason = f"{len(values) - 1} foreground classes"
+    reason += " named by the data set" if named else " found in the label files"
+    reason += ", mapped to 0..K in numeric order and back on the way out." if gaps else ", in numeric order."
+    if absent:
+        reason += f" No case holds {_listed([evidence.label_name(v) for v in absent])}."
+    if named and set(found) - set(named):
+        reason += (
+            f" Values {_listed(sorted(set(found) - set(named)))} have no name there and become background."
+        )
+    return Decision(value=values, reason=reason)
+
+
+def choose_label_names(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """One name per entry of `labels`."""
+    names = [evidence.label_name(value) for value in decided["labels"]]
+    if evidence.label_names:
+        return Decision(value=names, reason="The data set's own names.")
+    reason = "The data set names no labels; edit these (the text prompts follow the names)."
+    return Decision(value=names, reason=reason)
+
+
+def choose_class_frequencies(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Share of each class among all label voxels of the training cases, summing to 1."""
+    frequencies = [
+        evidence.labels[v].frequency if v in evidence.labels else 0.0 for v in decided["labels"][1:]
+    ]
+    value = [round(1.0 - sum(frequencies), 9), *(round(f, 9) for f in frequencies)]
+    reason = (
+        f"Counted over all voxels of {len(evidence.cases)} label maps; foreground is {sum(frequencies):.3%}."
+    )
+    return Decision(value=value, reason=reason)
+
+
+def choose_class_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Loss weights per class: sqrt(median frequency / frequency) within 0.25..4; background and absent
+    classes 1."""
+    frequencies = decided["class_frequencies"]
+    present = [frequency for frequency in (frequencies or [])[1:] if frequency > 0]
+    if not present:
+        return Decision(
+            value=[1.0] * len(decided["labels"]), reason="No class frequencies are known: equal weights."
+        )
+    middle = median(present)
+    weights = [
+        min(max(math.sqrt(middle / frequency), LEAST_CLASS_WEIGHT), MOST_CLASS_WEIGHT)
+        if frequency > 0
+        else 1.0
+        for frequency in frequencies[1:]
+    ]
+    reason = (
+        f"The root of median frequency / class frequency, background 1: from "
+        f"{min(weights):.2f} to {max(weights):.2f}, as the "
+        f"commonest structure has {max(present) / min(present):.1f} times the voxels of the "
+        "rarest; kept within "
+        f"{LEAST_CLASS_WEIGHT} to {MOST_CLASS_WEIGHT:g}."
+    )
+    return Decision(value=[1.0, *(round(weight, 4) for weight in weights)], reason=reason)
+
+
+def choose_texts(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """A plain sentence per foreground structure, for networks that read text."""
+    phrase = MODALITY_PHRASES.get(decided["modality"], "a medical image")
+    names = decided["label_names"][1:]
+    value = {name: f"The {name.replace('_', ' ').lower()} in {phrase}." for name in names}
+    return Decision(
+        value=value,
+        reason="A template from label name and modality; edit freely, networks without text ignore it.",
+    )
+
+
+def choose_postprocessing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """{"largest_component": [labels]} for structures that are one piece in every training case, else {}."""
+    value, pieces = {}, []
+    for label in decided["labels"][1:]:
+        held = evidence.labels[label].cases if label in evidence.labels else 0
+        single = evidence.single_component_cases.get(label, 0)
+        pieces.append(f"{decided['label_names'][decided['labels'].index(label)]} {single}/{held}")
+        if held >= MIN_CASES_FOR_POSTPROCESSING and single == held:
+            value.setdefault("largest_component", []).append(label)
+    if decided["slice_axis"] == "none" and value:
+        return Decision(
+            value={}, reason="Slices without orientation are judged one by one; pieces are left as predicted."
+        )
+    counted = f"One connected piece in so many of the cases that hold it: {_listed(pieces, most=12)}."
+    rule = (
+        f" Only structures in one piece in all of at least {MIN_CASES_FOR_POSTPROCESSING} cases "
+        "are cut to their largest."
+    )
+    return Decision(value=value, reason=counted + rule)
+
+
+def _listed(items: list, most: int = 6) -> str:
+    shown = ", ".join(str(item) for item in items[:most])
+    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"

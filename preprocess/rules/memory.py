@@ -1,0 +1,84 @@
+"""How much memory one training step takes, by arithmetic: so a batch size can be planned without torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A ViT image encoder."""
+
+    width: int
+    depth: int
+    heads: int
+    global_blocks: int
+    parameters_m: float
+    """Millions of parameters."""
+
+    weights: str | None
+    """Name of its pretrained weights; None where none exist."""
+
+
+BACKBONES = {
+    "vit_tiny": Backbone(width=192, depth=3, heads=6, global_blocks=3, parameters_m=2, weights=None),
+    "vit_b": Backbone(width=768, depth=12, heads=12, global_blocks=4, parameters_m=87, weights="sam_vit_b"),
+    "vit_l": Backbone(width=1024, depth=24, heads=16, global_blocks=4, parameters_m=305, weights="sam_vit_l"),
+    "vit_h": Backbone(width=1280, depth=32, heads=16, global_blocks=4, parameters_m=632, weights="sam_vit_h"),
+}
+
+PATCH = 16
+WINDOW = 14
+DECODER_PARAMETERS_M = 5
+USABLE_SHARE = 0.85
+"""The rest is lost to fragmentation and to other programs."""
+
+CONTEXT_GB = 1.5
+"""CUDA context, cuDNN workspace."""
+
+WORDS_PER_TOKEN = 20
+"""Values kept for the backward pass per token, block and unit of width: two norms (in float32, so 4), qkv 3,
+attention out 1, projection and residual 2, MLP hidden before and after the activation 8, its output
+and residual 2."""
+
+HALF_BYTES = 2
+FULL_BYTES = 4
+TRAINED_BYTES = 16
+"""Per trained parameter: value, gradient, AdamW's two moments."""
+
+LOGIT_COPIES = 6
+"""Full-size maps kept per class: logits, log-softmax, softmax, one-hot, two gradients."""
+
+
+def image_gb(backbone: str, *, image_size: int, num_classes: int, mixed_precision: bool) -> float:
+    """Memory of one image of a training batch in GB (activations of encoder and of the output maps)."""
+    vit = BACKBONES[backbone]
+    side = image_size // PATCH
+    windows = -(-side // WINDOW)
+    tokens, padded = side**2, (windows * WINDOW) ** 2
+    local_blocks = vit.depth - vit.global_blocks
+    number = HALF_BYTES if mixed_precision else FULL_BYTES
+    token_values = vit.width * WORDS_PER_TOKEN * (vit.global_blocks * tokens + local_blocks * padded)
+    bias_values = 2 * vit.heads * (vit.global_blocks * tokens**2 + local_blocks * windows**2 * WINDOW**4)
+    map_bytes = LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * image_size**2
+    return (number * (token_values + bias_values) + map_bytes) / 1e9
+
+
+def fixed_gb(backbone: str, *, encoder_training: str) -> float:
+    """Memory that doesn't grow with the batch: parameters, gradients, optimiser states, context; in GB."""
+    encoder = BACKBONES[backbone].parameters_m
+    per_encoder_weight = TRAINED_BYTES if encoder_training == "full" else FULL_BYTES
+    return CONTEXT_GB + (encoder * per_encoder_weight + DECODER_PARAMETERS_M * TRAINED_BYTES) / 1e3
+
+
+def largest_batch(
+    backbone: str,
+    *,
+    image_size: int,
+    num_classes: int,
+    memory_gb: float,
+    encoder_training: str,
+    mixed_precision: bool,
+) -> int:
+    """The largest batch that fits into `memory_gb`; 0 where not even one image does."""
+    free = USABLE_SHARE * memory_gb - fixed_gb(backbone, encoder_training=encoder_training)
+    one = image_gb(backbone, image_size=image_size, num_classes=num_classes, mixed_precision=mixed_precision)
+    return max(0, int(free / one))

@@ -1,0 +1,17 @@
+"""Where training is to run, and with how much memory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .decision import Decision
+from .evidence import Evidence
+
+
+def choose_target(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """ "cpu" or "gpu"."""
+    return Decision(value=evidence.machine.target, reason=evidence.machine.target_reason)
+
+
+def choose_memory_gb(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Memory for training in GB: the GPU's, or the RAM."""
+    return Decision(value=evidence.machine.memory_gb, reason=evidence.machine.memory_reason)

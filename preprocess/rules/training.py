@@ -1,0 +1,212 @@
+"""Folds, length of training and optimiser."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..splits import FewShot
+from .decision import Decision
+from .evidence import Evidence
+from .geometry import in_oriented_order
+
+# The budgets of training. They may be tuned here; nothing else holds copies.
+CPU_EPOCHS, GPU_EPOCHS = 30, 160
+CPU_MAX_ITERATIONS, GPU_MAX_ITERATIONS = 100, 250
+MIN_ITERATIONS = 20
+CPU_VAL_INTERVAL, GPU_VAL_INTERVAL = 5, 10
+CPU_WORKERS, GPU_WORKERS = 2, 8
+
+# With SAM's weights: SAMed's AdamW. From random weights: a gentler one, tried on CPUs.
+SAMED_LEARNING_RATE, SAMED_BATCH = 0.005, 24
+SAMED_WEIGHT_DECAY, SAMED_WARMUP = 0.1, 250
+SCRATCH_LEARNING_RATE, SCRATCH_WEIGHT_DECAY, SCRATCH_WARMUP = 0.001, 0.05, 100
+POLY_POWER = 0.9
+CE_WEIGHT, DICE_WEIGHT = 0.2, 0.8
+
+FOREGROUND_SHARE = 0.5
+MAX_FOLDS = 5
+SEED = 123
+
+
+class TooFewCases(ValueError):
+    """A data set that can't be split into training and validation."""
+
+
+def choose_folds(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Number of cross-validation folds.
+
+    Raises:
+        TooFewCases: fewer than two labelled cases.
+    """
+    count, stated = len(evidence.cases), len(set(evidence.stated_folds.values()))
+    if count < 2:
+        raise TooFewCases(
+            f"The data set holds {count} labelled training case{'' if count == 1 else 's'}; "
+            "at least 2 are needed, one to "
+            "train on and one to validate on. Label another case."
+        )
+    if len(evidence.stated_folds) == count and stated > 1:
+        return Decision(
+            value=stated, reason=f"The data set itself assigns its {count} labelled cases to {stated} folds."
+        )
+    if count < MAX_FOLDS:
+        return Decision(
+            value=count, reason=f"{count} labelled cases are few: leave-one-out, each validates once."
+        )
+    least, most = count // MAX_FOLDS, -(-count // MAX_FOLDS)
+    share = f"{least}" if least == most else f"{least} or {most}"
+    return Decision(
+        value=MAX_FOLDS,
+        reason=f"{count} labelled cases: {MAX_FOLDS} folds with {share} validation cases each.",
+    )
+
+
+def choose_seed(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Seed of splits, sampling and weights."""
+    return Decision(
+        value=SEED,
+        reason="A fixed number, so that the same plan gives the same splits and the same training.",
+    )
+
+
+def training_slices(evidence: Evidence, decided: Mapping[str, Any]) -> int:
+    """About how many slices one fold's training list holds, a few-shot wish respected."""
+    total = sum(in_oriented_order(shape, decided["slice_axis"])[2] for shape in evidence.shapes)
+    folds, count = decided["folds"], len(evidence.cases)
+    pool = total * (folds - 1) / folds
+    if evidence.few_shot is None:
+        return max(1, round(pool))
+    few_shot = FewShot.parse(evidence.few_shot)
+    units = round(pool) if few_shot.level == "slice" else max(1, round(count * (folds - 1) / folds))
+    return max(1, round(pool * few_shot.count(units) / units))
+
+
+def choose_iterations_per_epoch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Optimiser steps per epoch: one pass over the training slices, within the budget."""
+    most = CPU_MAX_ITERATIONS if decided["target"] == "cpu" else GPU_MAX_ITERATIONS
+    slices, batch = training_slices(evidence, decided), decided["batch_size"]
+    one_pass = math.ceil(slices / batch)
+    value = max(MIN_ITERATIONS, min(most, one_pass))
+    reason = f"One pass over about {slices} training slices of a fold takes {one_pass} steps of {batch}"
+    if one_pass > most:
+        return Decision(
+            value=value, reason=f"{reason}; the budget on a {decided['target'].upper()} is {most} per epoch."
+        )
+    if one_pass < MIN_ITERATIONS:
+        return Decision(
+            value=value, reason=f"{reason}; fewer than {MIN_ITERATIONS} aren't worth an epoch's bookkeeping."
+        )
+    return Decision(value=value, reason=f"{reason}.")
+
+
+def choose_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Epochs to train."""
+    if decided["target"] == "cpu":
+        steps = CPU_EPOCHS * decided["iterations_per_epoch"]
+        return Decision(value=CPU_EPOCHS, reason=f"A budget for CPUs: {steps} steps in all.")
+    return Decision(value=GPU_EPOCHS, reason="SAMed stops after 160 epochs.")
+
+
+def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Peak learning rate of AdamW."""
+    if decided["weights"] is None:
+        reason = (
+            f"AdamW from random weights: {SCRATCH_LEARNING_RATE}; SAMed's {SAMED_LEARNING_RATE} "
+            "suits low-rank updates only."
+        )
+        return Decision(value=SCRATCH_LEARNING_RATE, reason=reason)
+    batch = decided["batch_size"]
+    if batch >= SAMED_BATCH:
+        return Decision(value=SAMED_LEARNING_RATE, reason=f"SAMed's, for batches of {SAMED_BATCH}.")
+    value = round(SAMED_LEARNING_RATE * math.sqrt(batch / SAMED_BATCH), 5)
+    reason = (
+        f"SAMed's {SAMED_LEARNING_RATE} for batches of {SAMED_BATCH}, times "
+        f"sqrt({batch}/{SAMED_BATCH}) for this batch."
+    )
+    return Decision(value=value, reason=reason)
+
+
+def choose_weight_decay(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """AdamW's weight decay."""
+    if decided["weights"] is None:
+        return Decision(
+            value=SCRATCH_WEIGHT_DECAY, reason="The usual value for training a ViT from random weights."
+        )
+    return Decision(value=SAMED_WEIGHT_DECAY, reason="The weight decay that SAMed was published with.")
+
+
+def choose_warmup_iterations(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Steps of linear warm-up."""
+    wanted = SCRATCH_WARMUP if decided["weights"] is None else SAMED_WARMUP
+    steps = decided["epochs"] * decided["iterations_per_epoch"]
+    value = min(wanted, max(1, steps // 10))
+    whose = "The usual warm-up from random weights" if decided["weights"] is None else "SAMed's warm-up"
+    cut = "." if value == wanted else f" is {wanted}; cut to a tenth of all {steps} steps."
+    return Decision(value=value, reason=whose + cut)
+
+
+def choose_poly_power(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Exponent of the polynomial decay after warm-up."""
+    return Decision(value=POLY_POWER, reason="SAMed's polynomial decay.")
+
+
+def choose_schedule_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Epochs after which the polynomial decay would reach zero."""
+    return Decision(value=decided["epochs"], reason="The learning rate reaches zero as training ends.")
+
+
+def choose_val_interval(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Epochs between validations on whole cases."""
+    wanted = CPU_VAL_INTERVAL if decided["target"] == "cpu" else GPU_VAL_INTERVAL
+    value = max(1, min(wanted, decided["epochs"]))
+    times = decided["epochs"] // value
+    return Decision(
+        value=value, reason=f"Whole cases are predicted {times} times in {decided['epochs']} epochs."
+    )
+
+
+def choose_ce_weight(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Weight of cross-entropy in the loss."""
+    return Decision(value=CE_WEIGHT, reason="SAMed's 0.2 cross-entropy + 0.8 Dice.")
+
+
+def choose_dice_weight(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Weight of the Dice loss."""
+    return Decision(value=DICE_WEIGHT, reason="SAMed's 0.2 cross-entropy + 0.8 Dice.")
+
+
+def choose_num_workers(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Processes that load training slices."""
+    if decided["target"] == "cpu":
+        return Decision(value=CPU_WORKERS, reason="Loading needs little; the cores are for the network.")
+    return Decision(value=GPU_WORKERS, reason="As many as SAMed's code uses; enough to keep a GPU fed.")
+
+
+def choose_foreground_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Share of draws that pick a structure first and then a slice showing it; the rest are uniform."""
+    rare = min(
+        (label.slices.get(decided["slice_axis"], 0.0) for label in evidence.labels.values()), default=0.0
+    )
+    reason = f"Half of the draws pick a structure first: the rarest is on {rare:.0%} of a case's slices only."
+    return Decision(value=FOREGROUND_SHARE, reason=reason)
+
+
+def choose_augmentation(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Name of the augmentation list."""
+    reason = (
+        "Rotation, scale, shift, brightness, contrast and noise, without mirroring: left and "
+        "right stay apart."
+    )
+    return Decision(value="default", reason=reason)
+
+
+def choose_protocol(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """How `evaluating` measures: "mm", or "synapse" for the papers' slice-wise voxel units."""
+    if not evidence.has_orientation:
+        return Decision(
+            value="mm",
+            reason="Distances in pixels, since the files state no spacing; empties by a stated rule.",
+        )
+    return Decision(
+        value="mm", reason="Distances in millimetres on the original grid; empty masks by a stated rule."
+    )

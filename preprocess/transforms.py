@@ -1,0 +1,93 @@
+"""The transform lists of a bundle, as config data: deterministic preprocessing, its inverse, and augmentation.
+
+Preprocessing stands word for word in train.json and inference.json, so a case has the same voxels both ways.
+There is no resampling to a spacing here: 2-D networks resize each slice once, straight to the network's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+BOTH = ["image", "label"]
+
+
+def preprocessing_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Load channel first, planned orientation, intensities to 0..1, labels to 0..K, compact types."""
+    transforms = [_both("pgsam_monai.transforms.ReadCased")]
+    if values["orientation"]:
+        transforms.append(_both("Orientationd", axcodes=values["orientation"], labels=None))
+    transforms += _intensity(values["intensity"])
+    transforms.append(
+        {
+            "_target_": "pgsam_monai.transforms.MapLabelsd",
+            "keys": "label",
+            "labels": "@labels",
+            "allow_missing_keys": True,
+        }
+    )
+    transforms.append({"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.float16"})
+    return {"_target_": "Compose", "transforms": transforms}
+
+
+def cleaning_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the plan changes in a label map of class indices (1, rows, columns, slices), in validation as well."""
+    kept = [values["labels"].index(label) for label in values["postprocessing"].get("largest_component", [])]
+    largest = {
+        "_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": kept, "is_onehot": False,
+        "independent": True,
+    }  # fmt: skip
+    return {"_target_": "Compose", "transforms": [largest] if kept else []}
+
+
+def postprocessing_transforms(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`."""
+    invert = {
+        "_target_": "Invertd", "keys": "pred", "orig_keys": "image", "transform": "@preprocessing",
+        "nearest_interp": True, "to_tensor": True,
+    }  # fmt: skip
+    restore = {"_target_": "pgsam_monai.transforms.RestoreLabelsd", "keys": "pred", "labels": "@labels"}
+    save = {"_target_": "pgsam_monai.transforms.SavePredictiond", "keys": "pred", "output_dir": folder}
+    cleaning = cleaning_transforms(values)["transforms"]
+    return {"_target_": "Compose", "transforms": [*cleaning, invert, restore, save]}
+
+
+def augmentation_transforms(name: str) -> dict[str, Any]:
+    """Random transforms of one fitted slice (C, H, W); labels are never interpolated.
+
+    `papers` is SAMed's: quarter turns with flips for half of the slices, rotations within 20 degrees for a quarter.
+    `default` keeps left and right apart (no flips): rotation, scale, shift, brightness, contrast, gamma, noise.
+    """
+    rotation = {"mode": ["bilinear", "nearest"], "padding_mode": "zeros"}
+    lists = {
+        "papers": [
+            {"_target_": "RandRotate90d", "keys": BOTH, "prob": 0.5, "max_k": 3},
+            {"_target_": "RandAxisFlipd", "keys": BOTH, "prob": 0.5},
+            {"_target_": "RandRotated", "keys": BOTH, "prob": 0.25, "range_x": 0.349, **rotation},
+        ],
+        "default": [
+            {
+                "_target_": "pgsam_monai.transforms.RandAffineSliced", "keys": BOTH, "prob": 0.8,
+                "rotate": 20.0, "scale": [0.8, 1.25], "shift": 0.08,
+            },
+            {"_target_": "pgsam_monai.transforms.RandIntensitySliced", "keys": "image", "prob": 0.3},
+        ],
+        "none": [],
+    }  # fmt: skip
+    return {"_target_": "Compose", "transforms": lists[name]}
+
+
+def _intensity(scheme: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The planned scheme as transforms: a fixed window, 8-bit pictures, per-image percentiles, or nothing."""
+    window = {"window": (scheme.get("low"), scheme.get("high")), "unit8": (0, 255)}.get(scheme["scheme"])
+    if window:
+        target, limits = "ScaleIntensityRanged", {"a_min": window[0], "a_max": window[1], "b_min": 0.0, "b_max": 1.0}
+        return [{"_target_": target, "keys": "image", **limits, "clip": True}]
+    if scheme["scheme"] == "percentile":
+        target = "pgsam_monai.transforms.ScalePercentilesd"
+        return [{"_target_": target, "keys": "image", "low": scheme["low"], "high": scheme["high"]}]
+    return []
+
+
+def _both(target: str, **arguments: Any) -> dict[str, Any]:
+    return {"_target_": target, "keys": BOTH, "allow_missing_keys": True, **arguments}

@@ -1,0 +1,170 @@
+"""Every format reads to the same voxels in the same frame."""
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+from shared_data import shared_data
+from small_volumes import make_arrays, oblique_affine
+
+from pgsam_monai.data.readers import ReadError, reader_for
+
+
+def read(path, role="image"):
+    reader = reader_for(path, role)
+    tensor, meta = reader.get_data(reader.read(path))
+    return tensor.numpy(), meta
+
+
+def write_itk(array, affine, path):
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    sitk.WriteImage(image, str(path))
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".mhd"])
+def test_volume_formats_agree(tmp_path, suffix):
+    image, _ = make_arrays()
+    affine = oblique_affine()
+    path = tmp_path / f"case{suffix}"
+    if suffix.startswith(".nii"):
+        nib.save(nib.Nifti1Image(image, affine), path)
+    else:
+        write_itk(image, affine, path)
+    array, meta = read(path)
+    assert array.dtype == np.float32 and array.shape == (1, 9, 7, 5)
+    np.testing.assert_array_equal(array[0], image)
+    np.testing.assert_allclose(meta["affine"], affine, atol=1e-5)
+
+
+def test_channels_as_files_or_as_fourth_axis(tmp_path):
+    image, _ = make_arrays()
+    affine = oblique_affine()
+    nib.save(nib.Nifti1Image(np.stack([image, -image], axis=-1), affine), tmp_path / "both.nii.gz")
+    paths = []
+    for n, channel in enumerate((image, -image)):
+        paths.append(tmp_path / f"c_{n:04d}.nii.gz")
+        nib.save(nib.Nifti1Image(channel, affine), paths[-1])
+    np.testing.assert_array_equal(read(paths)[0], read(tmp_path / "both.nii.gz")[0])
+    assert read(paths)[0].shape == (2, 9, 7, 5)
+
+
+def test_channels_on_different_grids_are_refused(tmp_path):
+    image, _ = make_arrays()
+    nib.save(nib.Nifti1Image(image, oblique_affine()), tmp_path / "a.nii.gz")
+    nib.save(nib.Nifti1Image(image[:-1], oblique_affine()), tmp_path / "b.nii.gz")
+    nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / "c.nii.gz")
+    with pytest.raises(ReadError, match=r"b\.nii\.gz: shape \(8, 7, 5\) differs from \(9, 7, 5\)"):
+        read([tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"])
+    with pytest.raises(ReadError, match=r"c\.nii\.gz: affine differs"):
+        read([tmp_path / "a.nii.gz", tmp_path / "c.nii.gz"])
+
+
+def test_two_dimensional_nifti_gets_a_slice_axis(tmp_path):
+    nib.save(nib.Nifti1Image(np.arange(12, dtype=np.int16).reshape(3, 4), np.eye(4)), tmp_path / "flat.nii")
+    assert read(tmp_path / "flat.nii")[0].shape == (1, 3, 4, 1)
+
+
+def test_unreadable_files_are_named(tmp_path):
+    image, _ = make_arrays()
+    nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / "cut.nii.gz")
+    (tmp_path / "cut.nii.gz").write_bytes((tmp_path / "cut.nii.gz").read_bytes()[:300])
+    for name in ("cut.nii.gz", "absent.nii.gz"):
+        with pytest.raises(ReadError, match=name):
+            read(tmp_path / name)
+
+
+def test_fractional_labels_are_refused_and_float_integers_taken(tmp_path):
+    label = np.array([[[0.0, 205.0]]], dtype=np.float32)
+    nib.save(nib.Nifti1Image(label, np.eye(4)), tmp_path / "good.nii")
+    nib.save(nib.Nifti1Image(label * 0.3, np.eye(4)), tmp_path / "bad.nii")
+    array, _ = read(tmp_path / "good.nii", "label")
+    assert array.dtype == np.int32 and array.max() == 205
+    with pytest.raises(ReadError, match="must be integers"):
+        read(tmp_path / "bad.nii", "label")
+
+
+def test_pictures(tmp_path):
+    rgb = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    Image.fromarray(rgb).save(tmp_path / "rgb.png")
+    Image.fromarray(np.dstack([rgb, np.full((2, 3), 9, np.uint8)])).save(tmp_path / "rgba.tif")
+    Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png")
+    Image.fromarray(rgb[..., 0].astype(np.uint16) * 300).save(tmp_path / "deep.png")
+    for name in ("rgb.png", "rgba.tif"):
+        array, meta = read(tmp_path / name)
+        assert array.shape == (3, 2, 3, 1)
+        np.testing.assert_array_equal(array[..., 0], np.moveaxis(rgb, -1, 0))
+        np.testing.assert_array_equal(meta["affine"], np.eye(4))
+    np.testing.assert_array_equal(read(tmp_path / "grey.png")[0][0, ..., 0], rgb[..., 0])
+    assert read(tmp_path / "deep.png")[0].max() == 15 * 300
+
+
+def test_masks(tmp_path):
+    indices = np.array([[0, 1, 2]], dtype=np.uint8)
+    palette = Image.new("P", (3, 1))
+    palette.putdata([0, 1, 2])
+    palette.putpalette([0, 0, 0, 200, 10, 10, 10, 200, 10])
+    palette.save(tmp_path / "palette.png")
+    Image.fromarray(indices * 127).save(tmp_path / "grey.png")
+    colours = np.array([[[0, 0, 0], [1, 2, 3], [255, 0, 0]]], dtype=np.uint8)
+    Image.fromarray(colours).save(tmp_path / "colour.png")
+    blurred = np.repeat(np.array([[3, 250]], dtype=np.uint8), 16, axis=1).repeat(16, axis=0)
+    Image.fromarray(blurred).save(tmp_path / "mask.jpg", quality=95)
+    values = {
+        "palette.png": [0, 1, 2],
+        "grey.png": [0, 127, 254],
+        "colour.png": [0, 0x010203, 0xFF0000],
+        "mask.jpg": [0, 255],
+    }
+    for name, expected in values.items():
+        array, _ = read(tmp_path / name, "label")
+        assert array.dtype == np.int32 and array.shape[0] == array.shape[3] == 1
+        assert np.unique(array).tolist() == expected, name
+
+
+def test_archives(tmp_path):
+    volume = np.random.default_rng(0).random((4, 6, 5)).astype(np.float32)  # (slices, rows, columns)
+    label = (volume * 4).astype(np.uint8)
+    paths = []
+    for n in range(4):
+        paths.append(tmp_path / f"case0005_slice{n:03d}.npz")
+        np.savez(paths[-1], image=volume[n], label=label[n].astype(np.float32))
+    with h5py.File(tmp_path / "case0001.npy.h5", "w") as file:
+        file["image"], file["label"] = volume, label
+    for files in (paths, tmp_path / "case0001.npy.h5"):
+        np.testing.assert_array_equal(read(files)[0][0], np.moveaxis(volume, 0, -1))
+        np.testing.assert_array_equal(read(files, "label")[0][0], np.moveaxis(label, 0, -1))
+    np.savez(tmp_path / "bare.npz", image=volume[0])
+    with pytest.raises(ReadError, match="no array 'label', only"):
+        read(tmp_path / "bare.npz", "label")
+
+
+def test_dicom_series_matches_simpleitk(tmp_path):
+    folder = shared_data("dicom") / "study1"
+    array, meta = read(folder)
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    image = sitk.ReadImage(files)
+    np.testing.assert_array_equal(array[0], sitk.GetArrayFromImage(image).T)
+    last = [size - 1 for size in image.GetSize()]
+    world = np.array([-1, -1, 1]) * image.TransformIndexToPhysicalPoint(last)
+    np.testing.assert_allclose((meta["affine"] @ [*last, 1])[:3], world, atol=1e-3)
+
+
+def test_planner_and_trainer_read_alike(tmp_path):
+    """The planner has its own reader, without torch; both must see the same voxels."""
+    volume = pytest.importorskip("preprocess.volume")
+    image, _ = make_arrays()
+    nib.save(nib.Nifti1Image(image, oblique_affine()), tmp_path / "a.nii.gz")
+    write_itk(image, oblique_affine(), tmp_path / "b.nrrd")
+    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(2, 2, 3)).save(tmp_path / "c.png")
+    for name in ("a.nii.gz", "b.nrrd", "c.png"):
+        planned = volume.read_volume([tmp_path / name])
+        array, meta = read(tmp_path / name)
+        np.testing.assert_array_equal(array, planned.voxels)
+        np.testing.assert_allclose(meta["affine"], planned.affine, atol=1e-6)

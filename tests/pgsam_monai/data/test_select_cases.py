@@ -1,0 +1,75 @@
+"""splits.json becomes lists of cases."""
+
+import json
+import re
+
+import pytest
+
+from pgsam_monai.data.cases import case_name
+from pgsam_monai.data.splits import images_only, select_cases
+
+
+@pytest.fixture
+def splits_file(tmp_path):
+    splits = {
+        "cases": {
+            "a": {"image": ["images/a_0000.nii.gz", "images/a_0001.nii.gz"], "label": "labels/a.nii.gz"},
+            "b": {"image": ["images/b.png"], "label": "labels/b.png", "slices": [0]},
+            "c": {"image": ["npz/c_slice000.npz", "npz/c_slice001.npz"], "label": "@images"},
+            "d": {"image": "images/d.nii.gz", "label": None},
+        },
+        "folds": [{"training": ["a", "b"], "validation": ["c"]}],
+        "test": ["d"],
+    }
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps(splits))
+    return path
+
+
+def test_parts(splits_file):
+    first, second = select_cases(splits_file, "/data", part="training")
+    assert first["image"] == ["/data/images/a_0000.nii.gz", "/data/images/a_0001.nii.gz"]
+    assert second == {
+        "name": "b", "image": "/data/images/b.png", "label": "/data/labels/b.png", "slices": [0],
+    }  # fmt: skip
+    (archive,) = select_cases(splits_file, "/data", part="validation")
+    assert archive["label"] == archive["image"] == ["/data/npz/c_slice000.npz", "/data/npz/c_slice001.npz"]
+    test = select_cases(splits_file, "/data", part="test")
+    assert test == [{"name": "d", "image": "/data/images/d.nii.gz"}]
+    assert select_cases(splits_file, "/data", part="unseen") == test
+    assert images_only([second]) == [{"name": "b", "image": "/data/images/b.png"}]
+
+
+def test_unseen_is_validation_without_test_cases(splits_file):
+    splits = json.loads(splits_file.read_text())
+    splits_file.write_text(json.dumps({**splits, "test": []}))
+    assert [case["name"] for case in select_cases(splits_file, "/data", part="unseen")] == ["c"]
+
+
+def test_faults(splits_file, tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'training'"):
+        select_cases(splits_file, "/data", part="trainning")
+    with pytest.raises(ValueError, match="fold must be 0 to 0, got 3"):
+        select_cases(splits_file, "/data", fold=3)
+    with pytest.raises(FileNotFoundError, match="run pgsam-plan"):
+        select_cases(tmp_path / "none.json", "/data")
+    splits = json.loads(splits_file.read_text())
+    splits["folds"][0]["training"] = ["d"]
+    splits_file.write_text(json.dumps(splits))
+    with pytest.raises(ValueError, match=re.escape("Case 'd' of part 'training' has no label")):
+        select_cases(splits_file, "/data")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("img/img0001.nii.gz", "img0001"),
+        ("imagesTr/hippocampus_001_0000.nii.gz", "hippocampus_001"),
+        ("exam_2017.nrrd", "exam_2017"),
+        ("train_npz/case0005_slice000.npz", "case0005"),
+        ("test_vol_h5/case0001.npy.h5", "case0001"),
+        ("scan.v2.PNG", "scan.v2"),
+    ],
+)
+def test_case_name(path, name):
+    assert case_name(path) == name

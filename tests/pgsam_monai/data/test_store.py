@@ -1,0 +1,231 @@
+"""Stored cases equal the preprocessed ones, and nothing stale, damaged or partial is trusted."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose, ScaleIntensityRanged
+from small_volumes import bundle_preprocessing, make_arrays, oblique_affine, write_case
+
+from pgsam_monai.data.datasets import CaseDataset
+from pgsam_monai.data.filling import choose_workers
+from pgsam_monai.data.stamp import describe, preprocessing_hash
+from pgsam_monai.data.store import CaseStore, StoreError
+
+
+@pytest.fixture
+def item(tmp_path):
+    return write_case(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return CaseStore(tmp_path / "store", bundle_preprocessing(), workers=1)
+
+
+class Logging:
+    """A preprocessing that notes each case it is given."""
+
+    def __init__(self, log: Path):
+        self.inner, self.log = bundle_preprocessing(), str(log)
+
+    def __call__(self, data):
+        with open(self.log, "a") as file:
+            file.write(Path(data["image"]).name + "\n")
+        return self.inner(data)
+
+
+def test_entry_equals_preprocessing(store, item):
+    entry = store.entry(item)
+    expected = bundle_preprocessing()(item)
+    stored = entry.read_volume()
+    assert stored["image"].dtype == torch.float16 and stored["label"].dtype == torch.uint8
+    for key in ("image", "label"):
+        assert torch.equal(stored[key].as_tensor(), expected[key].as_tensor())
+    torch.testing.assert_close(stored["image"].affine, expected["image"].affine)
+    image, label = entry.read_slice(3)
+    assert torch.equal(image, expected["image"].as_tensor()[..., 3])
+    assert torch.equal(label, expected["label"].as_tensor()[..., 3])
+    for plane, counts in enumerate(entry.slice_labels):
+        values, voxels = np.unique(expected["label"][..., plane], return_counts=True)
+        assert counts == {int(v): int(n) for v, n in zip(values, voxels, strict=True) if v}
+
+
+def test_entry_is_reused_and_shared_between_objects(tmp_path, item):
+    log = tmp_path / "log"
+    for _ in range(2):
+        CaseStore(tmp_path / "store", Logging(log)).entry(item)
+    assert log.read_text().split() == ["img0001.nii.gz"]
+
+
+def test_case_without_label(store, item):
+    entry = store.entry({"image": item["image"]})
+    assert not entry.has_label and set(entry.read_volume()) == {"image", "name"}
+    assert entry.read_slice(0)[1] is None
+
+
+def test_changed_source_is_made_again_and_touched_one_is_not(tmp_path, item):
+    store = CaseStore(tmp_path / "store", Logging(tmp_path / "log"))
+    before = store.entry(item).read_volume()["image"]
+    os.utime(item["image"], ns=(1, 1))
+    store.entry(item)
+    assert len((tmp_path / "log").read_text().split()) == 1
+    image, _ = make_arrays(seed=7)
+    nib.save(nib.Nifti1Image(image, oblique_affine()), item["image"])
+    after = store.entry(item).read_volume()["image"]
+    assert len((tmp_path / "log").read_text().split()) == 2
+    assert not torch.equal(before, after)
+
+
+@pytest.mark.parametrize("damage", ["cut array", "no array", "cut record", "other format"])
+def test_damaged_entry_is_made_again(store, item, damage):
+    entry = store.entry(item)
+    expected = entry.read_volume()["image"]
+    array, record = entry.folder / "image.b2nd", entry.folder / "entry.json"
+    if damage == "cut array":
+        array.write_bytes(array.read_bytes()[:-5])
+    elif damage == "no array":
+        array.unlink()
+    elif damage == "cut record":
+        record.write_text(record.read_text()[:50])
+    else:
+        record.write_text(json.dumps({**json.loads(record.read_text()), "format": 0}))
+    assert store.find(item) is None
+    assert torch.equal(store.entry(item).read_volume()["image"], expected)
+
+
+def test_hash_changes_with_every_parameter_and_only_then():
+    assert CaseStore("s", bundle_preprocessing()).hash == CaseStore("s", bundle_preprocessing()).hash
+    variants = [
+        bundle_preprocessing(),
+        bundle_preprocessing(a_max=276),
+        bundle_preprocessing(axcodes="ILP"),
+        bundle_preprocessing(labels=[0, 5, 205, 421]),
+        Compose(bundle_preprocessing().transforms[:-1]),
+        Compose(bundle_preprocessing().transforms[::-1]),
+        lambda data: data,
+        lambda data: dict(data),
+    ]
+    assert len({preprocessing_hash(variant, 1) for variant in variants}) == len(variants)
+    assert preprocessing_hash(variants[0], 1) != preprocessing_hash(variants[0], 2)
+
+
+def test_description_ignores_random_state_and_survives_cycles():
+    transform = ScaleIntensityRanged("image", 0, 1)
+    transform.R = np.random.RandomState(0)
+    transform.me = transform
+    json.dumps(describe(transform))
+    assert "RandomState" not in json.dumps(describe(transform))
+    assert describe(np.zeros(3)) != describe(np.ones(3))
+
+
+def test_another_preprocessing_leaves_the_first_ones_entries(tmp_path, item):
+    first = CaseStore(tmp_path / "store", bundle_preprocessing())
+    entry = first.entry(item)
+    CaseStore(tmp_path / "store", bundle_preprocessing(a_max=300)).entry(item)
+    assert first.find(item) == entry
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_fill_names_all_failing_cases_and_makes_the_others(tmp_path, workers):
+    items = [write_case(tmp_path, f"case{n}", seed=n) for n in range(4)]
+    Path(items[1]["image"]).write_bytes(b"no image")
+    label = nib.load(items[2]["label"])
+    nib.save(nib.Nifti1Image(np.asarray(label.dataobj)[:-1], label.affine), items[2]["label"])
+    store = CaseStore(tmp_path / "store", bundle_preprocessing(), workers=workers)
+    with pytest.raises(StoreError) as caught:
+        store.fill(items, progress=False)
+    assert set(caught.value.reasons) == {"case1", "case2"}
+    assert "case1.nii.gz: can't be read" in str(caught.value)
+    assert "image shape (7, 9, 5) and label shape (7, 8, 5) differ" in str(caught.value)
+    assert store.find(items[0]) and store.find(items[3])
+
+
+def test_fill_leaves_random_numbers_alone(tmp_path, store, item):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    store.fill([item], progress=False)
+    assert torch.rand(1) == expected
+
+
+def test_two_ranks_fill_each_case_once(tmp_path):
+    items = [write_case(tmp_path, f"case{n}", seed=n) for n in range(6)]
+    store = CaseStore(tmp_path / "store", Logging(tmp_path / "log"), workers=1)
+    context = multiprocessing.get_context("fork")
+    ranks = [context.Process(target=store.fill, args=(items, False)) for _ in range(2)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(60)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+    assert sorted((tmp_path / "log").read_text().split()) == [f"case{n}.nii.gz" for n in range(6)]
+    assert len(CaseDataset(items, store, progress=False)) == 6
+
+
+KILLED_FILL = """
+import sys, time
+from pathlib import Path
+from small_volumes import bundle_preprocessing
+from pgsam_monai.data import store as module
+
+folder = Path(sys.argv[1])
+write, calls = module._write_synced, []
+
+def slow_write(path, text):
+    calls.append(path)
+    if len(calls) == 3:
+        (folder / "in the middle").touch()
+        time.sleep(300)
+    write(path, text)
+
+module._write_synced = slow_write
+items = [{"image": f"{folder}/case{n}.nii.gz", "label": f"{folder}/case{n}_label.nii.gz"} for n in range(5)]
+module.CaseStore(folder / "store", bundle_preprocessing(), workers=1).fill(items, progress=False)
+"""
+
+
+def test_killed_fill_resumes(tmp_path):
+    items = [write_case(tmp_path, f"case{n}", seed=n) for n in range(5)]
+    tests = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
+    process = subprocess.Popen([sys.executable, "-c", KILLED_FILL, str(tmp_path)], env=environment)
+    for _ in range(1200):
+        if (tmp_path / "in the middle").exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+    store = CaseStore(tmp_path / "store", bundle_preprocessing(), workers=1)
+    assert [store.find(item) is not None for item in items] == [True, True, False, False, False]
+    assert list(store.root.glob(".tmp-case2-*"))
+    finished = (store.find(items[0]).folder / "entry.json").stat().st_mtime_ns
+    entries = store.fill(items, progress=False)
+    assert (entries[0].folder / "entry.json").stat().st_mtime_ns == finished
+    assert not list(store.root.glob(".tmp-case2-*"))
+    undisturbed = CaseStore(tmp_path / "other", bundle_preprocessing(), workers=1).fill(items, progress=False)
+    for entry, expected in zip(entries, undisturbed, strict=True):
+        for key in ("image", "label"):
+            assert torch.equal(entry.read_volume()[key], expected.read_volume()[key])
+
+
+def test_workers_are_bounded(item, monkeypatch):
+    items = [item] * 50
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert choose_workers(items, 3).workers == 3
+    assert (choose_workers(items).workers, choose_workers(items).bound) == (8, "cores")
+    assert choose_workers([item] * 2).bound == "cases"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert choose_workers(items).workers == 2
+    monkeypatch.setattr("pgsam_monai.data.filling.case_memory", lambda case: 10**15)
+    assert (choose_workers(items).workers, choose_workers(items).bound) == (1, "memory")

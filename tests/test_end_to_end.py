@@ -1,0 +1,133 @@
+"""Every kind of data set goes the whole way: plan, train, predict; original values on the input's own grid."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from dataset_builders import write_dicom, write_msd, write_nnunet, write_pictures, write_transunet
+from PIL import Image
+from tiny_bundle import plan_tiny, read_voxels, run_bundle
+
+from pgsam_monai.predict import predict, prediction_file
+
+SHAPE = (40, 36, 6)
+KINDS = {
+    "gaps in the values": {"values": (0, 5, 205, 420)},
+    "one class": {"values": (0, 1)},
+    "fifteen classes": {"values": tuple(range(16))},
+    "two channels": {"channels": 2},
+    "four channels": {"channels": 4},
+    "single slices": {"shape": (40, 36, 1)},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_volumes_of_every_kind(kind, tmp_path):
+    options = {"shape": SHAPE, **KINDS[kind]}
+    folder = write_nnunet(tmp_path / "Dataset007_Organs", cases=5, test=1, **options)
+    bundle = plan_tiny(folder, tmp_path, layout="nnunet")
+    run_bundle("training", bundle)
+    run_bundle("inferring", bundle, ("inference.json",))
+    voxels, affine = read_voxels(prediction_file(bundle / "eval/inference", "case_6"))
+    image = nib.load(folder / "imagesTs" / "case_6_0000.nii.gz")
+    assert voxels.shape == image.shape
+    assert np.array_equal(affine, image.affine)
+    assert set(np.unique(voxels)) <= set(options.get("values", (0, 1, 2)))
+    assert voxels.dtype == (np.uint16 if max(options.get("values", (2,))) > 255 else np.uint8)
+
+
+def test_channels_in_one_file(tmp_path):
+    folder = write_msd(tmp_path / "Task09_Four", cases=5, channels=4, shape=SHAPE)
+    bundle = plan_tiny(folder, tmp_path)
+    run_bundle("training", bundle)
+    (written,) = predict(bundle, folder / "imagesTr/organ_001.nii.gz", tmp_path / "out")
+    assert read_voxels(written)[0].shape == SHAPE
+
+
+@pytest.mark.parametrize("mask", ["0/255", "palette", "rgb"])
+def test_pictures(mask, tmp_path):
+    folder = write_pictures(tmp_path / "skin", cases=5, mask=mask)
+    bundle = plan_tiny(folder, tmp_path)
+    run_bundle("training", bundle)
+    source = next(path for path in sorted(folder.rglob("*")) if path.is_file() and "image" in str(path.parent))
+    (written,) = predict(bundle, source, tmp_path / "out", overlays=True)
+    assert written.suffix == ".png"
+    assert Image.open(written).size == Image.open(source).size
+    labels = json.loads((bundle / "configs/plan.json").read_text())["decisions"]["labels"]["value"]
+    pixels = np.asarray(Image.open(written)).astype(int)
+    values = pixels if pixels.ndim == 2 else pixels @ (1 << 16, 1 << 8, 1)
+    assert set(np.unique(values)) <= set(labels)
+
+
+def test_archives(tmp_path):
+    folder = write_transunet(tmp_path / "Synapse")
+    bundle = plan_tiny(folder, tmp_path)
+    run_bundle("training", bundle)
+    run_bundle("evaluating", bundle, ("train.json", "evaluate.json"), part="test", protocol="synapse")
+    metrics = json.loads((bundle / "eval/test/metrics.json").read_text())
+    assert metrics["protocol"] == "synapse"
+    assert len(metrics["cases"]) >= 1
+
+
+def test_dicom_series(tmp_path):
+    folder = write_dicom(tmp_path / "hospital", cases=5)
+    bundle = plan_tiny(folder, tmp_path)
+    run_bundle("training", bundle)
+    series = next(path.parent for path in sorted(folder.rglob("*.dcm")))
+    (written,) = predict(bundle, series, tmp_path / "out")
+    label = next(path for path in sorted(folder.rglob("*.nii.gz")))
+    voxels, affine = read_voxels(written)
+    assert voxels.shape == nib.load(label).shape
+    assert np.allclose(affine, nib.load(label).affine, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    work = tmp_path_factory.mktemp("trained")
+    folder = write_nnunet(work / "Dataset001_Pair", cases=6, shape=SHAPE)
+    bundle = plan_tiny(folder, work, "epochs=2", "learning_rate=0.003", "iterations_per_epoch=8")
+    run_bundle("training", bundle)
+    return folder, bundle
+
+
+def test_training_leaves_checkpoints_of_plain_tensors(trained):
+    _, bundle = trained
+    model = torch.load(bundle / "models/model.pt", weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in model.values())
+    last = torch.load(bundle / "models/checkpoint_last.pt", weights_only=True)
+    assert last["epoch"] == 2
+    assert list((bundle / "eval").glob("events.out.tfevents*"))
+
+
+def test_validation_and_inference_give_the_same_label_map(trained):
+    """One case through training-time validation and through inference.json."""
+    from monai.bundle import ConfigParser
+
+    folder, bundle = trained
+    parser = ConfigParser()
+    parser.read_config(bundle / "configs/train.json")
+    parser["bundle_root"] = str(bundle)
+    network = parser.get_parsed_content("network")
+    network.load_state_dict(torch.load(bundle / "models/model.pt", weights_only=True))
+    dataset = parser.get_parsed_content("validate#dataset")
+    item = dataset[0]
+    validated = parser.get_parsed_content("inferer")(item["image"][None], network.eval())[0]
+    cleaned = parser.get_parsed_content("validate#postprocessing")({"pred": validated})["pred"]
+    name = item["name"]
+    (written,) = predict(bundle, folder / "imagesTr" / f"{name}_0000.nii.gz", bundle / "out")
+    assert len(np.unique(validated)) > 1
+    predicted = parser.get_parsed_content("preprocessing")({"label": str(written)})["label"]
+    assert np.array_equal(np.asarray(cleaned), np.asarray(predicted))
+
+
+def test_evaluating_writes_what_it_prints(trained, capsys):
+    _, bundle = trained
+    run_bundle("evaluating", bundle, ("train.json", "evaluate.json"))
+    rows = (bundle / "eval/validation/metrics.csv").read_text().splitlines()
+    validation = json.loads((bundle / "configs/splits.json").read_text())["folds"][0]["validation"]
+    assert len(rows) == 1 + 2 * len(validation)
+    assert "mean" in capsys.readouterr().out

@@ -1,0 +1,42 @@
+"""Plans and trains a data set within a second or two: tiny network input, two steps."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+TINY = (
+    "image_size=32", "epochs=1", "iterations_per_epoch=2", "batch_size=2", "num_workers=0", "warmup_iterations=0",
+    "val_interval=1",
+)  # fmt: skip
+
+
+def plan_tiny(folder: Path, work: Path, *overrides: str, **options: object) -> Path:
+    """Plan the data set in `folder`, write to `work`/plans and `work`/bundles; returns the bundle."""
+    from preprocess.cli import plan
+    from preprocess.layouts.naming import short_name
+
+    plan(
+        str(folder), target="cpu", override=[*TINY, *overrides], plans_dir=str(work / "plans"),
+        bundles_dir=str(work / "bundles"), **options,
+    )  # fmt: skip
+    return work / "bundles" / f"samed_{short_name(folder.name)}"
+
+
+def run_bundle(run_id: str, bundle: Path, configs: tuple[str, ...] = ("train.json",), **overrides: object) -> None:
+    """`monai.bundle run` in this process; its own warning that configs are code is expected."""
+    from monai.bundle import run
+
+    files = [str(bundle / "configs" / name) for name in configs]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(run_id, config_file=files, bundle_root=str(bundle), logging_file=False, **overrides)
+
+
+def read_voxels(file: Path):
+    """Voxels (i, j, k) and affine of a NIfTI file, in the stored type."""
+    import nibabel as nib
+    import numpy as np
+
+    image = nib.load(file)
+    return np.asanyarray(image.dataobj), image.affine
