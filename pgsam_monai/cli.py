@@ -175,7 +175,7 @@ def _call(command: list[str]) -> None:
 
 
 def commands() -> dict:
-    """The commands by name; planning is `preprocess`'s, everything else this package's."""
+    """The commands by name; `plan` is listed for its help and handled by `pgsam-plan` itself."""
     from preprocess.cli import plan
 
     weights = {"list": list_weights, "fetch": fetch_weights, "import": import_weights}
@@ -191,6 +191,10 @@ def main() -> None:
 
     from pgsam_monai.weights import WeightsError
 
+    if sys.argv[1:2] == ["plan"]:
+        from preprocess.cli import main as plan_main
+
+        return plan_main(sys.argv[2:])
     try:
         fire.Fire(commands(), name="pgsam")
     except (FileNotFoundError, ValueError, WeightsError) as fault:

@@ -19,7 +19,7 @@ FORMAT = "pgsam-adapters-1"
 
 
 def merge_for_inference(network: nn.Module) -> nn.Module:
-    """A copy of ``network`` in evaluation mode whose adapters are folded into the weights; same outputs, faster.
+    """A frozen copy in evaluation mode whose adapters are folded into the weights; same outputs, faster.
 
     The copy's state dict loads into a network built with ``encoder_training`` "frozen" or "full".
     """
@@ -48,7 +48,8 @@ def save_adapters(network: nn.Module, file: str | Path, *, metadata: Mapping[str
     file = Path(file)
     state = {name: value.contiguous() for name, value in trained_state(network).items()}
     state.update({name: value.contiguous() for name, value in _pixel_statistics(network).items()})
-    header = {**(metadata or {}), "format": FORMAT, "description": json.dumps(network.description, sort_keys=True)}
+    description = json.dumps(network.description, sort_keys=True)
+    header = {**(metadata or {}), "format": FORMAT, "description": description}
     unfinished = file.with_name(f"{file.name}.{os.getpid()}.part")
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, unfinished, metadata=header)
@@ -67,7 +68,10 @@ def load_adapters(network: nn.Module, file: str | Path) -> dict[str, str]:
     with safe_open(file, framework="pt") as reader:
         header = reader.metadata() or {}
         if header.get("format") != FORMAT:
-            raise ValueError(f"'{file}' holds no adapters of this project; got format '{header.get('format')}'.")
+            raise ValueError(
+                f"'{file}' holds no adapters: its header says format '{header.get('format')}', not '{FORMAT}'; "
+                "give a file that save_adapters wrote."
+            )
         check_description(network.description, json.loads(header["description"]), source=f"'{file}'")
         state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118, not a dict
     wanted = trained_state(network).keys() | _pixel_statistics(network).keys()

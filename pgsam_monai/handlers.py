@@ -87,19 +87,24 @@ class TrainingProgress:
 
 
 class TrainingCheckpoints:
-    """Writes `model.pt` (the best network, a flat state dict) and `checkpoint_last.pt` (all it takes to go on)
+    """Writes `model.pt` (the chosen network, a flat state dict) and `checkpoint_last.pt` (all it takes to go on)
     after every epoch, each atomically, tensors and plain numbers only, and resumes from the latter.
 
     Args:
         folder: where both files go.
         network, optimizer, lr_scheduler: what is saved and restored.
+        selection: model.pt holds the "best" network in validation, or the "last", which is not chosen by any
+            metric and hence the honest one where validation cases are also the reported ones.
         key_metric: evaluator metric, larger is better, that decides which network is the best.
     """
 
     def __init__(
         self, folder: str, *, network: nn.Module, optimizer: torch.optim.Optimizer, lr_scheduler: Any,
-        key_metric: str = "val_mean_dice",
+        selection: str = "best", key_metric: str = "val_mean_dice",
     ) -> None:
+        if selection not in ("best", "last"):
+            raise ValueError(f"TrainingCheckpoints: selection must be 'best' or 'last', got '{selection}'.")
+        self.selection = selection
         self.folder = Path(folder)
         self.network = network
         self.optimizer = optimizer
@@ -118,15 +123,18 @@ class TrainingCheckpoints:
         if not metric > self.best["metric"]:
             return
         self.best = {"metric": metric, "epoch": trainer.state.epoch}
-        self.save_model()
+        if self.selection == "best":
+            self.save_model()
 
     def save_model(self) -> None:
         if is_main_process():
             save_atomically(bare(self.network).state_dict(), self.folder / BEST_MODEL)
 
     def ensure_model(self, trainer: Engine) -> None:
-        """A run whose validations were all undefined (no structure present) still leaves its last network."""
-        if self.best["epoch"] == 0:
+        """The last network where that is wanted; a run whose validations were all undefined (no structure present) leaves it too."""
+        if self.selection == "last":
+            self.save_model()
+        elif self.best["epoch"] == 0:
             logger.warning("No validation gave a %s; %s holds the last epoch's network.", self.key_metric, BEST_MODEL)
             self.save_model()
 

@@ -110,8 +110,8 @@ def resolve_weights(weights: str | Path, *, weights_dir: str | Path | None = Non
         return download_weights(record, folder)
     if file.stat().st_size != record.size_bytes:
         raise WeightsError(
-            f"Weights '{record.name}': '{file}' has {file.stat().st_size:,} bytes, expected {record.size_bytes:,}; "
-            f"delete it, then run again or `pgsam weights import FILE`."
+            f"Weights '{record.name}': '{file}' has {file.stat().st_size:,} bytes, expected "
+            f"{record.size_bytes:,}; delete it, then run again or `pgsam weights import FILE`."
         )
     return file
 
@@ -123,13 +123,13 @@ def _given_file(weights: str | Path) -> Path:
     near = difflib.get_close_matches(str(weights), KNOWN_WEIGHTS, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise WeightsError(
-        f"Weights '{weights}' are neither an existing file nor a known name ({', '.join(KNOWN_WEIGHTS)}).{hint} "
-        "Give the path of the file, or null for random weights."
+        f"Weights '{weights}' are neither an existing file nor a known name "
+        f"({', '.join(KNOWN_WEIGHTS)}).{hint} Give the path of the file, or null for random weights."
     )
 
 
 def download_weights(record: Weights, folder: str | Path) -> Path:
-    """Download ``record`` into ``folder``: progress bar, temporary name, size and SHA-256 checked, then renamed.
+    """Download ``record`` into ``folder`` under a temporary name, check size and SHA-256, rename.
 
     Raises:
         WeightsError: no connection, a broken transfer, or other bytes than published.
@@ -142,8 +142,8 @@ def download_weights(record: Weights, folder: str | Path) -> Path:
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise WeightsError(
-            f"Weights '{record.name}' are not at '{file}' and {record.url} could not be downloaded ({reason}). "
-            f"Fetch {record.file_name} on a machine that can, copy it here and run "
+            f"Weights '{record.name}' are not at '{file}' and {record.url} could not be downloaded "
+            f"({reason}). Fetch {record.file_name} on a machine that can, copy it here and run "
             f"`pgsam weights import {record.file_name}`."
         ) from error
 
@@ -162,8 +162,8 @@ def import_weights(file: str | Path, *, weights_dir: str | Path | None = None) -
     if record is None:
         expected = "; ".join(f"{known.file_name} {known.sha256}" for known in KNOWN_WEIGHTS.values())
         raise WeightsError(
-            f"Weights file '{source}' is none of the known ones: its SHA-256 is {digest}, known are {expected}. "
-            "If the download was cut short, fetch it again; other weights are used by their path."
+            f"Weights file '{source}' is none of the known ones: its SHA-256 is {digest}, known are "
+            f"{expected}. If the download was cut short, fetch it again; use other weights by their path."
         )
     folder = Path(weights_dir).expanduser() if weights_dir else default_weights_dir()
     with source.open("rb") as stream:
@@ -244,11 +244,13 @@ def _check_space(folder: Path, record: Weights) -> None:
 def _check_content(size_bytes: int, digest: str, record: Weights) -> None:
     if size_bytes != record.size_bytes:
         raise WeightsError(
-            f"Weights '{record.name}': got {size_bytes:,} bytes, expected {record.size_bytes:,}; the transfer was "
-            f"cut short. Run again, or fetch {record.file_name} elsewhere and `pgsam weights import` it."
+            f"Weights '{record.name}': got {size_bytes:,} bytes, expected {record.size_bytes:,}; the transfer "
+            f"was cut short. Run again, or fetch {record.file_name} elsewhere and "
+            "`pgsam weights import` it."
         )
     if digest != record.sha256:
         raise WeightsError(
-            f"Weights '{record.name}': SHA-256 is {digest}, expected {record.sha256}; the file was damaged or "
-            f"replaced on its way. Run again, or fetch {record.file_name} elsewhere and `pgsam weights import` it."
+            f"Weights '{record.name}': SHA-256 is {digest}, expected {record.sha256}; the file was damaged "
+            f"or replaced on its way. Run again, or fetch {record.file_name} elsewhere and "
+            "`pgsam weights import` it."
         )

@@ -106,6 +106,8 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
         "evaluation_postprocessing": postprocessing_transforms(values, "@prediction_dir"),
         "inference_postprocessing": postprocessing_transforms(values, "@output_dir"),
     }
+    if values["schedule_epochs"] == values["epochs"]:
+        values["schedule_epochs"] = "@epochs"  # so that `--epochs N` shortens the decay as well
     values["network_def"] = fill(_template(f"networks/{network}.json"), values)
     values["inferer"] = {
         "_target_": "pgsam_monai.inferers.SliceInferer",

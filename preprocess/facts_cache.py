@@ -69,7 +69,7 @@ def cache_path(case: Case, folder: Path) -> Path:
 def source_of(case: Case, dataset: Dataset) -> list:
     """What the facts of `case` depend on: files with size and time, and how they are read. Missing files have
     None."""
-    stamps = [[name, _stamp(Path(dataset.folder, name))] for name in case_files(case)]
+    stamps = [[name, _stamp(os.path.join(dataset.folder, name))] for name in case_files(case)]
     return [SCHEMA_VERSION, dataset.file_format, case.name, case.group, list(case.images), case.label, stamps]
 
 
@@ -120,12 +120,12 @@ def _bytes_of(length: int, counted: bool) -> int:
     return length * (12 if counted else 4)
 
 
-def _stamp(path: Path) -> list[int] | None:
+def _stamp(path: str) -> list[int] | None:
     try:
-        if path.is_dir():
-            stats = [child.stat() for child in path.iterdir() if child.is_file()]
+        if os.path.isdir(path):
+            stats = [child.stat() for child in Path(path).iterdir() if child.is_file()]
         else:
-            stats = [path.stat()]
+            stats = [os.stat(path)]
     except OSError:
         return None
     return [len(stats), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]

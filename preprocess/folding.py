@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from .facts_cache import CachedCase, ChannelSamples
 from .intensity import summarize
 from .layouts.records import Dataset
 from .modality import guess_modality
+from .structures import middle_of
 
 SAMPLES_IN_MEMORY_BYTES = 256 << 20
 """Foreground values up to this size are loaded once; more are read again for each pass over them."""
@@ -70,7 +72,7 @@ def _spread(rows: list[tuple]) -> Spread:
         return Spread(median=(), min=(), max=())
     table = np.array(rows)
     return Spread(
-        median=tuple(np.median(table, axis=0).tolist()),
+        median=tuple(middle_of(table).tolist()),
         min=tuple(table.min(axis=0).tolist()),
         max=tuple(table.max(axis=0).tolist()),
     )
@@ -84,9 +86,9 @@ def _fold_label(value: int, cases: Sequence[CaseFacts], total: int) -> LabelSumm
         cases=len(held),
         voxels=voxels,
         frequency=voxels / total,
-        volume_ml=float(np.median([facts.volume_ml for facts, _ in held])),
-        components=float(np.median([facts.components for facts, _ in held])),
-        extent_mm=tuple(np.median(extents, axis=0).tolist()),
+        volume_ml=float(median([facts.volume_ml for facts, _ in held])),
+        components=float(median([facts.components for facts, _ in held])),
+        extent_mm=tuple(middle_of(extents).tolist()),
         extent_mm_min=tuple(extents.min(axis=0).tolist()),
         in_plane_px={
             axis: _middle_and_least(row) for axis, row in _by_slice_axis(held, "in_plane_px").items()
@@ -94,7 +96,7 @@ def _fold_label(value: int, cases: Sequence[CaseFacts], total: int) -> LabelSumm
         in_plane_mm={
             axis: _middle_and_least(row) for axis, row in _by_slice_axis(held, "in_plane_mm").items()
         },
-        slices={axis: float(np.median(row)) for axis, row in _by_slice_axis(held, "slices").items()},
+        slices={axis: median(row) for axis, row in _by_slice_axis(held, "slices").items()},
     )
 
 
@@ -115,4 +117,4 @@ def _by_slice_axis(held: list, name: str) -> dict[str, list[float]]:
 
 
 def _middle_and_least(row: list[float]) -> tuple[float, float]:
-    return float(np.median(row)), float(min(row))
+    return float(median(row)), float(min(row))

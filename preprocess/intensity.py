@@ -113,8 +113,8 @@ def percentiles(samples: Iterable[Sample], count: int, wanted: Sequence[float]) 
     """Percentiles 0..100 over the `count` values of all samples, exact."""
     places = [(count - 1) * percent / 100.0 for percent in wanted]
     ranks = sorted({rank for place in places for rank in (math.floor(place), math.ceil(place))})
-    few = sum(len(sample.values) for sample in samples) <= SORTED_AT_ONCE
-    value_at = dict(zip(ranks, (_ranked_by_sorting if few else _ranked_by_bits)(samples, ranks), strict=True))
+    ranked = _ranked_by_sorting if count <= SORTED_AT_ONCE else _ranked_by_bits
+    value_at = dict(zip(ranks, ranked(samples, ranks), strict=True))
     return [
         value_at[math.floor(place)]
         + (value_at[math.ceil(place)] - value_at[math.floor(place)]) * (place % 1.0)
@@ -123,13 +123,9 @@ def percentiles(samples: Iterable[Sample], count: int, wanted: Sequence[float]) 
 
 
 def _ranked_by_sorting(samples: Iterable[Sample], ranks: list[int]) -> list[float]:
-    values = np.concatenate([sample.values for sample in samples])
-    counts = np.concatenate(
-        [np.ones(len(s.values), np.int64) if s.counts is None else s.counts for s in samples]
-    )
-    order = np.argsort(values)
-    places = np.searchsorted(np.cumsum(counts[order]), ranks, side="right")
-    return [float(value) for value in values[order[places]]]
+    every = [s.values if s.counts is None else np.repeat(s.values, s.counts) for s in samples]
+    ordered = np.sort(np.concatenate(every))
+    return [float(ordered[rank]) for rank in ranks]
 
 
 def _ranked_by_bits(samples: Iterable[Sample], ranks: list[int]) -> list[float]:

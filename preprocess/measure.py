@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
     try:
         digests = {}
         for file in paths:
-            digests[file] = digest_file(Path(dataset.folder, file))
+            digests[file] = digest_file(os.path.join(dataset.folder, file))
         facts = replace(facts, files=digests)
         file = case.images[0]
         image = read_volume([Path(dataset.folder, name) for name in case.images])
@@ -63,11 +64,11 @@ def case_files(case: Case) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*case.images, case.label) if own_label else case.images))
 
 
-def digest_file(path: Path) -> str:
+def digest_file(path: str | Path) -> str:
     """SHA-256 of a file; of a folder (a DICOM series), that of its files' names and digests in name order."""
     digest = hashlib.sha256()
-    if path.is_dir():
-        for child in sorted(path.iterdir()):
+    if os.path.isdir(path):
+        for child in sorted(Path(path).iterdir()):
             if child.is_file():
                 digest.update(f"{child.name} {digest_file(child)}\n".encode())
         return digest.hexdigest()

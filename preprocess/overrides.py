@@ -218,6 +218,7 @@ KINDS: Mapping[str, Kind] = {
     "num_workers": _int(0),
     "foreground_share": _number(0, 1),
     "augmentation": _choice("default", "papers", "none"),
+    "model_selection": _choice("best", "last"),
     "protocol": _choice("mm", "synapse"),
     "inference_batch_size": _int(1),
 }

@@ -85,9 +85,8 @@ class Splits:
     """{"spec": "10%", "level": "case" or "slice"}, or None."""
 
     cases: dict[str, dict[str, Any]]
-    """Name -> {"image": path or [paths], "label": path or None, "slices": [indices along the slice
-    axis of the
-    stored grid], the last in slice-level few-shot training cases only}."""
+    """Name -> {"image": path or [paths], "label": path or None, "slices": [indices along the last axis
+    of the volume in the planned orientation], the last in slice-level few-shot training cases only}."""
 
     folds: tuple[Fold, ...]
     """Training lists hold the few-shot choice already."""

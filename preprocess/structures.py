@@ -138,8 +138,8 @@ def _measure_one(runs: Runs, roots: np.ndarray, voxel_mm: tuple[float, ...], *, 
     sizes = np.bincount(member, weights=lengths)
     extent_px, in_plane_px, in_plane_mm = _extents(runs.select(member == np.argmax(sizes)), voxel_mm)
     shares = (
-        len(np.unique(runs.plane)) / runs.shape[0],
-        len(np.unique(runs.line)) / runs.shape[1],
+        np.count_nonzero(np.bincount(runs.plane)) / runs.shape[0],
+        np.count_nonzero(np.bincount(runs.line)) / runs.shape[1],
         np.count_nonzero(_cover(np.zeros_like(runs.start), runs, rows=1)) / runs.shape[2],
     )
     step = -1 if flip else 1  # back to (i, j, k)
@@ -171,15 +171,16 @@ def _extents(runs: Runs, voxel_mm: tuple[float, ...]) -> tuple[list[int], list[f
         (_side(seen_px.T), 0, _side(seen_qx.T), 1),
     )
     extent = [planes, lines, int(runs.stop.max() - runs.start.min())]
-    px = [middle_of(np.minimum(a, b)) for a, _, b, _ in sides]
-    mm = [middle_of(np.minimum(a * voxel_mm[i], b * voxel_mm[j])) for a, i, b, j in sides]
+    px = [float(middle_of(np.minimum(a, b))) for a, _, b, _ in sides]
+    mm = [float(middle_of(np.minimum(a * voxel_mm[i], b * voxel_mm[j]))) for a, i, b, j in sides]
     return extent, px, mm
 
 
-def middle_of(values: np.ndarray) -> float:
-    """Median of (N,) values; numpy's own costs more than all else here, and its import of masked arrays."""
-    ordered = np.sort(values)
-    return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+def middle_of(values: np.ndarray) -> np.ndarray:
+    """Median of (N, ...) values along the first axis; numpy's own is slow on few values and imports masked
+    arrays."""
+    ordered = np.sort(values, axis=0)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def _cover(row: np.ndarray, runs: Runs, *, rows: int) -> np.ndarray:

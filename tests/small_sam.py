@@ -11,7 +11,7 @@ SMALL = builders.Backbone(embed_dim=32, depth=2, heads=2, global_blocks=(1,))
 
 
 def make_original(image_size: int, *, masks: int = 3) -> torch.nn.Module:
-    """`segment_anything`'s own three parts with random weights, tables included, at the small backbone's sizes."""
+    """`segment_anything`'s own three parts at the small sizes, random weights, tables included."""
     torch.manual_seed(0)
     sam = torch.nn.Module()
     sam.image_encoder = ImageEncoderViT(

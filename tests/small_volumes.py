@@ -24,7 +24,7 @@ def oblique_affine(spacing=(0.7, 0.9, 2.5), axes=(0, 1, 2), signs=(-1, 1, 1)) ->
 
 
 def make_arrays(shape=(9, 7, 5), seed=0, values=LABELS) -> tuple[np.ndarray, np.ndarray]:
-    """CT-like int16 image and a label map that holds all values; every voxel differs from its mirror images."""
+    """CT-like int16 noise and a random label map of all values: no mirror image or rotation equals it."""
     random = np.random.default_rng(seed)
     image = random.integers(-200, 400, shape).astype(np.int16)
     label = random.choice(values, shape).astype(np.int32)

@@ -118,9 +118,10 @@ def test_validation_and_inference_give_the_same_label_map(trained):
     validated = parser.get_parsed_content("inferer")(item["image"][None], network.eval())[0]
     cleaned = parser.get_parsed_content("validate#postprocessing")({"pred": validated})["pred"]
     name = item["name"]
-    (written,) = predict(bundle, folder / "imagesTr" / f"{name}_0000.nii.gz", bundle / "out")
+    source = str(folder / "imagesTr" / f"{name}_0000.nii.gz")
+    (written,) = predict(bundle, source, bundle / "out")
     assert len(np.unique(validated)) > 1
-    predicted = parser.get_parsed_content("preprocessing")({"label": str(written)})["label"]
+    predicted = parser.get_parsed_content("preprocessing")({"image": source, "label": str(written)})["label"]
     assert np.array_equal(np.asarray(cleaned), np.asarray(predicted))
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BYTES_PER_VOXEL = 32
+BYTES_PER_VOXEL = 24
 """peak of making one case, per voxel and channel, measured on CT volumes"""
 UNPACKED = 4
 """how much larger than its file a case is taken to be where the header doesn't tell"""

@@ -29,13 +29,13 @@ def unpack_description(packed: Tensor) -> dict[str, str | int | bool]:
 
 
 def check_description(own: Description, other: Description, *, source: str) -> None:
-    """Raise ValueError, naming each differing field, unless ``other`` describes the same network as ``own``."""
+    """Raise ValueError naming each differing field, unless both describe the same network."""
     fields = [key for key in own if key in other and own[key] != other[key]]
     fields += [key for key in own if key not in other]
     if not fields:
         return
     differences = ", ".join(f"{key} {other.get(key, 'unknown')} (this network: {own[key]})" for key in fields)
     raise ValueError(
-        f"{source} belongs to another network: {differences}. Build the network with the checkpoint's values; "
-        "to take over only the weights that fit, use monai.networks.utils.copy_model_state."
+        f"{source} belongs to another network: {differences}. Build the network with the "
+        "checkpoint's values; monai.networks.utils.copy_model_state takes over only the weights that fit."
     )

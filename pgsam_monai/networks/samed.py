@@ -27,8 +27,8 @@ SAM_STD = (0.229, 0.224, 0.225)
 class SAMed(nn.Module):
     """SAM's image encoder, "no prompt", and its mask decoder with a mask token per class.
 
-    The prompt encoder and the mask decoder are trained in full, the image encoder as ``encoder_training`` says.
-    Without prompts most of the prompt encoder and SAM's quality head get no gradient, so
+    The prompt encoder and the mask decoder are trained in full, the image encoder as ``encoder_training``
+    says. Without prompts most of the prompt encoder and SAM's quality head get no gradient, so
     DistributedDataParallel needs ``find_unused_parameters=True``.
     """
 
@@ -125,7 +125,8 @@ class SAMed(nn.Module):
         """
         pixels = image.as_tensor() if isinstance(image, MetaTensor) else image
         if pixels.ndim not in (4, 5):
-            raise ValueError(f"SAMed: image must be (B, C, H, W) or (B, C, H, W, D), got {tuple(pixels.shape)}.")
+            shape = tuple(pixels.shape)
+            raise ValueError(f"SAMed: image must be (B, C, H, W) or (B, C, H, W, D), got {shape}.")
         flat = pixels if pixels.ndim == 4 else fold_slices(pixels)
         low = self.segment(flat)
         full = F.interpolate(low, size=flat.shape[2:], mode="bilinear", align_corners=False)

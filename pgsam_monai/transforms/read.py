@@ -17,9 +17,9 @@ from pgsam_monai.data.readers import reader_for
 class ReadCased(LoadImaged):
     """LoadImaged with the project's readers, chosen by file suffix: MetaTensors (C, i, j, k), affine RAS+ mm.
 
-    A path, a list of paths (channels, or an archive's slices) or a DICOM series folder per key. Keys in
-    `label_keys` are read as labels (int32, one channel), the others as images (float32). Raises ReadError, which
-    names the file and the reason; MONAI's own readers are never tried.
+    A path, a list of paths (channels, or an archive slice by slice) or a DICOM folder per key. Keys in
+    `label_keys` are read as labels (int32, one channel), the others as images (float32). Raises ReadError,
+    which names the file and the reason; MONAI's own readers are never tried.
 
     It is a LoadImaged so that servers (MONAI Label) recognise it.
     """

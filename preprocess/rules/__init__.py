@@ -59,6 +59,7 @@ SAMED_RULES: dict[str, Rule] = {
     "num_workers": training.choose_num_workers,
     "foreground_share": training.choose_foreground_share,
     "augmentation": training.choose_augmentation,
+    "model_selection": training.choose_model_selection,
     "protocol": training.choose_protocol,
     "inference_batch_size": network.choose_inference_batch_size,
 }

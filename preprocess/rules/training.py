@@ -210,3 +210,11 @@ def choose_protocol(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     return Decision(
         value="mm", reason="Distances in millimetres on the original grid; empty masks by a stated rule."
     )
+
+
+def choose_model_selection(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Which network model.pt holds: the "best" in validation or the "last"."""
+    return Decision(
+        value="best",
+        reason="Validation cases are held out from training; the network with their highest mean Dice is kept.",
+    )

@@ -41,7 +41,8 @@ def test_merging_keeps_the_output_and_loads_without_adapters(network):
 
 @torch.no_grad()
 def test_adapters_alone_restore_the_network(network, tmp_path):
-    file = save_adapters(network, tmp_path / "new" / "adapters.safetensors", metadata={"classes": "liver, tumour"})
+    file = tmp_path / "new" / "adapters.safetensors"
+    assert save_adapters(network, file, metadata={"classes": "liver, tumour"}) == file
     assert [path.name for path in file.parent.iterdir()] == ["adapters.safetensors"]
     other = make_network(seed=1)
     trained = trained_state(network)

@@ -21,8 +21,9 @@ CONTENT = b"weights " * 1000
 
 def make_record(url="http://127.0.0.1:9/sam_test.pth", content=CONTENT):
     digest = hashlib.sha256(content).hexdigest()
+    size = len(content)
     return Weights(
-        name="sam_test", url=url, sha256=digest, size_bytes=len(content), licence="Apache-2.0", backbone="vit_b"
+        name="sam_test", url=url, sha256=digest, size_bytes=size, licence="Apache-2.0", backbone="vit_b"
     )
 
 
@@ -71,7 +72,7 @@ def test_download_is_checked_and_kept(serve, monkeypatch, tmp_path):
     file = resolve_weights("sam_test", weights_dir=tmp_path / "cache")
     assert file.read_bytes() == CONTENT
     assert [path.name for path in file.parent.iterdir()] == ["sam_test.pth"]
-    know(monkeypatch, make_record("http://127.0.0.1:9/sam_test.pth"))  # nobody listens: must not be asked again
+    know(monkeypatch, make_record("http://127.0.0.1:9/sam_test.pth"))  # nobody listens there
     assert resolve_weights("sam_test", weights_dir=tmp_path / "cache") == file
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from preprocess.structures import NotAClassMap, find_components, find_runs, measure_labels
+from preprocess.structures import NotAClassMap, find_components, find_runs, measure_labels, middle_of
 
 SPACING = (0.5, 2.0, 4.0)
 
@@ -115,3 +115,10 @@ def test_a_ring_is_one_component():
     label[0, 2:-2, 2:-2] = 1
 
     assert len(set(find_components(find_runs(label)))) == 2
+
+
+def test_middle_of_is_numpys_median():
+    random = np.random.default_rng(4)
+    for shape in ((1,), (2,), (7,), (8, 3), (5, 3)):
+        values = random.normal(size=shape)
+        assert middle_of(values) == pytest.approx(np.median(values, axis=0))

@@ -9,7 +9,7 @@ TARGETS = ("q", "v")
 
 
 def add_lora(encoder: nn.Module, *, rank: int) -> None:
-    """Freeze ``encoder`` and give the q and v layers of each block trainable updates of rank ``rank``, in place.
+    """Freeze ``encoder`` and give each block's q and v layers trainable updates of rank ``rank``, in place.
 
     The update starts at zero (A kaiming-uniform, B zero), has no bias and is not scaled.
 
@@ -17,7 +17,7 @@ def add_lora(encoder: nn.Module, *, rank: int) -> None:
         ValueError: ``rank`` is less than 1.
     """
     if rank < 1:
-        raise ValueError(f"rank must be at least 1, got {rank}; for no adaptation choose encoder_training 'frozen'.")
+        raise ValueError(f"rank must be at least 1, got {rank}; without LoRA use encoder_training 'frozen'.")
     from peft import LoraConfig, inject_adapter_in_model  # seconds to import, and only needed here
 
     config = LoraConfig(target_modules=list(TARGETS), r=rank, lora_alpha=rank, lora_dropout=0.0, bias="none")
@@ -25,7 +25,7 @@ def add_lora(encoder: nn.Module, *, rank: int) -> None:
 
 
 def merge_lora(module: nn.Module) -> None:
-    """Fold every adapter inside ``module`` into the layer that it adapts, in place; nothing to do without any."""
+    """Fold every adapter inside ``module`` into the layer that it adapts, in place."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if hasattr(child, "lora_A") and hasattr(child, "get_base_layer"):

@@ -8,8 +8,8 @@ import torch
 from segment_anything.modeling.common import MLPBlock
 from segment_anything.modeling.image_encoder import window_partition, window_unpartition
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 from pgsam_monai.networks.sam.position import crop_relative, decomposed_bias, grid_of, resize_relative
 
 LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
@@ -47,12 +47,9 @@ class Attention(nn.Module):
         """Attend among the tokens (B, H, W, C) of each batch entry; same shape out."""
         grid = grid_of(tokens)
         flat = tokens.flatten(1, 2)  # (B, N, C)
-        query, key, value = (self._split_heads(layer(flat)) for layer in (self.q, self.k, self.v))
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=self._bias(query, grid))
-        return self.proj(out.transpose(1, 2).reshape(tokens.shape))
-
-    def _split_heads(self, flat: Tensor) -> Tensor:
-        return flat.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, N, C / heads)
+        query, key, value = (split_heads(layer(flat), self.heads) for layer in (self.q, self.k, self.v))
+        out = attend(query, key, value, self._bias(query, grid))
+        return self.proj(join_heads(out)).unflatten(1, grid)
 
     def _bias(self, query: Tensor, grid: tuple[int, int]) -> Tensor | None:
         if not self.has_tables:

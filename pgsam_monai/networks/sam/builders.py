@@ -42,12 +42,12 @@ BACKBONES: dict[str, Backbone] = {
     # Ours, for CPUs and tests, trained from scratch.
     "vit_tiny": Backbone(
         embed_dim=192,
-        depth=3,
-        heads=6,
-        global_blocks=(0, 1, 2),
+        depth=2,
+        heads=3,
+        global_blocks=(0, 1),
         mlp_ratio=3.0,
         relative_positions=False,
-        stem_widths=(16, 32, 64),
+        stem_widths=(16, 48, 96),
         neck_convolution=False,
         decoder_mlp_dim=512,
     ),

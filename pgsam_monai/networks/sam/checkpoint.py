@@ -10,7 +10,11 @@ from torch import Tensor, nn
 
 from pgsam_monai.networks.sam.position import resize_absolute, resize_relative
 
-REINITIALISED = ("mask_decoder.mask_tokens.", "mask_decoder.output_hypernetworks_mlps.", "mask_decoder.iou_prediction_head.")
+REINITIALISED = (
+    "mask_decoder.mask_tokens.",
+    "mask_decoder.output_hypernetworks_mlps.",
+    "mask_decoder.iou_prediction_head.",
+)
 """Key prefixes that depend on the number of masks: SAM's three don't carry over to K + 1 classes."""
 
 _QKV = re.compile(r"^(?P<stem>.*\.attn)\.qkv\.(?P<kind>weight|bias)$")
@@ -18,7 +22,7 @@ _QUERY = re.compile(r"^(?P<stem>image_encoder\..*\.attn)\.q\.(?P<kind>weight|bia
 
 
 def split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn every fused ``attn.qkv`` entry into ``attn.q``, ``attn.k``, ``attn.v``; other entries as they are."""
+    """Turn every fused ``attn.qkv`` entry into ``attn.q``, ``attn.k`` and ``attn.v``; keep the others."""
     out: dict[str, Tensor] = {}
     for key, value in state.items():
         match = _QKV.match(key)
@@ -66,8 +70,9 @@ def load_sam_state(parts: nn.Module, state: Mapping[str, Tensor], *, source: str
     faults = _faults(own, wanted, given)
     if faults:
         raise ValueError(
-            f"Weights '{source}' don't fit this network ({len(faults)} entries differ): {'; '.join(faults[:4])}. "
-            "Choose the weights that belong to the backbone, for example sam_vit_b for vit_b."
+            f"Weights '{source}' don't fit this network ({len(faults)} entries differ): "
+            f"{'; '.join(faults[:4])}. Choose the weights that belong to the backbone, "
+            "for example sam_vit_b for vit_b."
         )
     parts.load_state_dict(given, strict=False)
 

@@ -72,7 +72,7 @@ class MaskDecoder(SamMaskDecoder):
         return own if sparse is None else torch.cat([own, sparse], dim=1)  # (B, 1 + K + 1 + N, 256)
 
     def mask_weights(self, tokens: Tensor) -> Tensor:
-        """Mask tokens (B, K+1, 256) → the weights (B, K+1, 32) that each mask puts on the upscaled channels."""
+        """Mask tokens (B, K+1, 256) → each mask's weights (B, K+1, 32) of the upscaled channels."""
         return torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1)
 
     def upscale(self, source: Tensor, skips: tuple[Tensor, ...] = ()) -> Tensor:

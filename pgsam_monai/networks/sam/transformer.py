@@ -5,7 +5,8 @@ from __future__ import annotations
 from segment_anything.modeling.transformer import Attention as SamAttention
 from segment_anything.modeling.transformer import TwoWayTransformer as SamTwoWayTransformer
 from torch import Tensor
-from torch.nn import functional as F
+
+from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 
 
 class Attention(SamAttention):
@@ -13,14 +14,10 @@ class Attention(SamAttention):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries (B, N, C), keys and values (B, M, C) → (B, N, C)."""
-        query = self._heads(self.q_proj(q))
-        key = self._heads(self.k_proj(k))
-        value = self._heads(self.v_proj(v))
-        out = F.scaled_dot_product_attention(query, key, value)  # (B, heads, N, C / heads)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        query = split_heads(self.q_proj(q), self.num_heads)
+        key = split_heads(self.k_proj(k), self.num_heads)
+        value = split_heads(self.v_proj(v), self.num_heads)
+        return self.out_proj(join_heads(attend(query, key, value)))
 
 
 class TwoWayTransformer(SamTwoWayTransformer):

@@ -50,7 +50,8 @@ def test_training_returns_full_and_low_resolution():
 def test_slices_of_a_volume_are_segmented_one_by_one():
     network = make_samed().eval()
     volume = torch.rand(2, 1, 64, 64, 3)
-    torch.testing.assert_close(network(volume)[1, ..., 2], network(volume[1:, ..., 2])[0], atol=1e-5, rtol=1e-5)
+    alone = network(volume[1:, ..., 2])[0]
+    torch.testing.assert_close(network(volume)[1, ..., 2], alone, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -114,7 +115,11 @@ def test_bad_arguments(arguments, message):
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((1, 1, 64), "image must be"), ((1, 2, 64, 64), "1 channels, got 2"), ((1, 1, 60, 64), "multiples of 16")],
+    [
+        ((1, 1, 64), "image must be"),
+        ((1, 2, 64, 64), "1 channels, got 2"),
+        ((1, 1, 60, 64), "multiples of 16"),
+    ],
 )
 def test_bad_images(shape, message):
     with pytest.raises(ValueError, match=message):
@@ -130,10 +135,11 @@ def test_null_weights_are_said_to_be_random(caplog):
 @torch.no_grad()
 def test_weights_from_a_file_in_the_official_layout(small_backbone, tmp_path, caplog):
     original = make_original(224)
-    torch.save(original.state_dict(), tmp_path / "sam.pth")
+    file = tmp_path / "sam.pth"
+    torch.save(original.state_dict(), file)
     with caplog.at_level(logging.INFO, logger="pgsam_monai"):
         network = make_samed(
-            backbone=small_backbone, image_size=224, weights=str(tmp_path / "sam.pth"), encoder_training="lora"
+            backbone=small_backbone, image_size=224, weights=str(file), encoder_training="lora"
         )
     assert "sam.pth" in caplog.text
     image = torch.rand(1, 1, 224, 224)

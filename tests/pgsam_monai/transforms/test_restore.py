@@ -1,4 +1,4 @@
-"""Read, preprocess, predict, invert, restore, save: the label map lies exactly where the input's voxels lie."""
+"""Read, preprocess, predict, invert, restore, save: the label map lies exactly on the input's voxels."""
 
 import h5py
 import nibabel as nib
