@@ -43,9 +43,9 @@ def _plan(dataset: Path, folder: Path, resolution: int | None, epochs: int | Non
         command += ["--override", f"epochs={epochs}"]
     before = set((folder / "bundles").glob("samed_*"))
     _step("Planning", command)
-    from preprocess.layouts import short_name
+    from preprocess.layouts.naming import short_name
 
-    bundle = folder / "bundles" / f"samed_{short_name(dataset)}"
+    bundle = folder / "bundles" / f"samed_{short_name(dataset.name)}"
     if not bundle.is_dir():
         new = set((folder / "bundles").glob("samed_*")) - before
         raise FileNotFoundError(f"Planning left no bundle '{bundle}' (found {sorted(map(str, new))}).")

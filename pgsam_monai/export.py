@@ -69,8 +69,8 @@ def load_adapters(network: nn.Module, file: str | Path) -> dict[str, str]:
         header = reader.metadata() or {}
         if header.get("format") != FORMAT:
             raise ValueError(
-                f"'{file}' holds no adapters: its header says format '{header.get('format')}', not '{FORMAT}'; "
-                "give a file that save_adapters wrote."
+                f"'{file}' holds no adapters: its header gives the format '{header.get('format')}', "
+                f"not '{FORMAT}'; give a file that save_adapters wrote."
             )
         check_description(network.description, json.loads(header["description"]), source=f"'{file}'")
         state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118, not a dict

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from monai.engines import IterationEvents
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -51,6 +52,23 @@ class EpochSeed:
 
     def __call__(self, engine: Engine) -> None:
         torch.manual_seed(self.seed * 100_003 + engine.state.epoch)
+
+
+class GradientClip:
+    """Scales the gradients down to a total norm of `max_norm` before the optimiser's step."""
+
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+        self.parameters = [value for value in network.parameters() if value.requires_grad]
+        self.optimizer = optimizer
+        self.max_norm = max_norm
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        if engine.scaler is not None:
+            engine.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
 
 
 class TrainingProgress:

@@ -10,10 +10,25 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from tqdm import tqdm
 
+from pgsam_monai.precision import autocast
 from pgsam_monai.transforms.fit import SliceFrame, fit_image, slice_frame, unfit_logits
 from pgsam_monai.transforms.meta import with_meta_of
 
 OUTPUTS = ("labels", "logits")
+
+
+class PrecisionInferer(Inferer):
+    """Calls the network on the whole input under autocast, as training does; see `precision.choose_dtype`."""
+
+    def __init__(self, precision: str = "auto") -> None:
+        super().__init__()
+        self.precision = precision
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> Any:
+        with autocast(inputs.device, self.precision):
+            return network(inputs, *args, **kwargs)
 
 
 class SliceInferer(Inferer):
@@ -34,6 +49,7 @@ class SliceInferer(Inferer):
         batch_size: slices per forward pass.
         output: "labels" or "logits".
         progress: show a progress bar over the batches.
+        precision: what the network computes in, see `precision.choose_dtype`; logits are compared in float32.
         device: where the network runs. None: the inputs' device (MONAI's convention). Given, volume and
             result stay where the inputs are, for example on the CPU, and only the batches travel.
     """
@@ -45,6 +61,7 @@ class SliceInferer(Inferer):
         batch_size: int = 16,
         output: str = "labels",
         progress: bool = False,
+        precision: str = "fp32",
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__()
@@ -55,6 +72,7 @@ class SliceInferer(Inferer):
         slice_frame(1, 1, image_size, fit)
         self.image_size, self.fit = image_size, fit
         self.batch_size, self.output, self.progress = batch_size, output, progress
+        self.precision = precision
         self.device = None if device is None else torch.device(device)
 
     def __call__(
@@ -88,7 +106,8 @@ class SliceInferer(Inferer):
         for start in tqdm(steps, unit="batch", leave=False) if self.progress else steps:
             places = [divmod(n, D) for n in range(start, min(start + self.batch_size, total))]
             batch = torch.stack([slices[b, d] for b, d in places]).to(self.device or slices.device)
-            logits = _first(network(fit_image(batch, frame), *args, **kwargs))
+            with autocast(batch.device, self.precision):
+                logits = _first(network(fit_image(batch, frame), *args, **kwargs))
             pieces = unfit_logits(logits, frame) if self.output == "logits" else unfit_labels(logits, frame)
             if result is None:
                 result = torch.empty((B, D, *pieces.shape[1:]), dtype=pieces.dtype, device=slices.device)

@@ -244,8 +244,8 @@ def _check_space(folder: Path, record: Weights) -> None:
 def _check_content(size_bytes: int, digest: str, record: Weights) -> None:
     if size_bytes != record.size_bytes:
         raise WeightsError(
-            f"Weights '{record.name}': got {size_bytes:,} bytes, expected {record.size_bytes:,}; the transfer "
-            f"was cut short. Run again, or fetch {record.file_name} elsewhere and "
+            f"Weights '{record.name}': got {size_bytes:,} bytes, expected {record.size_bytes:,}; the "
+            f"transfer was cut short. Run again, or fetch {record.file_name} elsewhere and "
             "`pgsam weights import` it."
         )
     if digest != record.sha256:

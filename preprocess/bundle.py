@@ -31,7 +31,7 @@ REQUIRED_PACKAGES = {
     "peft": "0.18",
     "nibabel": "5.3",
     "SimpleITK": "2.4",
-    "zarr": "3.0",
+    "blosc2": "3.0",
     "pytorch-ignite": "0.5",
     "tensorboard": "2.18",
 }
@@ -114,6 +114,7 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
         "image_size": "@image_size",
         "fit": "@fit",
         "batch_size": values["inference_batch_size"],
+        "precision": "@precision",
     }
     return values
 

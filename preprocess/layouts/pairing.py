@@ -80,7 +80,8 @@ def found_from(images: dict[Key, list[str]], labels: dict[Key, list[str]]) -> Fo
     """Cases for the keys that have both; test images may stay alone."""
     keys = [key for key in images if key in labels or key[0] == "test"]
     keys.sort(key=lambda key: (key[0] == "test", natural_key(key[1])))
-    names = unique_names([name for _, name in keys])
+    # A single case's folder may hold nothing but image.nii.gz and label.nii.gz: no name is left then.
+    names = unique_names([name or "case" for _, name in keys])
     cases = tuple(
         Case(
             name=name,

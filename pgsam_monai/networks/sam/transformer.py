@@ -1,4 +1,4 @@
-"""SAM's two-way transformer, its attention through ``scaled_dot_product_attention``."""
+"""SAM's two-way transformer, its attention by the quickest way that the device has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 
 
 class Attention(SamAttention):
-    """`segment_anything`'s decoder attention, same parameters and result, without its score matrix."""
+    """`segment_anything`'s decoder attention, same parameters and result."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries (B, N, C), keys and values (B, M, C) → (B, N, C)."""

@@ -198,3 +198,14 @@ def test_overfits_eight_images_of_blobs():
     with torch.no_grad():
         accuracy = (network.eval()(image).argmax(1) == label[:, 0]).float().mean()
     assert accuracy > 0.9
+
+
+@pytest.mark.parametrize("encoder_training", ["full", "lora"])
+def test_trains_in_bfloat16(small_backbone, encoder_training):
+    network = make_samed(backbone=small_backbone, encoder_training=encoder_training)
+    with torch.autocast("cpu", torch.bfloat16):
+        full, low = network(torch.rand(1, 1, 64, 64))
+    assert full.dtype == low.dtype == torch.float32
+    (full.square().mean() + low.square().mean()).backward()
+    gradients = [value.grad for value in network.image_encoder.parameters() if value.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
