@@ -24,7 +24,11 @@ def find_bundle_root(name: str, arguments: Sequence[str] | None = None) -> str:
     Raises:
         FileNotFoundError: none of them is the bundle.
     """
-    candidates = [*_config_folders(sys.argv if arguments is None else arguments), Path("bundles") / name, Path(".")]
+    candidates = [
+        *_config_folders(sys.argv if arguments is None else arguments),
+        Path("bundles") / name,
+        Path("."),
+    ]
     for folder in candidates:
         if (folder / CONFIG_FOLDER / "metadata.json").is_file():
             return str(folder)

@@ -12,7 +12,11 @@ from pathlib import Path
 
 
 def demo(
-    data: str | None = None, folder: str = "demo", cases: int = 30, seed: int = 0, resolution: int | None = None,
+    data: str | None = None,
+    folder: str = "demo",
+    cases: int = 30,
+    seed: int = 0,
+    resolution: int | None = None,
     epochs: int | None = None,
 ) -> None:
     """Plan, train, evaluate and predict on a drawn phantom abdomen, or on your own folder, start to end.
@@ -115,7 +119,9 @@ def list_weights() -> None:
 
     for record in KNOWN_WEIGHTS.values():
         here = "here" if (default_weights_dir() / record.file_name).is_file() else "not here"
-        print(f"{record.name:12} {record.size_bytes / 1e6:8.0f} MB  {record.licence:12} {here:9} {record.url}")
+        print(
+            f"{record.name:12} {record.size_bytes / 1e6:8.0f} MB  {record.licence:12} {here:9} {record.url}"
+        )
 
 
 def fetch_weights(name: str, weights_dir: str | None = None) -> None:
@@ -148,7 +154,16 @@ def _export_adapters(root: Path, target: Path) -> None:
 
 def _monai_export(verb: str, root: Path, target: Path) -> None:
     configs = root / "configs"
-    command = [sys.executable, "-m", "monai.bundle", verb, "--net_id", "network_def", "--filepath", str(target)]
+    command = [
+        sys.executable,
+        "-m",
+        "monai.bundle",
+        verb,
+        "--net_id",
+        "network_def",
+        "--filepath",
+        str(target),
+    ]
     command += ["--ckpt_file", str(root / "models/model.pt"), "--meta_file", str(configs / "metadata.json")]
     _call([*command, "--config_file", str(configs / "inference.json")])
 
@@ -157,7 +172,9 @@ def _run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[st
     root = Path(bundle)
     missing = [name for name in configs if not (root / "configs" / name).is_file()]
     if missing:
-        raise FileNotFoundError(f"'{bundle}' is no bundle (no configs/{missing[0]}); plan one with pgsam-plan.")
+        raise FileNotFoundError(
+            f"'{bundle}' is no bundle (no configs/{missing[0]}); plan one with pgsam-plan."
+        )
     files = [str(root / "configs" / name) for name in configs]
     config_file = files[0] if len(files) == 1 else str(files)
     command = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", config_file]

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-PHANTOM_NAME = "PhantomAbdomen"
+PHANTOM_NAME = "phantom_abdomen"
+PHANTOM_EPOCHS = 8
 
 
 def run_demo(
     *, data: str | None, folder: Path, cases: int, seed: int, resolution: int | None, epochs: int | None
 ) -> None:
-    """Write (or take) the data, plan, train, evaluate, predict one case; print where everything lies."""
+    """Write (or take) the data, plan, train, evaluate, predict one case; print where everything lies.
+
+    Started again after an interruption it continues; delete `folder` to begin anew.
+    """
     started = time.monotonic()
     dataset = Path(data).resolve() if data else _phantom(folder, cases, seed)
-    bundle = _plan(dataset, folder, resolution, epochs)
+    # The last network, so that no held-out case has had a say in choosing it.
+    overrides = ["model_selection=last"]
+    if epochs or not data:
+        overrides.append(f"epochs={epochs or PHANTOM_EPOCHS}")
+    bundle = _plan(dataset, folder, resolution, overrides)
     configs = bundle / "configs"
     train, both = f"{configs}/train.json", [f"{configs}/train.json", f"{configs}/evaluate.json"]
-    _step("Training", ["-m", "monai.bundle", "run", "training", "--config_file", train])
-    _step("Evaluating on held-out cases", ["-m", "monai.bundle", "run", "evaluating", "--config_file", str(both)])
+    # An interrupted demo goes on where it was; the first time there is nothing to resume, which it says.
+    _step("Training", ["-m", "monai.bundle", "run", "training", "--resume", "True", "--config_file", train])
+    _step(
+        "Evaluating on held-out cases",
+        ["-m", "monai.bundle", "run", "evaluating", "--config_file", str(both)],
+    )
     predictions = _predict_one(bundle, dataset, folder)
     _summary(bundle, folder, predictions, minutes=(time.monotonic() - started) / 60)
 
@@ -34,22 +48,16 @@ def _phantom(folder: Path, cases: int, seed: int) -> Path:
     return dataset.resolve()
 
 
-def _plan(dataset: Path, folder: Path, resolution: int | None, epochs: int | None) -> Path:
-    command = ["-m", "preprocess.cli", str(dataset), "--networks", "samed"]
+def _plan(dataset: Path, folder: Path, resolution: int | None, overrides: list[str]) -> Path:
+    name = re.sub(r"\W+", "_", dataset.name.lower())
+    command = ["-m", "preprocess.cli", str(dataset), "--name", name, "--networks", "samed"]
     command += ["--plans_dir", str(folder / "plans"), "--bundles_dir", str(folder / "bundles")]
     if resolution:
         command += ["--resolution", str(resolution)]
-    if epochs:
-        command += ["--override", f"epochs={epochs}"]
-    before = set((folder / "bundles").glob("samed_*"))
+    for override in overrides:
+        command += ["--override", override]
     _step("Planning", command)
-    from preprocess.layouts.naming import short_name
-
-    bundle = folder / "bundles" / f"samed_{short_name(dataset.name)}"
-    if not bundle.is_dir():
-        new = set((folder / "bundles").glob("samed_*")) - before
-        raise FileNotFoundError(f"Planning left no bundle '{bundle}' (found {sorted(map(str, new))}).")
-    return bundle
+    return folder / "bundles" / f"samed_{name}"
 
 
 def _predict_one(bundle: Path, dataset: Path, folder: Path) -> list[Path]:
@@ -63,9 +71,8 @@ def _predict_one(bundle: Path, dataset: Path, folder: Path) -> list[Path]:
 
 def _summary(bundle: Path, folder: Path, predictions: list[Path], *, minutes: float) -> None:
     print(f"\nDone in {minutes:.1f} minutes.")
-    plan = next((folder / "plans").glob(f"{bundle.name.removeprefix('samed_')}/report.html"))
     for what, where in {
-        "report": plan,
+        "report": folder / "plans" / bundle.name.removeprefix("samed_") / "report.html",
         "bundle": bundle,
         "metrics": bundle / "eval/validation/metrics.csv",
         "prediction": predictions[0],
@@ -77,7 +84,7 @@ def _summary(bundle: Path, folder: Path, predictions: list[Path], *, minutes: fl
 
 def _step(title: str, arguments: list[str]) -> None:
     """Run one step as the command a user would type, and stop the demo where it fails."""
-    print(f"\n=== {title}\n$ python {' '.join(arguments)}", flush=True)
+    print(f"\n=== {title}\n$ {shlex.join(['python', *arguments])}", flush=True)
     status = subprocess.run([sys.executable, *arguments], check=False).returncode
     if status:
         sys.exit(f"pgsam demo: '{title}' failed with exit status {status}; the message above says why.")

@@ -37,7 +37,9 @@ def evaluate_predictions(
     """
     labelled = [case for case in cases if case.get("label")]
     if not labelled:
-        raise ValueError("evaluate: none of the cases has a label; choose --part validation, or label some cases.")
+        raise ValueError(
+            "evaluate: none of the cases has a label; choose --part validation, or label some cases."
+        )
     folder = Path(folder)
     pairs = [(prediction_file(folder / PREDICTIONS, case["name"]), case["label"]) for case in labelled]
     names = [case["name"] for case in labelled]

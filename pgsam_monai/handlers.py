@@ -51,6 +51,7 @@ class EpochSeed:
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
+        # A prime factor keeps (seed, epoch) pairs apart: seed 1 at epoch 2 is not seed 2 at epoch 1.
         torch.manual_seed(self.seed * 100_003 + engine.state.epoch)
 
 
@@ -87,10 +88,16 @@ class TrainingProgress:
 
     def start(self, engine: Engine) -> None:
         total = engine.state.max_epochs * engine.state.epoch_length
-        self.bar = tqdm(total=total, initial=engine.state.iteration, desc="training", unit="it", smoothing=0.05)
+        self.bar = tqdm(
+            total=total, initial=engine.state.iteration, desc="training", unit="it", smoothing=0.05
+        )
 
     def step(self, engine: Engine) -> None:
-        loss = float(engine.state.output[0]["loss"] if isinstance(engine.state.output, list) else engine.state.output["loss"])
+        loss = float(
+            engine.state.output[0]["loss"]
+            if isinstance(engine.state.output, list)
+            else engine.state.output["loss"]
+        )
         self.loss = loss if math.isnan(self.loss) else 0.95 * self.loss + 0.05 * loss
         shown = {"epoch": f"{engine.state.epoch}/{engine.state.max_epochs}", "loss": f"{self.loss:.3f}"}
         if self.evaluator is not None and self.evaluator.state.metrics.get(self.key_metric) is not None:
@@ -117,8 +124,14 @@ class TrainingCheckpoints:
     """
 
     def __init__(
-        self, folder: str, *, network: nn.Module, optimizer: torch.optim.Optimizer, lr_scheduler: Any,
-        selection: str = "best", key_metric: str = "val_mean_dice",
+        self,
+        folder: str,
+        *,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        lr_scheduler: Any,
+        selection: str = "best",
+        key_metric: str = "val_mean_dice",
     ) -> None:
         if selection not in ("best", "last"):
             raise ValueError(f"TrainingCheckpoints: selection must be 'best' or 'last', got '{selection}'.")
@@ -149,11 +162,13 @@ class TrainingCheckpoints:
             save_atomically(bare(self.network).state_dict(), self.folder / BEST_MODEL)
 
     def ensure_model(self, trainer: Engine) -> None:
-        """The last network where that is wanted; a run whose validations were all undefined (no structure present) leaves it too."""
+        """The last network where that is wanted, or where no validation was defined (no structure present)."""
         if self.selection == "last":
             self.save_model()
         elif self.best["epoch"] == 0:
-            logger.warning("No validation gave a %s; %s holds the last epoch's network.", self.key_metric, BEST_MODEL)
+            logger.warning(
+                "No validation gave a %s; %s holds the last epoch's network.", self.key_metric, BEST_MODEL
+            )
             self.save_model()
 
     def save_last(self, trainer: Engine) -> None:
@@ -173,7 +188,7 @@ class TrainingCheckpoints:
         """Continue after the last completed epoch; starts from the beginning, saying so, if there is none."""
         path = self.folder / LAST_CHECKPOINT
         if not path.is_file():
-            logger.warning("Nothing to resume: %s does not exist; training starts at epoch 1.", path)
+            logger.info("Nothing to resume: %s does not exist; training starts at epoch 1.", path)
             return
         state = torch.load(path, map_location="cpu", weights_only=True)
         bare(self.network).load_state_dict(state["model"])

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-IMAGE_SUFFIXES = (
-    ".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp",
-)  # fmt: skip
+from pgsam_monai.data.cases import PICTURE_SUFFIXES, VOLUME_SUFFIXES, file_suffix
+
+IMAGE_SUFFIXES = VOLUME_SUFFIXES + PICTURE_SUFFIXES
 CHANNEL_FILE = re.compile(r"_(\d{4})$")
 
 
@@ -24,7 +24,9 @@ def list_inputs(source: str | Path, *, channels: int = 1) -> list[dict]:
     """
     source = Path(source)
     if not source.exists():
-        raise FileNotFoundError(f"Input '{source}' does not exist; give an image file, a folder or a DICOM series.")
+        raise FileNotFoundError(
+            f"Input '{source}' does not exist; give an image file, a folder or a DICOM series."
+        )
     if source.is_file() or is_dicom_series(source):
         return [{"name": stem(source), "image": str(source)}]
     files = sorted(path for path in source.iterdir() if path.name.lower().endswith(IMAGE_SUFFIXES))
@@ -33,7 +35,9 @@ def list_inputs(source: str | Path, *, channels: int = 1) -> list[dict]:
         raise FileNotFoundError(
             f"Folder '{source}' holds neither images ({', '.join(IMAGE_SUFFIXES)}) nor DICOM series."
         )
-    return _group_channels(files, channels) + [{"name": folder.name, "image": str(folder)} for folder in series]
+    return _group_channels(files, channels) + [
+        {"name": folder.name, "image": str(folder)} for folder in series
+    ]
 
 
 def is_dicom_series(folder: Path) -> bool:
@@ -49,9 +53,7 @@ def is_dicom_series(folder: Path) -> bool:
 
 def stem(path: Path) -> str:
     """File name without its image suffix, `.nii.gz` counting as one."""
-    lower = path.name.lower()
-    suffix = next((suffix for suffix in IMAGE_SUFFIXES if lower.endswith(suffix)), "")
-    return path.name[: len(path.name) - len(suffix)] if suffix else path.name
+    return path.name[: len(path.name) - len(file_suffix(path))] if path.suffix else path.name
 
 
 def _group_channels(files: Sequence[Path], channels: int) -> list[dict]:
@@ -70,7 +72,12 @@ def _group_channels(files: Sequence[Path], channels: int) -> list[dict]:
 
 
 def predict(
-    bundle: str | Path, source: str | Path, output: str | Path, *, overlays: bool = False, device: str | None = None
+    bundle: str | Path,
+    source: str | Path,
+    output: str | Path,
+    *,
+    overlays: bool = False,
+    device: str | None = None,
 ) -> list[Path]:
     """Write one label map per input on the input's own grid, with the data set's own label values.
 
@@ -113,7 +120,9 @@ def bundle_folder(bundle: str | Path) -> Path:
     """
     root = Path(bundle)
     if not (root / "configs/inference.json").is_file():
-        raise FileNotFoundError(f"'{root}' is no bundle (no configs/inference.json); plan one with pgsam-plan.")
+        raise FileNotFoundError(
+            f"'{root}' is no bundle (no configs/inference.json); plan one with pgsam-plan."
+        )
     if not (root / "models/model.pt").is_file():
         raise FileNotFoundError(
             f"Bundle '{root}' has no models/model.pt; train it first: "
@@ -141,6 +150,8 @@ def _write_overlays(root: Path, cases: Sequence[dict], predictions: Sequence[Pat
 
     plan = json.loads((root / "configs/plan.json").read_text())["decisions"]
     names = dict(zip(plan["label_names"]["value"][1:], plan["labels"]["value"][1:], strict=True))
+    scheme = plan["intensity"]["value"]
+    window = (scheme["low"], scheme["high"]) if scheme["scheme"] == "window" else None
     for case, prediction in zip(cases, predictions, strict=True):
         image = case["image"][0] if isinstance(case["image"], list) else case["image"]
-        write_overlays(image, prediction, folder=folder, labels=names, name=case["name"])
+        write_overlays(image, prediction, folder=folder, labels=names, window=window, name=case["name"])

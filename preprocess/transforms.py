@@ -81,7 +81,10 @@ def _intensity(scheme: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The planned scheme as transforms: a fixed window, 8-bit pictures, per-image percentiles, or nothing."""
     window = {"window": (scheme.get("low"), scheme.get("high")), "unit8": (0, 255)}.get(scheme["scheme"])
     if window:
-        target, limits = "ScaleIntensityRanged", {"a_min": window[0], "a_max": window[1], "b_min": 0.0, "b_max": 1.0}
+        target, limits = (
+            "ScaleIntensityRanged",
+            {"a_min": window[0], "a_max": window[1], "b_min": 0.0, "b_max": 1.0},
+        )
         return [{"_target_": target, "keys": "image", **limits, "clip": True}]
     if scheme["scheme"] == "percentile":
         target = "pgsam_monai.transforms.ScalePercentilesd"

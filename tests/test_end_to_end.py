@@ -53,7 +53,9 @@ def test_pictures(mask, tmp_path):
     folder = write_pictures(tmp_path / "skin", cases=5, mask=mask)
     bundle = plan_tiny(folder, tmp_path)
     run_bundle("training", bundle)
-    source = next(path for path in sorted(folder.rglob("*")) if path.is_file() and "image" in str(path.parent))
+    source = next(
+        path for path in sorted(folder.rglob("*")) if path.is_file() and "image" in str(path.parent)
+    )
     (written,) = predict(bundle, source, tmp_path / "out", overlays=True)
     assert written.suffix == ".png"
     assert Image.open(written).size == Image.open(source).size

@@ -23,7 +23,9 @@ def plan_tiny(folder: Path, work: Path, *overrides: str, **options: object) -> P
     return work / "bundles" / f"samed_{short_name(folder.name)}"
 
 
-def run_bundle(run_id: str, bundle: Path, configs: tuple[str, ...] = ("train.json",), **overrides: object) -> None:
+def run_bundle(
+    run_id: str, bundle: Path, configs: tuple[str, ...] = ("train.json",), **overrides: object
+) -> None:
     """`monai.bundle run` in this process; its own warning that configs are code is expected."""
     from monai.bundle import run
 

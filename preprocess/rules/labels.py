@@ -25,13 +25,14 @@ def choose_labels(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     found = sorted(value for value in evidence.labels if value != 0)
     named = sorted(value for value in (evidence.label_names or {}) if value > 0)
     absent = [value for value in named if value not in found]
-    values = [0, *(named or found)]
+    values = [0, *([value for value in named if value in found] or found)]
     gaps = values != list(range(len(values)))
     reason = f"{len(values) - 1} foreground classes"
     reason += " named by the data set" if named else " found in the label files"
     reason += ", mapped to 0..K in numeric order and back on the way out." if gaps else ", in numeric order."
     if absent:
-        reason += f" No case holds {_listed([evidence.label_name(v) for v in absent])}."
+        names = _listed([evidence.label_name(value) for value in absent])
+        reason += f" Left out, since no case holds it to learn from: {names}."
     if named and set(found) - set(named):
         reason += (
             f" Values {_listed(sorted(set(found) - set(named)))} have no name there and become background."

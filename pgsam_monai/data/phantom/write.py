@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -23,7 +24,8 @@ def write_phantom(
     slices: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write `cases` phantom abdomens as img/img0001.nii.gz (int16, HU) and label/label0001.nii.gz (uint8).
+    """Write `cases` phantom abdomens as img/img0001.nii.gz (int16, HU) and label/label0001.nii.gz (uint8),
+    with the organs' names in labels.json.
 
     These are drawn shapes, not patients. Case n depends on (seed, n) and the size only, so a larger set
     contains the smaller one. `slices` None draws 24 to 40 per case. Files are renamed into place when
@@ -66,6 +68,8 @@ def _claim(folder: Path, notice: str) -> None:
             )
     for name in ("img", "label"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    names = {"background": 0, **ORGANS}
+    (folder / "labels.json").write_text(json.dumps(names, indent=1) + "\n")
     notice_file.write_text(notice)
 
 

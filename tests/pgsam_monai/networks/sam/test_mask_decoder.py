@@ -36,9 +36,7 @@ def test_sparse_prompts_go_in_per_image():
     embedding = torch.randn(2, 256, 6, 6)
     points = torch.tensor([[[10.0, 20.0]], [[50.0, 60.0]]])
     sparse, dense = prompts((points, torch.ones(2, 1)), None, None)
-    masks, _ = decoder(
-        embedding, grid_encoding=prompts.grid_encoding(embedding), dense=dense, sparse=sparse
-    )
+    masks, _ = decoder(embedding, grid_encoding=prompts.grid_encoding(embedding), dense=dense, sparse=sparse)
     wanted, _ = original.mask_decoder.predict_masks(
         embedding[1:], prompts.get_dense_pe(), sparse[1:], dense[1:]
     )

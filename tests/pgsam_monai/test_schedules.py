@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+from pgsam_monai.schedules import warmup_poly
+
+
+def rates(**arguments):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+    schedule = warmup_poly(optimizer, **arguments)
+    seen = []
+    for _ in range(arguments["total_iterations"]):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+def test_warm_up_is_linear_and_decay_polynomial():
+    assert rates(warmup_iterations=2, total_iterations=6, power=2.0) == pytest.approx(
+        [1.0, 2.0, 2.0, 2.0 * 0.75**2, 2.0 * 0.5**2, 2.0 * 0.25**2]
+    )
+
+
+def test_no_warm_up_starts_at_the_base_rate():
+    assert rates(warmup_iterations=0, total_iterations=2, power=1.0) == pytest.approx([2.0, 1.0])
+
+
+def test_a_warm_up_longer_than_training_is_refused():
+    with pytest.raises(ValueError, match="warm-up must be shorter"):
+        rates(warmup_iterations=5, total_iterations=5)

@@ -1,0 +1,116 @@
+"""What people type: MONAI's own commands, torchrun, and `pgsam`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from dataset_builders import write_nnunet
+from tiny_bundle import plan_tiny, run_bundle
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    work = tmp_path_factory.mktemp("commands")
+    folder = write_nnunet(work / "Dataset001_Pair", cases=5, shape=(40, 36, 6))
+    bundle = plan_tiny(folder, work)
+    run_bundle("training", bundle)
+    return bundle
+
+
+def arguments(bundle):
+    configs = bundle / "configs"
+    return {"meta_file": str(configs / "metadata.json"), "config_file": str(configs / "inference.json")}
+
+
+def test_monai_verifies_the_bundle(trained):
+    from monai.bundle import verify_metadata, verify_net_in_out
+
+    schema = trained / "configs/meta_schema_20240725.json"
+    verify_metadata(meta_file=arguments(trained)["meta_file"], filepath=str(schema))
+    verify_net_in_out(net_id="network_def", **arguments(trained), bundle_root=str(trained))
+
+
+def load_network(bundle):
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(bundle / "configs/inference.json")
+    parser["bundle_root"] = str(bundle)
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(torch.load(bundle / "models/model.pt", weights_only=True))
+    return network.eval()
+
+
+def test_exports_equal_the_network(trained, tmp_path):
+    import onnxruntime
+    from monai.bundle import ckpt_export, onnx_export
+
+    common = {"net_id": "network_def", "ckpt_file": str(trained / "models/model.pt"), **arguments(trained)}
+    common["bundle_root"] = str(trained)
+    ckpt_export(filepath=str(tmp_path / "model.ts"), **common)
+    onnx_export(filepath=str(tmp_path / "model.onnx"), **common)
+    network = load_network(trained)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    shape = [size if isinstance(size, int) else 1 for size in session.get_inputs()[0].shape]
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network(image)
+        scripted = torch.jit.load(str(tmp_path / "model.ts"))(image)
+    assert torch.allclose(expected, scripted, atol=1e-5)
+    (onnx,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    assert np.allclose(expected.numpy(), onnx, atol=1e-3)
+
+
+def call(*command, **options):
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, **options,
+    )  # fmt: skip
+
+
+def test_torchrun_trains_in_two_processes(trained):
+    configs = [str(trained / f"configs/{name}.json") for name in ("train", "multi_gpu_train")]
+    done = call(
+        "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle", "run", "training",
+        "--config_file", str(configs), "--bundle_root", str(trained), "--ckpt_dir", str(trained / "models_ddp"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    state = torch.load(trained / "models_ddp/model.pt", weights_only=True)
+    assert not any(name.startswith("module.") for name in state)
+    load_network(trained).load_state_dict(state)
+
+
+def test_pgsam_trains_evaluates_predicts_and_exports(trained, tmp_path):
+    done = call("-m", "pgsam_monai.cli", "evaluate", str(trained), "--tolerance_mm", "1.0")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((trained / "eval/validation/metrics.json").read_text())["tolerance_mm"] == 1.0
+    done = call("-m", "pgsam_monai.cli", "export", str(trained))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (trained / "models/adapters.safetensors").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["train", "nowhere"], "is no bundle"),
+        (["predict", "nowhere", "x", "y"], "is no bundle"),
+        (["weights", "import", "nowhere.pth"], "does not exist"),
+        (["weights", "fetch", "sam_vit_x"], "Did you mean 'sam_vit_"),
+    ],
+)
+def test_faults_are_one_sentence(words, said):
+    done = call("-m", "pgsam_monai.cli", *words)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_needs_no_torch():
+    code = "import sys, pgsam_monai.cli as c; c.commands(); sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
+    assert call("-c", code).returncode == 0

@@ -1,0 +1,68 @@
+"""kill -9 in the middle of a training, then --resume: the numbers of an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from dataset_builders import write_nnunet
+from tiny_bundle import plan_tiny
+
+EPOCHS = 60
+
+
+def start(bundle: Path, *flags: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "monai.bundle", "run", "training", *flags]
+    command += ["--config_file", str(bundle / "configs/train.json"), "--bundle_root", str(bundle)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True
+    )
+
+
+def finish(process: subprocess.Popen) -> None:
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors[-3000:]
+
+
+def kill_after_some_epochs(bundle: Path) -> int:
+    process, last = start(bundle), bundle / "models/checkpoint_last.pt"
+    deadline = time.monotonic() + 240
+    while not last.is_file() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return torch.load(last, weights_only=True)["epoch"]
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    work = tmp_path_factory.mktemp("resume")
+    folder = write_nnunet(work / "Dataset003_Kill", cases=5, shape=(40, 36, 6))
+    undisturbed = plan_tiny(folder, work, f"epochs={EPOCHS}")
+    killed = work / "bundles" / "killed"
+    shutil.copytree(undisturbed, killed)
+    return undisturbed, killed
+
+
+def test_a_killed_training_ends_with_the_same_numbers(bundles):
+    undisturbed, killed = bundles
+    finish(start(undisturbed))
+    stopped_after = kill_after_some_epochs(killed)
+    assert 1 <= stopped_after < EPOCHS
+    finish(start(killed, "--resume", "True"))
+    first, second = (torch.load(b / "models/checkpoint_last.pt", weights_only=True) for b in bundles)
+    assert second["epoch"] == first["epoch"] == EPOCHS
+    assert second["best"] == first["best"]
+    for name, value in first["model"].items():
+        assert torch.equal(value, second["model"][name]), name
+    best = [torch.load(b / "models/model.pt", weights_only=True) for b in bundles]
+    assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
+    assert not list((killed / "models").glob("*.partial"))
