@@ -62,15 +62,16 @@ def test_preprocessing_stands_in_both_configs_alike(bundle):
         assert train[key] == inference[key], key
 
 
-def test_monai_finds_what_it_requires(bundle, monkeypatch):
+def test_monai_finds_what_it_requires(tmp_path):
     from monai.bundle import ConfigWorkflow
 
-    monkeypatch.chdir(ROOT)
+    bundle = plan_tiny(write_msd(tmp_path / "Task02_Heart", cases=5), tmp_path)
     for name, kind in (("train", "train"), ("inference", "infer")):
         workflow = ConfigWorkflow(
             config_file=str(bundle / f"configs/{name}.json"), workflow_type=kind, logging_file=False,
             meta_file=str(bundle / "configs/metadata.json"), bundle_root=str(bundle),
         )  # fmt: skip
+        workflow.initialize()
         assert workflow.check_properties() == []
 
 
