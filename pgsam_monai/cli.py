@@ -34,8 +34,11 @@ def demo(
         epochs: training length; the plan chooses it otherwise.
     """
     from pgsam_monai.demo import run_demo
+    from preprocess.cli import plan
 
-    run_demo(data=data, folder=Path(folder), cases=cases, seed=seed, resolution=resolution, epochs=epochs)
+    run_demo(
+        plan, data=data, folder=Path(folder), cases=cases, seed=seed, resolution=resolution, epochs=epochs
+    )
 
 
 def train(bundle: str, resume: bool = False, **overrides: object) -> None:

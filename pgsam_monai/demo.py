@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 PHANTOM_NAME = "phantom_abdomen"
@@ -14,10 +15,18 @@ PHANTOM_EPOCHS = 8
 
 
 def run_demo(
-    *, data: str | None, folder: Path, cases: int, seed: int, resolution: int | None, epochs: int | None
+    plan: Callable[..., None],
+    *,
+    data: str | None,
+    folder: Path,
+    cases: int,
+    seed: int,
+    resolution: int | None,
+    epochs: int | None,
 ) -> None:
     """Write (or take) the data, plan, train, evaluate, predict one case; print where everything lies.
 
+    `plan` is the planner's function, handed in because this package knows nothing of the planner.
     Started again after an interruption it continues; delete `folder` to begin anew.
     """
     started = time.monotonic()
@@ -26,7 +35,7 @@ def run_demo(
     overrides = ["model_selection=last"]
     if epochs or not data:
         overrides.append(f"epochs={epochs or PHANTOM_EPOCHS}")
-    bundle = _plan(dataset, folder, resolution, overrides)
+    bundle = _plan(plan, dataset, folder, resolution, overrides)
     configs = bundle / "configs"
     train, both = f"{configs}/train.json", [f"{configs}/train.json", f"{configs}/evaluate.json"]
     # An interrupted demo goes on where it was; the first time there is nothing to resume, which it says.
@@ -48,15 +57,16 @@ def _phantom(folder: Path, cases: int, seed: int) -> Path:
     return dataset.resolve()
 
 
-def _plan(dataset: Path, folder: Path, resolution: int | None, overrides: list[str]) -> Path:
+def _plan(
+    plan: Callable[..., None], dataset: Path, folder: Path, resolution: int | None, overrides: list[str]
+) -> Path:
     name = re.sub(r"\W+", "_", dataset.name.lower())
-    command = ["-m", "preprocess.cli", str(dataset), "--name", name, "--networks", "samed"]
-    command += ["--plans_dir", str(folder / "plans"), "--bundles_dir", str(folder / "bundles")]
+    options = {"name": name, "plans_dir": str(folder / "plans"), "bundles_dir": str(folder / "bundles")}
     if resolution:
-        command += ["--resolution", str(resolution)]
-    for override in overrides:
-        command += ["--override", override]
-    _step("Planning", command)
+        options["resolution"] = resolution
+    words = [f"--{key}={value}" for key, value in options.items()] + [f"--override={o}" for o in overrides]
+    print(f"\n=== Planning\n$ {shlex.join(['pgsam-plan', str(dataset), *words])}", flush=True)
+    plan(str(dataset), override=overrides, **options)
     return folder / "bundles" / f"samed_{name}"
 
 
