@@ -17,8 +17,9 @@ install: $(BIN)/.installed
 demo: install
 	$(BIN)/pgsam demo $(if $(DATA),--data '$(DATA)')
 
+# One thread a process: two of pytest's workers with two threads each would wait for each other.
 test: install
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2
 
 test-slow: install
 	$(BIN)/python -m pytest -m "slow"
