@@ -172,6 +172,7 @@ def _monai_export(verb: str, root: Path, target: Path) -> None:
 
 
 def _run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str, object]) -> None:
+    """Run a bundle in this process; a fault is its root's sentence and the command that shows the whole story."""
     root = Path(bundle)
     missing = [name for name in configs if not (root / "configs" / name).is_file()]
     if missing:
@@ -179,11 +180,25 @@ def _run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[st
             f"'{bundle}' is no bundle (no configs/{missing[0]}); plan one with pgsam-plan."
         )
     files = [str(root / "configs" / name) for name in configs]
+    flags = [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
     config_file = files[0] if len(files) == 1 else str(files)
-    command = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", config_file]
-    for name, value in overrides.items():
-        command += [f"--{name}", str(value)]
-    _call(command)
+    typed = shlex.join(["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *flags])
+    print("$", typed, flush=True)
+    from monai.bundle import run
+
+    try:
+        run(run_id, config_file=files, bundle_root=str(root), **overrides)
+    except KeyboardInterrupt:
+        sys.exit(f"pgsam: interrupted. Finished epochs are kept; go on with: pgsam train {bundle} --resume")
+    except Exception as fault:  # whatever a config's components raise, MONAI wraps several times
+        sys.exit(f"pgsam: {run_id} failed: {_root_of(fault)}\nThe whole traceback: {typed}")
+
+
+def _root_of(fault: BaseException) -> str:
+    """The first sentence below MONAI's wrappers, which are plain RuntimeErrors."""
+    while type(fault) is RuntimeError and fault.__cause__ is not None:
+        fault = fault.__cause__
+    return str(fault) or type(fault).__name__
 
 
 def _call(command: list[str]) -> None:

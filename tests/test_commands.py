@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -93,6 +94,29 @@ def test_pgsam_trains_evaluates_predicts_and_exports(trained, tmp_path):
     done = call("-m", "pgsam_monai.cli", "export", str(trained))
     assert done.returncode == 0, done.stderr[-3000:]
     assert (trained / "models/adapters.safetensors").stat().st_size > 0
+
+
+def test_the_demo_goes_the_whole_way_and_can_be_repeated(tmp_path):
+    words = ["-m", "pgsam_monai.cli", "demo", "--cases", "5", "--epochs", "1", "--resolution", "32"]
+    done = call(*words, "--folder", str(tmp_path / "demo"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    for said in ("not patients", "Protocol 'mm'", "report.html", "overlays", "tensorboard --logdir"):
+        assert said in done.stdout, said
+    assert list((tmp_path / "demo/predictions/overlays").glob("*.png"))
+    assert call(*words, "--folder", str(tmp_path / "demo")).returncode == 0
+
+
+def test_a_fault_in_training_is_its_own_sentence(trained, tmp_path):
+    bundle = tmp_path / "samed_broken"
+    shutil.copytree(trained, bundle)
+    damaged = tmp_path / "Dataset001_Pair"
+    shutil.copytree(trained.parents[1] / "Dataset001_Pair", damaged)
+    image = damaged / "imagesTr/case_2_0000.nii.gz"
+    image.write_bytes(image.read_bytes()[:200])
+    done = call("-m", "pgsam_monai.cli", "train", str(bundle), "--dataset_dir", str(damaged))
+    assert done.returncode == 1
+    assert "pgsam: training failed: Case 'case_2'" in done.stderr
+    assert "case_2_0000.nii.gz" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
