@@ -40,6 +40,13 @@ def test_volumes_of_every_kind(kind, tmp_path):
     assert voxels.dtype == (np.uint16 if max(options.get("values", (2,))) > 255 else np.uint8)
 
 
+def test_the_papers_augmentation(tmp_path):
+    folder = write_nnunet(tmp_path / "Dataset007_Organs", cases=5, shape=SHAPE)
+    bundle = plan_tiny(folder, tmp_path, "augmentation=papers", "fit=stretch")
+    run_bundle("training", bundle)
+    assert (bundle / "models/model.pt").is_file()
+
+
 def test_channels_in_one_file(tmp_path):
     folder = write_msd(tmp_path / "Task09_Four", cases=5, channels=4, shape=SHAPE)
     bundle = plan_tiny(folder, tmp_path)

@@ -68,10 +68,7 @@ class SAMed(nn.Module):
             WeightsError: the weights are neither here nor obtainable.
         """
         super().__init__()
-        if encoder_training not in ENCODER_TRAINING:
-            raise ValueError(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
-        if in_channels < 1:
-            raise ValueError(f"in_channels must be at least 1, got {in_channels}.")
+        _check_arguments(encoder_training, in_channels)
         parts = build_sam(
             backbone=backbone, image_size=image_size, num_classes=num_classes, skip_features=skip_features
         )
@@ -172,6 +169,13 @@ class SAMed(nn.Module):
         from pgsam_monai.export import TracedNetwork
 
         return TracedNetwork(self)
+
+
+def _check_arguments(encoder_training: str, in_channels: int) -> None:
+    if encoder_training not in ENCODER_TRAINING:
+        raise ValueError(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
+    if in_channels < 1:
+        raise ValueError(f"in_channels must be at least 1, got {in_channels}.")
 
 
 def fold_slices(volume: Tensor) -> Tensor:
