@@ -5,9 +5,13 @@ Heavy libraries are imported by the command that needs them, so that help and er
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 
@@ -184,6 +188,7 @@ def _run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[st
     config_file = files[0] if len(files) == 1 else str(files)
     typed = shlex.join(["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *flags])
     print("$", typed, flush=True)
+    _check_overrides(overrides, files)
     from monai.bundle import run
 
     try:
@@ -192,6 +197,40 @@ def _run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[st
         sys.exit(f"pgsam: interrupted. Finished epochs are kept; go on with: pgsam train {bundle} --resume")
     except Exception as fault:  # whatever a config's components raise, MONAI wraps several times
         sys.exit(f"pgsam: {run_id} failed: {_root_of(fault)}\nThe whole traceback: {typed}")
+
+
+def _check_overrides(overrides: Mapping[str, object], files: Sequence[str]) -> None:
+    """MONAI takes an override of a value that no config has, and then nothing happens; here it is a fault."""
+    known = {key for file in files for key in json.loads(Path(file).read_text())}
+    for name in overrides:
+        _check_known(name.replace("::", "#").split("#")[0], known)
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """Unknown flags are told before a command runs; python-fire would run it first and complain afterwards.
+
+    Raises:
+        ValueError: naming the flag and the nearest known one.
+    """
+    command: object = commands()
+    words = list(arguments)
+    while words and isinstance(command, dict):
+        command = command.get(words.pop(0))
+    if not callable(command):
+        return
+    parameters = inspect.signature(command).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for word in words:
+        if word.startswith("--") and word not in ("--", "--help"):
+            _check_known(word[2:].partition("=")[0].replace("-", "_"), set(parameters))
+
+
+def _check_known(name: str, known: Collection[str]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean --{near[0]}?" if near else ""
+        raise ValueError(f"--{name} is no option here.{hint}")
 
 
 def _root_of(fault: BaseException) -> str:
@@ -231,6 +270,7 @@ def main() -> None:
 
         return plan_main(sys.argv[2:])
     try:
+        check_flags(sys.argv[1:])
         fire.Fire(commands(), name="pgsam")
     except (FileNotFoundError, ValueError, WeightsError) as fault:
         sys.exit(f"pgsam: {fault}")

@@ -126,6 +126,8 @@ def test_a_fault_in_training_is_its_own_sentence(trained, tmp_path):
         (["predict", "nowhere", "x", "y"], "is no bundle"),
         (["weights", "import", "nowhere.pth"], "does not exist"),
         (["weights", "fetch", "sam_vit_x"], "Did you mean 'sam_vit_"),
+        (["predict", "a", "b", "c", "--overlay"], "Did you mean --overlays?"),
+        (["demo", "--epoch=3"], "Did you mean --epochs?"),
     ],
 )
 def test_faults_are_one_sentence(words, said):
@@ -133,6 +135,11 @@ def test_faults_are_one_sentence(words, said):
     assert done.returncode != 0
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_override_that_no_config_knows_is_refused(trained):
+    done = call("-m", "pgsam_monai.cli", "train", str(trained), "--epoch", "3")
+    assert done.returncode != 0 and "Did you mean --epochs?" in done.stderr
 
 
 def test_help_needs_no_torch():
