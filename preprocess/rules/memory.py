@@ -17,9 +17,15 @@ class Backbone:
     weights: str | None
     """Name of its pretrained weights; None where none exist."""
 
+    stem_values: int = 0
+    """Values kept per pixel by a convolutional stem and the skips it hands to the decoder."""
+
 
 BACKBONES = {
-    "vit_tiny": Backbone(width=192, depth=3, heads=6, global_blocks=3, parameters_m=2, weights=None),
+    # Stem: 3 copies of 16 channels at 1/4 of the pixels, 6 of 48 at 1/16, 6 of 96 at 1/64; skips: 8 of 64 and 32.
+    "vit_tiny": Backbone(
+        width=192, depth=2, heads=3, global_blocks=2, parameters_m=1, weights=None, stem_values=63
+    ),
     "vit_b": Backbone(width=768, depth=12, heads=12, global_blocks=4, parameters_m=87, weights="sam_vit_b"),
     "vit_l": Backbone(width=1024, depth=24, heads=16, global_blocks=4, parameters_m=305, weights="sam_vit_l"),
     "vit_h": Backbone(width=1280, depth=32, heads=16, global_blocks=4, parameters_m=632, weights="sam_vit_h"),
@@ -58,6 +64,7 @@ def image_gb(backbone: str, *, image_size: int, num_classes: int, mixed_precisio
     number = HALF_BYTES if mixed_precision else FULL_BYTES
     token_values = vit.width * WORDS_PER_TOKEN * (vit.global_blocks * tokens + local_blocks * padded)
     bias_values = 2 * vit.heads * (vit.global_blocks * tokens**2 + local_blocks * windows**2 * WINDOW**4)
+    token_values += vit.stem_values * image_size**2
     map_bytes = LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * image_size**2
     return (number * (token_values + bias_values) + map_bytes) / 1e9
 
