@@ -39,7 +39,7 @@ class CaseDataset(Dataset):
 class SliceDataset(Dataset):
     """Training slices, fitted to the network's input and augmented.
 
-    An item is {"image": (C, S, S) float32, "label": (1, S, S) uint8 or int16, "name": str, "slice": int}. An
+    An item is {"image": (C, S, S) float32, "label": (1, S, S) float32 class indices, "name": str, "slice": int}. An
     index is an int (the plain slice) or a SliceDraw (the slice augmented with the draw's seed), as
     ClassAwareSliceSampler gives them; whatever worker reads it, a draw always gives the same tensors.
 
@@ -87,7 +87,8 @@ class SliceDataset(Dataset):
         item = {"image": fit_image(image[None], frame)[0], "label": fit_label(label[None], frame)[0]}
         if draw is not None and self.augmentation is not None:
             item = self._augment(item, draw.seed)
-        return {**item, "name": case.name, "slice": slice_index}
+        # Losses resize labels for deep supervision, which torch does for 8-bit integers and floats only.
+        return {**item, "label": item["label"].float(), "name": case.name, "slice": slice_index}
 
     @property
     def classes(self) -> list[int]:

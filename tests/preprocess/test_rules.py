@@ -174,7 +174,7 @@ def test_backbone_by_target_and_memory():
 
     assert values(evidence())["backbone"] == "vit_tiny"
     assert with_memory(24)["backbone"] == "vit_b"
-    assert with_memory(80)["backbone"] == "vit_l"
+    assert with_memory(140)["backbone"] == "vit_l"
     assert with_memory(1)["backbone"] == "vit_tiny"
 
 

@@ -82,6 +82,6 @@ def test_training_batches_as_the_bundle_makes_them(tmp_path):
     loader = parser.get_parsed_content("train#dataloader")
     batches = list(loader)
     assert [tuple(batch["image"].shape) for batch in batches] == [(2, 1, 32, 32)] * 2
-    assert batches[0]["image"].dtype == torch.float32 and batches[0]["label"].dtype == torch.uint8
+    assert batches[0]["image"].dtype == torch.float32 and batches[0]["label"].dtype == torch.float32
     again = list(loader)
     assert all(torch.equal(a["image"], b["image"]) for a, b in zip(batches, again, strict=True))

@@ -47,7 +47,7 @@ def test_plain_slices(dataset, items, store):
     item = dataset[4 + 2]
     frame = slice_frame(7, 9, 16)
     assert (item["name"], item["slice"]) == ("case1", 2)
-    assert item["image"].dtype == torch.float32 and item["label"].dtype == torch.uint8
+    assert item["image"].dtype == torch.float32 and item["label"].dtype == torch.float32
     assert torch.equal(item["image"], fit_image(volume["image"].as_tensor()[None, ..., 2], frame)[0])
     assert torch.equal(item["label"], fit_label(volume["label"].as_tensor()[None, ..., 2], frame)[0])
 
@@ -80,7 +80,7 @@ def test_a_draw_is_the_same_whatever_came_before(dataset, items, store):
     again = SliceDataset(items, store, 16, augmentation=augmentation(), progress=False)[draw]
     assert torch.equal(first["image"], again["image"]) and torch.equal(first["label"], again["label"])
     assert not torch.equal(first["image"], dataset[SliceDraw(3, 1235)]["image"])
-    assert type(first["image"]) is torch.Tensor and first["label"].dtype == torch.uint8
+    assert type(first["image"]) is torch.Tensor and first["label"].dtype == torch.float32
 
 
 def test_workers_do_not_matter(dataset):
