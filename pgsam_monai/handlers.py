@@ -89,7 +89,12 @@ class TrainingProgress:
     def start(self, engine: Engine) -> None:
         total = engine.state.max_epochs * engine.state.epoch_length
         self.bar = tqdm(
-            total=total, initial=engine.state.iteration, desc="training", unit="it", smoothing=0.05
+            total=total,
+            initial=engine.state.iteration,
+            desc="training",
+            unit="it",
+            smoothing=0.05,
+            mininterval=1,
         )
 
     def step(self, engine: Engine) -> None:
