@@ -194,7 +194,8 @@ def _run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[st
     try:
         run(run_id, config_file=files, bundle_root=str(root), **overrides)
     except KeyboardInterrupt:
-        sys.exit(f"pgsam: interrupted. Finished epochs are kept; go on with: pgsam train {bundle} --resume")
+        kept = f" Finished epochs are kept; go on with: pgsam train {bundle} --resume"
+        sys.exit(f"pgsam: interrupted.{kept if run_id == 'training' else ''}")
     except Exception as fault:  # whatever a config's components raise, MONAI wraps several times
         sys.exit(f"pgsam: {run_id} failed: {_root_of(fault)}\nThe whole traceback: {typed}")
 

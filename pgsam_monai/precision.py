@@ -27,9 +27,7 @@ def choose_dtype(device: str | torch.device, precision: str = "auto") -> torch.d
         return PRECISIONS[precision]
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _cpu_computes_bf16():
-        return torch.bfloat16
-    return None
+    return torch.bfloat16 if kind == "cpu" and _cpu_computes_bf16() else None
 
 
 def autocast(device: str | torch.device, precision: str = "auto") -> AbstractContextManager:
@@ -40,4 +38,6 @@ def autocast(device: str | torch.device, precision: str = "auto") -> AbstractCon
 
 
 def _cpu_computes_bf16() -> bool:
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    # Asked last: builds for other processors lack the operator.
+    return in_hardware and torch.ops.mkldnn._is_mkldnn_bf16_supported()
