@@ -1,0 +1,195 @@
+"""What every prompt-free SAM network here shares: input, weights, trained parts, volumes, its description."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pgsam_monai.networks.adaptation.lora import add_lora
+from pgsam_monai.networks.description import check_description, pack_description, unpack_description
+from pgsam_monai.networks.sam.builders import build_sam
+from pgsam_monai.networks.sam.checkpoint import load_sam_state
+from pgsam_monai.networks.sam.image_encoder import check_size
+from pgsam_monai.weights import load_weights, resolve_weights
+
+logger = logging.getLogger(__name__)
+
+ENCODER_TRAINING = ("lora", "full", "frozen")
+SAM_MEAN = (0.485, 0.456, 0.406)
+SAM_STD = (0.229, 0.224, 0.225)
+
+
+class SamNetwork(nn.Module):
+    """SAM's three parts for K classes and no prompt; a subclass says in ``segment`` how they are used."""
+
+    name: str
+    """What bundles and its description call the network."""
+    title: str
+    """What messages call it."""
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        image_size: int,
+        in_channels: int = 1,
+        backbone: str = "vit_b",
+        weights: str | None = None,
+        weights_dir: str | None = None,
+        encoder_training: str = "lora",
+        rank: int = 4,
+        pixel_mean: Sequence[float] = SAM_MEAN,
+        pixel_std: Sequence[float] = SAM_STD,
+        skip_features: bool = True,
+    ) -> None:
+        """
+        Args:
+            num_classes: foreground classes K, at least 1.
+            image_size: side in pixels that the network is built for, a multiple of 16; it accepts any other.
+            in_channels: channels of the image. 1 is repeated for SAM's three, 3 goes in as it is, any other
+                count passes a trained 1×1 convolution that starts as the average of the channels.
+            backbone: a name in ``builders.BACKBONES``.
+            weights: SAM weights by name or file (see ``pgsam_monai.weights``); None for random ones.
+            weights_dir: where weights are kept; None for the default folder.
+            encoder_training: "lora" trains updates of rank ``rank`` to q and v, "full" all of the image
+                encoder, "frozen" none of it.
+            rank: LoRA's rank.
+            pixel_mean: of three channels, on the 0..1 scale.
+            pixel_std: likewise.
+            skip_features: see ``builders.build_sam``; matters for ``vit_tiny`` only.
+
+        Raises:
+            ValueError: an argument is outside its range, or the weights don't fit the backbone.
+            WeightsError: the weights are neither here nor obtainable.
+        """
+        super().__init__()
+        _check_arguments(encoder_training, in_channels)
+        parts = build_sam(
+            backbone=backbone, image_size=image_size, num_classes=num_classes, skip_features=skip_features
+        )
+        self.image_size = image_size
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.description = {
+            "network": self.name,
+            "backbone": backbone,
+            "rank": rank if encoder_training == "lora" else 0,
+            "num_classes": num_classes,
+            "image_size": image_size,
+            "in_channels": in_channels,
+            "skip_features": bool(parts.mask_decoder.skips),
+        }
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean, dtype=torch.float32).reshape(3, 1, 1))
+        self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32).reshape(3, 1, 1))
+        self.channel_mixer = None if in_channels in (1, 3) else _averaging_convolution(in_channels)
+        self.image_encoder, self.prompt_encoder, self.mask_decoder = parts
+        self._load_weights(weights, weights_dir, backbone)
+        self._choose_trained_parts(encoder_training, rank)
+
+    def _load_weights(self, weights: str | None, weights_dir: str | None, backbone: str) -> None:
+        if weights is None:
+            logger.info("%s: %s starts from random weights (weights: null).", self.title, backbone)
+            return
+        file = resolve_weights(weights, weights_dir=weights_dir)
+        load_sam_state(self, load_weights(file), source=file.name)
+        logger.info("%s: %s starts from %s.", self.title, backbone, file)
+
+    def _choose_trained_parts(self, encoder_training: str, rank: int) -> None:
+        if encoder_training == "lora":
+            add_lora(self.image_encoder, rank=rank)
+        else:
+            self.image_encoder.requires_grad_(encoder_training == "full")
+
+    def segment(self, image: Tensor) -> Tensor:
+        """Image (B, C, H, W) on the 0..1 scale → float32 logits (B, K+1, H/4, W/4)."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        """Segment images, or each slice of volumes.
+
+        Args:
+            image: (B, C, H, W), or (B, C, H, W, D) whose slices along D are segmented one by one; intensities
+                on the 0..1 scale, H and W multiples of 16.
+
+        Returns:
+            In evaluation mode float32 logits (B, K+1, H, W) or (B, K+1, H, W, D), background first; a
+            MetaTensor with the image's meta data if the image is one. In training mode the list
+            [logits at full size, the decoder's own logits at a quarter of it].
+
+        Raises:
+            ValueError: wrong number of axes or channels, or sides that are no multiples of 16.
+        """
+        pixels = image.as_tensor() if isinstance(image, MetaTensor) else image
+        if pixels.ndim not in (4, 5):
+            shape = tuple(pixels.shape)
+            raise ValueError(f"{self.title}: image must be (B, C, H, W) or (B, C, H, W, D), got {shape}.")
+        flat = pixels if pixels.ndim == 4 else fold_slices(pixels)
+        low = self.segment(flat)
+        full = F.interpolate(low, size=flat.shape[2:], mode="bilinear", align_corners=False)
+        outputs = [full, low]
+        if pixels.ndim == 5:
+            outputs = [unfold_slices(logits, pixels.shape[0]) for logits in outputs]
+        if self.training:
+            return outputs
+        if isinstance(image, MetaTensor):
+            return MetaTensor(outputs[0]).copy_meta_from(image)
+        return outputs[0]
+
+    def to_rgb(self, image: Tensor) -> Tensor:
+        """Image (B, C, H, W) → three channels (or one that stands for three equal ones), on the 0..1 scale."""
+        if not torch.jit.is_tracing():
+            check_size(image.shape[2], image.shape[3], who=f"{self.title}'s image")
+            if image.shape[1] != self.in_channels:
+                raise ValueError(
+                    f"{self.title}: image must have {self.in_channels} channels, got {image.shape[1]}."
+                )
+        return image if self.channel_mixer is None else self.channel_mixer(image)
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """Any channel count → three channels in SAM's pixel statistics."""
+        return (
+            self.to_rgb(image) - self.pixel_mean
+        ) / self.pixel_std  # one channel becomes three by broadcasting
+
+    def get_extra_state(self) -> Tensor:
+        """The network's description, which travels in its state dict."""
+        return pack_description(self.description)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Raise ValueError with a sentence if the checkpoint is another network's."""
+        check_description(self.description, unpack_description(state), source="The checkpoint")
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What ``torch.jit.script``, and thus MONAI's ``ckpt_export``, exports in this network's place."""
+        from pgsam_monai.export import TracedNetwork
+
+        return TracedNetwork(self)
+
+
+def _check_arguments(encoder_training: str, in_channels: int) -> None:
+    if encoder_training not in ENCODER_TRAINING:
+        raise ValueError(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
+    if in_channels < 1:
+        raise ValueError(f"in_channels must be at least 1, got {in_channels}.")
+
+
+def fold_slices(volume: Tensor) -> Tensor:
+    """(B, C, H, W, D) → (B * D, C, H, W)."""
+    return volume.permute(0, 4, 1, 2, 3).flatten(0, 1)
+
+
+def unfold_slices(slices: Tensor, batch: int) -> Tensor:
+    """The inverse of ``fold_slices``: (B * D, C, H, W) → (B, C, H, W, D)."""
+    return slices.unflatten(0, (batch, -1)).permute(0, 2, 3, 4, 1)
+
+
+def _averaging_convolution(in_channels: int) -> nn.Conv2d:
+    mixer = nn.Conv2d(in_channels, 3, kernel_size=1)
+    nn.init.constant_(mixer.weight, 1 / in_channels)
+    nn.init.zeros_(mixer.bias)
+    return mixer
