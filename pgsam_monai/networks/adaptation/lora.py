@@ -1,6 +1,8 @@
-"""Low-rank adaptation of the image encoder's queries and values, through `peft`."""
+"""Low-rank adaptation of attention layers, through `peft`."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -8,19 +10,24 @@ TARGETS = ("q", "v")
 """The layers that SAMed, H-SAM and PG-SAM adapt in every block."""
 
 
-def add_lora(encoder: nn.Module, *, rank: int) -> None:
-    """Freeze ``encoder`` and give each block's q and v layers trainable updates of rank ``rank``, in place.
+def add_lora(encoder: nn.Module, *, rank: int, targets: Sequence[str] = TARGETS) -> None:
+    """Freeze ``encoder`` and give each layer named in ``targets`` a trainable update of rank ``rank``, in place.
 
     The update starts at zero (A kaiming-uniform, B zero), has no bias and is not scaled.
 
+    Args:
+        encoder: any module.
+        rank: at least 1.
+        targets: last parts of the names of linear layers.
+
     Raises:
-        ValueError: ``rank`` is less than 1.
+        ValueError: ``rank`` is less than 1, or no layer has such a name.
     """
     if rank < 1:
         raise ValueError(f"rank must be at least 1, got {rank}; without LoRA use encoder_training 'frozen'.")
     from peft import LoraConfig, inject_adapter_in_model  # seconds to import, and only needed here
 
-    config = LoraConfig(target_modules=list(TARGETS), r=rank, lora_alpha=rank, lora_dropout=0.0, bias="none")
+    config = LoraConfig(target_modules=list(targets), r=rank, lora_alpha=rank, lora_dropout=0.0, bias="none")
     inject_adapter_in_model(config, encoder)
 
 

@@ -57,6 +57,14 @@ def test_merging_keeps_the_output(small_backbone):
     assert type(encoder.blocks[0].attn.q) is torch.nn.Linear
 
 
+def test_other_layers_can_be_named_and_must_be_there():
+    tower = torch.nn.ModuleDict({"query": torch.nn.Linear(2, 2), "key": torch.nn.Linear(2, 2)})
+    add_lora(tower, rank=1, targets=("query", "value"))
+    assert {name.split(".")[0] for name, p in tower.named_parameters() if p.requires_grad} == {"query"}
+    with pytest.raises(ValueError, match="not found"):
+        add_lora(torch.nn.Sequential(torch.nn.Linear(2, 2)), rank=1)
+
+
 def test_rank_below_one_is_refused():
     with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
         add_lora(torch.nn.Linear(1, 1), rank=0)
