@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?=
+RECIPES := samed_synapse pgsam_synapse pgsam_synapse_10pct
 BIN := $(VENV)/bin
 
 .PHONY: install demo test test-slow check format bundles clean
@@ -31,7 +32,7 @@ format: install
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 bundles: install
-	$(BIN)/pgsam-plan --recipe samed_synapse --bundles_dir bundles
+	for recipe in $(RECIPES); do $(BIN)/pgsam-plan --recipe $$recipe --bundles_dir bundles || exit 1; done
 
 clean:
 	rm -rf $(VENV) build *.egg-info

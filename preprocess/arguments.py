@@ -10,8 +10,8 @@ from typing import Any
 
 from .layouts import LAYOUTS
 from .overrides import make_override, parse_overrides
-from .planning import Request
 from .recipes import Recipe, load_recipe
+from .request import Request
 from .rules import NETWORK_RULES
 from .splits import FewShot
 
@@ -66,7 +66,7 @@ def make_request(
     dataset: str | None,
     *,
     from_plan: str | None,
-    networks: str | Sequence[str],
+    networks: str | Sequence[str] | None,
     target: str | None,
     memory_gb: float | None,
     resolution: int | None,
@@ -81,13 +81,15 @@ def make_request(
     bundles_dir: str,
     workers: int | None,
 ) -> Request:
-    """A checked `planning.Request`.
+    """A checked `request.Request`.
 
     Raises:
         UsageError, OverrideError, RecipeError, SplitError: a sentence about the argument at fault.
     """
 
     _check_source(dataset, from_plan, recipe)
+    if from_plan is not None and networks is not None:
+        raise UsageError("--networks can't change an existing plan; plan the data set again with it.")
     cooked = load_recipe(recipe) if recipe else None
     _check_few_shot(few_shot, dataset, cooked)
     short = {"target": target, "memory_gb": memory_gb, "resolution": resolution, "backbone": backbone}
@@ -104,7 +106,7 @@ def make_request(
         dataset=Path(str(dataset)) if dataset is not None else None,
         layout=layout,
         name=name,
-        networks=_networks(networks),
+        networks=_networks(networks, cooked),
         recipe=cooked,
         few_shot=FewShot.parse(few_shot).spec if few_shot is not None else None,
         overrides=(*wishes, *parse_overrides(override)),
@@ -138,17 +140,8 @@ def _check_source(dataset: str | None, from_plan: str | None, recipe: str | None
 
 
 def _check_few_shot(few_shot: str | int | None, dataset: str | None, recipe: Recipe | None) -> None:
-    """A subset can only be drawn where the data is at hand."""
-    if dataset is not None:
-        return
-    if recipe is not None and (few_shot or recipe.few_shot):
-        raise UsageError(
-            f"--recipe {recipe.name} with few-shot {few_shot or recipe.few_shot} needs the "
-            "data, since slices are counted "
-            f"in the files: give the folder, as in `pgsam-plan {recipe.dataset['folder']} "
-            f"--recipe {recipe.name}`."
-        )
-    if few_shot is not None:
+    """A subset belongs to a data set or to a recipe."""
+    if few_shot is not None and dataset is None and recipe is None:
         raise UsageError("--few_shot can't change an existing plan; plan the data set again with it.")
 
 
@@ -168,7 +161,9 @@ def _check_layout(layout: str | None) -> None:
         raise UsageError(f"--layout {layout}: layouts are {', '.join(LAYOUTS)}.{hint}")
 
 
-def _networks(names: str | Sequence[str]) -> tuple[str, ...]:
+def _networks(names: str | Sequence[str] | None, recipe: Recipe | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
     wanted = (
         [part.strip() for part in names.split(",")]
         if isinstance(names, str)
@@ -179,6 +174,10 @@ def _networks(names: str | Sequence[str]) -> tuple[str, ...]:
             near = difflib.get_close_matches(name, NETWORK_RULES, n=1, cutoff=0.4)
             hint = f" Did you mean '{near[0]}'?" if near else ""
             raise UsageError(f"--networks {name}: networks are {', '.join(NETWORK_RULES)}.{hint}")
+        if recipe is not None and name not in recipe.networks:
+            raise UsageError(
+                f"--networks {name}: --recipe {recipe.name} holds settings of {', '.join(recipe.networks)} only."
+            )
     return tuple(dict.fromkeys(wanted))
 
 

@@ -1,6 +1,7 @@
 """A plan becomes a MONAI bundle: templates filled with the plan's values.
 
-Dataset, class and file names enter the configs as JSON data only; every `$` expression is fixed text of a template.
+Dataset, class and file names enter the configs as JSON data only, class names as keys, since MONAI would evaluate a
+value that starts with `$`; every `$` expression is fixed text of a template.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess import __version__
+from preprocess.rules import TEXT_READERS
 from preprocess.transforms import (
     augmentation_transforms,
     cleaning_transforms,
@@ -35,6 +37,9 @@ REQUIRED_PACKAGES = {
     "pytorch-ignite": "0.5",
     "tensorboard": "2.18",
 }
+NETWORK_PACKAGES = {"pgsam": {"open_clip_torch": "3.0"}}
+"""What a network requires besides."""
+
 LARGE_FILES = {
     "sam_vit_b": (
         "sam_vit_b_01ec64.pth", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
@@ -77,6 +82,10 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
     files = {
         f"configs/{name}.json": _json(fill(_template(f"bundle/{name}.json"), values)) for name in CONFIGS
     }
+    for overlay in sorted((TEMPLATES / "overlays" / network).glob("*.json")):
+        files[f"configs/{overlay.name}"] = overlay.read_text()
+    if network in TEXT_READERS:
+        files["configs/texts.json"] = _json({name: values["texts"][name] for name in values["label_names"]})
     files["configs/metadata.json"] = _json(bundle_metadata(plan, network))
     files["configs/logging.conf"] = (TEMPLATES / "bundle/logging.conf").read_text()
     files["configs/splits.json"] = _json(splits)
@@ -99,6 +108,8 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
         "in_channels": len(plan["dataset"]["channels"]),
         "num_classes": len(labels) - 1,
         "label_values": dict(zip(names[1:], labels[1:], strict=True)),
+        # Names as keys: MONAI evaluates values that start with $, never keys.
+        "class_indices": {name: index for index, name in enumerate(names)},
         "protocol": values.get("protocol", "mm"),
         "preprocessing": preprocessing_transforms(values),
         "augmentation": augmentation_transforms(values["augmentation"]),
@@ -108,6 +119,8 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
     }
     if values["schedule_epochs"] == values["epochs"]:
         values["schedule_epochs"] = "@epochs"  # so that `--epochs N` shortens the decay as well
+    for config, settings in _settings(network).items():
+        values[f"{config}_settings"] = fill(settings, values)
     values["network_def"] = fill(_template(f"networks/{network}.json"), values)
     values["inferer"] = {
         "_target_": "pgsam_monai.inferers.SliceInferer",
@@ -119,6 +132,12 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
     return values
 
 
+def _settings(network: str) -> dict[str, Any]:
+    """What a network alone keeps at the top of a config, by the config's name."""
+    own = TEMPLATES / f"settings/{network}.json"
+    return {config: {} for config in CONFIGS} | (json.loads(own.read_text()) if own.is_file() else {})
+
+
 def decided(plan: Mapping, network: str) -> dict[str, Any]:
     """The plan's bare values: those shared by all networks, then the network's own."""
     entries = {**plan["decisions"], **plan["configurations"][network]}
@@ -128,16 +147,24 @@ def decided(plan: Mapping, network: str) -> dict[str, Any]:
 def fill(template: Any, values: Mapping[str, Any]) -> Any:
     """Replace every string that is exactly "{{name}}" by that value, anywhere in a JSON structure.
 
+    An entry "{{name}}": "{{name}}" becomes the entries of that value, a dict.
+
     Raises:
         KeyError: the template names a value that the plan does not hold.
     """
     if isinstance(template, dict):
-        return {key: fill(item, values) for key, item in template.items()}
+        filled: dict[str, Any] = {}
+        for key, item in template.items():
+            content = fill(item, values)
+            filled |= content if _is_placeholder(key) else {key: content}
+        return filled
     if isinstance(template, list):
         return [fill(item, values) for item in template]
-    if isinstance(template, str) and template.startswith("{{") and template.endswith("}}"):
-        return values[template[2:-2]]
-    return template
+    return values[template[2:-2]] if _is_placeholder(template) else template
+
+
+def _is_placeholder(text: Any) -> bool:
+    return isinstance(text, str) and text.startswith("{{") and text.endswith("}}")
 
 
 def bundle_metadata(plan: Mapping, network: str) -> dict[str, Any]:
@@ -151,7 +178,7 @@ def bundle_metadata(plan: Mapping, network: str) -> dict[str, Any]:
         "version": __version__,
         "changelog": {__version__: f"planned by {plan['created_by']}"},
         **MINIMUM_VERSIONS,
-        "required_packages_version": REQUIRED_PACKAGES,
+        "required_packages_version": REQUIRED_PACKAGES | NETWORK_PACKAGES.get(network, {}),
         "name": bundle_name(plan, network),
         "task": f"Segmentation of {structures} ({values['modality']})",
         "description": f"{network} on data set '{dataset['name']}', configured by its fingerprint; see docs/README.md.",
@@ -192,6 +219,7 @@ def _readme(plan: Mapping, network: str) -> str:
         loader=FileSystemLoader(TEMPLATES / "bundle"), undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+    environment.filters["cell"] = _table_cell
     entries = {**plan["decisions"], **plan["configurations"][network]}
     return environment.get_template("README.md.j2").render(
         plan=plan,
@@ -199,7 +227,13 @@ def _readme(plan: Mapping, network: str) -> str:
         name=bundle_name(plan, network),
         entries=entries,
         values=decided(plan, network),
+        texts=plan["decisions"]["texts"]["value"] if network in TEXT_READERS else None,
     )
+
+
+def _table_cell(texts: str | list[str]) -> str:
+    lines = texts if isinstance(texts, list) else [texts]
+    return "<br>".join(line.replace("|", "/").replace("\n", " ") for line in lines)
 
 
 def _large_files(weights: str) -> str:

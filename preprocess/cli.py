@@ -13,7 +13,7 @@ pgsam-plan - look at a data set, decide how to train on it, and write a MONAI bu
 
 usage
   pgsam-plan DATASET [options]
-  pgsam-plan --recipe samed_synapse [options]      published settings, no data needed
+  pgsam-plan --recipe pgsam_synapse [options]      published settings, no data needed
   pgsam-plan --from_plan plans/NAME/plan.json      after editing that file by hand
 
 DATASET is a folder (or a MONAI datalist JSON). Its layout is recognised: nnU-Net, Medical Segmentation
@@ -24,10 +24,11 @@ options
   --memory_gb N          memory to plan for                    (default: the GPU's, or the RAM)
   --resolution N         input side of the network, e.g. 512   (default: from the smallest structures)
   --backbone NAME        vit_tiny, vit_b, vit_l or vit_h       (default: from target and memory)
-  --networks NAMES       comma-separated                       (default: samed)
-  --recipe NAME          published settings: samed_synapse, samed_synapse_10pct
+  --networks NAMES       samed, pgsam, or both as samed,pgsam  (default: samed, or the recipe's)
+  --recipe NAME          published settings: samed_synapse, samed_synapse_10pct, pgsam_synapse,
+                         pgsam_synapse_10pct
   --few_shot N|P%        train on N cases, or P % of the cases, of each fold; "slices:10%" draws
-                         slices over all cases, as the papers do
+                         slices over all training cases, as the papers do
   --override NAME=VALUE  any decision of plan.json; may be given several times
   --skip_faulty          leave out cases with fatal faults and go on; the plan records them
   --layout NAME          force a layout: nnunet, msd, synapse, transunet, datalist, dicom, pictures, paired
@@ -40,11 +41,12 @@ options
 examples
   pgsam-plan Task04_Hippocampus
   pgsam-plan RawData/Training --target gpu --memory_gb 24 --resolution 512
-  pgsam-plan scans --few_shot 5 --skip_faulty
+  pgsam-plan scans --networks samed,pgsam --few_shot 5 --skip_faulty
   pgsam-plan scans --override "image_size=384" --override "epochs=60"
   pgsam-plan scans --override 'intensity={"scheme":"window","low":-125,"high":275}'
 
-writes plans/NAME/{fingerprint.json,plan.json,splits.json,report.html} and bundles/samed_NAME/.
+writes plans/NAME/{fingerprint.json,plan.json,splits.json,report.html} and bundles/NETWORK_NAME/. PG-SAM's
+bundle holds configs/texts.json, a description per structure: edit it, or let `pgsam describe` write it.
 exit status: 0 done, 1 the data set has fatal faults or doesn't allow what was asked for, 2 wrong arguments.
 """
 
@@ -52,7 +54,7 @@ exit status: 0 done, 1 the data set has fatal faults or doesn't allow what was a
 def plan(
     dataset: str | None = None,
     *,
-    networks: str = "samed",
+    networks: str | None = None,
     target: str | None = None,
     memory_gb: float | None = None,
     resolution: int | None = None,

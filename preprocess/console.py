@@ -15,13 +15,11 @@ from rich.text import Text
 from .checks import FATAL, DatasetFaults, format_faults
 from .layouts import Dataset, describe_dataset
 from .planning import Planned
-from .rules import OVERRIDE, Decision
+from .rules import OVERRIDE, TEXT_READERS, Decision
 
 SHOWN_VALUE = 44
 PIPED_WIDTH = 132
-MINOR = frozenset(
-    {"poly_power", "schedule_epochs", "pixel_mean", "pixel_std", "ce_weight", "dice_weight", "texts"}
-)
+MINOR = frozenset({"poly_power", "schedule_epochs", "pixel_mean", "pixel_std", "ce_weight", "dice_weight"})
 """Decisions left to plan.json and the report."""
 
 
@@ -39,7 +37,10 @@ def show_planned(planned: Planned, times_s: Mapping[str, float]) -> None:
     """The decisions with their reasons, times, places and the next command."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
     console.print()
-    _table(console, "Decisions", planned.plan.decisions)
+    shared = dict(planned.plan.decisions)
+    if not TEXT_READERS & set(planned.plan.configurations):
+        shared.pop("texts")
+    _table(console, "Decisions", shared)
     for network, entries in planned.plan.configurations.items():
         _table(console, f"Decisions for {network}", entries)
     console.print(_splits_line(planned))
@@ -54,6 +55,11 @@ def show_planned(planned: Planned, times_s: Mapping[str, float]) -> None:
     )
     for bundle in planned.bundles:
         console.print("Bundle    ", Text(str(bundle), style="bold"), sep="")
+        texts = bundle / "configs/texts.json"
+        if texts.is_file():
+            console.print(
+                "Texts     ", Text(str(texts), style="bold"), "  (edit, or `pgsam describe`)", sep=""
+            )
     console.print("\nNext:")
     for bundle in planned.bundles:
         print(f"  python -m monai.bundle run training --config_file {_config(bundle)}")
@@ -85,7 +91,8 @@ def _table(console: Console, title: str, entries: Mapping[str, Decision]) -> Non
         if name in MINOR and decision.source != OVERRIDE:
             continue
         style = "bold yellow" if decision.source == OVERRIDE else ""
-        table.add_row(name, Text(shown_value(decision.value), style=style), Text(decision.reason))
+        value = f"{len(decision.value)} texts" if name == "texts" else shown_value(decision.value)
+        table.add_row(name, Text(value, style=style), Text(decision.reason))
     console.print(table)
 
 

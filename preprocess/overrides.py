@@ -153,6 +153,18 @@ def _is_names(value: Any) -> bool:
     )
 
 
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_texts(value: Any) -> bool:
+    def fits(texts: Any) -> bool:
+        several = texts if isinstance(texts, list) else [texts]
+        return bool(several) and all(isinstance(text, str) and text.strip() for text in several)
+
+    return isinstance(value, dict) and all(fits(texts) for texts in value.values())
+
+
 def _is_orientation(value: Any) -> bool:
     if value == "":
         return True
@@ -193,14 +205,22 @@ KINDS: Mapping[str, Kind] = {
     "folds": _int(2),
     "seed": _int(0),
     "postprocessing": _MAPPING,
-    "texts": _MAPPING,
+    "texts": Kind(what='a JSON object of texts by label name, as in {"liver":"…"}', fits=_is_texts),
     "image_size": _int(PATCH, PATCH),
     "fit": _choice("pad", "stretch"),
     "backbone": _choice(*BACKBONES),
-    "weights": Kind(
-        what="a name such as sam_vit_b, or null", fits=lambda v: v is None or (isinstance(v, str) and bool(v))
-    ),
+    "weights": Kind(what="a name such as sam_vit_b, or null", fits=lambda v: v is None or _is_word(v)),
     "encoder_training": _choice("lora", "full"),
+    "clip_model": Kind(
+        what="clip_tiny, a model of open_clip such as ViT-B-32-quickgelu, hf-hub:org/name or local-dir:/folder",
+        fits=_is_word,
+    ),
+    "clip_weights": Kind(
+        what="a tag such as openai, a file, or null", fits=lambda v: v is None or _is_word(v)
+    ),
+    "clip_training": _choice("lora", "full", "frozen"),
+    "clip_towers": _choice("both", "text", "image"),
+    "refinement_steps": _int(1),
     "rank": _int(1),
     "pixel_mean": _numbers(3, "three numbers"),
     "pixel_std": _numbers(3, "three numbers above 0", 1e-6),
@@ -217,7 +237,7 @@ KINDS: Mapping[str, Kind] = {
     "dice_weight": _number(0),
     "num_workers": _int(0),
     "foreground_share": _number(0, 1),
-    "augmentation": _choice("default", "papers", "none"),
+    "augmentation": _choice("default", "papers", "hsam", "none"),
     "model_selection": _choice("best", "last"),
     "protocol": _choice("mm", "synapse"),
     "inference_batch_size": _int(1),

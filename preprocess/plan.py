@@ -9,7 +9,7 @@ from typing import Any
 from . import __version__
 from .overrides import Override, make_override
 from .recipes import Recipe
-from .rules import NETWORK_RULES, OVERRIDE, SHARED_RULES, Decision, Evidence, overridden
+from .rules import NETWORK_RULES, OVERRIDE, SHARED_RULES, TEXT_READERS, Decision, Evidence, overridden
 from .rules.evidence import WORLD_SLICE_AXIS
 
 SCHEMA_VERSION = 1
@@ -103,6 +103,7 @@ def make_plan(
         PlanError: decisions contradict one another.
         TooFewCases: one labelled case.
     """
+    _check_wishes(overrides, networks)
     published = dict(recipe.decisions) if recipe else {}
     if recipe and evidence is None:
         published |= recipe.unmeasured
@@ -174,6 +175,8 @@ def check_consistency(plan: Plan) -> None:
             raise PlanError(
                 f"{name} has {len(value(name))} entries for {classes} labels; override both or neither."
             )
+    if TEXT_READERS & set(plan.configurations):
+        _check_texts(value("texts"), value("label_names"))
     axis, code = value("slice_axis"), value("orientation")
     if bool(code) != (axis != "none") or (code and WORLD_SLICE_AXIS[code[-1]] != axis):
         raise PlanError(
@@ -204,6 +207,30 @@ def _decide(
     return decisions
 
 
+def _check_wishes(overrides: Sequence[Override], networks: Sequence[str]) -> None:
+    """A wish for a decision that none of the planned networks takes would do nothing: it is refused."""
+    for wish in overrides:
+        takers = [
+            network
+            for network, rules in NETWORK_RULES.items()
+            if wish.network in (None, network) and wish.name in rules
+        ]
+        if wish.name not in SHARED_RULES and not set(takers) & set(networks):
+            raise PlanError(
+                f"{wish.set_by} {wish.name}: a decision of {', '.join(takers)}, while {', '.join(networks)} is "
+                f"planned; add --networks {takers[0]}."
+            )
+
+
+def _check_texts(texts: Mapping[str, Any], names: Sequence[str]) -> None:
+    lacking = [name for name in names if name not in texts]
+    surplus = [name for name in texts if name not in names]
+    if lacking or surplus:
+        told = [f"lacks {', '.join(lacking)}"] if lacking else []
+        told += [f"names {', '.join(surplus)}, which is no label"] if surplus else []
+        raise PlanError(f"texts {' and '.join(told)}; give one for each of {', '.join(names)}.")
+
+
 def _check_length(name: str, entries: Any, labels: Sequence[int]) -> None:
     if entries is not None and len(entries) != len(labels):
         raise PlanError(
@@ -228,7 +255,7 @@ def _edited(
 ) -> dict[str, Decision]:
     made = dict(entries)
     for wish in edits:
-        if wish.network == network:
+        if wish.network in (None, network) and wish.name in made:
             planned = made[wish.name].planned or made[wish.name]
             made[wish.name] = overridden(planned, wish.value, set_by=wish.set_by)
     return made

@@ -13,30 +13,12 @@ from typing import Any
 from .facts import Fingerprint
 from .layouts import Dataset, find_dataset
 from .outputs import PlanFolder, write_json, write_text
-from .overrides import Override
 from .plan import Plan, PlanError, find_edits, make_plan, replan, with_edits
 from .recipes import Recipe, load_recipe, published_splits, splits_by_recipe
+from .request import Request
 from .rules import Evidence, Machine, collect_evidence
-from .rules.evidence import channel_names, stored_axis
+from .rules.evidence import channel_names
 from .splits import Splits, make_splits
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What was asked for; checked by the command line already."""
-
-    dataset: Path | None = None
-    """None plans from the recipe's published facts alone."""
-    layout: str | None = None
-    name: str | None = None
-    networks: tuple[str, ...] = ("samed",)
-    recipe: Recipe | None = None
-    few_shot: str | None = None
-    overrides: tuple[Override, ...] = ()
-    skip_faulty: bool = False
-    plans_dir: Path = Path("plans")
-    bundles_dir: Path = Path("bundles")
-    workers: int | None = None
 
 
 @dataclass(kw_only=True)
@@ -87,12 +69,13 @@ def plan_dataset(request: Request, machine: Machine, progress: Progress) -> Plan
     from .fingerprint import write_fingerprint
 
     with progress.step("find"):
-        dataset = find_dataset(request.dataset, layout=request.layout, name=request.name)
+        published = request.recipe.dataset["name"] if request.recipe else None
+        dataset = find_dataset(request.dataset, layout=request.layout, name=request.name or published)
     progress.say(dataset)
     folder = PlanFolder(request.plans_dir / dataset.name)
     measured = measure(dataset, folder, request, progress)
     with progress.step("plan"):
-        few_shot = request.few_shot or (request.recipe.few_shot if request.recipe else None)
+        few_shot = request.wished_few_shot
         evidence = collect_evidence(
             measured.fingerprint, measured.dataset, machine=machine, few_shot=few_shot
         )
@@ -100,7 +83,7 @@ def plan_dataset(request: Request, machine: Machine, progress: Progress) -> Plan
         plan = make_plan(
             evidence,
             dataset=header,
-            networks=request.networks,
+            networks=request.planned_networks,
             recipe=request.recipe,
             overrides=request.overrides,
         )
@@ -114,11 +97,15 @@ def plan_recipe(request: Request, progress: Progress) -> Planned:
     """Plans from a recipe's published facts, without any data; the same bytes on every machine."""
     recipe = request.recipe
     with progress.step("plan"):
-        splits = published_splits(recipe)
+        splits = published_splits(recipe, few_shot=request.wished_few_shot)
         header = {key: recipe.dataset[key] for key in ("name", "folder", "layout", "file_format", "channels")}
         header |= {"num_cases": len(splits.cases), "skipped": []}
         plan = make_plan(
-            None, dataset=header, networks=recipe.networks, recipe=recipe, overrides=request.overrides
+            None,
+            dataset=header,
+            networks=request.planned_networks,
+            recipe=recipe,
+            overrides=request.overrides,
         )
         folder = PlanFolder(request.plans_dir / header["name"])
         write_plan(plan, splits, folder)
@@ -207,20 +194,10 @@ def split_dataset(
     plan: Plan, evidence: Evidence, measured: Measured, recipe: Recipe | None, few_shot: str | None
 ) -> Splits:
     """The folds that the plan asks for, or the recipe's published split."""
-    seed, axis = plan.value("seed"), plan.value("slice_axis")
-    facts = {case.name: case for case in measured.fingerprint.cases if case.shape}
-    counts = {name: int(case.shape[stored_axis(axis, case.orientation)]) for name, case in facts.items()}
-    cases = measured.dataset.cases
+    seed, cases = plan.value("seed"), measured.dataset.cases
     if recipe is not None:
-        return splits_by_recipe(recipe, cases, seed=seed, few_shot=few_shot, slice_counts=counts)
-    return make_splits(
-        cases,
-        labels=evidence.cases,
-        folds=plan.value("folds"),
-        seed=seed,
-        few_shot=few_shot,
-        slice_counts=counts,
-    )
+        return splits_by_recipe(recipe, cases, seed=seed, few_shot=few_shot)
+    return make_splits(cases, labels=evidence.cases, folds=plan.value("folds"), seed=seed, few_shot=few_shot)
 
 
 def write_plan(plan: Plan, splits: Splits, folder: PlanFolder) -> None:

@@ -54,6 +54,13 @@ class FewShot:
         level = "slice" if match[1] == "slices" else "case"
         return cls(spec=text, amount=amount / 100 if is_share else amount, is_share=is_share, level=level)
 
+    def to_json(self) -> dict[str, Any]:
+        """The entry "few_shot" of splits.json."""
+        record: dict[str, Any] = {"spec": self.spec, "level": self.level}
+        if self.level == "slice":
+            record |= {"share": self.amount} if self.is_share else {"count": int(self.amount)}
+        return record
+
     def count(self, available: int) -> int:
         """How many of `available` cases or slices to keep: at least 1.
 
@@ -82,14 +89,15 @@ class Splits:
 
     seed: int
     few_shot: dict[str, Any] | None
-    """{"spec": "10%", "level": "case" or "slice"}, or None."""
+    """{"spec": "10%", "level": "case"} or {"spec": "slices:10%", "level": "slice", "share": 0.1 (or "count": n)};
+    None without."""
 
     cases: dict[str, dict[str, Any]]
-    """Name -> {"image": path or [paths], "label": path or None, "slices": [indices along the last axis
-    of the volume in the planned orientation], the last in slice-level few-shot training cases only}."""
+    """Name -> {"image": path or [paths], "label": path or None}."""
 
     folds: tuple[Fold, ...]
-    """Training lists hold the few-shot choice already."""
+    """Training lists hold the choice of few cases already. Few slices are drawn where training starts, since only
+    there they are counted without fail: by `pgsam_monai.data.splits.FewSlices`, with this file's seed."""
 
     test: tuple[str, ...] = ()
     note: str = field(default="")
@@ -132,7 +140,6 @@ def make_splits(
     folds: int,
     seed: int,
     few_shot: str | int | None = None,
-    slice_counts: Mapping[str, int] | None = None,
 ) -> Splits:
     """Splits a data set's cases.
 
@@ -142,8 +149,6 @@ def make_splits(
         folds: number of folds; as many as cases means leave-one-out.
         seed: of the shuffling.
         few_shot: "5", "10%", "slices:10%" or None.
-        slice_counts: training case -> its slices along the planned axis; needed for slice-level
-        few-shot only.
 
     Raises:
         SplitError: the wish can't be granted.
@@ -162,13 +167,9 @@ def make_splits(
     if wish and wish.level == "case":
         order = few_shot_order(names, labels=labels, seed=seed)
         made = [_restricted(fold, wish, order) for fold in made]
-    elif wish:
-        for name, slices in few_shot_slices(names, wish, slice_counts=slice_counts or {}, seed=seed).items():
-            entries[name]["slices"] = slices
-        made = [_without_empty(fold, entries) for fold in made]
     return Splits(
         seed=seed,
-        few_shot={"spec": wish.spec, "level": wish.level} if wish else None,
+        few_shot=wish.to_json() if wish else None,
         cases=entries,
         folds=tuple(made),
         test=tuple(case.name for case in test),
@@ -220,23 +221,6 @@ def few_shot_order(names: Sequence[str], *, labels: Mapping[str, Sequence[int]],
     return order
 
 
-def few_shot_slices(
-    names: Sequence[str], wish: FewShot, *, slice_counts: Mapping[str, int], seed: int
-) -> dict[str, list[int]]:
-    """The papers' few-shot: a share of all slices of all training cases at random; case -> slice indices."""
-    unknown = [name for name in names if name not in slice_counts]
-    if unknown:
-        raise SplitError(
-            f"--few_shot {wish.spec}: the slices of case '{unknown[0]}' were not counted; give the data set."
-        )
-    every = [(name, index) for name in names for index in range(slice_counts[name])]
-    kept = random.Random(seed).sample(every, wish.count(len(every)))
-    chosen: dict[str, list[int]] = {name: [] for name in names}
-    for name, index in kept:
-        chosen[name].append(index)
-    return {name: sorted(slices) for name, slices in chosen.items()}
-
-
 def _shuffled(names: Sequence[str], seed: int) -> list[str]:
     shuffled = list(names)
     random.Random(seed).shuffle(shuffled)
@@ -257,11 +241,6 @@ def _fold(names: Sequence[str], held_out: Sequence[str]) -> Fold:
 def _restricted(fold: Fold, wish: FewShot, order: Sequence[str]) -> Fold:
     keep = set([name for name in order if name in fold.training][: wish.count(len(fold.training))])
     return Fold(training=tuple(name for name in fold.training if name in keep), validation=fold.validation)
-
-
-def _without_empty(fold: Fold, entries: Mapping[str, dict]) -> Fold:
-    training = tuple(name for name in fold.training if entries[name]["slices"])
-    return Fold(training=training, validation=fold.validation)
 
 
 def _entry(case: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 BOTH = ["image", "label"]
+HSAM_SHARES = (0.45, 0.4125, 0.1169, 0.0206)
+"""Of slices that are rotated, cropped, deformed, or left alone."""
 
 
 def preprocessing_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,6 +58,8 @@ def augmentation_transforms(name: str) -> dict[str, Any]:
     """Random transforms of one fitted slice (C, H, W); labels are never interpolated.
 
     `papers` is SAMed's: quarter turns with flips for half of the slices, rotations within 20 degrees for a quarter.
+    `hsam` is H-SAM's choice of one: rotation by -20 to 19 degrees, a square window enlarged, an elastic deformation
+    (here by MONAI's control points, of like size and coarseness), or nothing.
     `default` keeps left and right apart (no flips): rotation, scale, shift, brightness, contrast, gamma, noise.
     """
     rotation = {"mode": ["bilinear", "nearest"], "padding_mode": "zeros"}
@@ -65,6 +69,7 @@ def augmentation_transforms(name: str) -> dict[str, Any]:
             {"_target_": "RandAxisFlipd", "keys": BOTH, "prob": 0.5},
             {"_target_": "RandRotated", "keys": BOTH, "prob": 0.25, "range_x": 0.349, **rotation},
         ],
+        "hsam": [{"_target_": "OneOf", "transforms": _hsam_choices(rotation), "weights": list(HSAM_SHARES)}],
         "default": [
             {
                 "_target_": "pgsam_monai.transforms.RandAffineSliced", "keys": BOTH, "prob": 0.8,
@@ -75,6 +80,20 @@ def augmentation_transforms(name: str) -> dict[str, Any]:
         "none": [],
     }  # fmt: skip
     return {"_target_": "Compose", "transforms": lists[name]}
+
+
+def _hsam_choices(sampling: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What `HSAM_SHARES` counts; lengths of the elastic one in pixels of the network's input."""
+    return [
+        {"_target_": "RandRotated", "keys": BOTH, "prob": 1.0, "range_x": [-0.349, 0.332], **sampling},
+        {"_target_": "pgsam_monai.transforms.RandCropSliced", "keys": BOTH, "side": [0.2, 0.8]},
+        {
+            "_target_": "Rand2DElasticd", "keys": BOTH, "prob": 1.0, "spacing": "$[0.16 * @image_size] * 2",
+            "magnitude_range": "$[0.018 * @image_size] * 2", "rotate_range": 0.12, "shear_range": [0.12, 0.12],
+            "scale_range": [0.12, 0.12], "translate_range": "$[0.05 * @image_size] * 2", **sampling,
+        },
+        {"_target_": "Identityd", "keys": BOTH},
+    ]  # fmt: skip
 
 
 def _intensity(scheme: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "monai", "pgsam_monai", "torchvision", "ignite"}
+LENT = "pgsam_monai.prompts.library"
+"""The one module of the runtime that the planner uses: the texts, of the standard library alone."""
 
 
-def imported(file: Path) -> set[str]:
-    """Top-level names that a file imports, anywhere in it."""
+def imported_modules(file: Path) -> set[str]:
+    """Names of modules that a file imports, anywhere in it; relative ones left out."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
+            names.add(node.module)
     return names
 
 
-def test_the_planner_knows_no_torch_and_no_runtime():
+def imported(file: Path) -> set[str]:
+    """Their top-level names."""
+    return {name.split(".")[0] for name in imported_modules(file)}
+
+
+def test_the_planner_knows_no_torch_and_no_runtime_but_the_texts():
     for file in (ROOT / "preprocess").rglob("*.py"):
-        assert not imported(file) & HEAVY, file
+        known = imported_modules(file) - {LENT}
+        assert not {name.split(".")[0] for name in known} & HEAVY, file
+
+
+def test_the_texts_need_the_standard_library_only():
+    code = (
+        f"import sys; before = set(sys.modules); import {LENT} as library; library.describe_structure('liver', 'CT'); "
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}; "
+        "sys.exit(' '.join(sorted(new - set(sys.stdlib_module_names) - {'pgsam_monai'})) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_runtime_knows_no_planner_but_in_its_command_line():

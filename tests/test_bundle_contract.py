@@ -7,20 +7,23 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from dataset_builders import write_msd
-from tiny_bundle import plan_tiny
+import torch
+from dataset_builders import write_msd, write_synapse
+from tiny_bundle import plan_tiny, run_bundle
 
 ROOT = Path(__file__).parents[1]
-COMMITTED = sorted(path for path in (ROOT / "bundles").glob("*/") if path.name == "samed_synapse")
+NETWORKS = ("samed", "pgsam")
+COMMITTED = ("samed_synapse", "pgsam_synapse", "pgsam_synapse_10pct")
 ODD_NAME = "Task01_it's $os.remove('x') \"odd\""
+ODD_LABELS = ["background", "$1/0", "@seed", "a#b::c", "%configs"]
 
 
-@pytest.fixture(scope="module", params=["planned", *(path.name for path in COMMITTED)])
+@pytest.fixture(scope="module", params=[*NETWORKS, *COMMITTED])
 def bundle(request, tmp_path_factory):
-    if request.param != "planned":
+    if request.param in COMMITTED:
         return ROOT / "bundles" / request.param
     work = tmp_path_factory.mktemp("contract")
-    return plan_tiny(write_msd(work / "Task02_Heart", cases=5), work)
+    return plan_tiny(write_msd(work / "Task02_Heart", cases=5), work, networks=request.param)
 
 
 def config(bundle, name):
@@ -35,19 +38,48 @@ def expressions(content):
     return [content] if isinstance(content, str) and content.startswith("$") else []
 
 
-def test_samed_synapse_is_reproduced_byte_for_byte(tmp_path):
+@pytest.mark.parametrize("name", COMMITTED)
+def test_committed_bundles_are_reproduced_byte_for_byte(name, tmp_path):
     from preprocess.cli import plan
 
-    plan(recipe="samed_synapse", plans_dir=str(tmp_path / "plans"), bundles_dir=str(tmp_path / "bundles"))
-    made, committed = tmp_path / "bundles/samed_synapse", ROOT / "bundles/samed_synapse"
+    plan(recipe=name, plans_dir=str(tmp_path / "plans"), bundles_dir=str(tmp_path / "bundles"))
+    made, committed = tmp_path / "bundles" / name, ROOT / "bundles" / name
     files = {str(path.relative_to(made)) for path in made.rglob("*") if path.is_file()}
     assert files and files == {
         str(path.relative_to(committed))
         for path in committed.rglob("*")
-        if path.is_file() and path.parts[-2] not in ("models", "eval", "store") and path.suffix != ".bak"
+        if path.is_file()
+        and not {"models", "eval", "store"} & set(path.relative_to(committed).parts)
+        and path.suffix != ".bak"
     }
-    for name in sorted(files):
-        assert (made / name).read_bytes() == (committed / name).read_bytes(), name
+    for file in sorted(files):
+        assert (made / file).read_bytes() == (committed / file).read_bytes(), f"{file}: run `make bundles`"
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_without_its_data_a_bundle_says_so_before_it_looks_for_weights(name):
+    with pytest.raises(SystemExit, match="60 of the 60 files .* are missing, .*--dataset_dir FOLDER"):
+        run_bundle("training", ROOT / "bundles" / name)
+
+
+def test_the_tenth_is_drawn_alike_from_a_bundle_planned_with_data_and_one_without(tmp_path):
+    """Slices are counted where training starts; what the planner saw of the data changes nothing."""
+    from monai.bundle import ConfigParser
+
+    from preprocess.cli import plan
+
+    scans = write_synapse(tmp_path / "scans", cases=40, shape=(12, 10, 7))
+    places, common = [], {"recipe": "samed_synapse_10pct", "override": "image_size=32"}
+    for folder, options in (("with", {"dataset": str(scans), "workers": 1}), ("without", {})):
+        work = tmp_path / folder
+        plan(**common, **options, plans_dir=str(work / "plans"), bundles_dir=str(work))
+        parser = ConfigParser()
+        parser.read_config(work / "samed_synapse_10pct/configs/train.json")
+        parser.update({"bundle_root": str(work / "samed_synapse_10pct"), "dataset_dir": str(scans)})
+        parser["store_dir"] = str(tmp_path / "store")
+        places.append(parser.get_parsed_content("train#dataset").places.tolist())
+    assert places[0] == places[1]
+    assert len(places[0]) == 13  # a tenth of 18 cases of 7 slices
 
 
 def test_metadata_fits_the_schema(bundle):
@@ -60,12 +92,15 @@ def test_preprocessing_stands_in_both_configs_alike(bundle):
     train, inference = config(bundle, "train"), config(bundle, "inference")
     for key in ("preprocessing", "inferer", "network_def", "labels", "image_size", "fit"):
         assert train[key] == inference[key], key
+    for key in ("texts_file", "class_indices"):
+        assert train.get(key) == inference.get(key), key
 
 
-def test_monai_finds_what_it_requires(tmp_path):
+@pytest.mark.parametrize("network", NETWORKS)
+def test_monai_finds_what_it_requires(network, tmp_path):
     from monai.bundle import ConfigWorkflow
 
-    bundle = plan_tiny(write_msd(tmp_path / "Task02_Heart", cases=5), tmp_path)
+    bundle = plan_tiny(write_msd(tmp_path / "Task02_Heart", cases=5), tmp_path, networks=network)
     for name, kind in (("train", "train"), ("inference", "infer")):
         workflow = ConfigWorkflow(
             config_file=str(bundle / f"configs/{name}.json"), workflow_type=kind, logging_file=False,
@@ -73,6 +108,19 @@ def test_monai_finds_what_it_requires(tmp_path):
         )  # fmt: skip
         workflow.initialize()
         assert workflow.check_properties() == []
+
+
+@pytest.mark.parametrize("row", ["", "2_aligner"])
+def test_pgsam_trains_evaluates_and_infers_plain_and_as_an_ablation(odd, row, tmp_path):
+    overlay = (f"ablation_{row}.json",) if row else ()
+    places = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
+    run_bundle("training", odd[1], ("train.json", *overlay), **places)
+    state = torch.load(tmp_path / "models/model.pt", weights_only=True)
+    assert any("clip" in name for name in state)
+    run_bundle("evaluating", odd[1], ("train.json", "evaluate.json", *overlay), **places)
+    assert json.loads((tmp_path / "eval/validation/metrics.json").read_text())["cases"]
+    run_bundle("inferring", odd[1], ("inference.json", *overlay), **places)
+    assert list((tmp_path / "eval").glob("organ_*.nii.gz"))
 
 
 def test_what_monai_label_needs(bundle):
@@ -92,14 +140,47 @@ def test_what_monai_label_needs(bundle):
     assert list(outputs) == ["pred"] and outputs["pred"]["channel_def"]["0"] == "background"
 
 
-def test_names_enter_as_data_never_as_expressions(tmp_path):
-    """A hostile data set name changes no expression."""
-    plain = plan_tiny(write_msd(tmp_path / "a" / "Task02_Heart", cases=5), tmp_path / "a")
-    odd_folder = write_msd(tmp_path / "b" / ODD_NAME.replace("/", "_"), cases=5)
-    plan_tiny(odd_folder, tmp_path / "b", name="odd")
-    odd = tmp_path / "b/bundles/samed_odd"
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """PG-SAM's bundle of a data set with a hostile name and hostile label names, and the same data's plain one."""
+    work = tmp_path_factory.mktemp("odd")
+    options = {"cases": 5, "values": (0, 1, 2, 3, 4)}
+    plain = plan_tiny(write_msd(work / "a" / "Task02_Heart", **options), work / "a", networks="pgsam")
+    folder = write_msd(work / "b" / ODD_NAME.replace("/", "_"), **options)
+    wish = f"label_names={json.dumps(ODD_LABELS)}"
+    return plan_tiny(folder, work / "b", wish, name="odd", networks="pgsam"), plain
+
+
+def test_names_enter_as_data_never_as_expressions(odd):
+    """Hostile names of data set and labels change no expression."""
     for name in ("train", "evaluate", "inference", "multi_gpu_train"):
-        assert expressions(config(plain, name)) == expressions(config(odd, name))
+        assert expressions(config(odd[0], name)) == expressions(config(odd[1], name))
+
+
+def test_hostile_label_names_reach_the_texts_as_they_are(odd):
+    parser = parsed(odd[0], "inference")
+    assert parser.get_parsed_content("class_indices") == {name: n for n, name in enumerate(ODD_LABELS)}
+    (background, *_), *others = parser.get_parsed_content("network_def#texts")
+    assert background.startswith("Background") and others[0] == ["The $1/0 on MRI."]
+
+
+def parsed(bundle, *names):
+    """MONAI's parser of these configs, in this bundle."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config([str(bundle / f"configs/{name}.json") for name in names])
+    parser["bundle_root"] = str(bundle)
+    return parser
+
+
+@pytest.mark.parametrize("base", [("train",), ("train", "evaluate"), ("inference",)])
+@pytest.mark.parametrize("row", ["1_baseline", "2_aligner", "3_fusion", "4_full"])
+def test_ablations_switch_the_parts_of_the_network(odd, base, row):
+    network = parsed(odd[1], *base, f"ablation_{row}").get_parsed_content("network_def")
+    assert (network.aligner is not None) == (row != "1_baseline")
+    assert network.description["feature_fusion"] == (row in ("3_fusion", "4_full"))
+    assert bool(network.description["refinement_steps"]) == (row == "4_full")
 
 
 def test_a_bundle_carries_its_papers(bundle):
@@ -111,7 +192,8 @@ def test_a_bundle_carries_its_papers(bundle):
         "configs/splits.json",
     ):
         assert (bundle / name).stat().st_size > 0
-    weights = config(bundle, "plan")["configurations"]["samed"]["weights"]["value"]
+    (entries,) = config(bundle, "plan")["configurations"].values()
+    weights = entries["weights"]["value"]
     assert (bundle / "large_files.yml").is_file() == (weights is not None)
     assert "code" in (bundle / "docs/README.md").read_text()
 

@@ -12,7 +12,7 @@ TINY = (
 
 
 def plan_tiny(folder: Path, work: Path, *overrides: str, **options: object) -> Path:
-    """Plan the data set in `folder`, write to `work`/plans and `work`/bundles; returns the bundle."""
+    """Plan the data set in `folder`, write to `work`/plans and `work`/bundles; returns the (first) bundle."""
     from preprocess.cli import plan
     from preprocess.layouts.naming import short_name
 
@@ -20,7 +20,8 @@ def plan_tiny(folder: Path, work: Path, *overrides: str, **options: object) -> P
         str(folder), target="cpu", override=[*TINY, *overrides], plans_dir=str(work / "plans"),
         bundles_dir=str(work / "bundles"), **options,
     )  # fmt: skip
-    return work / "bundles" / f"samed_{short_name(folder.name)}"
+    network = str(options.get("networks", "samed")).split(",")[0]
+    return work / "bundles" / f"{network}_{options.get('name') or short_name(folder.name)}"
 
 
 def run_bundle(

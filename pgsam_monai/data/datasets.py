@@ -11,6 +11,7 @@ from monai.transforms import Randomizable
 from torch.utils.data import Dataset
 
 from pgsam_monai.data.samplers import SliceDraw
+from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
 from pgsam_monai.transforms.fit import fit_image, fit_label, slice_frame
 
@@ -50,7 +51,9 @@ class SliceDataset(Dataset):
         image_size: side S, pixels.
         fit: "pad" or "stretch" (`transforms.fit`).
         augmentation: MONAI (Compose of) random transforms on {"image", "label"}; None leaves slices as they
-        are. progress: show a bar while filling the store.
+        are.
+        few_slices: trains on some of the slices only (`splits.FewSlices`); None on all.
+        progress: show a bar while filling the store.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class SliceDataset(Dataset):
         image_size: int,
         fit: str = "pad",
         augmentation: Callable | None = None,
+        few_slices: FewSlices | None = None,
         progress: bool = True,
     ):
         self.data = list(data)
@@ -73,6 +77,8 @@ class SliceDataset(Dataset):
         self.places = np.concatenate([np.empty((0, 2), int), *map(_places, range(len(chosen)), chosen)])
         if not len(self.places):
             raise ValueError("SliceDataset: no slices to train on; 'data' is empty.")
+        if few_slices is not None:
+            self.places = self.places[few_slices.draw(len(self.places))]
         self._holding = _index_by_class(self.cases, self.places)
 
     def __len__(self) -> int:

@@ -4,12 +4,56 @@ from __future__ import annotations
 
 import difflib
 import json
+import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pgsam_monai.data.cases import as_paths
+
 PARTS = ("training", "validation", "test", "unseen")
 SAME_FILES = "@images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewSlices:
+    """The papers' few-shot setting: some of all slices of the training list, drawn at random over its cases."""
+
+    spec: str
+    """As the user wrote it, "slices:10%"."""
+    seed: int
+    share: float | None = None
+    """0 to 1, of the training list's slices."""
+    count: int | None = None
+    """Or so many of them."""
+
+    def draw(self, available: int) -> list[int]:
+        """Rising indices of the chosen ones among `available` slices: a function of the seed and their number.
+
+        Raises:
+            ValueError: more are wanted than there are.
+        """
+        wanted = self.count if self.share is None else max(1, round(self.share * available))
+        if wanted > available:
+            raise ValueError(
+                f"Few-shot '{self.spec}': the training list holds {available} slices only; plan again with at "
+                "most as many."
+            )
+        return sorted(random.Random(self.seed).sample(range(available), wanted))
+
+
+def read_few_slices(splits_file: str | Path) -> FewSlices | None:
+    """The draw of training slices that splits.json states; None where every slice trains.
+
+    Raises:
+        FileNotFoundError: no splits_file.
+    """
+    splits = _read(splits_file)
+    wish = splits.get("few_shot") or {}
+    if wish.get("level") != "slice":
+        return None
+    return FewSlices(spec=wish["spec"], seed=splits["seed"], share=wish.get("share"), count=wish.get("count"))
 
 
 def select_cases(
@@ -29,12 +73,7 @@ def select_cases(
         FileNotFoundError: no splits_file. ValueError: unknown part, fold out of range, or a training or
         validation case without label.
     """
-    splits_file = Path(splits_file)
-    if not splits_file.is_file():
-        raise FileNotFoundError(
-            f"Splits file {splits_file} does not exist; run pgsam-plan, or correct its path."
-        )
-    splits = json.loads(splits_file.read_text(encoding="utf-8"))
+    splits = _read(splits_file)
     return [
         _resolve(name, splits["cases"][name], Path(dataset_dir), part) for name in _names(splits, fold, part)
     ]
@@ -43,6 +82,34 @@ def select_cases(
 def images_only(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The cases without their labels, as inference sees them."""
     return [{"name": case["name"], "image": case["image"]} for case in cases]
+
+
+def require_files(cases: Sequence[Mapping[str, Any]], dataset_dir: str | Path) -> None:
+    """End the program with one sentence if files of `cases` are missing: before weights are fetched for nothing.
+
+    Raises:
+        SystemExit: with that sentence. (Any other exception MONAI would bury below its wrappers and a traceback.)
+    """
+    files = [
+        path for case in cases for key in ("image", "label") if key in case for path in as_paths(case[key])
+    ]
+    missing = [path for path in files if not path.exists()]
+    if not missing:
+        return
+    raise SystemExit(
+        f"The data set is not here: {len(missing)} of the {len(files)} files that configs/splits.json names are "
+        f"missing, the first is '{missing[0]}'; say where it lies with --dataset_dir FOLDER (now "
+        f"'{dataset_dir}'), or plan your own copy with pgsam-plan."
+    )
+
+
+def _read(splits_file: str | Path) -> dict[str, Any]:
+    splits_file = Path(splits_file)
+    if not splits_file.is_file():
+        raise FileNotFoundError(
+            f"Splits file {splits_file} does not exist; run pgsam-plan, or correct its path."
+        )
+    return json.loads(splits_file.read_text(encoding="utf-8"))
 
 
 def _names(splits: dict, fold: int, part: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The transforms MONAI lacks, by the names that the bundles use."""
 
-from pgsam_monai.transforms.augment import RandAffineSliced, RandIntensitySliced
+from pgsam_monai.transforms.augment import RandAffineSliced, RandCropSliced, RandIntensitySliced
 from pgsam_monai.transforms.intensity import ScalePercentilesd
 from pgsam_monai.transforms.labels import MapLabelsd, RestoreLabelsd
 from pgsam_monai.transforms.read import ReadCased
@@ -9,6 +9,7 @@ from pgsam_monai.transforms.save import SavePredictiond
 __all__ = [
     "MapLabelsd",
     "RandAffineSliced",
+    "RandCropSliced",
     "RandIntensitySliced",
     "ReadCased",
     "RestoreLabelsd",

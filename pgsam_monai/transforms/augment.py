@@ -64,6 +64,47 @@ class RandAffineSliced(RandomizableTransform, MapTransform):
         return d
 
 
+class RandCropSliced(RandomizableTransform, MapTransform):
+    """A square window of image and label, anywhere in the slice, enlarged to the slice's size.
+
+    MONAI's random crops draw height and width apart, which would squeeze shapes. Labels are sampled at the nearest
+    pixel, never interpolated. Tensors (C, H, W); only what all keys share in H and W is assumed.
+
+    Args:
+        keys: image and label keys.
+        label_keys: those sampled by nearest neighbour.
+        prob: share of slices transformed.
+        side: (smallest, largest) side of the window, as a share of the slice's, drawn uniformly.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        label_keys: KeysCollection = ("label",),
+        prob: float = 1.0,
+        side: Sequence[float] = (0.2, 0.8),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        if not 0 < side[0] <= side[1] <= 1:
+            raise ValueError(f"RandCropSliced: side must be 0 < smallest <= largest <= 1, got {tuple(side)}.")
+        self.label_keys = (label_keys,) if isinstance(label_keys, str) else tuple(label_keys)
+        self.side = tuple(side)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return d
+        side = self.R.uniform(*self.side)
+        shift = self.R.uniform(side - 1, 1 - side, size=2)  # grid coordinates run from -1 to 1
+        for key in self.key_iterator(d):
+            grid = _grid(*d[key].shape[-2:], angle=0.0, factor=1 / side, shift=shift)
+            d[key] = _sample(d[key], grid, nearest=key in self.label_keys)
+        return d
+
+
 class RandIntensitySliced(RandomizableTransform, MapTransform):
     """Random brightness, contrast, gamma and Gaussian noise on slices scaled to about [0, 1]. Tensors (C, H,
     W).

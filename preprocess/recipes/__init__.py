@@ -1,9 +1,9 @@
 """Published settings, one JSON file per recipe, its name the file's.
 
-Every setting is a pair [value, reason]. `unmeasured` holds stand-ins for what a data set and a machine
-would tell; they
-count only where a recipe is emitted without data. `inherits` names a recipe whose entries apply where
-this one is silent.
+Every setting is a pair [value, reason]. `unmeasured` holds stand-ins for what a data set and a machine would
+tell; they count only where a recipe is emitted without data. `inherits` names a recipe whose entries apply where
+this one is silent; within a network's configuration it names a network of the recipe whose settings it shares, so
+a recipe says only what is its own. What neither decides, such as the texts, is left to the planning rules.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..rules.decision import RECIPE, Decision
-from ..splits import FewShot, Fold, SplitError, Splits, few_shot_slices
+from ..splits import FewShot, Fold, SplitError, Splits
 
 FOLDER = Path(__file__).parent
 
@@ -75,15 +75,16 @@ def load_recipe(name: str) -> Recipe:
         few_shot=record["few_shot"],
         decisions=_decisions(record["decisions"]),
         unmeasured=_decisions(record["unmeasured"]),
-        configurations={
-            network: _decisions(entries) for network, entries in record["configurations"].items()
-        },
+        configurations={network: _configuration(record, network) for network in record["networks"]},
     )
 
 
-def published_splits(recipe: Recipe) -> Splits:
-    """The published split over the published file names, without any data (and so without a few-shot
-    choice)."""
+def published_splits(recipe: Recipe, *, few_shot: str | None = None) -> Splits:
+    """The published split over the published file names, without any data.
+
+    Raises:
+        SplitError: `few_shot` draws cases.
+    """
     known = recipe.dataset
     entries = {
         known["case"].format(number=number): {
@@ -93,16 +94,15 @@ def published_splits(recipe: Recipe) -> Splits:
         for number in sorted({*recipe.training, *recipe.test})
     }
     numbers = {number: known["case"].format(number=number) for number in {*recipe.training, *recipe.test}}
-    return _splits(recipe, numbers, entries, seed=recipe.decisions["seed"].value, few_shot=None)
+    return _splits(recipe, numbers, entries, seed=recipe.decisions["seed"].value, few_shot=few_shot)
 
 
-def splits_by_recipe(
-    recipe: Recipe, cases: Sequence[Any], *, seed: int, few_shot: str | None, slice_counts: Mapping[str, int]
-) -> Splits:
+def splits_by_recipe(recipe: Recipe, cases: Sequence[Any], *, seed: int, few_shot: str | None) -> Splits:
     """The published split over the cases of a data set, matched by the number in their names.
 
     Raises:
         RecipeError: a published case is missing.
+        SplitError: `few_shot` draws cases.
     """
     numbers = {int(match[-1]): case for case in cases if (match := re.findall(r"\d+", case.name))}
     wanted = (*recipe.training, *recipe.test)
@@ -121,17 +121,7 @@ def splits_by_recipe(
             "label": numbers[number].label,
         }
     names = {number: numbers[number].name for number in wanted}
-    made = _splits(recipe, names, entries, seed=seed, few_shot=few_shot)
-    if few_shot is not None:
-        wish = FewShot.parse(few_shot)
-        if wish.level != "slice":
-            raise SplitError(
-                f"--few_shot {few_shot} with --recipe {recipe.name}: the published split draws slices only."
-            )
-        chosen = few_shot_slices(made.folds[0].training, wish, slice_counts=slice_counts, seed=seed)
-        for name, slices in chosen.items():
-            made.cases[name]["slices"] = slices
-    return made
+    return _splits(recipe, names, entries, seed=seed, few_shot=few_shot)
 
 
 def _splits(
@@ -139,8 +129,19 @@ def _splits(
 ) -> Splits:
     test = tuple(names[number] for number in recipe.test)
     fold = Fold(training=tuple(names[number] for number in recipe.training), validation=test)
-    wish = {"spec": few_shot, "level": FewShot.parse(few_shot).level} if few_shot else None
-    return Splits(seed=seed, few_shot=wish, cases=entries, folds=(fold,), test=test, note=recipe.splits_note)
+    wish = FewShot.parse(few_shot) if few_shot else None
+    if wish and wish.level != "slice":
+        raise SplitError(
+            f"--few_shot {few_shot} with --recipe {recipe.name}: the papers draw slices, as in slices:10%."
+        )
+    return Splits(
+        seed=seed,
+        few_shot=wish.to_json() if wish else None,
+        cases=entries,
+        folds=(fold,),
+        test=test,
+        note=recipe.splits_note,
+    )
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -156,6 +157,12 @@ def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
         merged[key] = _merged(base[key], value) if both else value
     return merged
+
+
+def _configuration(record: Mapping[str, Any], network: str) -> dict[str, Decision]:
+    own = dict(record["configurations"][network])
+    shared = record["configurations"][own.pop("inherits")] if "inherits" in own else {}
+    return _decisions({**shared, **own})
 
 
 def _decisions(entries: Mapping[str, Sequence[Any]]) -> dict[str, Decision]:

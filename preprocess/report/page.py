@@ -8,7 +8,7 @@ from typing import Any
 
 from ..console import shown_value
 from ..plan import Plan
-from ..rules import collect_evidence
+from ..rules import TEXT_READERS, collect_evidence
 from ..rules.network import LARGE_SIZE, LOW_RES_STRIDE, MIN_SPAN, SMALL_SIZE, structure_spans
 from ..splits import Splits
 from .charts import intensity_charts
@@ -39,6 +39,7 @@ def make_report(plan: Plan, splits: Splits, measured: Any | None) -> str:
         "plan": plan,
         "splits": splits,
         "legend": _legend(plan),
+        "texts": _texts(plan),
         "decision_tables": _decision_tables(plan),
         "folds": splits.folds,
         "faults": _faults(measured),
@@ -116,9 +117,19 @@ def _legend(plan: Plan) -> list[tuple[str, str]]:
     return [(colour_of(index), name) for index, name in enumerate(names) if index]
 
 
+def _texts(plan: Plan) -> list[tuple[str, list[str]]]:
+    """Structure and its texts, where a network of the plan reads them."""
+    if not TEXT_READERS & set(plan.configurations):
+        return []
+    texts = plan.value("texts")
+    several = {name: text if isinstance(text, list) else [text] for name, text in texts.items()}
+    return [(name, several[name]) for name in plan.value("label_names")]
+
+
 def _decision_tables(plan: Plan) -> list[tuple[str, Mapping[str, Any]]]:
     own = [(f"For the network {network}", entries) for network, entries in plan.configurations.items()]
-    return [("For every network", plan.decisions), *own]
+    shared = {name: decision for name, decision in plan.decisions.items() if name != "texts"}
+    return [("For every network", shared), *own]
 
 
 def _faults(measured: Any | None) -> list[Any]:

@@ -1,15 +1,14 @@
 """The planning decisions: one pure function each, from evidence and what is already decided to value
 and reason.
 
-`SHARED_RULES` and `NETWORK_RULES` list them in the order in which they are applied; a rule may read
-every earlier
+`SHARED_RULES` and `NETWORK_RULES` list them in the order in which they are applied; a rule may read every earlier
 decision from `decided`, so a decision that the user overrides carries all that depend on it along.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import geometry, intensity, labels, network, resources, training
+from . import clip, geometry, intensity, labels, network, resources, texts, training
 from .decision import OVERRIDE, RECIPE, RULE, Decision, overridden
 from .evidence import Evidence, Machine, collect_evidence
 from .training import TooFewCases
@@ -33,7 +32,7 @@ SHARED_RULES: dict[str, Rule] = {
     "folds": training.choose_folds,
     "seed": training.choose_seed,
     "postprocessing": labels.choose_postprocessing,
-    "texts": labels.choose_texts,
+    "texts": texts.choose_texts,
 }
 
 SAMED_RULES: dict[str, Rule] = {
@@ -64,7 +63,21 @@ SAMED_RULES: dict[str, Rule] = {
     "inference_batch_size": network.choose_inference_batch_size,
 }
 
-NETWORK_RULES: dict[str, dict[str, Rule]] = {"samed": SAMED_RULES}
+CLIP_RULES: dict[str, Rule] = {
+    "clip_model": clip.choose_clip_model,
+    "clip_weights": clip.choose_clip_weights,
+    "clip_training": clip.choose_clip_training,
+    "clip_towers": clip.choose_clip_towers,
+    "refinement_steps": clip.choose_refinement_steps,
+}
+
+# CLIP stands before the backbone, whose choice and batch depend on the memory that CLIP leaves.
+_INPUT = ("image_size", "fit")
+PGSAM_RULES: dict[str, Rule] = {name: SAMED_RULES[name] for name in _INPUT} | CLIP_RULES | SAMED_RULES
+
+NETWORK_RULES: dict[str, dict[str, Rule]] = {"samed": SAMED_RULES, "pgsam": PGSAM_RULES}
+TEXT_READERS = frozenset({"pgsam"})
+"""The networks that read the texts."""
 
 __all__ = [
     "NETWORK_RULES",
@@ -72,6 +85,7 @@ __all__ = [
     "RECIPE",
     "RULE",
     "SHARED_RULES",
+    "TEXT_READERS",
     "Decision",
     "Evidence",
     "Machine",

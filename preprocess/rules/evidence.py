@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
-from ..facts import SLICE_AXES, Fingerprint, Intensity, LabelSummary, to_anatomical
+from ..facts import Fingerprint, Intensity, LabelSummary, to_anatomical
 from ..layouts import Dataset
 
 WORLD_SLICE_AXIS = {
@@ -66,6 +67,9 @@ class Evidence:
     image_range: tuple[float, float] = (0.0, 1.0)
     """Smallest and largest finite value of any image."""
 
+    dataset_words: str = ""
+    """The data set's name and its folder's, which decide what labels such as "Anterior" mean."""
+
     label_names: Mapping[int, str] | None = None
     """Value -> name, where the data set tells."""
 
@@ -118,6 +122,7 @@ def collect_evidence(
         modality_reason=summary.modality_reason,
         intensity=summary.intensity,
         image_range=_image_range(training),
+        dataset_words=f"{dataset.name} {Path(dataset.folder).name}",
         label_names={value: name for name, value in label_names.items()} if label_names else None,
         machine=machine,
         stated_folds={
@@ -146,11 +151,3 @@ def _image_range(training: list) -> tuple[float, float]:
 
 def _median(rows: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
     return tuple(float(median(column)) for column in zip(*rows, strict=True))
-
-
-def stored_axis(slice_axis: str, orientation: str) -> int:
-    """The stored axis (0, 1 or 2) along which slices of the named axis are stacked; the last where
-    none is known."""
-    if slice_axis == "none" or not orientation:
-        return 2
-    return to_anatomical((0, 1, 2), orientation)[SLICE_AXES.index(slice_axis)]

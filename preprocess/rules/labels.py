@@ -1,4 +1,4 @@
-"""Labels, their names, frequencies and weights, the text prompts and the post-processing."""
+"""Labels, their names, frequencies and weights, and the post-processing."""
 
 import math
 from collections.abc import Mapping
@@ -12,12 +12,6 @@ LEAST_CLASS_WEIGHT, MOST_CLASS_WEIGHT = 0.25, 4.0
 """Keep a tiny structure from drowning the others in a weighted loss, and a large one from vanishing."""
 
 MIN_CASES_FOR_POSTPROCESSING = 5
-
-MODALITY_PHRASES = {
-    "CT": "computed tomography",
-    "MR": "magnetic resonance imaging",
-    "RGB": "a colour picture",
-}
 
 
 def choose_labels(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
@@ -85,17 +79,6 @@ def choose_class_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
         f"{LEAST_CLASS_WEIGHT} to {MOST_CLASS_WEIGHT:g}."
     )
     return Decision(value=[1.0, *(round(weight, 4) for weight in weights)], reason=reason)
-
-
-def choose_texts(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """A plain sentence per foreground structure, for networks that read text."""
-    phrase = MODALITY_PHRASES.get(decided["modality"], "a medical image")
-    names = decided["label_names"][1:]
-    value = {name: f"The {name.replace('_', ' ').lower()} in {phrase}." for name in names}
-    return Decision(
-        value=value,
-        reason="A template from label name and modality; edit freely, networks without text ignore it.",
-    )
 
 
 def choose_postprocessing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:

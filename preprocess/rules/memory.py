@@ -31,6 +31,54 @@ BACKBONES = {
     "vit_h": Backbone(width=1280, depth=32, heads=16, global_blocks=4, parameters_m=632, weights="sam_vit_h"),
 }
 
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A vision-language model: its image tower, a ViT on its own input size, and its text tower."""
+
+    image_width: int
+    image_depth: int
+    image_tokens: int
+    text_width: int
+    text_depth: int
+    text_tokens: int = 77
+    parameters_m: float
+    """Millions of parameters of both towers."""
+
+    weights: str | None
+    """Tag of its published weights; None where none exist."""
+
+
+CLIPS = {
+    "clip_tiny": Clip(
+        image_width=128, image_depth=3, image_tokens=50, text_width=128, text_depth=2, parameters_m=8, weights=None,
+    ),
+    "ViT-B-32-quickgelu": Clip(
+        image_width=768, image_depth=12, image_tokens=50, text_width=512, text_depth=12, parameters_m=151,
+        weights="openai",
+    ),
+    "ViT-B-16-quickgelu": Clip(
+        image_width=768, image_depth=12, image_tokens=197, text_width=512, text_depth=12, parameters_m=150,
+        weights="openai",
+    ),
+    "ViT-L-14-quickgelu": Clip(
+        image_width=1024, image_depth=24, image_tokens=257, text_width=768, text_depth=12, parameters_m=428,
+        weights="openai",
+    ),
+}  # fmt: skip
+UNKNOWN_CLIP = "ViT-B-16-quickgelu"
+"""What a model that is not listed is taken for: BiomedCLIP's image tower is of that size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """What PG-SAM trains besides SAM's encoder and decoder."""
+
+    clip: Clip
+    clip_training: str
+    """"lora", "full" or "frozen"."""
+
+
 PATCH = 16
 WINDOW = 14
 DECODER_PARAMETERS_M = 5
@@ -57,9 +105,21 @@ TRAINED_BYTES = 16
 LOGIT_COPIES = 6
 """Full-size maps kept per class: logits, log-softmax, softmax, one-hot, two gradients."""
 
+GUIDE_CHANNELS = 32
+GUIDE_COPIES, CLASS_COPIES = 26, 1
+"""Stacks of 32 channels at a quarter of the input that PG-SAM keeps beyond SAMed: for all classes together, and for
+each class (at 224 pixels 26 and 0.6 were counted)."""
 
-def image_gb(backbone: str, *, image_size: int, num_classes: int, mixed_precision: bool) -> float:
-    """Memory of one image of a training batch in GB (activations of encoder and of the output maps)."""
+
+def image_gb(
+    backbone: str,
+    *,
+    image_size: int,
+    num_classes: int,
+    mixed_precision: bool,
+    guidance: Guidance | None = None,
+) -> float:
+    """Memory of one image of a training batch in GB (activations of the encoders and of the output maps)."""
     vit = BACKBONES[backbone]
     side = image_size // PATCH
     windows = -(-side // WINDOW)
@@ -69,15 +129,30 @@ def image_gb(backbone: str, *, image_size: int, num_classes: int, mixed_precisio
     token_values = vit.width * WORDS_PER_TOKEN * (vit.global_blocks * tokens + local_blocks * padded)
     bias_values = 2 * vit.heads * (vit.global_blocks * tokens**2 + local_blocks * windows**2 * WINDOW**4)
     token_values += vit.stem_values * image_size**2
+    if guidance is not None:
+        clip, side = guidance.clip, image_size // 4
+        token_values += clip.image_width * WORDS_PER_TOKEN * clip.image_depth * clip.image_tokens
+        token_values += (GUIDE_COPIES + CLASS_COPIES * (num_classes + 1)) * GUIDE_CHANNELS * side**2
     map_bytes = LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * image_size**2
     return TEMPORARIES * (number * (token_values + bias_values) + map_bytes) / 1e9
 
 
-def fixed_gb(backbone: str, *, encoder_training: str) -> float:
-    """Memory that doesn't grow with the batch: parameters, gradients, optimiser states, context; in GB."""
-    encoder = BACKBONES[backbone].parameters_m
-    per_encoder_weight = TRAINED_BYTES if encoder_training == "full" else FULL_BYTES
-    return CONTEXT_GB + (encoder * per_encoder_weight + DECODER_PARAMETERS_M * TRAINED_BYTES) / 1e3
+def fixed_gb(
+    backbone: str, *, encoder_training: str, num_classes: int = 0, guidance: Guidance | None = None
+) -> float:
+    """Memory that doesn't grow with the batch: parameters, gradients, optimiser states, context, and the texts,
+    which are encoded once for all images; in GB."""
+    megabytes = BACKBONES[backbone].parameters_m * _bytes_per_weight(encoder_training)
+    megabytes += DECODER_PARAMETERS_M * TRAINED_BYTES
+    if guidance is not None:
+        clip = guidance.clip
+        words = clip.text_width * WORDS_PER_TOKEN * clip.text_depth * clip.text_tokens * (num_classes + 1)
+        megabytes += clip.parameters_m * _bytes_per_weight(guidance.clip_training) + words * FULL_BYTES / 1e6
+    return CONTEXT_GB + megabytes / 1e3
+
+
+def _bytes_per_weight(training: str) -> int:
+    return TRAINED_BYTES if training == "full" else FULL_BYTES
 
 
 def largest_batch(
@@ -88,8 +163,17 @@ def largest_batch(
     memory_gb: float,
     encoder_training: str,
     mixed_precision: bool,
+    guidance: Guidance | None = None,
 ) -> int:
     """The largest batch that fits into `memory_gb`; 0 where not even one image does."""
-    free = USABLE_SHARE * memory_gb - fixed_gb(backbone, encoder_training=encoder_training)
-    one = image_gb(backbone, image_size=image_size, num_classes=num_classes, mixed_precision=mixed_precision)
+    free = USABLE_SHARE * memory_gb - fixed_gb(
+        backbone, encoder_training=encoder_training, num_classes=num_classes, guidance=guidance
+    )
+    one = image_gb(
+        backbone,
+        image_size=image_size,
+        num_classes=num_classes,
+        mixed_precision=mixed_precision,
+        guidance=guidance,
+    )
     return max(0, int(free / one))

@@ -6,7 +6,7 @@ from typing import Any
 from .decision import Decision
 from .evidence import Evidence
 from .geometry import in_oriented_order
-from .memory import BACKBONES, fixed_gb, image_gb, largest_batch
+from .memory import BACKBONES, CLIPS, UNKNOWN_CLIP, Guidance, fixed_gb, image_gb, largest_batch
 
 LOW_RES_STRIDE = 4
 """The decoder's own masks are 4 times smaller than its input."""
@@ -125,8 +125,9 @@ def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> D
 
 
 def choose_rank(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Rank of the low-rank updates."""
-    used = "" if decided["encoder_training"] == "lora" else " Not used, since the whole encoder is trained."
+    """Rank of the low-rank updates, of the image encoder and of CLIP."""
+    low = "lora" in (decided["encoder_training"], decided.get("clip_training"))
+    used = "" if low else " Not used, since the whole encoder is trained."
     return Decision(value=RANK, reason=f"SAMed's published rank.{used}")
 
 
@@ -147,9 +148,14 @@ def choose_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
     fitting = _fitting_batch(decided["backbone"], decided, encoder_training=decided["encoder_training"])
     value = max(1, min(wanted, fitting))
     one = _image_gb(decided["backbone"], decided)
-    fixed = fixed_gb(decided["backbone"], encoder_training=decided["encoder_training"])
+    fixed = fixed_gb(
+        decided["backbone"],
+        encoder_training=decided["encoder_training"],
+        num_classes=len(decided["labels"]) - 1,
+        guidance=_guidance(decided),
+    )
     arithmetic = (
-        f"Training {decided['backbone']} at {decided['image_size']} pixels takes about "
+        f"Training {decided['backbone']}{_with_clip(decided)} at {decided['image_size']} pixels takes about "
         f"{fixed:.1f} GB and {one:.2f} GB per image, "
         f"so {decided['memory_gb']:g} GB hold {fitting}"
     )
@@ -178,6 +184,7 @@ def _fitting_batch(backbone: str, decided: Mapping[str, Any], *, encoder_trainin
         memory_gb=decided["memory_gb"],
         encoder_training=encoder_training,
         mixed_precision=decided["target"] == "gpu",
+        guidance=_guidance(decided),
     )
 
 
@@ -187,4 +194,20 @@ def _image_gb(backbone: str, decided: Mapping[str, Any]) -> float:
         image_size=decided["image_size"],
         num_classes=len(decided["labels"]) - 1,
         mixed_precision=decided["target"] == "gpu",
+        guidance=_guidance(decided),
     )
+
+
+def _guidance(decided: Mapping[str, Any]) -> Guidance | None:
+    """CLIP's share of the memory, for a network that has one."""
+    if "clip_model" not in decided:
+        return None
+    clip = CLIPS.get(decided["clip_model"], CLIPS[UNKNOWN_CLIP])
+    return Guidance(clip=clip, clip_training=decided["clip_training"])
+
+
+def _with_clip(decided: Mapping[str, Any]) -> str:
+    if "clip_model" not in decided:
+        return ""
+    model = decided["clip_model"]
+    return f" and CLIP {model}" + ("" if model in CLIPS else f" (taken for a {UNKNOWN_CLIP})")

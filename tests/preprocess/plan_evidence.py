@@ -1,7 +1,7 @@
 """Hand-made evidence for the planning tests."""
 
 from preprocess.facts import Intensity, LabelSummary
-from preprocess.rules import Evidence, Machine
+from preprocess.rules import NETWORK_RULES, SHARED_RULES, Evidence, Machine
 
 CPU = Machine(target="cpu", memory_gb=16, target_reason="No GPU here.", memory_reason="RAM is 16 GB.")
 GPU = Machine(target="gpu", memory_gb=24, target_reason="A GPU is here.", memory_reason="It has 24 GB.")
@@ -56,3 +56,16 @@ def evidence(**changes):
         "machine": CPU,
     }
     return Evidence(**(facts | changes))
+
+
+def decide(facts, network="samed", **overrides):
+    """All decisions of the plan in one mapping, `overrides` standing in for rules."""
+    decided, decisions = {}, {}
+    for name, rule in {**SHARED_RULES, **NETWORK_RULES[network]}.items():
+        decisions[name] = rule(facts, decided)
+        decided[name] = overrides.get(name, decisions[name].value)
+    return decisions
+
+
+def values(facts, network="samed", **overrides):
+    return {name: decision.value for name, decision in decide(facts, network, **overrides).items()}

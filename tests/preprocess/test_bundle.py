@@ -1,12 +1,14 @@
 import json
 
 import pytest
+import torch
 from dataset_builders import write_msd
 from tiny_bundle import plan_tiny
 
-from preprocess.bundle import bundle_values, decided, emit_bundle, fill
+from preprocess.bundle import bundle_files, bundle_values, decided, emit_bundle, fill
 from preprocess.transforms import augmentation_transforms, cleaning_transforms, preprocessing_transforms
 
+PARTS = ["prior_aligner", "feature_fusion", "mask_optimizer"]
 VALUES = {
     "orientation": "PLS",
     "intensity": {"scheme": "window", "low": -100.0, "high": 240.0},
@@ -24,6 +26,8 @@ def test_fill_replaces_whole_strings_only():
     assert fill(template, {"n": 3, "list": [1]}) == {"a": 3, "b": ["x {{n}}", {"c": [1]}], "d": "$@n + 1"}
     with pytest.raises(KeyError, match="missing"):
         fill("{{missing}}", {})
+    assert fill({"a": 1, "{{more}}": "{{more}}", "z": 2}, {"more": {"b": [3]}}) == {"a": 1, "b": [3], "z": 2}
+    assert fill({"a": 1, "{{more}}": "{{more}}"}, {"more": {}}) == {"a": 1}
 
 
 def test_preprocessing_follows_the_plan():
@@ -50,17 +54,23 @@ def test_cleaning_names_classes_by_index():
     assert cleaning_transforms({**VALUES, "postprocessing": {}})["transforms"] == []
 
 
-@pytest.mark.parametrize("name", ["papers", "default", "none"])
+@pytest.mark.parametrize("name", ["papers", "default", "hsam", "none"])
 def test_labels_are_never_interpolated(name):
-    for transform in augmentation_transforms(name)["transforms"]:
-        if "mode" in transform:
-            assert transform["mode"] == ["bilinear", "nearest"]
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser({"image_size": 32, "augmentation": augmentation_transforms(name)})
+    augmentation = parser.get_parsed_content("augmentation")
+    ramp = torch.arange(32.0).expand(1, 32, 32)
+    for seed in range(12):
+        augmentation.set_random_state(seed=seed)
+        label = torch.as_tensor(augmentation({"image": ramp, "label": 5 * (ramp > 20).float()})["label"])
+        assert label.shape == (1, 32, 32) and set(label.unique().tolist()) <= {0.0, 5.0}
 
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
     work = tmp_path_factory.mktemp("emit")
-    bundle = plan_tiny(write_msd(work / "Task02_Heart", cases=5), work)
+    bundle = plan_tiny(write_msd(work / "Task02_Heart", cases=5), work, networks="samed,pgsam")
     plan, splits = (json.loads((bundle / f"configs/{name}.json").read_text()) for name in ("plan", "splits"))
     return bundle, plan, splits
 
@@ -83,6 +93,43 @@ def test_an_edited_config_is_kept_beside_the_new_one(planned, tmp_path):
     emit_bundle(plan, splits, "samed", folder)
     assert '"fold": 0' in config.read_text()
     assert '"fold": 1' in (folder / "configs/train.json.bak").read_text()
+
+
+def test_edited_texts_are_kept_beside_the_new_ones(planned, tmp_path):
+    _, plan, splits = planned
+    folder = emit_bundle(plan, splits, "pgsam", tmp_path / "b")
+    texts = folder / "configs/texts.json"
+    planned_text = texts.read_text()
+    texts.write_text('{"background": "mine"}')
+    emit_bundle(plan, splits, "pgsam", folder)
+    assert texts.read_text() == planned_text
+    assert (folder / "configs/texts.json.bak").read_text() == '{"background": "mine"}'
+
+
+def test_a_network_that_reads_text_gets_texts_overlays_and_its_package(planned):
+    bundle, plan, splits = planned
+    plain, reader = (bundle_files(plan, splits, network) for network in ("samed", "pgsam"))
+    texts = json.loads(reader["configs/texts.json"])
+    assert list(texts) == decided(plan, "pgsam")["label_names"]
+    overlays = {f"configs/ablation_{row}.json" for row in ("1_baseline", "2_aligner", "3_fusion", "4_full")}
+    assert set(reader) - set(plain) == {"configs/texts.json", *overlays}
+    for row, parts in enumerate(([], PARTS[:1], PARTS[:2], PARTS), start=1):
+        (name,) = (name for name in overlays if f"ablation_{row}" in name)
+        assert json.loads(reader[name]) == {f"network_def#{part}": part in parts for part in PARTS}
+    packages = (
+        json.loads(files["configs/metadata.json"])["required_packages_version"] for files in (plain, reader)
+    )
+    assert [("open_clip_torch" in package) for package in packages] == [False, True]
+    train, inference, evaluate = (
+        json.loads(reader[f"configs/{name}.json"]) for name in ("train", "inference", "evaluate")
+    )
+    assert train["clip_weights"] == decided(plan, "pgsam")["clip_weights"]
+    assert inference["clip_weights"] is None and evaluate["clip_weights"] is None
+    assert "clip_weights" not in json.loads(plain["configs/train.json"])
+    readme = reader["docs/README.md"]
+    for said in (*texts.values(), "ablation_3_fusion.json", "pgsam describe", "--clip_weights"):
+        assert said in readme, said
+    assert "## Texts" not in plain["docs/README.md"]
 
 
 def test_plan_values_reach_the_network(planned):

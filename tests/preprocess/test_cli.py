@@ -73,9 +73,9 @@ def test_wrong_arguments_are_one_quick_sentence(arguments):
 def test_torch_and_monai_are_never_imported(scans, tmp_path):
     code = (
         "import sys; from preprocess.cli import main; main(sys.argv[1:]); "
-        "sys.exit(bool({'torch', 'monai', 'pgsam_monai', 'matplotlib'} & set(sys.modules)))"
+        "sys.exit(bool({'torch', 'monai', 'open_clip', 'matplotlib'} & set(sys.modules)))"
     )
-    result, _ = started(str(scans), "--workers", "1", code=code)
+    result, _ = started(str(scans), "--workers", "1", "--networks", "samed,pgsam", code=code)
     assert result.returncode == 0, result.stderr
 
 
@@ -181,6 +181,49 @@ def test_a_broken_plan_file_is_one_sentence(tmp_path, capsys):
     assert "no valid JSON" in capsys.readouterr().err
 
 
+def test_several_networks_get_a_bundle_and_a_next_line_each(scans, capsys):
+    assert call(scans, "--workers", 1, "--target", "cpu", "--networks", "samed,pgsam") == 0
+    said = capsys.readouterr().out
+    for network in ("samed", "pgsam"):
+        config = f"bundles/{network}_abdomen_ct/configs/train.json"
+        assert f"  python -m monai.bundle run training --config_file {config}\n" in said
+        assert Path(config).is_file()
+    assert "Texts     bundles/pgsam_abdomen_ct/configs/texts.json" in said and "clip_model" in said
+    assert not Path("bundles/samed_abdomen_ct/configs/texts.json").exists()
+    texts = load("bundles/pgsam_abdomen_ct/configs/texts.json")
+    assert list(texts) == ["background", "liver", "aorta"]
+    report = Path("plans/abdomen_ct/report.html").read_text()
+    assert "<h2>Texts</h2>" in report and texts["liver"] in report and "clip_towers" in report
+
+
+def test_unknown_names_are_told_in_plan_terminal_and_report(scans, capsys):
+    wish = 'label_names=["background","livver","zzz"]'
+    assert call(scans, "--workers", 1, "--networks", "pgsam", "--override", wish) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "knows 1 of 3 names" in said and "near:" in said
+    assert "'zzz'" in load("plans/abdomen_ct/plan.json")["decisions"]["texts"]["reason"]
+    assert "pgsam describe" in Path("plans/abdomen_ct/report.html").read_text()
+
+
+def test_edited_label_names_are_followed_by_the_texts(scans):
+    call(scans, "--workers", 1, "--networks", "pgsam")
+    path = Path("plans/abdomen_ct/plan.json")
+    plan = load(path)
+    plan["decisions"]["label_names"]["value"][1] = "spleen"
+    path.write_text(json.dumps(plan))
+    assert call("--from_plan", path) == 0
+    assert "Spleen" in load("bundles/pgsam_abdomen_ct/configs/texts.json")["spleen"]
+
+
+def test_a_recipe_names_data_set_and_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scans = write_scans(tmp_path / "copy", count=40, shape=(12, 10, 6))
+    assert call(scans, "--recipe", "pgsam_synapse_10pct", "--workers", 1) == 0
+    splits = load("bundles/pgsam_synapse_10pct/configs/splits.json")
+    assert splits["few_shot"] == {"spec": "slices:10%", "level": "slice", "share": 0.1}
+    assert call(scans, "--recipe", "pgsam_synapse", "--few_shot", "5", "--workers", 1) == 1
+
+
 def test_a_recipe_needs_no_data_and_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = []
@@ -199,8 +242,9 @@ def test_a_recipe_needs_no_data_and_gives_the_same_bytes(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--recipe", "samed_synapse_10pct"), "needs the data"),
-        (("--recipe", "samed_synapse", "--few_shot", "5"), "needs the data"),
+        (("--recipe", "samed_synapse", "--networks", "pgsam"), "settings of samed only"),
+        (("--from_plan", "plan.json", "--networks", "pgsam"), "can't change an existing plan"),
+        (("--from_plan", "plan.json", "--few_shot", "5"), "can't change an existing plan"),
         ((".", "--networks", "samd"), "Did you mean 'samed'"),
         ((".", "--layout", "nnunt"), "Did you mean 'nnunet'"),
         ((".", "--target", "tpu"), "target must be one of cpu, gpu"),
@@ -213,6 +257,7 @@ def test_a_recipe_needs_no_data_and_gives_the_same_bytes(tmp_path, monkeypatch):
 )
 def test_sentences_for_wrong_arguments(arguments, sentence, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    Path("plan.json").write_text("{}")
     assert call(*arguments) == 2
     assert sentence in capsys.readouterr().err
 

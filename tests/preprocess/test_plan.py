@@ -11,6 +11,7 @@ from preprocess.overrides import KINDS, OverrideError, make_override, parse_over
 from preprocess.plan import Plan, PlanError, find_edits, make_plan, replan, with_edits
 from preprocess.recipes import RecipeError, load_recipe, published_splits, recipe_names, splits_by_recipe
 from preprocess.rules import NETWORK_RULES, SHARED_RULES
+from preprocess.splits import SplitError
 
 HEADER = {
     "name": "abdomen", "folder": "/data/abdomen", "layout": "synapse", "file_format": "volume",
@@ -18,15 +19,22 @@ HEADER = {
 }  # fmt: skip
 
 
-def plan(*wishes, facts=None, recipe=None):
-    return make_plan(facts or evidence(), dataset=HEADER, recipe=recipe, overrides=parse_overrides(wishes))
+def plan(*wishes, facts=None, recipe=None, networks=("samed",)):
+    return make_plan(
+        facts or evidence(),
+        dataset=HEADER,
+        networks=networks,
+        recipe=recipe,
+        overrides=parse_overrides(wishes),
+    )
 
 
 def test_a_plan_holds_every_decision():
-    made = plan()
+    made = plan(networks=tuple(NETWORK_RULES))
     assert list(made.decisions) == list(SHARED_RULES)
-    assert list(made.configurations["samed"]) == list(NETWORK_RULES["samed"])
-    assert set(KINDS) == set(SHARED_RULES) | set(NETWORK_RULES["samed"])
+    for network, rules in NETWORK_RULES.items():
+        assert list(made.configurations[network]) == list(rules)
+    assert set(KINDS) == set(SHARED_RULES).union(*NETWORK_RULES.values())
 
 
 def test_json_round_trip_and_equal_bytes():
@@ -38,8 +46,8 @@ def test_json_round_trip_and_equal_bytes():
 
 def test_planned_values_pass_their_own_checks():
     for facts in (evidence(), evidence(machine=GPU)):
-        made = plan(facts=facts)
-        for entries in (made.decisions, made.configurations["samed"]):
+        made = plan(facts=facts, networks=tuple(NETWORK_RULES))
+        for entries in (made.decisions, *made.configurations.values()):
             for name, decision in entries.items():
                 assert KINDS[name].fits(decision.value), name
 
@@ -72,7 +80,12 @@ def test_several_overrides_in_one_text():
         ("imag_size=224", "Did you mean 'image_size'"),
         ("image_size=225", "multiple of 16"),
         ("image_size", "write name=value"),
-        ("hsam.epochs=3", "networks are samed"),
+        ("hsam.epochs=3", "networks are samed, pgsam"),
+        ("samed.clip_model=x", "no decision of that name"),
+        ("clip_towers=none", "one of both, text, image"),
+        ("refinement_steps=0", "at least 1"),
+        ('texts={"liver":""}', "texts by label name"),
+        ('texts={"liver":[]}', "texts by label name"),
         ("fit=squash", "one of pad, stretch"),
         ("labels=[1,2]", "starts with 0"),
         ("learning_rate=0", "above 0"),
@@ -115,7 +128,27 @@ def test_replanning_without_edits_changes_nothing():
     assert replan(made, evidence(), recipe=None).to_json() == made.to_json()
 
 
+def test_a_wish_that_no_planned_network_takes_is_refused():
+    with pytest.raises(
+        PlanError, match="clip_model: a decision of pgsam, while samed is planned; add --networks"
+    ):
+        plan("clip_model=clip_tiny")
+    with pytest.raises(PlanError, match="epochs: a decision of samed, while pgsam is planned"):
+        plan("samed.epochs=3", networks=("pgsam",))
+    assert (
+        plan("clip_model=clip_tiny", networks=("samed", "pgsam")).value("clip_model", "pgsam") == "clip_tiny"
+    )
+
+
+def test_texts_belong_to_the_labels_of_a_network_that_reads_them():
+    with pytest.raises(PlanError, match="texts lacks background, liver and names lung, which is no label"):
+        plan('texts={"lung":"x","aorta":"y"}', networks=("pgsam",))
+    given = 'texts={"background":"x","liver":["y","z"],"aorta":"w"}'
+    assert plan(given, networks=("pgsam",)).value("texts")["liver"] == ["y", "z"]
+
+
 def test_edits_without_facts_change_themselves_alone():
+    assert with_edits(plan(), parse_overrides("epochs=5")).value("epochs", "samed") == 5
     made = with_edits(plan(), [make_override("epochs", 5, network="samed", set_by="an edit of plan.json")])
     assert made.value("epochs", "samed") == 5
     assert made.configurations["samed"]["epochs"].source == "override"
@@ -135,12 +168,13 @@ def test_plan_files_of_another_version_are_refused():
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_recipe_decides_everything_without_data(name):
+def test_a_recipe_decides_everything_but_the_texts_without_data(name):
     recipe = load_recipe(name)
     made = make_plan(None, dataset=recipe.dataset, networks=recipe.networks, recipe=recipe)
-    decisions = [*made.decisions.values(), *made.configurations["samed"].values()]
-    assert {decision.source for decision in decisions} == {"recipe"}
-    for entries in (made.decisions, made.configurations["samed"]):
+    (network,) = made.configurations
+    assert {key for key, decision in made.decisions.items() if decision.source != "recipe"} == {"texts"}
+    assert {decision.source for decision in made.configurations[network].values()} == {"recipe"}
+    for entries in (made.decisions, made.configurations[network]):
         for key, decision in entries.items():
             assert key == "folds" or KINDS[key].fits(decision.value), key
             assert decision.reason.endswith(".")
@@ -156,22 +190,35 @@ def test_published_synapse_facts():
     assert recipe.configurations["samed"]["epochs"].value == 160
 
 
-def test_the_10_percent_recipe_inherits_and_draws_221_slices():
+def test_the_10_percent_recipes_inherit_and_state_the_draw():
     recipe = load_recipe("samed_synapse_10pct")
     assert recipe.configurations["samed"]["image_size"].value == 512
     assert recipe.configurations["samed"]["iterations_per_epoch"].value == 10
     found = [Case(name=f"img{n:04d}", images=(f"img{n:04d}.nii.gz",), label="l") for n in range(1, 41)]
-    counts = {case.name: 123 for case in found} | {"img0005": 120}  # 17 * 123 + 120 = 2211
-    splits = splits_by_recipe(recipe, found, seed=1234, few_shot=recipe.few_shot, slice_counts=counts)
-    assert sum(len(entry.get("slices", ())) for entry in splits.cases.values()) == 221
+    splits = splits_by_recipe(recipe, found, seed=1234, few_shot=recipe.few_shot)
+    assert splits.few_shot == {"spec": "slices:10%", "level": "slice", "share": 0.1}
     assert len(splits.cases) == 30
-    assert "slices" not in splits.cases["img0001"]
+    assert published_splits(recipe, few_shot=recipe.few_shot).few_shot == splits.few_shot
+    with pytest.raises(SplitError, match="the papers draw slices"):
+        published_splits(recipe, few_shot="5")
+
+
+def test_pgsam_recipes_share_samed_and_say_what_is_their_own():
+    full, tenth = (load_recipe(f"pgsam_synapse{part}").configurations["pgsam"] for part in ("", "_10pct"))
+    samed = load_recipe("samed_synapse").configurations["samed"]
+    assert full["foreground_share"] == samed["foreground_share"]
+    assert list(load_recipe("pgsam_synapse").configurations) == ["pgsam"]
+    own = {"image_size": 224, "epochs": 300, "batch_size": 8, "learning_rate": 0.0026, "augmentation": "hsam"}
+    assert {name: full[name].value for name in own} == own
+    assert (tenth["learning_rate"].value, tenth["iterations_per_epoch"].value) == (0.0025, 28)
+    assert tenth["clip_model"] == full["clip_model"]
+    assert load_recipe("pgsam_synapse_10pct").dataset["name"] == "synapse_10pct"
 
 
 def test_a_recipe_refuses_other_cases():
     found = [Case(name=f"case{n}", images=("i",), label="l") for n in range(1, 30)]
     with pytest.raises(RecipeError, match="11 are missing .0030"):
-        splits_by_recipe(load_recipe("samed_synapse"), found, seed=1, few_shot=None, slice_counts={})
+        splits_by_recipe(load_recipe("samed_synapse"), found, seed=1, few_shot=None)
 
 
 def test_with_data_a_recipe_fixes_settings_and_measures_the_rest():

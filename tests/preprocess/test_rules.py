@@ -3,31 +3,19 @@
 import math
 
 import pytest
-from plan_evidence import CPU, GPU, evidence, intensity, label_summary
+from plan_evidence import CPU, GPU, decide, evidence, intensity, label_summary, values
 
 from preprocess.layouts import Dataset
-from preprocess.rules import NETWORK_RULES, SHARED_RULES, TooFewCases, geometry, labels, network, training
+from preprocess.rules import NETWORK_RULES, TooFewCases, geometry, labels, network, training
 from preprocess.rules import intensity as intensities
 from preprocess.rules.evidence import channel_names
 from preprocess.rules.memory import image_gb, largest_batch
 
 
-def decide(facts, **overrides):
-    """All decisions of the plan in one mapping, `overrides` standing in for rules."""
-    decided, decisions = {}, {}
-    for name, rule in {**SHARED_RULES, **NETWORK_RULES["samed"]}.items():
-        decisions[name] = rule(facts, decided)
-        decided[name] = overrides.get(name, decisions[name].value)
-    return decisions
-
-
-def values(facts, **overrides):
-    return {name: decision.value for name, decision in decide(facts, **overrides).items()}
-
-
-def test_every_decision_has_a_sentence_as_reason():
+@pytest.mark.parametrize("chosen", NETWORK_RULES)
+def test_every_decision_has_a_sentence_as_reason(chosen):
     for facts in (evidence(), evidence(machine=GPU)):
-        for name, decision in decide(facts).items():
+        for name, decision in decide(facts, chosen).items():
             assert decision.reason[0].isupper() or decision.reason[0].isdigit(), name
             assert decision.reason.endswith("."), name
             assert decision.source == "rule"

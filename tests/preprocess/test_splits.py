@@ -84,15 +84,13 @@ def test_few_shot_covers_all_labels_first():
         assert {"c7", "c19"} <= set(few_shot_order(names, labels=labels, seed=seed)[:3])
 
 
-def test_few_shot_by_slices_draws_over_all_cases():
-    found = cases(10)
-    counts = {case.name: 20 for case in found}
-    made = split(found, few_shot="slices:10%", slice_counts=counts)
-    drawn = [entry["slices"] for entry in made.cases.values()]
-    assert sum(len(slices) for slices in drawn) == 20
-    assert all(0 <= index < 20 for slices in drawn for index in slices)
-    assert made.few_shot == {"spec": "slices:10%", "level": "slice"}
-    assert all(made.cases[name]["slices"] for fold in made.folds for name in fold.training)
+def test_few_shot_by_slices_is_a_rule_for_training():
+    made = split(cases(10), few_shot="slices:10%")
+    assert made.few_shot == {"spec": "slices:10%", "level": "slice", "share": 0.1}
+    assert made.folds == split(cases(10)).folds
+    assert split(cases(10), few_shot="slices:50").few_shot == {
+        "spec": "slices:50", "level": "slice", "count": 50,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("wish", ["0", "-3", "2.5", "110%", "many", "slices:", "0%"])

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from pgsam_monai.data.datasets import CaseDataset, SliceDataset
 from pgsam_monai.data.samplers import ClassAwareSliceSampler, SliceDraw
+from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore
 from pgsam_monai.transforms import RandAffineSliced, RandIntensitySliced
 from pgsam_monai.transforms.fit import fit_image, fit_label, slice_frame
@@ -64,6 +65,16 @@ def test_restricted_to_slices(items, store):
     assert [dataset[n]["slice"] for n in range(len(dataset))] == [1, 3]
     with pytest.raises(ValueError, match="indices from 0 to 3, got"):
         SliceDataset([{**items[0], "slices": [4]}], store, 16, progress=False)
+
+
+def test_few_slices_of_all_cases(items, store):
+    few = FewSlices(spec="slices:3", seed=0, count=3)
+    dataset = SliceDataset(items, store, 16, few_slices=few, progress=False)
+    everything = SliceDataset(items, store, 16, progress=False)
+    assert dataset.places.tolist() == everything.places[few.draw(9)].tolist()
+    held = {label for n in range(3) for label in dataset[n]["label"].unique().long().tolist()} - {0}
+    assert set(dataset.classes) == held and len(dataset) == 3
+    assert all(dataset.slices_holding(label).max() < 3 for label in dataset.classes)
 
 
 def test_faults(items, store):

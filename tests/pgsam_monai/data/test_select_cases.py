@@ -6,7 +6,13 @@ import re
 import pytest
 
 from pgsam_monai.data.cases import case_name
-from pgsam_monai.data.splits import images_only, select_cases
+from pgsam_monai.data.splits import (
+    FewSlices,
+    images_only,
+    read_few_slices,
+    require_files,
+    select_cases,
+)
 
 
 @pytest.fixture
@@ -58,6 +64,50 @@ def test_faults(splits_file, tmp_path):
     splits_file.write_text(json.dumps(splits))
     with pytest.raises(ValueError, match=re.escape("Case 'd' of part 'training' has no label")):
         select_cases(splits_file, "/data")
+
+
+def test_few_slices_are_a_function_of_seed_and_number():
+    tenth = FewSlices(spec="slices:10%", seed=1234, share=0.1)
+    chosen = tenth.draw(2211)
+    assert len(chosen) == 221 and chosen == sorted(set(chosen)) and chosen[-1] < 2211
+    assert chosen[:5] == [6, 10, 23, 30, 59]  # for good: published numbers hang on the draw
+    assert tenth.draw(2211) == chosen
+    assert FewSlices(spec="slices:10%", seed=1, share=0.1).draw(2211) != chosen
+    assert len(tenth.draw(3)) == 1
+    assert FewSlices(spec="slices:4", seed=1, count=4).draw(4) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="'slices:4': the training list holds 3 slices only"):
+        FewSlices(spec="slices:4", seed=1, count=4).draw(3)
+
+
+def test_the_draw_is_stated_in_the_splits(splits_file):
+    splits = json.loads(splits_file.read_text())
+    assert read_few_slices(splits_file) is None
+    for wish, expected in (
+        (None, None),
+        ({"spec": "5", "level": "case"}, None),
+        ({"spec": "slices:10%", "level": "slice", "share": 0.1}, {"share": 0.1}),
+        ({"spec": "slices:50", "level": "slice", "count": 50}, {"count": 50}),
+    ):
+        splits_file.write_text(json.dumps({**splits, "seed": 7, "few_shot": wish}))
+        few = None if expected is None else FewSlices(spec=wish["spec"], seed=7, **expected)
+        assert read_few_slices(splits_file) == few
+
+
+def test_missing_files_end_the_program_with_a_sentence(splits_file, tmp_path):
+    cases = select_cases(splits_file, tmp_path, part="training")
+    with pytest.raises(SystemExit, match=r"5 of the 5 files .* '.*a_0000.nii.gz'; .*--dataset_dir FOLDER"):
+        require_files(cases, tmp_path)
+    for name in (
+        "images/a_0000.nii.gz",
+        "images/a_0001.nii.gz",
+        "labels/a.nii.gz",
+        "images/b.png",
+        "labels/b.png",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    require_files(cases, tmp_path)
+    require_files([], tmp_path)
 
 
 @pytest.mark.parametrize(

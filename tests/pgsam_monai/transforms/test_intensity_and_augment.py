@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from pgsam_monai.transforms import RandAffineSliced, RandIntensitySliced, ScalePercentilesd
+from pgsam_monai.transforms import RandAffineSliced, RandCropSliced, RandIntensitySliced, ScalePercentilesd
 
 
 def test_percentiles_per_channel():
@@ -68,6 +68,27 @@ def test_rotation_keeps_shapes_on_oblong_slices():
     for seed in range(5):
         turned = transform.set_random_state(seed)({"label": disc})["label"]
         assert (turned - disc).abs().sum() < 0.1 * disc.sum()
+
+
+def test_crops_are_square_windows_inside_the_slice():
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, 101), torch.linspace(0, 1, 101), indexing="ij")
+    transform = RandCropSliced(["rows", "columns"], label_keys=(), side=(0.2, 0.8))
+    sides = []
+    for seed in range(60):
+        cut = transform.set_random_state(seed)({"rows": rows[None], "columns": columns[None]})
+        down, across = cut["rows"][0, :, 50], cut["columns"][0, 50]
+        assert down[1] > 0 and across[1] > 0 and max(down[-2], across[-2]) <= 1
+        height, width = float(down[-2] - down[1]), float(across[-2] - across[1])
+        assert height == pytest.approx(width, abs=1e-3)
+        sides.append(width)
+    assert 0.18 < min(sides) < 0.3 and 0.7 < max(sides) < 0.8
+
+
+def test_crops_take_labels_whole():
+    label = RandCropSliced(["image", "label"]).set_random_state(1)(blob())["label"]
+    assert set(label.unique().tolist()) <= {0, 3, 7} and label.dtype == torch.uint8
+    with pytest.raises(ValueError, match="largest <= 1"):
+        RandCropSliced("image", side=(0.5, 1.5))
 
 
 def test_same_seed_same_result_and_input_untouched():

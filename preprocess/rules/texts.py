@@ -1,0 +1,36 @@
+"""One description per class, for networks that read text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pgsam_monai.prompts.library import UnknownStructure, describe_structure, plain_text
+
+from .decision import Decision
+from .evidence import Evidence
+
+
+def choose_texts(evidence: Evidence | None, decided: Mapping[str, Any]) -> Decision:
+    """Name -> text, background first: from the library of described structures, else a plain sentence."""
+    names, modality = decided["label_names"], decided["modality"]
+    context = " ".join([evidence.dataset_words if evidence else "", *names])
+    texts, unknown = {}, []
+    for name in names:
+        try:
+            texts[name] = describe_structure(name, modality, context=context)
+        except UnknownStructure as error:
+            texts[name] = plain_text(name, modality)
+            unknown.append(_with_suggestions(name, error.suggestions))
+    described = len(names) - len(unknown)
+    reason = f"The library of described structures knows {described} of {len(names)} names."
+    if unknown:
+        plural = "s" if len(unknown) > 1 else ""
+        reason += (
+            f" Plain sentence{plural} only for {', '.join(unknown)}: text helps where it says more, so correct the "
+            f"name{plural} (label_names), write the bundle's texts.json, or let `pgsam describe` write it."
+        )
+    return Decision(value=texts, reason=reason)
+
+
+def _with_suggestions(name: str, suggestions: Any) -> str:
+    near = " or ".join(f"'{suggestion}'" for suggestion in list(suggestions)[:2])
+    return f"'{name}' (near: {near})" if near else f"'{name}'"

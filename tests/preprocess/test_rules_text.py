@@ -1,0 +1,72 @@
+"""The rules of networks that read text: CLIP, its memory, and the texts."""
+
+import pytest
+from plan_evidence import GPU, decide, evidence, values
+
+from preprocess.rules import texts
+from preprocess.rules.memory import CLIPS, Guidance, fixed_gb, image_gb
+
+
+def test_clip_on_a_cpu_learns_from_random_numbers():
+    decided = values(evidence(), "pgsam")
+    assert (decided["clip_model"], decided["clip_weights"], decided["clip_training"]) == (
+        "clip_tiny",
+        None,
+        "full",
+    )
+    assert (decided["clip_towers"], decided["refinement_steps"]) == ("both", 3)
+
+
+def test_clip_on_a_gpu_is_adapted():
+    names = ("clip_model", "clip_weights", "clip_training")
+    decided = values(evidence(machine=GPU), "pgsam")
+    assert [decided[name] for name in names] == ["ViT-B-32-quickgelu", "openai", "lora"]
+    random = values(evidence(machine=GPU), "pgsam", clip_weights=None)
+    assert random["clip_training"] == "full"
+    folder = values(evidence(machine=GPU), "pgsam", clip_model="local-dir:/models/biomedclip")
+    assert (folder["clip_weights"], folder["clip_training"]) == ("pretrained", "lora")
+    unknown = decide(evidence(machine=GPU), "pgsam", clip_model="ViT-B-16-SigLIP")
+    assert unknown["clip_weights"].value is None and "give the tag" in unknown["clip_weights"].reason
+    assert "taken for a ViT-B-16-quickgelu" in unknown["batch_size"].reason
+
+
+def test_pgsam_needs_more_memory_than_samed():
+    one = {"image_size": 224, "mixed_precision": False}
+    guidance = Guidance(clip=CLIPS["ViT-B-32-quickgelu"], clip_training="lora")
+    plain, guided = (image_gb("vit_b", num_classes=8, guidance=g, **one) for g in (None, guidance))
+    assert 1.2 < guided / plain < 2
+    assert image_gb("vit_b", num_classes=15, guidance=guidance, **one) - guided > (
+        image_gb("vit_b", num_classes=15, **one) - plain
+    )
+    lora, full = (
+        fixed_gb(
+            "vit_b",
+            encoder_training="lora",
+            num_classes=8,
+            guidance=Guidance(clip=guidance.clip, clip_training=t),
+        )
+        for t in ("lora", "full")
+    )
+    assert full - lora == pytest.approx(0.151 * 12, rel=1e-6)
+    tight = GPU.__class__(target="gpu", memory_gb=8, target_reason="x.", memory_reason="x.")
+    facts = evidence(machine=tight)
+    assert values(facts, "pgsam")["batch_size"] < values(facts)["batch_size"]
+    assert "vit_b and CLIP ViT-B-32-quickgelu at" in decide(facts, "pgsam")["batch_size"].reason
+
+
+def test_texts_are_looked_up_and_unknown_names_get_a_sentence():
+    decision = texts.choose_texts(None, {"label_names": ["background", "liver", "xyzzy"], "modality": "CT"})
+    assert list(decision.value) == ["background", "liver", "xyzzy"]
+    assert "Liver on CT: " in decision.value["liver"]
+    assert decision.value["xyzzy"] == "The xyzzy on CT."
+    assert "knows 2 of 3 names" in decision.reason and "Plain sentence only for 'xyzzy'" in decision.reason
+    near = texts.choose_texts(None, {"label_names": ["spleeen"], "modality": "CT"}).reason
+    assert "'spleeen' (near: 'spleen')" in near
+
+
+def test_the_data_set_decides_what_an_ambiguous_label_means():
+    decided = {"label_names": ["background", "Anterior", "Posterior"], "modality": "MR"}
+    alone = texts.choose_texts(evidence(), decided)
+    told = texts.choose_texts(evidence(dataset_words="hippocampus Task04_Hippocampus"), decided)
+    assert "knows 1 of 3" in alone.reason and "knows 3 of 3" in told.reason
+    assert "ippocamp" in told.value["Anterior"]
