@@ -1,18 +1,16 @@
-"""The `pgsam` command: demo, plan, train, evaluate, predict, export, weights.
+"""The `pgsam` command: demo, plan, train, evaluate, predict, describe, export, weights.
 
 Heavy libraries are imported by the command that needs them, so that help and errors come at once.
 """
 
 from __future__ import annotations
 
-import difflib
 import inspect
-import json
-import shlex
-import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+from pgsam_monai.running import call_command, check_known, run_bundle
 
 
 def demo(
@@ -57,7 +55,7 @@ def train(bundle: str, resume: bool = False, **overrides: object) -> None:
         resume: go on after the last completed epoch.
         overrides: any value of configs/train.json.
     """
-    _run_bundle("training", bundle, ["train.json"], {"resume": resume, **overrides})
+    run_bundle("training", bundle, ["train.json"], {"resume": resume, **overrides})
 
 
 def evaluate(bundle: str, part: str = "validation", **overrides: object) -> None:
@@ -72,26 +70,99 @@ def evaluate(bundle: str, part: str = "validation", **overrides: object) -> None
         part: "validation" (of the fold), "test" or "training".
         overrides: any value of configs/evaluate.json or train.json, such as tolerance_mm.
     """
-    _run_bundle("evaluating", bundle, ["train.json", "evaluate.json"], {"part": part, **overrides})
+    run_bundle("evaluating", bundle, ["train.json", "evaluate.json"], {"part": part, **overrides})
 
 
-def predict(bundle: str, source: str, output: str, overlays: bool = False, device: str | None = None) -> None:
+def predict(
+    bundle: str,
+    source: str,
+    output: str,
+    overlays: bool = False,
+    guide_maps: bool = False,
+    device: str | None = None,
+) -> None:
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
     Examples:
         pgsam predict bundles/samed_hippocampus scan.nii.gz predictions --overlays
+        pgsam predict bundles/pgsam_synapse scans predictions --guide_maps
 
     Args:
         bundle: a trained bundle's folder.
         source: image file, folder, or DICOM series folder. Several channels: nnU-Net's _0000, _0001 endings.
         output: folder of the predictions.
         overlays: also write overlay PNGs.
+        guide_maps: also write PNGs of where PG-SAM's prior points, a heat map per class.
         device: cpu or cuda; by default a GPU if there is one.
     """
     from pgsam_monai.predict import predict as run
 
-    for path in run(bundle, source, output, overlays=overlays, device=device):
+    for path in run(bundle, source, output, overlays=overlays, guide_maps=guide_maps, device=device):
         print(path)
+
+
+def describe(
+    bundle: str,
+    endpoint: str | None = None,
+    model: str | None = None,
+    local: str | None = None,
+    api_key_file: str | None = None,
+    classes: str | None = None,
+    instructions: str = "",
+    per_image: bool = False,
+    images: int | None = None,
+    send_to_remote: bool = False,
+    dataset_dir: str | None = None,
+    append: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Let a language model write or refine the texts of a bundle's classes, configs/texts.json.
+
+    Nothing is sent unless you name an endpoint; what is sent is printed first. Interrupted, the same command goes on.
+
+    Examples:
+        pgsam describe bundles/pgsam_synapse --endpoint http://localhost:11434/v1 --model llama3.1:8b
+        pgsam describe bundles/pgsam_synapse --local /models/Qwen3-8B --classes "spleen,left kidney"
+        pgsam describe bundles/pgsam_synapse --endpoint http://localhost:8000/v1 --model medgemma --per_image --images 3
+
+    Args:
+        bundle: the folder of a bundle whose network reads texts.
+        endpoint: an OpenAI-compatible server (vLLM, Ollama, llama.cpp, …), up to /v1.
+        model: the model's name there.
+        local: instead of both, the folder of a transformers model (safetensors).
+        api_key_file: file with the server's key; the variable OPENAI_API_KEY otherwise.
+        classes: some of the classes, separated by commas; all but the background otherwise.
+        instructions: added to every request.
+        per_image: send slices of training cases to a vision model; each gives its class another text.
+        images: slices per class, 3 by default.
+        send_to_remote: allow these slices to leave this machine.
+        dataset_dir: where the data set lies, if not where the bundle says.
+        append: keep the current texts beside the new ones.
+        dry_run: print the requests; send and write nothing.
+    """
+    from pgsam_monai.prompts.describe import describe as run
+    from pgsam_monai.prompts.wishes import ModelChoice, Wishes
+
+    choice = ModelChoice(
+        endpoint=_text(endpoint), model=_text(model), local=_text(local), api_key_file=_text(api_key_file)
+    )
+    names = _text(classes)
+    wishes = Wishes(
+        classes=tuple(name.strip() for name in names.split(",")) if names else None,
+        instructions=_text(instructions) or "", per_image=per_image, images=images, send_to_remote=send_to_remote,
+        dataset_dir=_text(dataset_dir), append=append, dry_run=dry_run,
+    )  # fmt: skip
+    try:
+        run(str(bundle), choice, wishes)
+    except KeyboardInterrupt:
+        sys.exit("pgsam: interrupted. Answers so far are kept; the same command goes on after them.")
+
+
+def _text(value: object) -> str | None:
+    """What was typed: python-fire makes a tuple of `a,b` and a number of `7`."""
+    if value is None or isinstance(value, str):
+        return value
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def export(bundle: str, form: str = "adapters", output: str | None = None) -> None:
@@ -152,8 +223,8 @@ def _export_adapters(root: Path, target: Path) -> None:
     from pgsam_monai.export import save_adapters
 
     parser = ConfigParser()
-    parser.read_config(root / "configs/train.json")
-    parser.update({"bundle_root": str(root), "weights": None})
+    parser.read_config(root / "configs/inference.json")  # asks for no pretrained weights
+    parser.update({"bundle_root": str(root)})
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(torch.load(root / "models/model.pt", map_location="cpu", weights_only=True))
     save_adapters(network, target)
@@ -172,39 +243,7 @@ def _monai_export(verb: str, root: Path, target: Path) -> None:
         str(target),
     ]
     command += ["--ckpt_file", str(root / "models/model.pt"), "--meta_file", str(configs / "metadata.json")]
-    _call([*command, "--config_file", str(configs / "inference.json")])
-
-
-def _run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str, object]) -> None:
-    """Run a bundle in this process; a fault is its root's sentence and the command that shows the whole story."""
-    root = Path(bundle)
-    missing = [name for name in configs if not (root / "configs" / name).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"'{bundle}' is no bundle (no configs/{missing[0]}); plan one with pgsam-plan."
-        )
-    files = [str(root / "configs" / name) for name in configs]
-    flags = [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
-    config_file = files[0] if len(files) == 1 else str(files)
-    typed = shlex.join(["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *flags])
-    print("$", typed, flush=True)
-    _check_overrides(overrides, files)
-    from monai.bundle import run
-
-    try:
-        run(run_id, config_file=files, bundle_root=str(root), **overrides)
-    except KeyboardInterrupt:
-        kept = f" Finished epochs are kept; go on with: pgsam train {bundle} --resume"
-        sys.exit(f"pgsam: interrupted.{kept if run_id == 'training' else ''}")
-    except Exception as fault:  # whatever a config's components raise, MONAI wraps several times
-        sys.exit(f"pgsam: {run_id} failed: {_root_of(fault)}\nThe whole traceback: {typed}")
-
-
-def _check_overrides(overrides: Mapping[str, object], files: Sequence[str]) -> None:
-    """MONAI takes an override of a value that no config has, and then nothing happens; here it is a fault."""
-    known = {key for file in files for key in json.loads(Path(file).read_text())}
-    for name in overrides:
-        _check_known(name.replace("::", "#").split("#")[0], known)
+    call_command([*command, "--config_file", str(configs / "inference.json")])
 
 
 def check_flags(arguments: Sequence[str]) -> None:
@@ -224,29 +263,7 @@ def check_flags(arguments: Sequence[str]) -> None:
         return
     for word in words:
         if word.startswith("--") and word not in ("--", "--help"):
-            _check_known(word[2:].partition("=")[0].replace("-", "_"), set(parameters))
-
-
-def _check_known(name: str, known: Collection[str]) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean --{near[0]}?" if near else ""
-        raise ValueError(f"--{name} is no option here.{hint}")
-
-
-def _root_of(fault: BaseException) -> str:
-    """The first sentence below MONAI's wrappers, which are plain RuntimeErrors."""
-    while type(fault) is RuntimeError and fault.__cause__ is not None:
-        fault = fault.__cause__
-    return str(fault) or type(fault).__name__
-
-
-def _call(command: list[str]) -> None:
-    """Run a command, shown first as one could type it; its failure ends this one with its exit status."""
-    print("$", shlex.join(["python", *command[1:]]), flush=True)
-    status = subprocess.run(command, check=False).returncode
-    if status:
-        sys.exit(status)
+            check_known(word[2:].partition("=")[0].replace("-", "_"), set(parameters))
 
 
 def commands() -> dict:
@@ -255,8 +272,8 @@ def commands() -> dict:
 
     weights = {"list": list_weights, "fetch": fetch_weights, "import": import_weights}
     return {
-        "demo": demo, "plan": plan, "train": train, "evaluate": evaluate, "predict": predict, "export": export,
-        "weights": weights,
+        "demo": demo, "plan": plan, "train": train, "evaluate": evaluate, "predict": predict, "describe": describe,
+        "export": export, "weights": weights,
     }  # fmt: skip
 
 

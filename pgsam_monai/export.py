@@ -21,22 +21,23 @@ FORMAT = "pgsam-adapters-1"
 def merge_for_inference(network: nn.Module) -> nn.Module:
     """A frozen copy in evaluation mode whose adapters are folded into the weights; same outputs, faster.
 
-    The copy's state dict loads into a network built with ``encoder_training`` "frozen" or "full".
+    The copy's state dict loads into a network built with ``encoder_training``, and PG-SAM's ``clip_training``,
+    "frozen" or "full".
     """
-    merged = copy.deepcopy(network).eval()
+    merged = copy.deepcopy(network)
     merge_lora(merged)
     if "rank" in getattr(merged, "description", {}):
         merged.description = {**merged.description, "rank": 0}
-    return merged.requires_grad_(False)
+    return merged.requires_grad_(False).eval()  # last: PG-SAM encodes its texts now, with the merged weights
 
 
 def trained_state(network: nn.Module) -> dict[str, Tensor]:
-    """The network's trainable parameters by name: adapters, prompt encoder, decoder, input mixer."""
+    """The network's trainable parameters by name: adapters, decoder, input mixer, and what else it trains."""
     return {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
 
 
 def save_adapters(network: nn.Module, file: str | Path, *, metadata: Mapping[str, str] | None = None) -> Path:
-    """Write what was trained, and nothing else, as safetensors; the frozen rest comes from SAM's weights.
+    """Write what was trained, and nothing else, as safetensors; the frozen rest comes from SAM's and CLIP's weights.
 
     Args:
         network: a network with a ``description``.
@@ -89,6 +90,30 @@ def _pixel_statistics(network: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in network.named_buffers() if name in ("pixel_mean", "pixel_std")}
 
 
+class FixedTexts(nn.Module):
+    """Stands in for ``ClassTexts`` where the text tower is no longer there: embeddings (K+1, d) that stay."""
+
+    def __init__(self, embeddings: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("embeddings", embeddings)
+
+    def forward(self, clip: nn.Module) -> Tensor:
+        """As ``ClassTexts``."""
+        return self.embeddings
+
+
+@torch.no_grad()
+def fix_texts(network: nn.Module) -> nn.Module:
+    """Replace the texts of a network that reads any by their embeddings, in place, and drop the text tower.
+
+    Exported files then hold neither the tower, which in CLIP is more than half of SAM's ViT-B, nor its work.
+    """
+    if getattr(network, "texts", None) is not None:
+        network.texts = FixedTexts(network.texts(network.clip).clone())
+        network.clip.text_tower = nn.Module()
+    return network
+
+
 class TracedNetwork(nn.Module):
     """A scriptable stand-in for a network: a trace of it, adapters merged, at its own image size.
 
@@ -104,7 +129,8 @@ class TracedNetwork(nn.Module):
         example = torch.zeros(2, network.in_channels, self.image_size, self.image_size, device=device)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer's, about sizes that are constant here
-            self.traced = torch.jit.trace(merge_for_inference(network), example, check_trace=False)
+            merged = fix_texts(merge_for_inference(network))
+            self.traced = torch.jit.trace(merged, example, check_trace=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, C, S, S) or (B, C, S, S, D), 0..1 → logits (B, K+1, S, S) or (B, K+1, S, S, D)."""

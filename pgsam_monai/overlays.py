@@ -82,6 +82,11 @@ def write_overlays(
     view = make_view(voxels, predicted, referred, affine, plane or choose_plane(voxels.shape, affine))
     view = crop_view(view, labels)
     page = _page(view, choose_slices(view, labels, slices), labels, name, window)
+    return save_page(page, folder, name)
+
+
+def save_page(page: Image.Image, folder: str | Path, name: str) -> Path:
+    """Write `<folder>/<name>.png`, replaced whole or not at all; returns it."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{name}.{os.getpid()}.partial.png"
@@ -195,7 +200,7 @@ def _page(view: View, chosen: list[int], labels: Mapping[str, int], name: str, w
     maps = [None, view.prediction] + ([view.reference] if view.reference is not None else [])
     titles = ["image", "prediction", "reference"][: len(maps)]
     rows = [
-        [_panel(slice_, None if array is None else array[number], labels, view.pixel) for array in maps]
+        [draw_panel(slice_, None if array is None else array[number], labels, view.pixel) for array in maps]
         for slice_, number in zip(grey, chosen, strict=True)
     ]
     width, height = rows[0][0].size
@@ -229,24 +234,38 @@ def _page(view: View, chosen: list[int], labels: Mapping[str, int], name: str, w
     return page
 
 
-def _panel(
-    grey: np.ndarray, label_map: np.ndarray | None, labels: Mapping[str, int], pixel: tuple[float, float]
+def draw_panel(
+    grey: np.ndarray,
+    label_map: np.ndarray | None,
+    labels: Mapping[str, int],
+    pixel: tuple[float, float],
+    side_px: int = PANEL_PX,
 ) -> Image.Image:
     """One slice (rows, columns), grey 0 to 1, equal mm per pixel both ways, classes filled and outlined."""
-    rows_mm, columns_mm = np.multiply(grey.shape, pixel)
-    scale = PANEL_PX / max(rows_mm, columns_mm)
-    size = max(1, round(columns_mm * scale)), max(1, round(rows_mm * scale))
+    size = panel_size(grey.shape, pixel, side_px)
     grey = Image.fromarray(np.uint8(np.round(255 * grey))).resize(size, Image.Resampling.BICUBIC)
     canvas = np.stack([np.asarray(grey, np.float32)] * 3, axis=-1)
     if label_map is None:
         return Image.fromarray(canvas.astype(np.uint8))
     for index, value in enumerate(labels.values()):
-        mask = Image.fromarray(np.uint8(label_map == value)).resize(size, Image.Resampling.NEAREST)
-        inside = np.asarray(mask, bool)
+        inside, outline = draw_mask(label_map == value, size)
         colour = np.array(colour_of(index), np.float32)
         canvas[inside] += OPACITY * (colour - canvas[inside])
-        canvas[inside & ~ndimage.binary_erosion(inside, iterations=2, border_value=1)] = colour
+        canvas[outline] = colour
     return Image.fromarray(canvas.astype(np.uint8))
+
+
+def panel_size(shape: tuple[int, ...], pixel: tuple[float, float], side_px: int) -> tuple[int, int]:
+    """(width, height) at which a slice of (rows, columns) has a longer side of `side_px` and its true proportions."""
+    rows_mm, columns_mm = np.multiply(shape, pixel)
+    scale = side_px / max(rows_mm, columns_mm)
+    return max(1, round(columns_mm * scale)), max(1, round(rows_mm * scale))
+
+
+def draw_mask(mask: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A mask (rows, columns) at (width, height) as drawn, and its outline of two pixels, both bool."""
+    inside = np.asarray(Image.fromarray(np.uint8(mask)).resize(size, Image.Resampling.NEAREST), bool)
+    return inside, inside & ~ndimage.binary_erosion(inside, iterations=2, border_value=1)
 
 
 def _legend(labels: Mapping[str, int], width: int) -> Image.Image:

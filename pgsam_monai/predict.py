@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pgsam_monai.data.cases import PICTURE_SUFFIXES, VOLUME_SUFFIXES, file_suffix
+
+if TYPE_CHECKING:
+    from monai.bundle import ConfigParser
 
 IMAGE_SUFFIXES = VOLUME_SUFFIXES + PICTURE_SUFFIXES
 CHANNEL_FILE = re.compile(r"_(\d{4})$")
@@ -77,6 +82,7 @@ def predict(
     output: str | Path,
     *,
     overlays: bool = False,
+    guide_maps: bool = False,
     device: str | None = None,
 ) -> list[Path]:
     """Write one label map per input on the input's own grid, with the data set's own label values.
@@ -86,12 +92,18 @@ def predict(
         source: see `list_inputs`.
         output: folder of the predictions.
         overlays: also write overlay pictures to output/overlays.
+        guide_maps: also write pictures of the network's prior to output/guide_maps.
         device: "cpu", "cuda", …; by default a GPU if there is one.
 
     Returns:
         the written files, in the order of the inputs.
+
+    Raises:
+        ValueError: guide maps of a network that has none.
     """
     from monai.bundle import ConfigParser
+
+    from pgsam_monai.guide_maps import require_guide_maps
 
     root = bundle_folder(bundle)
     parser = ConfigParser()
@@ -104,11 +116,15 @@ def predict(
         parser["device"] = f"$torch.device({device!r})" if device in ("cpu", "cuda") else device
     parser["dataset::data"] = cases
     parser.parse()
+    if guide_maps:
+        require_guide_maps(parser.get_parsed_content("network"), source=f"Bundle '{root}'")
     parser.get_parsed_content("initialize")
     parser.get_parsed_content("inferring")
     written = [prediction_file(output, case["name"]) for case in cases]
     if overlays:
         _write_overlays(root, cases, written, Path(output) / "overlays")
+    if guide_maps:
+        _write_guide_maps(parser, root, cases, written, Path(output) / "guide_maps")
     return written
 
 
@@ -131,6 +147,12 @@ def bundle_folder(bundle: str | Path) -> Path:
     return root
 
 
+def read_decisions(root: Path) -> dict[str, Any]:
+    """What the bundle's plan decided, by name."""
+    entries = json.loads((root / "configs/plan.json").read_text(encoding="utf-8"))["decisions"]
+    return {name: entry["value"] for name, entry in entries.items()}
+
+
 def prediction_file(folder: str | Path, name: str) -> Path:
     """The file that holds a case's prediction, whatever its format.
 
@@ -144,14 +166,28 @@ def prediction_file(folder: str | Path, name: str) -> Path:
 
 
 def _write_overlays(root: Path, cases: Sequence[dict], predictions: Sequence[Path], folder: Path) -> None:
-    import json
-
     from pgsam_monai.overlays import write_overlays
 
-    plan = json.loads((root / "configs/plan.json").read_text())["decisions"]
-    names = dict(zip(plan["label_names"]["value"][1:], plan["labels"]["value"][1:], strict=True))
-    scheme = plan["intensity"]["value"]
+    plan = read_decisions(root)
+    names = dict(zip(plan["label_names"][1:], plan["labels"][1:], strict=True))
+    scheme = plan["intensity"]
     window = (scheme["low"], scheme["high"]) if scheme["scheme"] == "window" else None
     for case, prediction in zip(cases, predictions, strict=True):
         image = case["image"][0] if isinstance(case["image"], list) else case["image"]
         write_overlays(image, prediction, folder=folder, labels=names, window=window, name=case["name"])
+
+
+def _write_guide_maps(
+    parser: ConfigParser, root: Path, cases: Sequence[dict], predictions: Sequence[Path], folder: Path
+) -> None:
+    """With the network that has just predicted."""
+    from pgsam_monai.guide_maps import GuideMapWriter
+
+    plan = read_decisions(root)
+    network, inferer, preprocessing, device = (
+        parser.get_parsed_content(name) for name in ("network", "inferer", "preprocessing", "device")
+    )
+    labels = dict(zip(plan["label_names"], plan["labels"], strict=True))
+    writer = GuideMapWriter(network=network, inferer=inferer, labels=labels, device=device)
+    for case, prediction in zip(cases, predictions, strict=True):
+        writer.write(preprocessing(dict(case))["image"], prediction, folder=folder, name=case["name"])

@@ -127,6 +127,7 @@ def test_a_fault_in_training_is_its_own_sentence(trained, tmp_path):
         (["weights", "import", "nowhere.pth"], "does not exist"),
         (["weights", "fetch", "sam_vit_x"], "Did you mean 'sam_vit_"),
         (["predict", "a", "b", "c", "--overlay"], "Did you mean --overlays?"),
+        (["predict", "a", "b", "c", "--guide_map"], "Did you mean --guide_maps?"),
         (["demo", "--epoch=3"], "Did you mean --epochs?"),
     ],
 )

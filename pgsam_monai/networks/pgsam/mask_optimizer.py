@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pgsam_monai.networks.pgsam.features import MaskFeatures
+from pgsam_monai.networks.pgsam.features import MaskFeatures, add_shifted
 
 KERNEL = 3
 FIRST_STEP_SIZE = 0.5
@@ -70,6 +70,8 @@ class MaskOptimizer(nn.Module):
 
 def convolve_each(masks: Tensor, kernels: Tensor) -> Tensor:
     """Each mask of each image with its own kernel: (B, K, H, W), (B, K, 1, 3, 3) → (B, K, H, W)."""
+    if torch.jit.is_tracing():  # a trace would keep this batch's number of groups
+        return add_shifted(kernels.flatten(2).to(masks.dtype)[..., None, None] * masks.unsqueeze(2), KERNEL)
     batch, classes, height, width = masks.shape
     kernels = kernels.flatten(0, 1).to(masks.dtype)
     stacked = masks.reshape(1, batch * classes, height, width)

@@ -44,9 +44,12 @@ class ClassTexts(nn.Module):
         mean = F.one_hot(torch.tensor(owners), num_classes + 1).float().T
         self.register_buffer("mean", mean / mean.sum(dim=1, keepdim=True), persistent=False)  # (K+1, n)
         self._kept: tuple[object, Tensor] | None = None
+        self.register_load_state_dict_post_hook(lambda texts, _: texts.forget())
 
     def forward(self, clip: ClipTowers) -> Tensor:
         """Embeddings (K+1, d), each the mean of unit vectors."""
+        if self._kept is not None and torch.compiler.is_exporting():  # there the weights have other ids
+            return self._kept[1]
         if torch.is_grad_enabled() and any(p.requires_grad for p in clip.text_tower.parameters()):
             return self._embed(clip)
         state = (self.tokens.device, *((id(p), p._version) for p in clip.text_tower.parameters()))
@@ -54,6 +57,10 @@ class ClassTexts(nn.Module):
             with torch.no_grad(), torch.autocast(self.tokens.device.type, enabled=False):
                 self._kept = (state, self._embed(clip))
         return self._kept[1]
+
+    def forget(self) -> None:
+        """Drop what is kept."""
+        self._kept = None
 
     def _embed(self, clip: ClipTowers) -> Tensor:
         return self.mean @ F.normalize(clip.encode_text(self.tokens).float(), dim=-1)

@@ -1,0 +1,66 @@
+"""Runs bundles for the command line: what is typed is checked first, a fault ends as one sentence."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+
+def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str, object]) -> None:
+    """Run a bundle in this process; a fault is its root's sentence and the command that shows the whole story."""
+    root = Path(bundle)
+    missing = [name for name in configs if not (root / "configs" / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"'{bundle}' is no bundle (no configs/{missing[0]}); plan one with pgsam-plan."
+        )
+    files = [str(root / "configs" / name) for name in configs]
+    flags = [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
+    config_file = files[0] if len(files) == 1 else str(files)
+    typed = shlex.join(["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *flags])
+    print("$", typed, flush=True)
+    _check_overrides(overrides, files)
+    from monai.bundle import run
+
+    try:
+        run(run_id, config_file=files, bundle_root=str(root), **overrides)
+    except KeyboardInterrupt:
+        kept = f" Finished epochs are kept; go on with: pgsam train {bundle} --resume"
+        sys.exit(f"pgsam: interrupted.{kept if run_id == 'training' else ''}")
+    except Exception as fault:  # whatever a config's components raise, MONAI wraps several times
+        sys.exit(f"pgsam: {run_id} failed: {_root_of(fault)}\nThe whole traceback: {typed}")
+
+
+def _check_overrides(overrides: Mapping[str, object], files: Sequence[str]) -> None:
+    """MONAI takes an override of a value that no config has, and then nothing happens; here it is a fault."""
+    known = {key for file in files for key in json.loads(Path(file).read_text())}
+    for name in overrides:
+        check_known(name.replace("::", "#").split("#")[0], known)
+
+
+def check_known(name: str, known: Collection[str]) -> None:
+    """Raise ValueError, with the nearest known name, for a flag that isn't one of them."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean --{near[0]}?" if near else ""
+        raise ValueError(f"--{name} is no option here.{hint}")
+
+
+def _root_of(fault: BaseException) -> str:
+    """The first sentence below MONAI's wrappers, which are plain RuntimeErrors."""
+    while type(fault) is RuntimeError and fault.__cause__ is not None:
+        fault = fault.__cause__
+    return str(fault) or type(fault).__name__
+
+
+def call_command(command: list[str]) -> None:
+    """Run a command, shown first as one could type it; its failure ends this one with its exit status."""
+    print("$", shlex.join(["python", *command[1:]]), flush=True)
+    status = subprocess.run(command, check=False).returncode
+    if status:
+        sys.exit(status)
