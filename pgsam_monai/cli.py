@@ -20,12 +20,13 @@ def demo(
     seed: int = 0,
     resolution: int | None = None,
     epochs: int | None = None,
+    network: str = "samed",
 ) -> None:
     """Plan, train, evaluate and predict on a drawn phantom abdomen, or on your own folder, start to end.
 
     Examples:
         pgsam demo
-        pgsam demo --data /data/Task04_Hippocampus
+        pgsam demo --data /data/Task04_Hippocampus --network pgsam
 
     Args:
         data: a data set folder; without it phantom cases are drawn (shapes, not patients).
@@ -34,13 +35,15 @@ def demo(
         seed: of the phantoms.
         resolution: the network's input size; the plan chooses it otherwise.
         epochs: training length; the plan chooses it otherwise.
+        network: samed or pgsam.
     """
     from pgsam_monai.demo import run_demo
     from preprocess.cli import plan
 
     run_demo(
-        plan, data=data, folder=Path(folder), cases=cases, seed=seed, resolution=resolution, epochs=epochs
-    )
+        plan, data=data, folder=Path(folder), cases=cases, seed=seed, resolution=resolution, epochs=epochs,
+        network=network,
+    )  # fmt: skip
 
 
 def train(bundle: str, resume: bool = False, **overrides: object) -> None:

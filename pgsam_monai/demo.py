@@ -23,6 +23,7 @@ def run_demo(
     seed: int,
     resolution: int | None,
     epochs: int | None,
+    network: str = "samed",
 ) -> None:
     """Write (or take) the data, plan, train, evaluate, predict one case; print where everything lies.
 
@@ -35,7 +36,7 @@ def run_demo(
     overrides = ["model_selection=last"]
     if epochs or not data:
         overrides.append(f"epochs={epochs or PHANTOM_EPOCHS}")
-    bundle = _plan(plan, dataset, folder, resolution, overrides)
+    bundle = _plan(plan, dataset, folder, resolution, overrides, network)
     configs = bundle / "configs"
     train, both = f"{configs}/train.json", [f"{configs}/train.json", f"{configs}/evaluate.json"]
     # An interrupted demo goes on where it was; the first time there is nothing to resume, which it says.
@@ -44,7 +45,7 @@ def run_demo(
         "Evaluating on held-out cases",
         ["-m", "monai.bundle", "run", "evaluating", "--config_file", str(both)],
     )
-    predictions = _predict_one(bundle, dataset, folder)
+    predictions = _predict_one(bundle, dataset, folder, guide_maps=network == "pgsam")
     _summary(bundle, folder, predictions, minutes=(time.monotonic() - started) / 60)
 
 
@@ -58,31 +59,41 @@ def _phantom(folder: Path, cases: int, seed: int) -> Path:
 
 
 def _plan(
-    plan: Callable[..., None], dataset: Path, folder: Path, resolution: int | None, overrides: list[str]
+    plan: Callable[..., None],
+    dataset: Path,
+    folder: Path,
+    resolution: int | None,
+    overrides: list[str],
+    network: str,
 ) -> Path:
     name = re.sub(r"\W+", "_", dataset.name.lower())
-    options = {"name": name, "plans_dir": str(folder / "plans"), "bundles_dir": str(folder / "bundles")}
+    options = {
+        "networks": network,
+        "name": name,
+        "plans_dir": str(folder / "plans"),
+        "bundles_dir": str(folder / "bundles"),
+    }
     if resolution:
         options["resolution"] = resolution
     words = [f"--{key}={value}" for key, value in options.items()] + [f"--override={o}" for o in overrides]
     print(f"\n=== Planning\n$ {shlex.join(['pgsam-plan', str(dataset), *words])}", flush=True)
     plan(str(dataset), override=overrides, **options)
-    return folder / "bundles" / f"samed_{name}"
+    return folder / "bundles" / f"{network}_{name}"
 
 
-def _predict_one(bundle: Path, dataset: Path, folder: Path) -> list[Path]:
+def _predict_one(bundle: Path, dataset: Path, folder: Path, *, guide_maps: bool) -> list[Path]:
     from pgsam_monai.data.splits import select_cases
     from pgsam_monai.predict import predict
 
     case = select_cases(bundle / "configs/splits.json", dataset, fold=0, part="unseen")[0]
     print(f"\n=== Predicting one case: {case['name']}", flush=True)
-    return predict(bundle, case["image"], folder / "predictions", overlays=True)
+    return predict(bundle, case["image"], folder / "predictions", overlays=True, guide_maps=guide_maps)
 
 
 def _summary(bundle: Path, folder: Path, predictions: list[Path], *, minutes: float) -> None:
     print(f"\nDone in {minutes:.1f} minutes.")
     for what, where in {
-        "report": folder / "plans" / bundle.name.removeprefix("samed_") / "report.html",
+        "report": folder / "plans" / bundle.name.partition("_")[2] / "report.html",
         "bundle": bundle,
         "metrics": bundle / "eval/validation/metrics.csv",
         "prediction": predictions[0],

@@ -24,17 +24,32 @@ def trained(tmp_path_factory):
     return bundle
 
 
+@pytest.fixture(scope="module")
+def trained_reader(tmp_path_factory):
+    """The same with PG-SAM, which reads texts."""
+    work = tmp_path_factory.mktemp("commands_pgsam")
+    folder = write_nnunet(work / "Dataset001_Pair", cases=5, shape=(40, 36, 6))
+    bundle = plan_tiny(folder, work, networks="pgsam")
+    run_bundle("training", bundle)
+    return bundle
+
+
+@pytest.fixture(params=["trained", "trained_reader"])
+def either(request):
+    return request.getfixturevalue(request.param)
+
+
 def arguments(bundle):
     configs = bundle / "configs"
     return {"meta_file": str(configs / "metadata.json"), "config_file": str(configs / "inference.json")}
 
 
-def test_monai_verifies_the_bundle(trained):
+def test_monai_verifies_the_bundle(either):
     from monai.bundle import verify_metadata, verify_net_in_out
 
-    schema = trained / "configs/meta_schema_20240725.json"
-    verify_metadata(meta_file=arguments(trained)["meta_file"], filepath=str(schema))
-    verify_net_in_out(net_id="network_def", **arguments(trained), bundle_root=str(trained))
+    schema = either / "configs/meta_schema_20240725.json"
+    verify_metadata(meta_file=arguments(either)["meta_file"], filepath=str(schema))
+    verify_net_in_out(net_id="network_def", **arguments(either), bundle_root=str(either))
 
 
 def load_network(bundle):
@@ -48,15 +63,15 @@ def load_network(bundle):
     return network.eval()
 
 
-def test_exports_equal_the_network(trained, tmp_path):
+def test_exports_equal_the_network(either, tmp_path):
     import onnxruntime
     from monai.bundle import ckpt_export, onnx_export
 
-    common = {"net_id": "network_def", "ckpt_file": str(trained / "models/model.pt"), **arguments(trained)}
-    common["bundle_root"] = str(trained)
+    common = {"net_id": "network_def", "ckpt_file": str(either / "models/model.pt"), **arguments(either)}
+    common["bundle_root"] = str(either)
     ckpt_export(filepath=str(tmp_path / "model.ts"), **common)
     onnx_export(filepath=str(tmp_path / "model.onnx"), **common)
-    network = load_network(trained)
+    network = load_network(either)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     shape = [size if isinstance(size, int) else 1 for size in session.get_inputs()[0].shape]
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
