@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+logger = logging.getLogger(__name__)
 
 
 def warmup_poly(
@@ -13,18 +17,26 @@ def warmup_poly(
 
     Args:
         optimizer: its groups' learning rates are the base rates.
-        warmup_iterations: iterations until the base rate is reached; 0 starts at it.
+        warmup_iterations: iterations until the base rate is reached; 0 starts at it. One that isn't shorter than
+            the training, as in a trial run of a long recipe, is cut to a tenth of it, with a warning.
         total_iterations: iteration at which the rate is zero, warm-up included.
         power: of the polynomial, 0.9 in the papers.
 
     Raises:
-        ValueError: the warm-up is not shorter than the training.
+        ValueError: a negative warm-up, or no training.
     """
-    if not 0 <= warmup_iterations < total_iterations:
+    if warmup_iterations < 0 or total_iterations < 1:
         raise ValueError(
-            f"warmup_poly: warm-up must be shorter than training, got warmup_iterations={warmup_iterations} and "
-            f"total_iterations={total_iterations}; lower 'warmup_iterations' or train longer."
+            f"warmup_poly: warm-up must be at least 0 and training at least 1 iteration long, got "
+            f"warmup_iterations={warmup_iterations} and total_iterations={total_iterations}."
         )
+    if warmup_iterations >= total_iterations:
+        cut = total_iterations // 10
+        logger.warning(
+            "The planned warm-up of %d iterations doesn't fit into a training of %d; it is cut to %d.",
+            warmup_iterations, total_iterations, cut,
+        )  # fmt: skip
+        warmup_iterations = cut
 
     def factor(iteration: int) -> float:
         if iteration < warmup_iterations:

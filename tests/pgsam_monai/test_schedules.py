@@ -25,6 +25,13 @@ def test_no_warm_up_starts_at_the_base_rate():
     assert rates(warmup_iterations=0, total_iterations=2, power=1.0) == pytest.approx([2.0, 1.0])
 
 
-def test_a_warm_up_longer_than_training_is_refused():
-    with pytest.raises(ValueError, match="warm-up must be shorter"):
-        rates(warmup_iterations=5, total_iterations=5)
+def test_a_warm_up_longer_than_training_is_cut_and_said(caplog):
+    short = rates(warmup_iterations=20, total_iterations=20, power=1.0)
+    assert "cut to 2" in caplog.text
+    assert short == pytest.approx(rates(warmup_iterations=2, total_iterations=20, power=1.0))
+    assert rates(warmup_iterations=250, total_iterations=2, power=1.0) == pytest.approx([2.0, 1.0])
+
+
+def test_a_negative_warm_up_is_refused():
+    with pytest.raises(ValueError, match="at least 0"):
+        rates(warmup_iterations=-1, total_iterations=5)
