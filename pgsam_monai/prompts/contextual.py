@@ -28,6 +28,8 @@ CONTEXTUAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "lesion": {"liver_tumor": ("liver", "hepatic", "lits"), "skin_lesion": ("skin", "isic", "dermoscopy")},
     "disc": {"optic_disc": ("optic", "fundus", "retina", "glaucoma", "refuge", "cup")},
     "cup": {"optic_cup": ("optic", "fundus", "retina", "glaucoma", "refuge", "disc")},
+    "od": {"optic_disc": ("optic", "fundus", "retina", "glaucoma", "refuge", "oc")},
+    "oc": {"optic_cup": ("optic", "fundus", "retina", "glaucoma", "refuge", "od")},
     "vessel": {"hepatic_vessel": ("liver", "hepatic")},
     "veins": {"portal_vein_and_splenic_vein": _BTCV},
     "rad": {"adrenal_gland_right": (*_BTCV, "lad")},

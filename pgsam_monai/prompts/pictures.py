@@ -15,6 +15,7 @@ from pgsam_monai.prompts.asking import DescribeError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from pgsam_monai.data.splits import FewSlices
     from pgsam_monai.data.store import StoredCase
     from pgsam_monai.prompts.questions import Subject
 
@@ -41,8 +42,8 @@ def make_pictures(
     """Up to `count` pictures of each class, from the training cases of fold 0 and no others.
 
     Cases come through the bundle's own preprocessing and store, so the intensities are the planned ones. One
-    slice a case, the one where the class is largest; cases where it covers most mm² come first. A few-shot case
-    shows only its chosen slices.
+    slice a case, the one where the class is largest; cases where it covers most mm² come first. Few-shot by slice
+    shows only the slices that training sees.
 
     Raises:
         DescribeError: the data set is not there, or a case can't be read.
@@ -118,7 +119,7 @@ def _pixel_mm(case: StoredCase) -> tuple[float, float]:
 def _training_cases(root: Path, dataset_dir: str | None) -> list[tuple[StoredCase, Sequence[int]]]:
     from monai.bundle import ConfigParser
 
-    from pgsam_monai.data.splits import select_cases
+    from pgsam_monai.data.splits import read_few_slices, select_cases
     from pgsam_monai.data.store import StoreError
 
     parser = ConfigParser()
@@ -127,12 +128,25 @@ def _training_cases(root: Path, dataset_dir: str | None) -> list[tuple[StoredCas
     folder = Path(parser.get_parsed_content("dataset_dir"))
     if not folder.is_dir():
         raise DescribeError(f"The data set folder '{folder}' is not there; give its place as --dataset_dir.")
-    items = select_cases(parser.get_parsed_content("splits_file"), folder, fold=0, part="training")
+    splits_file = parser.get_parsed_content("splits_file")
+    items = select_cases(splits_file, folder, fold=0, part="training")
     try:
         cases = parser.get_parsed_content("store").fill(items)
     except StoreError as error:
         raise DescribeError(f"Training cases can't be shown: {error}") from error
-    return [
-        (case, item.get("slices") or range(case.image_shape[-1]))
-        for case, item in zip(cases, items, strict=True)
+    named = [
+        item.get("slices") or range(case.image_shape[-1]) for case, item in zip(cases, items, strict=True)
     ]
+    return allowed_slices(cases, named, read_few_slices(splits_file))
+
+
+def allowed_slices(
+    cases: Sequence[StoredCase], named: Sequence[Sequence[int]], few: FewSlices | None
+) -> list[tuple[StoredCase, Sequence[int]]]:
+    """The slices that training sees, of the cases that have any: those `named` in the splits, then the few drawn."""
+    places = [(number, index) for number, indices in enumerate(named) for index in indices]
+    kept = places if few is None else [places[place] for place in few.draw(len(places))]
+    allowed: dict[int, list[int]] = {}
+    for number, index in kept:
+        allowed.setdefault(number, []).append(index)
+    return [(cases[number], indices) for number, indices in allowed.items()]

@@ -12,10 +12,11 @@ from dataset_builders import write_nnunet
 from PIL import Image
 from tiny_bundle import plan_tiny
 
+from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.prompts.asking import DescribeError
 from pgsam_monai.prompts.describe import describe
 from pgsam_monai.prompts.endpoint import Endpoint
-from pgsam_monai.prompts.pictures import choose_slices, place_of
+from pgsam_monai.prompts.pictures import allowed_slices, choose_slices, place_of
 from pgsam_monai.prompts.wishes import ModelChoice, Wishes
 
 
@@ -149,3 +150,12 @@ def test_places_are_told_in_percent():
         "between 75 % and 100 % of the width from the left edge and between 20 % and 40 % of the height from the "
         "top, covering 5.0 % of the area"
     )
+
+
+def test_only_slices_that_training_sees_are_shown():
+    few = FewSlices(spec="slices:3", seed=0, count=3)
+    drawn = few.draw(5)  # of a's slices 0, 1, 2 and b's 4, 5, in this order
+    places = [("a", 0), ("a", 1), ("a", 2), ("b", 4), ("b", 5)]
+    shown = allowed_slices(["a", "b"], [range(3), [4, 5]], few)
+    assert [(case, index) for case, indices in shown for index in indices] == [places[n] for n in drawn]
+    assert allowed_slices(["a", "b"], [range(2), []], None) == [("a", [0, 1])]
