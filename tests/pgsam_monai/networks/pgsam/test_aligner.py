@@ -14,8 +14,6 @@ from pgsam_monai.networks.pgsam.aligner import (
     global_similarity,
 )
 
-torch.manual_seed(0)
-
 
 def cosine(a, b):
     return float(a @ b / (a.norm() * b.norm()))

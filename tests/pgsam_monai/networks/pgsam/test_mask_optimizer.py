@@ -9,8 +9,6 @@ from torch.nn import functional as F
 from pgsam_monai.networks.pgsam.features import MaskFeatures
 from pgsam_monai.networks.pgsam.mask_optimizer import MaskOptimizer, convolve_each
 
-torch.manual_seed(0)
-
 
 @pytest.fixture
 def case():
