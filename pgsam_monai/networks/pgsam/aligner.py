@@ -54,17 +54,19 @@ def attend_to_alike(features: Tensor) -> Tensor:
 
 
 class DualNorm(nn.Module):
-    """Γ_spatial(Γ_channel(·)) of Eq. 3: each position over its channels, then each channel over the positions."""
+    """Γ_spatial(Γ_channel(·)) of Eq. 3: each position over its channels, then each channel over the positions.
+
+    Only the second norm has a scale and a shift per channel: those of the first it would divide out.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.channel = nn.LayerNorm(channels)
         self.scale = nn.Parameter(torch.ones(channels))
         self.shift = nn.Parameter(torch.zeros(channels))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, L, C) → (B, L, C)."""
-        normed = self.channel(tokens)
+        normed = F.layer_norm(tokens, tokens.shape[-1:])
         centred = normed - normed.mean(dim=1, keepdim=True)
         deviation = centred.square().mean(dim=1, keepdim=True).add(1e-5).sqrt()
         return centred / deviation * self.scale + self.shift
@@ -100,7 +102,6 @@ class PriorAligner(nn.Module):
         self.project_position = nn.Linear(channels, match_dim, bias=False)
         self.global_scale = nn.Parameter(torch.tensor(GLOBAL_SCALE))
         self.local_scale = nn.Parameter(torch.tensor(LOCAL_SCALE))
-        self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, embedding: Tensor, image: Tensor, texts: Tensor) -> Prior:
         """
@@ -123,4 +124,4 @@ class PriorAligner(nn.Module):
         queries = F.normalize(self.project_text(centre_texts(texts)), dim=-1)  # (K+1, m)
         keys = F.normalize(self.project_position(tokens), dim=-1)  # (B, L, m)
         local = torch.einsum("km,blm->bkl", queries, keys)
-        return self.global_scale * similarity.unsqueeze(-1) + self.local_scale * local + self.bias
+        return self.global_scale * similarity.unsqueeze(-1) + self.local_scale * local

@@ -82,8 +82,19 @@ def test_every_trained_parameter_gets_a_gradient_and_no_frozen_one(training):
     gradients = one_step(network)
     trained = {name for name, p in network.named_parameters() if p.requires_grad}
     assert gradients.keys() == trained
-    dead = [name for name, gradient in gradients.items() if not gradient.abs().sum() > 0]
-    assert dead == []
+    size = {name: float(gradient.norm()) / gradient.numel() ** 0.5 for name, gradient in gradients.items()}
+    assert [name for name in size if size[name] < ROUNDING and not name.endswith(WITHOUT_EFFECT)] == []
+
+
+ROUNDING = 2e-8
+"""Gradients below are rounding errors of zero; the smallest true one here is six times as large."""
+WITHOUT_EFFECT = (
+    "k_proj.bias",
+    "attn.k.bias",
+    *(f"patch_embed.stage_{n}.{m}.bias" for n in (2, 4, 8) for m in (0, 3)),
+)
+"""Parameters that no result depends on: a softmax cancels a bias of its keys, as it does in SAM itself, and a norm the
+bias of the convolution before it in `vit_tiny`'s stem."""
 
 
 def test_only_adapters_of_the_towers_are_trained_with_lora():
