@@ -13,7 +13,7 @@ class MaskFeatures(NamedTuple):
     """F_fusion of class k (Eq. 5) in its terms: ``plain`` + ``weights``[k] ⊙ ``guide``.
 
     The guide matrix of a class is a product with its weight map (Eq. 3), and what follows keeps that form; so
-    K + 1 stacks of c channels are made only where a convolution needs them.
+    K + 1 stacks of c channels are never made.
     """
 
     plain: Tensor
@@ -38,12 +38,6 @@ class MaskFeatures(NamedTuple):
         if self.guide is None:
             return logits
         return logits + self.weights * torch.einsum("bkc,bchw->bkhw", kernels, self.guide) + self.log_weights
-
-    def of_classes(self, classes: int) -> Tensor:
-        """F_fusion as (B, K+1, c, H, W)."""
-        if self.guide is None:
-            return self.plain.unsqueeze(1).expand(-1, classes, -1, -1, -1)
-        return self.plain.unsqueeze(1) + self.weights.unsqueeze(2) * self.guide.unsqueeze(1)
 
     def convolve(self, kernels: Tensor) -> Tensor:
         """Zero-padded k×k convolution of each class's features with its kernel (B, K+1, c, k, k) → (B, K+1, H, W).

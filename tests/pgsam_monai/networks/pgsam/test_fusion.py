@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from stacks import stacks_of
 from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
@@ -94,7 +95,7 @@ def test_convolving_by_class_equals_convolving_each_stack():
         features = MaskFeatures(torch.randn(2, 4, 5, 6), guide, torch.randn(2, 3, 5, 6).log_softmax(1))
         for side in (1, 3, 5):
             kernels = torch.randn(2, 3, 4, side, side)
-            found, stacks = features.convolve(kernels), features.of_classes(3)
+            found, stacks = features.convolve(kernels), stacks_of(features, 3)
             for b in range(2):
                 for k in range(3):
                     expected = F.conv2d(stacks[b, k][None], kernels[b, k][None], padding=side // 2)[0, 0]
@@ -106,7 +107,7 @@ def test_fused_features_are_equation_5_and_masks_add_the_prior():
     prior = Prior(torch.randn(2, 8, 2, 2), torch.randn(2, 3, 2, 2).log_softmax(1))
     plain, kernels = torch.randn(2, 4, 8, 8), torch.randn(2, 3, 4)
     features = fused(plain, prior)
-    each = features.of_classes(3)
+    each = stacks_of(features, 3)
     enlarged = F.interpolate(prior.log_weights, size=(8, 8), mode="bilinear")
     assert torch.allclose(features.log_weights, enlarged, atol=1e-5)  # offsets start at zero
     for k in range(3):
@@ -118,5 +119,5 @@ def test_fused_features_are_equation_5_and_masks_add_the_prior():
 
 def test_without_a_prior_all_classes_see_the_plain_features():
     features = MaskFeatures(torch.randn(1, 4, 3, 3))
-    assert torch.equal(features.of_classes(2)[:, 1], features.plain)
+    assert torch.equal(stacks_of(features, 2)[:, 1], features.plain)
     assert features.masks(torch.ones(1, 2, 4)).shape == (1, 2, 3, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from stacks import stacks_of
 from torch.nn import functional as F
 
 from pgsam_monai.networks.pgsam.features import MaskFeatures
@@ -36,7 +37,7 @@ def test_kernels_are_equation_6(case):
 def test_steps_are_equation_7(case):
     optimizer, logits, features, tokens = case
     kernels, z = optimizer.kernels(tokens), logits
-    fusion = features.of_classes(3)
+    fusion = stacks_of(features, 3)
     for _ in range(2):
         masks = torch.softmax(z, dim=1)
         delta = torch.stack(
