@@ -37,6 +37,10 @@ REQUIRED_PACKAGES = {
     "pytorch-ignite": "0.5",
     "tensorboard": "2.18",
 }
+COMMON_SETTINGS = {"train_handlers": [], "trainer_options": {}, "deep_supervision": "same"}
+"""Handlers of the training engine, its further arguments, and how the loss weighs a network's outputs: what a
+network without settings of its own has."""
+
 NETWORK_PACKAGES = {"pgsam": {"open_clip_torch": "3.0"}}
 """What a network requires besides."""
 
@@ -119,8 +123,8 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
     }
     if values["schedule_epochs"] == values["epochs"]:
         values["schedule_epochs"] = "@epochs"  # so that `--epochs N` shortens the decay as well
-    for config, settings in _settings(network).items():
-        values[f"{config}_settings"] = fill(settings, values)
+    for name, content in _settings(network).items():
+        values[name] = fill(content, values)
     values["network_def"] = fill(_template(f"networks/{network}.json"), values)
     values["inferer"] = {
         "_target_": "pgsam_monai.inferers.SliceInferer",
@@ -133,9 +137,10 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
 
 
 def _settings(network: str) -> dict[str, Any]:
-    """What a network alone keeps at the top of a config, by the config's name."""
+    """What a network alone puts into the templates: settings/<network>.json over the common contents."""
+    common = {f"{config}_settings": {} for config in CONFIGS} | COMMON_SETTINGS
     own = TEMPLATES / f"settings/{network}.json"
-    return {config: {} for config in CONFIGS} | (json.loads(own.read_text()) if own.is_file() else {})
+    return common | (json.loads(own.read_text()) if own.is_file() else {})
 
 
 def decided(plan: Mapping, network: str) -> dict[str, Any]:
@@ -147,7 +152,8 @@ def decided(plan: Mapping, network: str) -> dict[str, Any]:
 def fill(template: Any, values: Mapping[str, Any]) -> Any:
     """Replace every string that is exactly "{{name}}" by that value, anywhere in a JSON structure.
 
-    An entry "{{name}}": "{{name}}" becomes the entries of that value, a dict.
+    An entry "{{name}}": "{{name}}" becomes the entries of that value, a dict; a "{{name}}" in a list becomes the
+    items of that value, if that is a list.
 
     Raises:
         KeyError: the template names a value that the plan does not hold.
@@ -159,7 +165,12 @@ def fill(template: Any, values: Mapping[str, Any]) -> Any:
             filled |= content if _is_placeholder(key) else {key: content}
         return filled
     if isinstance(template, list):
-        return [fill(item, values) for item in template]
+        items = [(item, fill(item, values)) for item in template]
+        spliced = [
+            content if _is_placeholder(item) and isinstance(content, list) else [content]
+            for item, content in items
+        ]
+        return [item for several in spliced for item in several]
     return values[template[2:-2]] if _is_placeholder(template) else template
 
 

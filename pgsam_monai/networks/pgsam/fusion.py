@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pgsam_monai.networks.pgsam.aligner import Prior
 from pgsam_monai.networks.pgsam.deformable import deformable_convolution, move
 from pgsam_monai.networks.pgsam.features import MaskFeatures
 from pgsam_monai.networks.sam.mask_decoder import SkipFusion
 from pgsam_monai.networks.sam.norm import LayerNorm2d
+from pgsam_monai.networks.slices import enlarge
 
 TAPS = 3
 """Side of the deformable kernel."""
@@ -106,8 +106,3 @@ class GuidedFeatures(nn.Module):
         if self.alignment is not None:
             guide, log_weights = self.alignment(plain, guide, log_weights)
         return MaskFeatures(plain, guide, log_weights)
-
-
-def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, (B, C, h, w) → (B, C, *size)."""
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

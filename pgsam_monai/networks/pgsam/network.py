@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pgsam_monai.networks.pgsam.aligner import Prior, PriorAligner
 from pgsam_monai.networks.pgsam.decoder import PriorGuidedDecoder
-from pgsam_monai.networks.pgsam.fusion import enlarge
 from pgsam_monai.networks.pgsam.texts import ClassTexts
 from pgsam_monai.networks.sam.network import SamNetwork
+from pgsam_monai.networks.slices import enlarge
 from pgsam_monai.networks.text.clip import ClipTowers
 
 

@@ -6,15 +6,13 @@ import logging
 from collections.abc import Sequence
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pgsam_monai.networks.adaptation.lora import add_lora
-from pgsam_monai.networks.description import check_description, pack_description, unpack_description
 from pgsam_monai.networks.sam.builders import build_sam
 from pgsam_monai.networks.sam.checkpoint import load_sam_state
 from pgsam_monai.networks.sam.image_encoder import check_size
+from pgsam_monai.networks.slices import SliceNetwork
 from pgsam_monai.weights import load_weights, resolve_weights
 
 logger = logging.getLogger(__name__)
@@ -24,13 +22,8 @@ SAM_MEAN = (0.485, 0.456, 0.406)
 SAM_STD = (0.229, 0.224, 0.225)
 
 
-class SamNetwork(nn.Module):
+class SamNetwork(SliceNetwork):
     """SAM's three parts for K classes and no prompt; a subclass says in ``segment`` how they are used."""
-
-    name: str
-    """What bundles and its description call the network."""
-    title: str
-    """What messages call it."""
 
     def __init__(
         self,
@@ -109,45 +102,15 @@ class SamNetwork(nn.Module):
         """Image (B, C, H, W) on the 0..1 scale → float32 logits (B, K+1, H/4, W/4)."""
         raise NotImplementedError
 
-    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        """Segment images, or each slice of volumes.
-
-        Args:
-            image: (B, C, H, W), or (B, C, H, W, D) whose slices along D are segmented one by one; intensities
-                on the 0..1 scale, H and W multiples of 16.
-
-        Returns:
-            In evaluation mode float32 logits (B, K+1, H, W) or (B, K+1, H, W, D), background first; a
-            MetaTensor with the image's meta data if the image is one. In training mode the list
-            [logits at full size, the decoder's own logits at a quarter of it].
-
-        Raises:
-            ValueError: wrong number of axes or channels, or sides that are no multiples of 16.
-        """
-        pixels = image.as_tensor() if isinstance(image, MetaTensor) else image
-        if pixels.ndim not in (4, 5):
-            shape = tuple(pixels.shape)
-            raise ValueError(f"{self.title}: image must be (B, C, H, W) or (B, C, H, W, D), got {shape}.")
-        flat = pixels if pixels.ndim == 4 else fold_slices(pixels)
-        low = self.segment(flat)
-        full = F.interpolate(low, size=flat.shape[2:], mode="bilinear", align_corners=False)
-        outputs = [full, low]
-        if pixels.ndim == 5:
-            outputs = [unfold_slices(logits, pixels.shape[0]) for logits in outputs]
-        if self.training:
-            return outputs
-        if isinstance(image, MetaTensor):
-            return MetaTensor(outputs[0]).copy_meta_from(image)
-        return outputs[0]
+    def decode(self, image: Tensor, label: Tensor | None) -> list[Tensor]:
+        """As ``SliceNetwork``: the masks of the decoder, at a quarter of the image's size."""
+        return [self.segment(image)]
 
     def to_rgb(self, image: Tensor) -> Tensor:
         """Image (B, C, H, W) → three channels (or one that stands for three equal ones), on the 0..1 scale."""
         if not torch.jit.is_tracing():
             check_size(image.shape[2], image.shape[3], who=f"{self.title}'s image")
-            if image.shape[1] != self.in_channels:
-                raise ValueError(
-                    f"{self.title}: image must have {self.in_channels} channels, got {image.shape[1]}."
-                )
+        self.check_channels(image)
         return image if self.channel_mixer is None else self.channel_mixer(image)
 
     def normalise(self, image: Tensor) -> Tensor:
@@ -156,36 +119,12 @@ class SamNetwork(nn.Module):
             self.to_rgb(image) - self.pixel_mean
         ) / self.pixel_std  # one channel becomes three by broadcasting
 
-    def get_extra_state(self) -> Tensor:
-        """The network's description, which travels in its state dict."""
-        return pack_description(self.description)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Raise ValueError with a sentence if the checkpoint is another network's."""
-        check_description(self.description, unpack_description(state), source="The checkpoint")
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        """What ``torch.jit.script``, and thus MONAI's ``ckpt_export``, exports in this network's place."""
-        from pgsam_monai.export import TracedNetwork
-
-        return TracedNetwork(self)
-
 
 def _check_arguments(encoder_training: str, in_channels: int) -> None:
     if encoder_training not in ENCODER_TRAINING:
         raise ValueError(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
     if in_channels < 1:
         raise ValueError(f"in_channels must be at least 1, got {in_channels}.")
-
-
-def fold_slices(volume: Tensor) -> Tensor:
-    """(B, C, H, W, D) → (B * D, C, H, W)."""
-    return volume.permute(0, 4, 1, 2, 3).flatten(0, 1)
-
-
-def unfold_slices(slices: Tensor, batch: int) -> Tensor:
-    """The inverse of ``fold_slices``: (B * D, C, H, W) → (B, C, H, W, D)."""
-    return slices.unflatten(0, (batch, -1)).permute(0, 2, 3, 4, 1)
 
 
 def _averaging_convolution(in_channels: int) -> nn.Conv2d:
