@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
+from monai.losses import DeepSupervisionLoss
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from pgsam_monai.bundles import is_main_process
+from pgsam_monai.schedules import stage_weights
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,30 @@ class GradientClip:
         if engine.scaler is not None:
             engine.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
+
+
+class StageWeights:
+    """Moves H-SAM's loss from its first to its second decoding stage, epoch by epoch (``schedules.stage_weights``).
+
+    Args:
+        loss: MONAI's DeepSupervisionLoss over [second stage, first stage]; its ``weights`` are set here.
+        schedule: "paper" or "released".
+        epochs: epochs of this training over which the published 300 are laid out.
+    """
+
+    published_epochs = 300
+
+    def __init__(self, loss: DeepSupervisionLoss, schedule: str, epochs: int) -> None:
+        stage_weights(schedule, 0)  # an unknown name should not wait for the data to be ready
+        self.loss, self.schedule, self.epochs = loss, schedule, epochs
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        done = (engine.state.epoch - 1) * self.published_epochs / self.epochs
+        first, second = stage_weights(self.schedule, done)
+        self.loss.weights = [second, first]
 
 
 class TrainingProgress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -35,6 +35,13 @@ def autocast(device: str | torch.device, precision: str = "auto") -> AbstractCon
     dtype = choose_dtype(device, precision)
     kind = torch.device(device).type
     return torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def full_precision(device: torch.device, *, wanted: bool = True) -> AbstractContextManager:
+    """A context without autocast inside one with it, where ``wanted``; nothing where none is on, as in exports."""
+    if not (wanted and torch.is_autocast_enabled(device.type)):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def _cpu_computes_bf16() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -45,3 +46,26 @@ def warmup_poly(
         return max(0.0, 1.0 - done) ** power
 
     return LambdaLR(optimizer, factor)
+
+
+STAGE_SCHEDULES = ("paper", "released")
+
+
+def stage_weights(schedule: str, epoch: float) -> tuple[float, float]:
+    """H-SAM's shares of the loss of the first and of the second stage; they sum to 1.
+
+    Args:
+        schedule: "paper": the first stage's is 0.8 · exp(-0.005 · epoch); "released": the second stage's is
+            0.6^(0.99^epoch), so that it starts at 0.6.
+        epoch: published epochs done, of 300; fractions count.
+
+    Raises:
+        ValueError: unknown schedule.
+    """
+    if schedule == "paper":
+        first = 0.8 * math.exp(-0.005 * epoch)
+        return first, 1 - first
+    if schedule == "released":
+        second = 0.6 ** (0.99**epoch)
+        return 1 - second, second
+    raise ValueError(f"stage_schedule must be one of {', '.join(STAGE_SCHEDULES)}, got '{schedule}'.")

@@ -55,14 +55,14 @@ class SliceNetwork(nn.Module):
         Raises:
             ValueError: wrong number of axes or channels, or sides that are no multiples of 16.
         """
-        pixels = image.as_tensor() if isinstance(image, MetaTensor) else image
+        pixels, classes = _plain(image), _plain(label)
         if pixels.ndim not in (4, 5):
             shape = tuple(pixels.shape)
             raise ValueError(f"{self.title}: image must be (B, C, H, W) or (B, C, H, W, D), got {shape}.")
         batch = pixels.shape[0]
         fold = fold_slices if pixels.ndim == 5 else _as_it_is
         flat = fold(pixels)
-        outputs = self.decode(flat, None if label is None else fold(torch.as_tensor(label)))
+        outputs = self.decode(flat, None if classes is None else fold(classes))
         if self.training:
             outputs = self.training_outputs(outputs, flat.shape[2:])
             return outputs if pixels.ndim == 4 else [unfold_slices(logits, batch) for logits in outputs]
@@ -111,6 +111,10 @@ def unfold_slices(slices: Tensor, batch: int) -> Tensor:
 def enlarge(x: Tensor, size: tuple[int, ...]) -> Tensor:
     """Bilinear, (B, C, h, w) → (B, C, *size)."""
     return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def _plain(image: Tensor | None) -> Tensor | None:
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
 
 
 def _as_it_is(image: Tensor) -> Tensor:

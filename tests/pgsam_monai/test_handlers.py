@@ -6,7 +6,14 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from pgsam_monai.handlers import EarlyStop, EpochSeed, GradientClip, TrainingCheckpoints, save_atomically
+from pgsam_monai.handlers import (
+    EarlyStop,
+    EpochSeed,
+    GradientClip,
+    StageWeights,
+    TrainingCheckpoints,
+    save_atomically,
+)
 
 
 def make_run(folder, metrics, *, epochs, selection="best", patience=0):
@@ -117,3 +124,12 @@ def test_gradients_are_clipped_to_the_norm():
     clip = GradientClip(network, torch.optim.SGD(network.parameters(), lr=1.0), max_norm=1.0)
     clip(SimpleNamespace(scaler=None))
     assert torch.allclose(network.weight.grad, torch.tensor([[0.6, 0.8]]), atol=1e-4)
+
+
+def test_stage_weights_lay_the_published_epochs_out_over_this_training():
+    loss, seen = SimpleNamespace(weights=None), []
+    trainer = Engine(lambda engine, batch: seen.append(loss.weights))
+    StageWeights(loss, "paper", epochs=3).attach(trainer)
+    trainer.run([0], max_epochs=3)
+    expected = [(1 - first, first) for first in (0.8, 0.8 * 0.6065307, 0.8 * 0.3678794)]
+    assert seen == [pytest.approx(pair) for pair in expected]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pgsam_monai.inferers import PrecisionInferer
-from pgsam_monai.precision import autocast, choose_dtype
+from pgsam_monai.precision import autocast, choose_dtype, full_precision
 
 
 def test_named_precisions():
@@ -31,3 +31,12 @@ def test_the_inferer_runs_the_network_in_it():
     layer = torch.nn.Linear(3, 2)
     assert PrecisionInferer("bf16")(torch.ones(1, 3), layer).dtype is torch.bfloat16
     assert PrecisionInferer("fp32")(torch.ones(1, 3), layer).dtype is torch.float32
+
+
+def test_full_precision_within_autocast():
+    square, device = torch.eye(4), torch.device("cpu")
+    with autocast("cpu", "bf16"):
+        with full_precision(device):
+            assert (square @ square).dtype is torch.float32
+        with full_precision(device, wanted=False):
+            assert (square @ square).dtype is torch.bfloat16

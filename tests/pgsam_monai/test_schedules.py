@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pgsam_monai.schedules import warmup_poly
+from pgsam_monai.schedules import stage_weights, warmup_poly
 
 
 def rates(**arguments):
@@ -35,3 +35,13 @@ def test_a_warm_up_longer_than_training_is_cut_and_said(caplog):
 def test_a_negative_warm_up_is_refused():
     with pytest.raises(ValueError, match="at least 0"):
         rates(warmup_iterations=-1, total_iterations=5)
+
+
+def test_stage_weights_by_hand():
+    assert stage_weights("paper", 0) == pytest.approx((0.8, 0.2))
+    assert stage_weights("paper", 100)[0] == pytest.approx(0.8 * 0.6065307)
+    assert stage_weights("paper", 300)[0] == pytest.approx(0.1785, abs=1e-4)
+    assert stage_weights("released", 0) == pytest.approx((0.4, 0.6))
+    assert stage_weights("released", 300)[1] == pytest.approx(0.975, abs=1e-3)
+    with pytest.raises(ValueError, match="paper, released, got 'half'"):
+        stage_weights("half", 0)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from segment_anything.modeling import MaskDecoder as SamMaskDecoder
 from torch import Tensor, nn
 
 from pgsam_monai.networks.sam.norm import LayerNorm2d
 from pgsam_monai.networks.sam.transformer import TwoWayTransformer
+
+
+class Decoded(NamedTuple):
+    """What SAM's decoder makes of an image."""
+
+    masks: Tensor
+    """logits (B, K+1, 4H, 4W)"""
+    tokens: Tensor
+    """the quality token and the K + 1 mask tokens (B, K+2, 256), having seen the image"""
+    source: Tensor
+    """the image embedding (B, 256, H, W), having seen the tokens"""
+    upscaled: Tensor
+    """the same (B, 32, 4H, 4W), of which the masks are weighted sums"""
 
 
 class MaskDecoder(SamMaskDecoder):
@@ -58,6 +73,19 @@ class MaskDecoder(SamMaskDecoder):
         Returns:
             mask logits (B, num_classes + 1, 4H, 4W) and SAM's quality estimates (B, num_classes + 1).
         """
+        decoded = self.decode(embedding, grid_encoding=grid_encoding, dense=dense, sparse=sparse, skips=skips)
+        return decoded.masks, self.iou_prediction_head(decoded.tokens[:, 0])
+
+    def decode(
+        self,
+        embedding: Tensor,
+        *,
+        grid_encoding: Tensor,
+        dense: Tensor,
+        sparse: Tensor | None = None,
+        skips: tuple[Tensor, ...] = (),
+    ) -> Decoded:
+        """As ``forward``, with all that the masks are made of and without the quality estimates."""
         height, width = embedding.shape[2:]
         source = embedding + dense
         tokens, source = self.transformer(source, grid_encoding, self._tokens(embedding.shape[0], sparse))
@@ -65,7 +93,7 @@ class MaskDecoder(SamMaskDecoder):
         upscaled = self.upscale(source, skips)  # (B, 32, 4H, 4W)
         weights = self.mask_weights(tokens[:, 1 : 1 + self.num_mask_tokens])  # (B, K+1, 32)
         masks = torch.einsum("bkc,bchw->bkhw", weights, upscaled)
-        return masks, self.iou_prediction_head(tokens[:, 0])
+        return Decoded(masks, tokens[:, : 1 + self.num_mask_tokens], source, upscaled)
 
     def _tokens(self, batch: int, sparse: Tensor | None) -> Tensor:
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).unsqueeze(0).expand(batch, -1, -1)
