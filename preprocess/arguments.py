@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .few_shot import FewShot
 from .layouts import LAYOUTS
 from .overrides import make_override, parse_overrides
 from .recipes import Recipe, load_recipe
 from .request import Request
 from .rules import NETWORK_RULES
-from .splits import FewShot
 
 
 class UsageError(ValueError):

@@ -17,7 +17,8 @@ usage
   pgsam-plan --from_plan plans/NAME/plan.json      after editing that file by hand
 
 DATASET is a folder (or a MONAI datalist JSON). Its layout is recognised: nnU-Net, Medical Segmentation
-Decathlon, Synapse/BTCV, TransUNet archives, paired folders, pictures with masks, DICOM series.
+Decathlon, Synapse/BTCV, TransUNet archives, LA (2018 Atrial Segmentation Challenge, also UA-MT's archives),
+PROMISE12, paired folders, pictures with masks, DICOM series.
 
 options
   --target cpu|gpu       plan for this kind of machine         (default: gpu if nvidia-smi lists one)
@@ -26,12 +27,15 @@ options
   --backbone NAME        vit_tiny, vit_b, vit_l or vit_h       (default: from target and memory)
   --networks NAMES       samed, pgsam, or both as samed,pgsam  (default: samed, or the recipe's)
   --recipe NAME          published settings: samed_synapse, samed_synapse_10pct, pgsam_synapse,
-                         pgsam_synapse_10pct
-  --few_shot N|P%        train on N cases, or P % of the cases, of each fold; "slices:10%" draws
-                         slices over all training cases, as the papers do
+                         pgsam_synapse_10pct, hsam_synapse, hsam_synapse_10pct, hsam_la,
+                         hsam_promise12
+  --few_shot N|P%        train on N cases, or P % of the cases, of each fold: seeded, smaller sets inside
+                         larger ones, rare structures first; "slices:10%" draws slices over all training
+                         cases, as the papers do
   --override NAME=VALUE  any decision of plan.json; may be given several times
   --skip_faulty          leave out cases with fatal faults and go on; the plan records them
-  --layout NAME          force a layout: nnunet, msd, synapse, transunet, datalist, dicom, pictures, paired
+  --layout NAME          force a layout: nnunet, msd, synapse, transunet, la, la_h5, promise12, datalist,
+                         dicom, pictures, paired
   --name NAME            short name of the data set            (default: from the folder's)
   --from_plan FILE       re-emit from an edited plan.json; edited values are recorded as overrides
   --plans_dir DIR        where plans go                        (default: plans)
@@ -113,9 +117,9 @@ def run(
 ) -> int:
     """Does what `plan` promises and returns the exit status; messages go to the terminal."""
     from .arguments import UsageError, make_request
+    from .few_shot import SplitError
     from .overrides import OverrideError
     from .recipes import RecipeError
-    from .splits import SplitError
 
     try:
         request = make_request(dataset, from_plan=from_plan, target=target, memory_gb=memory_gb, **options)
@@ -127,12 +131,12 @@ def run(
 def _carry_out(request: Any, from_plan: str | None, target: str | None) -> int:
     from . import console  # only now: it brings numpy and the checks, which wrong arguments needn't wait for
     from .checks import DatasetFaults
+    from .few_shot import SplitError
     from .layouts import LayoutError
     from .overrides import OverrideError
     from .plan import PlanError
     from .recipes import RecipeError
     from .rules import TooFewCases
-    from .splits import SplitError
 
     try:
         console.show_planned(*_run_request(request, from_plan, target))

@@ -104,9 +104,7 @@ def make_plan(
         TooFewCases: one labelled case.
     """
     _check_wishes(overrides, networks)
-    published = dict(recipe.decisions) if recipe else {}
-    if recipe and evidence is None:
-        published |= recipe.unmeasured
+    published = recipe.published(evidence.file_format if evidence else None) if recipe else {}
     shared = _decide(SHARED_RULES, evidence, {}, published=published, overrides=overrides, network=None)
     values = {name: decision.value for name, decision in shared.items()}
     configurations = {}

@@ -196,7 +196,7 @@ def split_dataset(
     """The folds that the plan asks for, or the recipe's published split."""
     seed, cases = plan.value("seed"), measured.dataset.cases
     if recipe is not None:
-        return splits_by_recipe(recipe, cases, seed=seed, few_shot=few_shot)
+        return splits_by_recipe(recipe, cases, seed=seed, few_shot=few_shot, labels=evidence.cases)
     return make_splits(cases, labels=evidence.cases, folds=plan.value("folds"), seed=seed, few_shot=few_shot)
 
 

@@ -1,4 +1,4 @@
-"""Which cases train, which validate, which test; and few-shot subsets of the training lists.
+"""Which cases train, which validate, which test.
 
 Everything is a function of the case names, the labels they hold and a seed: no state, the same file
 every time.
@@ -6,75 +6,14 @@ every time.
 
 from __future__ import annotations
 
-import random
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .few_shot import FewShot, SplitError, restrict, shuffle
+
 SCHEMA_VERSION = 1
-
-
-class SplitError(ValueError):
-    """A wish about splits that the data set can't grant."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FewShot:
-    """How much of each training list to keep."""
-
-    spec: str
-    """As the user wrote it: "5", "10%" or "slices:10%"."""
-
-    amount: float
-    """A count, or a share from 0 to 1."""
-
-    is_share: bool
-    level: str
-    """"case", or "slice" as the papers draw their 10 %."""
-
-    @classmethod
-    def parse(cls, spec: str | int | float) -> FewShot:
-        """Reads "5", "10%", "slices:10%" or "slices:50".
-
-        Raises:
-            SplitError: neither a positive whole number nor a percentage up to 100.
-        """
-        text = str(spec).strip()
-        match = re.fullmatch(r"(?:(slices|cases):)?\s*(\d+(?:\.\d+)?)\s*(%?)", text)
-        amount = float(match[2]) if match else 0.0
-        is_share = bool(match and match[3])
-        if amount <= 0 or (is_share and amount > 100) or (not is_share and amount != int(amount)):
-            raise SplitError(
-                f"--few_shot {text}: give a number of cases (5), a share of the cases (10%), "
-                "or the papers' share of "
-                "slices (slices:10%)."
-            )
-        level = "slice" if match[1] == "slices" else "case"
-        return cls(spec=text, amount=amount / 100 if is_share else amount, is_share=is_share, level=level)
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry "few_shot" of splits.json."""
-        record: dict[str, Any] = {"spec": self.spec, "level": self.level}
-        if self.level == "slice":
-            record |= {"share": self.amount} if self.is_share else {"count": int(self.amount)}
-        return record
-
-    def count(self, available: int) -> int:
-        """How many of `available` cases or slices to keep: at least 1.
-
-        Raises:
-            SplitError: more were asked for than there are.
-        """
-        wanted = max(1, round(self.amount * available)) if self.is_share else int(self.amount)
-        if wanted > available:
-            raise SplitError(
-                f"--few_shot {self.spec}: only {available} training {self.level}s are left "
-                "beside the validation fold; ask "
-                f"for at most {available}."
-            )
-        return wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +28,12 @@ class Splits:
 
     seed: int
     few_shot: dict[str, Any] | None
-    """{"spec": "10%", "level": "case"} or {"spec": "slices:10%", "level": "slice", "share": 0.1 (or "count": n)};
-    None without."""
+    """{"spec": "10%", "level": "case"}, with "seed" where that isn't this file's, or {"spec": "slices:10%",
+    "level": "slice", "share": 0.1 (or "count": n)}; None without."""
 
     cases: dict[str, dict[str, Any]]
-    """Name -> {"image": path or [paths], "label": path or None}."""
+    """Name -> {"image": path or [paths], "label": path or None, "labels": [foreground values that it holds]}; the last
+    one where it was measured."""
 
     folds: tuple[Fold, ...]
     """Training lists hold the choice of few cases already. Few slices are drawn where training starts, since only
@@ -162,18 +102,25 @@ def make_splits(
         validation = balanced_folds(names, labels=labels, folds=folds, seed=seed)
     made = [_fold(names, held_out) for held_out in validation]
     test = [case for case in cases if case.group == "test"]
-    entries = {case.name: _entry(case) for case in [*training, *test]}
-    wish = None if few_shot is None else FewShot.parse(few_shot)
-    if wish and wish.level == "case":
-        order = few_shot_order(names, labels=labels, seed=seed)
-        made = [_restricted(fold, wish, order) for fold in made]
-    return Splits(
-        seed=seed,
-        few_shot=wish.to_json() if wish else None,
-        cases=entries,
-        folds=tuple(made),
-        test=tuple(case.name for case in test),
+    entries = {case.name: _entry(case, labels.get(case.name)) for case in [*training, *test]}
+    whole = Splits(
+        seed=seed, few_shot=None, cases=entries, folds=tuple(made), test=tuple(case.name for case in test)
     )
+    return with_few_shot(whole, few_shot)
+
+
+def with_few_shot(whole: Splits, few_shot: str | int | None) -> Splits:
+    """The planner's few-shot wish applied: cases are drawn here, slices where training starts.
+
+    Raises:
+        SplitError: unreadable, or more cases than a fold trains on.
+    """
+    if few_shot is None:
+        return whole
+    wish = FewShot.parse(few_shot)
+    if wish.level == "case":
+        return restrict(whole, wish, whole.seed)
+    return replace(whole, few_shot=wish.to_json())
 
 
 def balanced_folds(
@@ -184,7 +131,7 @@ def balanced_folds(
         raise SplitError(
             f"{len(names)} cases can't make {folds} folds; choose 2 to {len(names)} (--override folds=N)."
         )
-    shuffled = _shuffled(names, seed)
+    shuffled = shuffle(names, seed)
     holders = Counter(value for name in names for value in labels[name])
     rarest_first = sorted(
         shuffled, key=lambda name: min((holders[value] for value in labels[name]), default=len(names))
@@ -204,29 +151,6 @@ def balanced_folds(
     return [sorted(fold, key=place.__getitem__) for fold in filled]
 
 
-def few_shot_order(names: Sequence[str], *, labels: Mapping[str, Sequence[int]], seed: int) -> list[str]:
-    """All `names` in the order in which few-shot subsets take them, so that larger subsets contain
-    smaller ones.
-
-    Each next case is the one that adds most to the labels seen least so far; the seed decides among equals.
-    """
-    left = _shuffled(names, seed)
-    seen: Counter = Counter()
-    order: list[str] = []
-    while left:
-        chosen = max(left, key=lambda name: sum(1.0 / (1 + seen[value]) ** 2 for value in labels[name]))
-        left.remove(chosen)
-        order.append(chosen)
-        seen.update(labels[chosen])
-    return order
-
-
-def _shuffled(names: Sequence[str], seed: int) -> list[str]:
-    shuffled = list(names)
-    random.Random(seed).shuffle(shuffled)
-    return shuffled
-
-
 def _stated_folds(stated: Mapping[str, int]) -> list[list[str]]:
     return [
         [name for name, fold in stated.items() if fold == number] for number in sorted(set(stated.values()))
@@ -238,11 +162,7 @@ def _fold(names: Sequence[str], held_out: Sequence[str]) -> Fold:
     return Fold(training=tuple(name for name in names if name not in out), validation=tuple(held_out))
 
 
-def _restricted(fold: Fold, wish: FewShot, order: Sequence[str]) -> Fold:
-    keep = set([name for name in order if name in fold.training][: wish.count(len(fold.training))])
-    return Fold(training=tuple(name for name in fold.training if name in keep), validation=fold.validation)
-
-
-def _entry(case: Any) -> dict[str, Any]:
+def _entry(case: Any, labels: Sequence[int] | None) -> dict[str, Any]:
     images = list(case.images)
-    return {"image": images[0] if len(images) == 1 else images, "label": case.label}
+    entry = {"image": images[0] if len(images) == 1 else images, "label": case.label}
+    return entry if labels is None else entry | {"labels": sorted(labels)}

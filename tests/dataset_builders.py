@@ -56,19 +56,24 @@ def tiny_image(case: int, label: np.ndarray, channel: int = 0) -> np.ndarray:
     return (random.normal(100, 10, label.shape) + 200 * rank).astype(np.int16)
 
 
-def write_volume(path: Path, voxels: np.ndarray, affine: np.ndarray = OBLIQUE) -> Path:
-    """Write (i, j, k) or (i, j, k, channels) voxels as .nii, .nii.gz, .hdr, .nrrd, .mha or .mhd."""
+def write_volume(
+    path: Path, voxels: np.ndarray, affine: np.ndarray = OBLIQUE, *, compressed: bool = True
+) -> Path:
+    """Write (i, j, k) or (i, j, k, channels) voxels as .nii, .nii.gz, .hdr, .nrrd, .mha or .mhd.
+
+    Not `compressed`, a .mhd keeps its voxels in a .raw beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.name.endswith((".nii", ".nii.gz")):
         nib.save(nib.Nifti1Image(voxels, affine), path)
     elif path.name.endswith(".hdr"):
         nib.save(nib.Nifti1Pair(voxels, affine), path.with_suffix(".img"))
     else:
-        _itk_image(voxels, affine, path)
+        _itk_image(voxels, affine, path, compressed)
     return path
 
 
-def _itk_image(voxels: np.ndarray, affine: np.ndarray, path: Path) -> None:
+def _itk_image(voxels: np.ndarray, affine: np.ndarray, path: Path, compressed: bool) -> None:
     import SimpleITK as sitk
 
     array = voxels.transpose(2, 1, 0) if voxels.ndim == 3 else voxels.transpose(2, 1, 0, 3)
@@ -78,7 +83,7 @@ def _itk_image(voxels: np.ndarray, affine: np.ndarray, path: Path) -> None:
     image.SetSpacing(spacing.tolist())
     image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)
+    sitk.WriteImage(image, str(path), useCompression=compressed)
 
 
 def write_nnunet(
@@ -193,6 +198,63 @@ def write_transunet(
         tests = [f"case{case:04d}" for case in range(cases + 1, cases + test + 1)]
         (folder / "lists/lists_Synapse/train.txt").write_text("\n".join(names) + "\n")
         (folder / "lists/lists_Synapse/test_vol.txt").write_text("\n".join(tests) + "\n")
+    return folder
+
+
+def write_la(
+    folder: Path,
+    *,
+    names: Sequence[str] = ("0RZD", "1D7C", "1GU1"),
+    test: Sequence[str] = (),
+    test_labels: bool = False,
+    affine: np.ndarray = OBLIQUE,
+) -> Path:
+    """LA: Training Set/<case>/lgemri.nrrd, laendo.nrrd (0 and 255) and lawall.nrrd; Testing Set/ likewise."""
+    for number, name in enumerate([*names, *test], start=1):
+        case = folder / ("Testing Set" if name in test else "Training Set") / name
+        label = tiny_label(number, values=(0, 255))
+        write_volume(case / "lgemri.nrrd", tiny_image(number, label), affine)
+        if name not in test or test_labels:
+            write_volume(case / "laendo.nrrd", label, affine)
+            write_volume(case / "lawall.nrrd", label, affine)
+    return folder
+
+
+def write_la_h5(
+    folder: Path,
+    *,
+    names: Sequence[str] = ("0RZD", "1D7C", "1GU1"),
+    test: Sequence[str] = ("UPT6",),
+    lists: bool = True,
+) -> Path:
+    """UA-MT's LA: 2018LA_Seg_Training Set/<case>/mri_norm2.h5 of (x, y, slices), z-scored; the lists beside it."""
+    import h5py
+
+    for number, name in enumerate([*names, *test], start=1):
+        case = folder / "2018LA_Seg_Training Set" / name
+        case.mkdir(parents=True)
+        label = tiny_label(number, values=(0, 1))
+        image = tiny_image(number, label).astype(np.float32)
+        with h5py.File(case / "mri_norm2.h5", "w") as archive:
+            archive["image"], archive["label"] = (image - image.mean()) / image.std(), label
+    if lists:
+        for file, listed in (("train.list", names), ("test.list", test)):
+            (folder / file).write_text("\n".join(listed) + "\n")
+    return folder
+
+
+def write_promise12(
+    folder: Path, *, cases: Sequence[int] = (0, 1, 2), test: int = 0, parts: bool = False
+) -> Path:
+    """PROMISE12: Case00.mhd and Case00_segmentation.mhd, in TrainingData_Part1 ... if `parts`; TestData unlabelled."""
+    for place, number in enumerate(cases):
+        part = folder / f"TrainingData_Part{1 + place * 3 // len(cases)}" if parts else folder
+        label = tiny_label(number, values=(0, 1))
+        write_volume(part / f"Case{number:02d}.mhd", tiny_image(number, label), compressed=False)
+        write_volume(part / f"Case{number:02d}_segmentation.mhd", label, compressed=False)
+    for number in range(test):
+        image = tiny_image(100 + number, tiny_label(number, values=(0, 1)))
+        write_volume(folder / "TestData" / f"Case{number:02d}.mhd", image, compressed=False)
     return folder
 
 

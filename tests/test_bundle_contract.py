@@ -13,7 +13,15 @@ from tiny_bundle import plan_tiny, run_bundle
 
 ROOT = Path(__file__).parents[1]
 NETWORKS = ("samed", "pgsam")
-COMMITTED = ("samed_synapse", "pgsam_synapse", "pgsam_synapse_10pct")
+COMMITTED = (
+    "samed_synapse",
+    "pgsam_synapse",
+    "pgsam_synapse_10pct",
+    "hsam_synapse",
+    "hsam_synapse_10pct",
+    "hsam_la",
+    "hsam_promise12",
+)
 ODD_NAME = "Task01_it's $os.remove('x') \"odd\""
 ODD_LABELS = ["background", "$1/0", "@seed", "a#b::c", "%configs"]
 
@@ -58,7 +66,9 @@ def test_committed_bundles_are_reproduced_byte_for_byte(name, tmp_path):
 
 @pytest.mark.parametrize("name", COMMITTED)
 def test_without_its_data_a_bundle_says_so_before_it_looks_for_weights(name):
-    with pytest.raises(SystemExit, match="60 of the 60 files .* are missing, .*--dataset_dir FOLDER"):
+    files = 2 * len(config(ROOT / "bundles" / name, "splits")["cases"])
+    sentence = f"{files} of the {files} files .* are missing, .*--dataset_dir FOLDER"
+    with pytest.raises(SystemExit, match=sentence):
         run_bundle("training", ROOT / "bundles" / name)
 
 

@@ -7,8 +7,17 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
-from dataset_builders import write_dicom, write_msd, write_nnunet, write_pictures, write_transunet
+from dataset_builders import (
+    write_dicom,
+    write_la_h5,
+    write_msd,
+    write_nnunet,
+    write_pictures,
+    write_promise12,
+    write_transunet,
+)
 from PIL import Image
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
@@ -80,6 +89,25 @@ def test_archives(tmp_path):
     metrics = json.loads((bundle / "eval/test/metrics.json").read_text())
     assert metrics["protocol"] == "synapse"
     assert len(metrics["cases"]) >= 1
+
+
+def test_archives_of_the_left_atrium(tmp_path):
+    folder = write_la_h5(tmp_path / "LA", names=("0RZD", "1D7C", "1GU1", "1MHB"))
+    bundle = plan_tiny(folder, tmp_path)
+    run_bundle("training", bundle)
+    run_bundle("evaluating", bundle, ("train.json", "evaluate.json"), part="test")
+    (case,) = json.loads((bundle / "eval/test/metrics.json").read_text())["cases"]
+    assert case["name"] == "UPT6"
+    voxels, affine = read_voxels(next(bundle.glob("eval/test/**/UPT6.nii.gz")))
+    assert voxels.shape == (12, 10, 8) and np.array_equal(affine, np.eye(4))
+
+
+def test_promise12(tmp_path):
+    folder = write_promise12(tmp_path / "PROMISE12", cases=range(5), test=1)
+    bundle = plan_tiny(folder, tmp_path)
+    run_bundle("training", bundle)
+    (written,) = predict(bundle, folder / "TestData/Case00.mhd", tmp_path / "out")
+    assert (written.name, sitk.ReadImage(str(written)).GetSize()) == ("Case00.mhd", (12, 10, 8))
 
 
 def test_dicom_series(tmp_path):

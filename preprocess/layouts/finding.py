@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .atrium import find_atrium, find_atrium_archives
 from .datalist import find_datalist
 from .decathlon import find_decathlon
 from .dicom import find_dicom
 from .folders import find_paired, find_pictures
 from .naming import short_name
 from .nnunet import find_nnunet
+from .prostate import find_promise12
 from .records import CERTAIN, Dataset, Found, LayoutError, NoMatch
 from .synapse import find_synapse, find_transunet
 from .tree import Tree, count_files, format_of, list_tree
@@ -37,6 +39,13 @@ LAYOUTS: dict[str, Layout] = {
         find_synapse, "img/img0001.nii.gz, label/label0001.nii.gz, also below RawData/Training"
     ),
     "transunet": Layout(find_transunet, "train_npz/case0005_slice000.npz, test_vol_h5/case0001.npy.h5"),
+    "la": Layout(
+        find_atrium, "Training Set/<case>/lgemri.nrrd and laendo.nrrd (2018 Atrial Segmentation Challenge)"
+    ),
+    "la_h5": Layout(find_atrium_archives, "<case>/mri_norm2.h5, train.list, test.list (UA-MT's form of LA)"),
+    "promise12": Layout(
+        find_promise12, "Case00.mhd, Case00_segmentation.mhd, also in TrainingData_Part1, TestData"
+    ),
     "datalist": Layout(find_datalist, 'a JSON with "training": [{"image": path, "label": path}, ...]'),
     "dicom": Layout(find_dicom, "a folder of DICOM files per case, and label volumes named like the folders"),
     "paired": Layout(

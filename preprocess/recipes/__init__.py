@@ -2,8 +2,9 @@
 
 Every setting is a pair [value, reason]. `unmeasured` holds stand-ins for what a data set and a machine would
 tell; they count only where a recipe is emitted without data. `inherits` names a recipe whose entries apply where
-this one is silent; within a network's configuration it names a network of the recipe whose settings it shares, so
-a recipe says only what is its own. What neither decides, such as the texts, is left to the planning rules.
+this one is silent, and null takes an inherited setting back; within a network's configuration it names a network of the
+recipe whose settings it shares, so a recipe says only what is its own. What neither decides, such as the texts, is left
+to the planning rules.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from ..rules.decision import RECIPE, Decision
-from ..splits import FewShot, Fold, SplitError, Splits
+from ..splits import Fold, Splits, with_few_shot
 
 FOLDER = Path(__file__).parent
+PREPARED_IN_ARCHIVES = ("labels", "label_names", "intensity", "slice_axis", "orientation")
+"""Whoever made archives of the published files has settled these already: there the planning rules look at the data."""
 
 
 class RecipeError(ValueError):
@@ -36,15 +39,22 @@ class Recipe:
     dataset: Mapping[str, Any]
     """Published facts: name, folder, layout, file_format, channels; patterns of case names and files."""
 
-    training: tuple[int, ...]
-    test: tuple[int, ...]
-    """Case numbers."""
+    training: tuple[int | str, ...]
+    test: tuple[int | str, ...]
+    """Numbers or names of cases."""
 
     splits_note: str
     few_shot: str | None
     decisions: Mapping[str, Decision]
     unmeasured: Mapping[str, Decision]
     configurations: Mapping[str, Mapping[str, Decision]]
+
+    def published(self, file_format: str | None) -> dict[str, Decision]:
+        """The shared decisions for a data set of these files; None stands for no data set."""
+        if file_format is None:
+            return {**self.decisions, **self.unmeasured}
+        left = PREPARED_IN_ARCHIVES if file_format == "archive" else ()
+        return {name: decision for name, decision in self.decisions.items() if name not in left}
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -83,65 +93,76 @@ def published_splits(recipe: Recipe, *, few_shot: str | None = None) -> Splits:
     """The published split over the published file names, without any data.
 
     Raises:
-        SplitError: `few_shot` draws cases.
+        SplitError: `few_shot` asks for more cases than train.
     """
-    known = recipe.dataset
-    entries = {
-        known["case"].format(number=number): {
-            "image": known["image"].format(number=number),
-            "label": known["label"].format(number=number),
-        }
-        for number in sorted({*recipe.training, *recipe.test})
-    }
-    numbers = {number: known["case"].format(number=number) for number in {*recipe.training, *recipe.test}}
-    return _splits(recipe, numbers, entries, seed=recipe.decisions["seed"].value, few_shot=few_shot)
+    names, entries = {}, {}
+    for case in sorted({*recipe.training, *recipe.test}):
+        names[case], image, label = (_filled(recipe.dataset[key], case) for key in ("case", "image", "label"))
+        entries[names[case]] = {"image": image, "label": label}
+    return _splits(recipe, names, entries, seed=recipe.decisions["seed"].value, few_shot=few_shot)
 
 
-def splits_by_recipe(recipe: Recipe, cases: Sequence[Any], *, seed: int, few_shot: str | None) -> Splits:
-    """The published split over the cases of a data set, matched by the number in their names.
+def splits_by_recipe(
+    recipe: Recipe,
+    cases: Sequence[Any],
+    *,
+    seed: int,
+    few_shot: str | None,
+    labels: Mapping[str, Sequence[int]] | None = None,
+) -> Splits:
+    """The published split over the labelled cases of a data set, matched by name or by the last number in it.
+
+    `labels`: case -> foreground values it holds, where they were measured.
 
     Raises:
         RecipeError: a published case is missing.
-        SplitError: `few_shot` draws cases.
+        SplitError: `few_shot` asks for more cases than train.
     """
-    numbers = {int(match[-1]): case for case in cases if (match := re.findall(r"\d+", case.name))}
-    wanted = (*recipe.training, *recipe.test)
-    missing = [number for number in wanted if number not in numbers]
+    wanted = sorted({*recipe.training, *recipe.test})
+    by_number = all(isinstance(case, int) for case in wanted)
+    known = _by_number(cases) if by_number else {case.name: case for case in cases if case.label}
+    missing = [case for case in wanted if case not in known]
     if missing:
-        first = ", ".join(f"{number:04d}" for number in missing[:6]) + (", ..." if len(missing) > 6 else "")
+        told = [f"{case:04d}" if by_number else case for case in missing]
+        first = ", ".join(told[:6]) + (", ..." if len(told) > 6 else "")
         raise RecipeError(
-            f"--recipe {recipe.name} needs the {len(wanted)} published cases by number; {len(missing)} are "
-            f"missing ({first}). Plan without --recipe to use this data set's own cases."
+            f"--recipe {recipe.name} needs the {len(wanted)} published cases by {'number' if by_number else 'name'}; "
+            f"{len(missing)} are missing ({first}) or lack their label. Plan without --recipe to use this data "
+            "set's own cases."
         )
     entries = {}
-    for number in sorted(wanted):
-        images = list(numbers[number].images)
-        entries[numbers[number].name] = {
-            "image": images[0] if len(images) == 1 else images,
-            "label": numbers[number].label,
-        }
-    names = {number: numbers[number].name for number in wanted}
+    for case in wanted:
+        images = list(known[case].images)
+        image = images[0] if len(images) == 1 else images
+        entries[known[case].name] = {"image": image, "label": known[case].label}
+        if labels and known[case].name in labels:
+            entries[known[case].name]["labels"] = sorted(labels[known[case].name])
+    names = {case: known[case].name for case in wanted}
     return _splits(recipe, names, entries, seed=seed, few_shot=few_shot)
 
 
+def _by_number(cases: Sequence[Any]) -> dict[int, Any]:
+    """Labelled cases by the last number in their names; a training case before a test case of the same number."""
+    found: dict[int, Any] = {}
+    for case in sorted(cases, key=lambda case: case.group == "test"):
+        numbers = re.findall(r"\d+", case.name)
+        if numbers and case.label:
+            found.setdefault(int(numbers[-1]), case)
+    return found
+
+
+def _filled(pattern: str, case: int | str) -> str:
+    """A pattern of case names or files, {number} or {name} in it replaced."""
+    return pattern.format(number=case) if isinstance(case, int) else pattern.format(name=case)
+
+
 def _splits(
-    recipe: Recipe, names: Mapping[int, str], entries: dict, *, seed: int, few_shot: str | None
+    recipe: Recipe, names: Mapping[int | str, str], entries: dict, *, seed: int, few_shot: str | None
 ) -> Splits:
-    test = tuple(names[number] for number in recipe.test)
-    fold = Fold(training=tuple(names[number] for number in recipe.training), validation=test)
-    wish = FewShot.parse(few_shot) if few_shot else None
-    if wish and wish.level != "slice":
-        raise SplitError(
-            f"--few_shot {few_shot} with --recipe {recipe.name}: the papers draw slices, as in slices:10%."
-        )
-    return Splits(
-        seed=seed,
-        few_shot=wish.to_json() if wish else None,
-        cases=entries,
-        folds=(fold,),
-        test=test,
-        note=recipe.splits_note,
-    )
+    test = tuple(names[case] for case in recipe.test)
+    fold = Fold(training=tuple(names[case] for case in recipe.training), validation=test)
+    whole = Splits(seed=seed, few_shot=None, cases=entries, folds=(fold,), test=test, note=recipe.splits_note)
+    return with_few_shot(whole, few_shot)
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -167,5 +188,7 @@ def _configuration(record: Mapping[str, Any], network: str) -> dict[str, Decisio
 
 def _decisions(entries: Mapping[str, Sequence[Any]]) -> dict[str, Decision]:
     return {
-        name: Decision(value=value, reason=reason, source=RECIPE) for name, (value, reason) in entries.items()
+        name: Decision(value=pair[0], reason=pair[1], source=RECIPE)
+        for name, pair in entries.items()
+        if pair is not None
     }

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..splits import FewShot
+from ..few_shot import FewShot
 from .decision import Decision
 from .evidence import Evidence
 from .geometry import in_oriented_order

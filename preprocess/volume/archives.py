@@ -1,4 +1,4 @@
-"""TransUNet's archives: .npz slices and .h5 volumes with arrays "image" and "label", without geometry."""
+"""Archives with arrays "image" and "label", without geometry: TransUNet's .npz slices and .h5 volumes, UA-MT's LA."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import numpy as np
 
 from .records import Geometry, Volume, VolumeError
 
+SLICES_LAST = ("mri_norm2.h5",)
+"""names of the archives that hold (x, y, slices), as UA-MT's do; TransUNet's hold (slices, rows, columns)"""
+
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def read_archives(files: Sequence[Path], key: str) -> Volume:
-    """One .h5 volume, stored slice first, or one .npz per slice: voxels (1, rows, columns, slices).
+    """One .h5 volume or one .npz per slice: voxels (1, rows, columns, slices); of UA-MT's (1, x, y, slices).
 
     `key` is "image" or "label". Raises VolumeError when a file can't be read or the slices differ in shape.
     """
@@ -55,10 +58,21 @@ def _read(file: Path, key: str) -> np.ndarray:
                 array = archive[key]
     except _DAMAGE as error:
         raise VolumeError(file, _cause(error, key)) from error
-    return array.reshape(_stacked(array.shape, file))
+    return (
+        np.moveaxis(array, -1, 0)
+        if _has_slices_last(array.shape, file)
+        else array.reshape(_stacked(array.shape, file))
+    )
+
+
+def _has_slices_last(shape: tuple[int, ...], file: Path) -> bool:
+    return file.name.lower() in SLICES_LAST and len(shape) == 3
 
 
 def _stacked(shape: tuple[int, ...], file: Path) -> tuple[int, int, int]:
+    """`shape` of a stored array as (slices, rows, columns)."""
+    if _has_slices_last(shape, file):
+        return shape[2], shape[0], shape[1]
     if len(shape) not in (2, 3):
         raise VolumeError(
             file, f"an array of shape {shape}; expected (rows, columns) or (slices, rows, columns)"

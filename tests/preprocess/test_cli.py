@@ -221,7 +221,11 @@ def test_a_recipe_names_data_set_and_network(tmp_path, monkeypatch):
     assert call(scans, "--recipe", "pgsam_synapse_10pct", "--workers", 1) == 0
     splits = load("bundles/pgsam_synapse_10pct/configs/splits.json")
     assert splits["few_shot"] == {"spec": "slices:10%", "level": "slice", "share": 0.1}
-    assert call(scans, "--recipe", "pgsam_synapse", "--few_shot", "5", "--workers", 1) == 1
+    assert call(scans, "--recipe", "pgsam_synapse", "--few_shot", "5", "--workers", 1) == 0
+    splits = load("bundles/pgsam_synapse/configs/splits.json")
+    assert len(splits["folds"][0]["training"]) == 5 and len(splits["test"]) == 12
+    assert all(splits["cases"][name]["labels"] for name in splits["folds"][0]["training"])
+    assert call("--recipe", "pgsam_synapse", "--few_shot", "19") == 1
 
 
 def test_a_recipe_needs_no_data_and_gives_the_same_bytes(tmp_path, monkeypatch):

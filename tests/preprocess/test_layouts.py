@@ -9,10 +9,13 @@ import pytest
 from dataset_builders import (
     write_datalist,
     write_dicom,
+    write_la,
+    write_la_h5,
     write_msd,
     write_nnunet,
     write_paired,
     write_pictures,
+    write_promise12,
     write_synapse,
     write_transunet,
 )
@@ -132,6 +135,92 @@ def test_transunet_list_restricts_the_slices(tmp_path):
     assert dataset.cases[0].images == ("train_npz/case0002_slice003.npz",)
     assert "1 of 16" in dataset.notes[0]
     assert "case0002_slice010" in dataset.notes[1]
+
+
+@pytest.mark.parametrize("folder", ["", "Training Set"])
+def test_la(tmp_path, folder):
+    dataset = find_dataset(write_la(tmp_path) / folder)
+    base = "" if folder else "Training Set/"
+    assert (dataset.layout, dataset.file_format) == ("la", "volume")
+    assert [case.name for case in dataset.cases] == ["0RZD", "1D7C", "1GU1"]
+    assert dataset.cases[0] == Case(
+        name="0RZD", images=(f"{base}0RZD/lgemri.nrrd",), label=f"{base}0RZD/laendo.nrrd"
+    )
+    assert dataset.label_names == {"background": 0, "left atrium": 255}
+    assert dataset.channel_names == ("LGE-MRI",)
+    assert any("assumed" in note for note in dataset.notes)
+
+
+def test_la_a_single_case(tmp_path):
+    (case,) = find_dataset(write_la(tmp_path) / "Training Set/1D7C").cases
+    assert (case.name, case.images, case.label) == ("1D7C", ("lgemri.nrrd",), "laendo.nrrd")
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_la_testing_set(tmp_path, labelled):
+    write_la(tmp_path, test=("UPT6", "UTBU"), test_labels=labelled)
+    tests = [case for case in find_dataset(tmp_path).cases if case.group == "test"]
+    assert [case.name for case in tests] == ["UPT6", "UTBU"]
+    assert tests[0].label == ("Testing Set/UPT6/laendo.nrrd" if labelled else None)
+
+
+def test_la_missing_partners_are_recorded(tmp_path):
+    write_la(tmp_path)
+    (tmp_path / "Training Set/0RZD/laendo.nrrd").unlink()
+    (tmp_path / "Training Set/1D7C/lgemri.nrrd").unlink()
+    dataset = find_dataset(tmp_path)
+    assert [case.name for case in dataset.cases] == ["1GU1"]
+    assert dataset.images_without_label == ("Training Set/0RZD/lgemri.nrrd",)
+    assert dataset.labels_without_image == ("Training Set/1D7C/laendo.nrrd",)
+
+
+@pytest.mark.parametrize("folder", ["", "2018LA_Seg_Training Set"])
+def test_la_archives_and_their_lists_beside_or_above(tmp_path, folder):
+    dataset = find_dataset(write_la_h5(tmp_path / "data") / folder)
+    assert (dataset.layout, dataset.file_format) == ("la_h5", "archive")
+    assert [(case.name, case.group) for case in dataset.cases] == [
+        ("0RZD", "train"), ("1D7C", "train"), ("1GU1", "train"), ("UPT6", "test"),
+    ]  # fmt: skip
+    base = "" if folder else "2018LA_Seg_Training Set/"
+    assert (dataset.cases[0].images, dataset.cases[0].label) == ((f"{base}0RZD/mri_norm2.h5",), "@images")
+    assert dataset.label_names == {"background": 0, "left atrium": 1}
+
+
+def test_la_archives_without_lists_all_train(tmp_path):
+    cases = find_dataset(write_la_h5(tmp_path / "data", lists=False)).cases
+    assert {case.group for case in cases} == {"train"} and len(cases) == 4
+
+
+def test_la_lists_leave_cases_out_and_name_absent_ones(tmp_path):
+    write_la_h5(tmp_path / "data")
+    (tmp_path / "data/train.list").write_text("1D7C\n9ABC\n")
+    dataset = find_dataset(tmp_path / "data")
+    assert [case.name for case in dataset.cases] == ["1D7C", "UPT6"]
+    assert any("2 cases stand in no list: left out (0RZD, 1GU1)" in note for note in dataset.notes)
+    assert any("1 names in train.list have no file (9ABC)" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_promise12(tmp_path, parts):
+    dataset = find_dataset(write_promise12(tmp_path, parts=parts, test=2))
+    assert (dataset.layout, dataset.file_format) == ("promise12", "volume")
+    assert [(case.name, case.group) for case in dataset.cases] == [
+        ("Case00", "train"), ("Case01", "train"), ("Case02", "train"),
+        ("test_Case00", "test"), ("test_Case01", "test"),
+    ]  # fmt: skip
+    base = "TrainingData_Part1/" if parts else ""
+    assert dataset.cases[0].images == (f"{base}Case00.mhd",)
+    assert dataset.cases[0].label == f"{base}Case00_segmentation.mhd"
+    assert dataset.cases[-1].label is None
+    assert dataset.label_names == {"background": 0, "prostate": 1}
+    assert dataset.channel_names == ("T2-weighted MR",)
+
+
+def test_promise12_beside_other_volumes_is_just_paired(tmp_path):
+    write_promise12(tmp_path)
+    write_paired(tmp_path, image="x{:d}.mhd", label="x{:d}_seg.mhd", cases=2)
+    dataset = find_dataset(tmp_path)
+    assert (dataset.layout, len(dataset.cases), dataset.label_names) == ("paired", 5, None)
 
 
 def test_datalist_with_folds_and_parts(tmp_path):
@@ -314,6 +403,9 @@ def test_every_layout_is_tested_above():
         "msd",
         "synapse",
         "transunet",
+        "la",
+        "la_h5",
+        "promise12",
         "datalist",
         "dicom",
         "paired",

@@ -6,7 +6,16 @@ import json
 
 import numpy as np
 import pytest
-from dataset_builders import write_dicom, write_msd, write_paired, write_pictures, write_series
+from dataset_builders import (
+    write_dicom,
+    write_la,
+    write_la_h5,
+    write_msd,
+    write_paired,
+    write_pictures,
+    write_promise12,
+    write_series,
+)
 
 from preprocess.layouts import LAYOUTS, LayoutError, find_dataset
 from preprocess.layouts.naming import short_name, strip_words, unique_names
@@ -51,6 +60,33 @@ def test_two_labels_for_one_dicom_series(tmp_path):
     write_dicom(tmp_path, series="s{:d}", label="s{:d}/a_seg.nii.gz")
     write_dicom(tmp_path, series="s{:d}", label="s{:d}/b_seg.nii.gz")
     assert "several labels for one DICOM series" in error_of(tmp_path)
+
+
+def test_la_without_labels(tmp_path):
+    write_la(tmp_path)
+    for file in [*tmp_path.rglob("laendo.nrrd"), *tmp_path.rglob("lawall.nrrd")]:
+        file.unlink()
+    text = error_of(tmp_path)
+    assert "Nearest: la: Training Set/0RZD/lgemri.nrrd but no laendo.nrrd beside it" in text
+    assert "nor in another of the 3 cases" in text
+
+
+def test_la_list_that_names_other_cases(tmp_path):
+    write_la_h5(tmp_path / "data")
+    (tmp_path / "data/train.list").write_text("somebody else\n")
+    assert "train.list names none of the 4 folders with mri_norm2.h5" in error_of(tmp_path / "data")
+
+
+def test_promise12_without_segmentations_and_with_a_case_twice(tmp_path):
+    write_promise12(tmp_path / "bare")
+    for file in tmp_path.rglob("*_segmentation.*"):
+        file.unlink()
+    text = error_of(tmp_path / "bare")
+    assert "Nearest: promise12: 3 files such as Case00.mhd, but none with its Case00_segmentation.mhd" in text
+    write_promise12(tmp_path / "twice", parts=True)
+    write_promise12(tmp_path / "twice/copy", cases=[0])
+    text = error_of(tmp_path / "twice", layout="promise12")
+    assert "copy/Case00.mhd and TrainingData_Part1/Case00.mhd claim the same case" in text
 
 
 def test_folder_of_several_data_sets(tmp_path):

@@ -1,10 +1,10 @@
-"""Reading pictures, masks and TransUNet's archives."""
+"""Reading pictures, masks and archives."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from dataset_builders import mask_picture, tiny_label, write_pictures, write_transunet
+from dataset_builders import mask_picture, tiny_label, write_la_h5, write_pictures, write_transunet
 from PIL import Image
 
 from preprocess.layouts import find_dataset
@@ -111,6 +111,18 @@ def test_archives_are_rows_columns_slices(tmp_path):
         np.testing.assert_array_equal(label.voxels[0], tiny_label(number))
     assert read_geometry(files[0]).shape == (12, 10, 8)
     assert read_geometry(tmp_path / train.images[0]).shape == (12, 10, 1)
+
+
+def test_la_archives_hold_their_slices_last(tmp_path):
+    _, second, *_ = find_dataset(write_la_h5(tmp_path / "data")).cases
+    file = tmp_path / "data" / second.images[0]
+    image, label = read_volume(file), read_label(second, tmp_path / "data")
+    assert image.voxels.shape == label.voxels.shape == (1, 12, 10, 8)
+    np.testing.assert_array_equal(label.voxels[0], tiny_label(2, values=(0, 1)))
+    assert image.voxels[0][label.voxels[0] > 0].min() > image.voxels[0][label.voxels[0] == 0].max()
+    geometry = read_geometry(file)
+    assert (geometry.shape, geometry.dtype) == ((12, 10, 8), np.float32)
+    assert image.spacing == (1.0, 1.0, 1.0)
 
 
 def test_archive_faults_are_named(tmp_path):

@@ -1,7 +1,7 @@
 """MONAI image readers with one result for every format: channel-first tensors (C, i, j, k), affine RAS+ mm.
 
 MONAI's own readers depend on which optional packages are installed (a .nrrd goes to pynrrd or to itk), give
-pictures as (columns, rows) and know neither colour masks nor TransUNet's archives. Pictures come as
+pictures as (columns, rows) and know neither colour masks nor archives (TransUNet's, UA-MT's). Pictures come as
 (C, rows, columns, 1). Images are float32; labels are int32, checked to be integers.
 """
 

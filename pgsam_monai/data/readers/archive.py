@@ -1,4 +1,4 @@
-"""TransUNet's archives."""
+"""TransUNet's archives, and UA-MT's of the left atrium."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import torch
 from pgsam_monai.data.cases import ARCHIVE_SUFFIXES
 from pgsam_monai.data.readers.base import CaseReader, ReadError
 
+SLICES_LAST = ("mri_norm2.h5",)
+"""names of the archives that hold (x, y, slices), as UA-MT's do"""
+
 
 class ArchiveReader(CaseReader):
     """TransUNet's files: .npz slices (rows, columns) and .h5 volumes (slices, rows, columns), keys 'image',
-    'label'.
+    'label'. UA-MT's mri_norm2.h5 hold volumes (x, y, slices) instead.
 
     A list of .npz files is one volume, its slices in the order given. The role picks the array.
     """
@@ -42,6 +45,8 @@ class ArchiveReader(CaseReader):
             raise ReadError(
                 f"array '{self.role}' must be (rows, columns) or (slices, rows, columns), got {array.shape}."
             )
+        if path.name.lower() in SLICES_LAST:
+            return array[None], np.eye(4)
         return np.moveaxis(array, 0, -1)[None], np.eye(4)
 
     def _pick(self, archive: Any) -> np.ndarray:

@@ -1,15 +1,21 @@
 """Every format reads to the same voxels in the same frame."""
 
+from pathlib import Path
+
 import h5py
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dataset_builders import tiny_label, write_la_h5, write_transunet
 from PIL import Image
 from shared_data import shared_data
 from small_volumes import make_arrays, oblique_affine
 
 from pgsam_monai.data.readers import ReadError, reader_for
+from preprocess.layouts import find_dataset
+from preprocess.volume import read_label as read_planned_label
+from preprocess.volume import read_volume
 
 
 def read(path, role="image"):
@@ -143,6 +149,23 @@ def test_archives(tmp_path):
     np.savez(tmp_path / "bare.npz", image=volume[0])
     with pytest.raises(ReadError, match="no array 'label', only"):
         read(tmp_path / "bare.npz", "label")
+
+
+def test_planner_and_trainer_read_archives_alike(tmp_path):
+    """UA-MT's hold their slices last, TransUNet's first; image and label lie on each other either way."""
+    for dataset in map(find_dataset, (write_la_h5(tmp_path / "la"), write_transunet(tmp_path / "synapse"))):
+        for case in dataset.cases:
+            files = [Path(dataset.folder, path) for path in case.images]
+            array, meta = read(files)
+            classes, _ = read(files, "label")
+            planned, planned_label = read_volume(files), read_planned_label(case, dataset.folder)
+            assert array.shape == classes.shape == (1, 12, 10, 8)
+            np.testing.assert_array_equal(array, planned.voxels)
+            np.testing.assert_array_equal(classes, planned_label.voxels)
+            np.testing.assert_array_equal(meta["affine"], planned.affine)
+            values = (0, 1) if dataset.layout == "la_h5" else (0, 1, 2)
+            number = dataset.cases.index(case) + 1
+            np.testing.assert_array_equal(classes[0], tiny_label(number, values=values))
 
 
 def test_dicom_series_matches_simpleitk(tmp_path):

@@ -139,6 +139,19 @@ def test_archives_become_nifti(tmp_path):
         np.testing.assert_array_equal(read_label(written)[0], np.moveaxis(label, 0, -1))
 
 
+def test_la_archives_become_nifti_in_their_own_order(tmp_path):
+    volume = np.random.default_rng(0).normal(size=(6, 5, 4)).astype(np.float32)  # (x, y, slices)
+    label = (volume > 0).astype(np.uint8)
+    path = tmp_path / "mri_norm2.h5"
+    with h5py.File(path, "w") as file:
+        file["image"], file["label"] = volume, label
+    item = {"image": str(path), "label": str(path)}
+    written = restore(item, tmp_path / "out", labels=[0, 1], axcodes="")
+    voxels, affine = read_label(written)
+    np.testing.assert_array_equal(voxels, label)
+    np.testing.assert_array_equal(affine, np.eye(4))
+
+
 COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 128, 7]], dtype=np.uint8)
 MASKS = {
     "0 and 255": (np.array([[0, 255, 0], [255, 255, 0]], np.uint8), [0, 255], "L"),
