@@ -46,19 +46,92 @@ def demo(
     )  # fmt: skip
 
 
-def train(bundle: str, resume: bool = False, **overrides: object) -> None:
-    """Train a bundle: `python -m monai.bundle run training` with shorter words.
+def train(
+    bundle: str,
+    resume: bool = False,
+    few_shot_curve: object = None,
+    seeds: object = None,
+    few_shot_folder: str | None = None,
+    parallel: int | None = None,
+    **overrides: object,
+) -> None:
+    """Train a bundle: `python -m monai.bundle run training` with shorter words; or its few-shot curve.
+
+    --few_shot_curve trains the bundle on 1, 3, 5, … of its fold's training cases and measures each network on the same
+    held-out cases. Smaller sets lie inside larger ones. Every run takes the bundle's epochs times iterations_per_epoch
+    steps, however few its cases: that is what makes the points comparable. Unless you say otherwise, the last network
+    is measured (model_selection=last), so that held-out cases have no say in choosing it, and validation waits for the
+    end. Interrupted, the same command goes on; with more numbers or seeds it adds to what is there.
 
     Examples:
         pgsam train bundles/samed_hippocampus
         pgsam train bundles/samed_hippocampus --resume --epochs 60 --fold 1
+        pgsam train bundles/samed_hippocampus --few_shot_curve 1,3,5,10,20 --seeds 3
+        pgsam train bundles/samed_hippocampus --few_shot_curve 5,10 --seeds 4,7 --epochs 20 --few_shot_folder short
 
     Args:
         bundle: the bundle's folder.
         resume: go on after the last completed epoch.
-        overrides: any value of configs/train.json.
+        few_shot_curve: numbers of training cases, separated by commas; writes few_shot.csv, .json and .png.
+        seeds: of the curve, 3 by default: 3 means 0,1,2, and 4,7 these two. Each draws cases and seeds the training.
+        few_shot_folder: where the curve goes; eval/few_shot of the bundle by default. One folder, one setting.
+        parallel: runs of the curve at a time, one thread each if there are several; 1 by default.
+        overrides: any value of configs/train.json (for a curve of configs/evaluate.json, too).
     """
-    run_bundle("training", bundle, ["train.json"], {"resume": resume, **overrides})
+    if few_shot_curve is None:
+        for name, value in (("seeds", seeds), ("few_shot_folder", few_shot_folder), ("parallel", parallel)):
+            if value is not None:
+                raise ValueError(f"--{name} belongs to --few_shot_curve; give both or neither.")
+        return run_bundle("training", bundle, ["train.json"], {"resume": resume, **overrides})
+    sizes, chosen = _numbers("few_shot_curve", few_shot_curve), _seeds(seeds)
+    _few_shot_curve(str(bundle), sizes, chosen, _text(few_shot_folder), _parallel(parallel), overrides)
+
+
+def _few_shot_curve(
+    bundle: str, cases: list[int], seeds: list[int], folder: str | None, parallel: int, overrides: dict
+) -> None:
+    from pgsam_monai.child_processes import RunFailed
+    from pgsam_monai.few_shot import make_curve, run_curves
+    from preprocess.few_shot import few_shot_splits
+    from preprocess.splits import Splits
+
+    def subset(record: dict, count: int, seed: int) -> dict:
+        return few_shot_splits(Splits.from_json(record), count, seed).to_json()
+
+    curve = make_curve(bundle, subset, cases=cases, seeds=seeds, overrides=overrides, folder=folder)
+    try:
+        run_curves([curve], parallel=parallel)
+    except RunFailed as fault:
+        sys.exit(f"pgsam: {fault}")
+    except KeyboardInterrupt:
+        sys.exit(
+            "pgsam: interrupted. Finished runs and epochs are kept; the same command goes on after them."
+        )
+    for name in ("few_shot.csv", "few_shot.json", "few_shot.png"):
+        print(curve.folder / name)
+
+
+def _numbers(flag: str, value: object) -> list[int]:
+    """What was typed as 5 or 1,3,5: python-fire makes a number of the first and a tuple of the second."""
+    several = list(value) if isinstance(value, tuple | list) else [value]
+    if not several or any(isinstance(number, bool) or not isinstance(number, int) for number in several):
+        raise ValueError(
+            f"--{flag} takes whole numbers separated by commas, as in 1,3,5; got {_text(value)}."
+        )
+    return several
+
+
+def _seeds(value: object) -> list[int]:
+    """The seeds that were typed: 3 means 0,1,2."""
+    numbers = _numbers("seeds", 3 if value is None else value)
+    return list(range(numbers[0])) if isinstance(value, int | None) else numbers
+
+
+def _parallel(value: object) -> int:
+    numbers = _numbers("parallel", 1 if value is None else value)
+    if len(numbers) > 1 or numbers[0] < 1:
+        raise ValueError(f"--parallel takes one number of runs, at least 1; got {_text(value)}.")
+    return numbers[0]
 
 
 def evaluate(bundle: str, part: str = "validation", **overrides: object) -> None:

@@ -24,7 +24,7 @@ def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str
     config_file = files[0] if len(files) == 1 else str(files)
     typed = shlex.join(["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *flags])
     print("$", typed, flush=True)
-    _check_overrides(overrides, files)
+    check_overrides(overrides, files)
     from monai.bundle import run
 
     try:
@@ -36,7 +36,7 @@ def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str
         sys.exit(f"pgsam: {run_id} failed: {_root_of(fault)}\nThe whole traceback: {typed}")
 
 
-def _check_overrides(overrides: Mapping[str, object], files: Sequence[str]) -> None:
+def check_overrides(overrides: Mapping[str, object], files: Sequence[str | Path]) -> None:
     """MONAI takes an override of a value that no config has, and then nothing happens; here it is a fault."""
     known = {key for file in files for key in json.loads(Path(file).read_text())}
     for name in overrides:
