@@ -1,8 +1,7 @@
 """The few-shot curve: the same training on 1, 3, 5, … labelled cases, several seeds each, measured on the same cases.
 
-Every run (so many cases, one seed) has a folder of its own and is finished when its `result.json` lies there; the same
-command therefore goes on after an interruption, and a run that was half trained goes on after its last epoch.
-"""
+Every run (so many cases, one seed) has a folder of its own and is finished when `result.json` lies there. The same
+command thus goes on after an interruption, and a half-trained run after its last epoch."""
 
 from __future__ import annotations
 
@@ -197,10 +196,9 @@ def do_run(run: Run, threads: int | None, call: Callable[..., Cost]) -> Row:
             return Row(**json.loads(run.result.read_text(encoding="utf-8")))
 
         def step(run_id: str) -> Cost:
+            log = run.folder / f"{run_id}.log"
             try:
-                return call(
-                    command(run, run_id), log=run.folder / f"{run_id}.log", threads=threads, held=held
-                )
+                return call(command(run, run_id), log=log, threads=threads, held=held)
             except RunFailed as fault:
                 raise RunFailed(f"few-shot curve: {run_id} of {run} failed with {fault}") from None
 
@@ -241,12 +239,8 @@ def _key(name: str) -> str:
 
 def _turn(curves: Sequence[Curve]) -> Callable[[Run], tuple[int, int, int]]:
     """Seed by seed, size by size, one curve after the other."""
-    places = {id(curve): place for place, curve in enumerate(curves)}
-    return lambda run: (
-        run.curve.seeds.index(run.seed),
-        run.curve.cases.index(run.cases),
-        places[id(run.curve)],
-    )
+    places = {curve.folder: place for place, curve in enumerate(curves)}
+    return lambda run: (run.curve.seeds.index(run.seed), run.cases, places[run.curve.folder])
 
 
 def _check_numbers(curve: Curve) -> None:

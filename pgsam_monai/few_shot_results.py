@@ -27,7 +27,7 @@ class Row:
     steps: int
     """of the optimiser"""
     wall_s: float
-    """of the training process, its start and the validation at its end included"""
+    """of the training process, with its start, the cases it is the first to preprocess, and the last validation"""
     cpu_s: float
     """likewise, of all its threads and data loading workers"""
     resumed: bool

@@ -121,8 +121,9 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
         "evaluation_postprocessing": postprocessing_transforms(values, "@prediction_dir"),
         "inference_postprocessing": postprocessing_transforms(values, "@output_dir"),
     }
-    if values["schedule_epochs"] == values["epochs"]:
-        values["schedule_epochs"] = "@epochs"  # so that `--epochs N` shortens the decay as well
+    for schedule in ("schedule_epochs", "stage_epochs"):
+        if values.get(schedule) == values["epochs"]:
+            values[schedule] = "@epochs"  # so that `--epochs N` shortens it as well
     for name, content in _settings(network).items():
         values[name] = fill(content, values)
     values["network_def"] = fill(_template(f"networks/{network}.json"), values)
