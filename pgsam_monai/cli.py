@@ -35,7 +35,7 @@ def demo(
         seed: of the phantoms.
         resolution: the network's input size; the plan chooses it otherwise.
         epochs: training length; the plan chooses it otherwise.
-        network: samed or pgsam.
+        network: samed, pgsam or hsam; dynunet, unet, swinunetr, unetr, autosam or samdecoder as a baseline.
     """
     from pgsam_monai.demo import run_demo
     from preprocess.cli import plan

@@ -37,11 +37,24 @@ REQUIRED_PACKAGES = {
     "pytorch-ignite": "0.5",
     "tensorboard": "2.18",
 }
-COMMON_SETTINGS = {"train_handlers": [], "trainer_options": {}, "deep_supervision": "same"}
-"""Handlers of the training engine, its further arguments, and how the loss weighs a network's outputs: what a
-network without settings of its own has."""
+SAM_PACKAGES = ("segment-anything", "peft")
+"""Those of REQUIRED_PACKAGES that networks without SAM do without."""
 
-NETWORK_PACKAGES = {"pgsam": {"open_clip_torch": "3.0"}}
+COMMON_SETTINGS = {
+    "about": "",
+    "ablation": "",
+    "train_handlers": [],
+    "trainer_options": {},
+    "deep_supervision": "same",
+}
+"""A paragraph for the bundle's README, what that says of the ablations, handlers of the training engine, its further
+arguments, and how the loss weighs a network's outputs: what a network without settings of its own has."""
+
+NETWORK_PACKAGES = {
+    "pgsam": {"open_clip_torch": "3.0"},
+    "swinunetr": {"einops": "0.8"},
+    "unetr": {"einops": "0.8"},
+}
 """What a network requires besides."""
 
 LARGE_FILES = {
@@ -104,7 +117,7 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
 
 def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
     """What the templates' {{placeholders}} stand for."""
-    values = decided(plan, network)
+    values = {"weights": None} | decided(plan, network)  # networks without SAM decide on none
     labels, names = values["labels"], values["label_names"]
     values |= {
         "bundle_name": bundle_name(plan, network),
@@ -190,7 +203,7 @@ def bundle_metadata(plan: Mapping, network: str) -> dict[str, Any]:
         "version": __version__,
         "changelog": {__version__: f"planned by {plan['created_by']}"},
         **MINIMUM_VERSIONS,
-        "required_packages_version": REQUIRED_PACKAGES | NETWORK_PACKAGES.get(network, {}),
+        "required_packages_version": _required_packages(network, with_sam="backbone" in values),
         "name": bundle_name(plan, network),
         "task": f"Segmentation of {structures} ({values['modality']})",
         "description": f"{network} on data set '{dataset['name']}', configured by its fingerprint; see docs/README.md.",
@@ -209,6 +222,25 @@ def bundle_metadata(plan: Mapping, network: str) -> dict[str, Any]:
             "outputs": {"pred": _tensor("segmentation", len(names), size, names)},
         },
     }  # fmt: skip
+
+
+def _ablations(network: str) -> dict[str, dict[str, Any]]:
+    """Overlay -> part of the network -> what the overlay sets it to."""
+    overlays = sorted((TEMPLATES / "overlays" / network).glob("*.json"))
+    return {
+        overlay.stem: {
+            key.partition("#")[2].replace("_", " "): value
+            for key, value in json.loads(overlay.read_text()).items()
+        }
+        for overlay in overlays
+    }
+
+
+def _required_packages(network: str, *, with_sam: bool) -> dict[str, str]:
+    needed = {
+        name: least for name, least in REQUIRED_PACKAGES.items() if with_sam or name not in SAM_PACKAGES
+    }
+    return needed | NETWORK_PACKAGES.get(network, {})
 
 
 def _tensor(kind: str, num_channels: int, size: int, channels: list[str]) -> dict[str, Any]:
@@ -238,6 +270,9 @@ def _readme(plan: Mapping, network: str) -> str:
         network=network,
         name=bundle_name(plan, network),
         entries=entries,
+        about=_settings(network)["about"],
+        ablation=_settings(network)["ablation"],
+        ablations=_ablations(network),
         values=decided(plan, network),
         texts=plan["decisions"]["texts"]["value"] if network in TEXT_READERS else None,
     )

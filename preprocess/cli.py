@@ -25,7 +25,8 @@ options
   --memory_gb N          memory to plan for                    (default: the GPU's, or the RAM)
   --resolution N         input side of the network, e.g. 512   (default: from the smallest structures)
   --backbone NAME        vit_tiny, vit_b, vit_l or vit_h       (default: from target and memory)
-  --networks NAMES       samed, pgsam, or both as samed,pgsam  (default: samed, or the recipe's)
+  --networks NAMES       samed, pgsam, hsam; baselines dynunet, unet, swinunetr, unetr, autosam, samdecoder;
+                         several as hsam,dynunet               (default: samed, or the recipe's)
   --recipe NAME          published settings: samed_synapse, samed_synapse_10pct, pgsam_synapse,
                          pgsam_synapse_10pct, hsam_synapse, hsam_synapse_10pct, hsam_la,
                          hsam_promise12

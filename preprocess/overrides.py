@@ -183,6 +183,16 @@ def _is_intensity(value: Any) -> bool:
     return keys == schemes[value["scheme"]] and (not keys or value["low"] < value["high"])
 
 
+def _is_topology(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"kernels", "strides", "filters"}:
+        return False
+    lists = list(value.values())
+    whole = all(isinstance(item, list) and all(_is_int(n) and n > 0 for n in item) for item in lists)
+    return (
+        whole and len({len(item) for item in lists}) == 1 and len(lists[0]) > 2 and value["strides"][0] == 1
+    )
+
+
 _MAPPING = Kind(what="a JSON object", fits=lambda value: isinstance(value, dict))
 
 KINDS: Mapping[str, Kind] = {
@@ -210,7 +220,7 @@ KINDS: Mapping[str, Kind] = {
     "fit": _choice("pad", "stretch"),
     "backbone": _choice(*BACKBONES),
     "weights": Kind(what="a name such as sam_vit_b, or null", fits=lambda v: v is None or _is_word(v)),
-    "encoder_training": _choice("lora", "full"),
+    "encoder_training": _choice("lora", "full", "frozen"),
     "clip_model": Kind(
         what="clip_tiny, a model of open_clip such as ViT-B-32-quickgelu, hf-hub:org/name or local-dir:/folder",
         fits=_is_word,
@@ -221,6 +231,11 @@ KINDS: Mapping[str, Kind] = {
     "clip_training": _choice("lora", "full", "frozen"),
     "clip_towers": _choice("both", "text", "image"),
     "refinement_steps": _int(1),
+    "topology": Kind(
+        what='equally long lists of whole numbers {"kernels":[3,…],"strides":[1,2,…],"filters":[32,…]} of 3 stages or '
+        "more, the first stride 1",
+        fits=_is_topology,
+    ),
     "stage_schedule": _choice("paper", "released"),
     "stage_epochs": _int(1),
     "noise_std": _number(0),

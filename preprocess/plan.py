@@ -10,6 +10,7 @@ from . import __version__
 from .overrides import Override, make_override
 from .recipes import Recipe
 from .rules import NETWORK_RULES, OVERRIDE, SHARED_RULES, TEXT_READERS, Decision, Evidence, overridden
+from .rules.baselines import size_fault
 from .rules.evidence import WORLD_SLICE_AXIS
 
 SCHEMA_VERSION = 1
@@ -173,6 +174,10 @@ def check_consistency(plan: Plan) -> None:
             raise PlanError(
                 f"{name} has {len(value(name))} entries for {classes} labels; override both or neither."
             )
+    for network, entries in plan.configurations.items():
+        fault = size_fault(network, {name: decision.value for name, decision in entries.items()})
+        if fault:
+            raise PlanError(fault)
     if TEXT_READERS & set(plan.configurations):
         _check_texts(value("texts"), value("label_names"))
     axis, code = value("slice_axis"), value("orientation")
@@ -214,9 +219,10 @@ def _check_wishes(overrides: Sequence[Override], networks: Sequence[str]) -> Non
             if wish.network in (None, network) and wish.name in rules
         ]
         if wish.name not in SHARED_RULES and not set(takers) & set(networks):
+            wished = wish.set_by if wish.set_by == f"--{wish.name}" else f"{wish.set_by} {wish.name}"
             raise PlanError(
-                f"{wish.set_by} {wish.name}: a decision of {', '.join(takers)}, while {', '.join(networks)} is "
-                f"planned; add --networks {takers[0]}."
+                f"{wished}: a decision of {', '.join(takers)}, while {', '.join(networks)} is "
+                f"planned; add --networks {takers[0]}, or leave it out."
             )
 
 

@@ -13,11 +13,12 @@ TINY = (
 
 def plan_tiny(folder: Path, work: Path, *overrides: str, **options: object) -> Path:
     """Plan the data set in `folder`, write to `work`/plans and `work`/bundles; returns the (first) bundle."""
+    least = ["image_size=64"] if "swinunetr" in str(options.get("networks")) else []
     from preprocess.cli import plan
     from preprocess.layouts.naming import short_name
 
     plan(
-        str(folder), target="cpu", override=[*TINY, *overrides], plans_dir=str(work / "plans"),
+        str(folder), target="cpu", override=[*TINY, *least, *overrides], plans_dir=str(work / "plans"),
         bundles_dir=str(work / "bundles"), **options,
     )  # fmt: skip
     network = str(options.get("networks", "samed")).split(",")[0]

@@ -145,8 +145,9 @@ def _tiles(plan: Plan, splits: Splits, measured: Any | None) -> list[tuple[str, 
         tiles.append(("Median shape", " × ".join(f"{n:.0f}" for n in summary.shape.median)))
         tiles.append(("Median spacing, mm", " × ".join(f"{mm:.3g}" for mm in summary.spacing.median)))
     tiles.append(("Modality", plan.value("modality")))
-    for network in plan.configurations:
-        tiles.append((network, f"{plan.value('backbone', network)} at {plan.value('image_size', network)}"))
+    for network, entries in plan.configurations.items():
+        backbone = f"{entries['backbone'].value} at " if "backbone" in entries else ""
+        tiles.append((network, f"{backbone}{plan.value('image_size', network)}"))
     tiles.append(("Folds", str(len(splits.folds))))
     return tiles
 

@@ -8,7 +8,7 @@ decision from `decided`, so a decision that the user overrides carries all that 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import clip, geometry, hsam, intensity, labels, network, resources, texts, training
+from . import baselines, clip, geometry, hsam, intensity, labels, network, resources, texts, training
 from .decision import OVERRIDE, RECIPE, RULE, Decision, overridden
 from .evidence import Evidence, Machine, collect_evidence
 from .training import TooFewCases
@@ -75,17 +75,26 @@ CLIP_RULES: dict[str, Rule] = {
 _INPUT = ("image_size", "fit")
 PGSAM_RULES: dict[str, Rule] = {name: SAMED_RULES[name] for name in _INPUT} | CLIP_RULES | SAMED_RULES
 
-# A rule of the same name takes the place of SAMed's.
-HSAM_RULES: dict[str, Rule] = SAMED_RULES | {
-    "ce_weight": hsam.choose_ce_weight,
-    "dice_weight": hsam.choose_dice_weight,
-    "stage_schedule": hsam.choose_stage_schedule,
-    "stage_epochs": hsam.choose_stage_epochs,
-    "noise_std": hsam.choose_noise_std,
-    "ensemble": hsam.choose_ensemble,
-}
+# A rule of the same name takes the place of SAMed's. The noise stands first: it tells the memory rules of the second
+# decoder.
+HSAM_RULES: dict[str, Rule] = (
+    {"noise_std": hsam.choose_noise_std}
+    | SAMED_RULES
+    | {
+        "ce_weight": hsam.choose_ce_weight,
+        "dice_weight": hsam.choose_dice_weight,
+        "stage_schedule": hsam.choose_stage_schedule,
+        "stage_epochs": hsam.choose_stage_epochs,
+        "ensemble": hsam.choose_ensemble,
+    }
+)
 
-NETWORK_RULES: dict[str, dict[str, Rule]] = {"samed": SAMED_RULES, "pgsam": PGSAM_RULES, "hsam": HSAM_RULES}
+NETWORK_RULES: dict[str, dict[str, Rule]] = {
+    "samed": SAMED_RULES,
+    "pgsam": PGSAM_RULES,
+    "hsam": HSAM_RULES,
+    **baselines.baseline_rules(SAMED_RULES),
+}
 TEXT_READERS = frozenset({"pgsam"})
 """The networks that read the texts."""
 

@@ -102,6 +102,10 @@ FULL_BYTES = 4
 TRAINED_BYTES = 16
 """Per trained parameter: value, gradient, AdamW's two moments."""
 
+DECODER_VALUES_PER_TOKEN = 6 * 16 * 64
+"""Kept behind a frozen encoder: AutoSAM's head has 6 maps of 64 channels at 4 times the grid's side; SAM's decoder,
+of fewer channels there, has its attention besides."""
+
 LOGIT_COPIES = 6
 """Full-size maps kept per class: logits, log-softmax, softmax, one-hot, two gradients."""
 
@@ -111,6 +115,12 @@ GUIDE_COPIES, CLASS_COPIES = 26, 1
 each class (at 224 pixels 26 and 0.6 were counted)."""
 
 
+SECOND_STAGE_PARAMETERS_M = 7
+SECOND_STAGE_VALUES = 46
+"""Kept per pixel of the input by H-SAM's pixel decoder, which ends at full size: a CPU step in float32 at 224 took
+0.050 GB per image with vit_tiny where SAMed took 0.035."""
+
+
 def image_gb(
     backbone: str,
     *,
@@ -118,6 +128,8 @@ def image_gb(
     num_classes: int,
     mixed_precision: bool,
     guidance: Guidance | None = None,
+    encoder_training: str = "full",
+    second_stage: bool = False,
 ) -> float:
     """Memory of one image of a training batch in GB (activations of the encoders and of the output maps)."""
     vit = BACKBONES[backbone]
@@ -128,7 +140,11 @@ def image_gb(
     number = HALF_BYTES if mixed_precision else FULL_BYTES
     token_values = vit.width * WORDS_PER_TOKEN * (vit.global_blocks * tokens + local_blocks * padded)
     bias_values = 2 * vit.heads * (vit.global_blocks * tokens**2 + local_blocks * windows**2 * WINDOW**4)
+    if encoder_training == "frozen":
+        token_values, bias_values = _one_block(vit, tokens=max(tokens, padded)), 2 * vit.heads * tokens**2
     token_values += vit.stem_values * image_size**2
+    if second_stage:
+        token_values += SECOND_STAGE_VALUES * image_size**2
     if guidance is not None:
         clip, side = guidance.clip, image_size // 4
         token_values += clip.image_width * WORDS_PER_TOKEN * clip.image_depth * clip.image_tokens
@@ -137,13 +153,24 @@ def image_gb(
     return TEMPORARIES * (number * (token_values + bias_values) + map_bytes) / 1e9
 
 
+def _one_block(vit: Backbone, *, tokens: int) -> int:
+    """A frozen encoder keeps nothing: its blocks pass through the same memory one after another. Behind it the head or
+    decoder keeps its maps, at most 4 times finer than the tokens."""
+    return vit.width * WORDS_PER_TOKEN * tokens + DECODER_VALUES_PER_TOKEN * tokens
+
+
 def fixed_gb(
-    backbone: str, *, encoder_training: str, num_classes: int = 0, guidance: Guidance | None = None
+    backbone: str,
+    *,
+    encoder_training: str,
+    num_classes: int = 0,
+    guidance: Guidance | None = None,
+    second_stage: bool = False,
 ) -> float:
     """Memory that doesn't grow with the batch: parameters, gradients, optimiser states, context, and the texts,
     which are encoded once for all images; in GB."""
     megabytes = BACKBONES[backbone].parameters_m * _bytes_per_weight(encoder_training)
-    megabytes += DECODER_PARAMETERS_M * TRAINED_BYTES
+    megabytes += (DECODER_PARAMETERS_M + SECOND_STAGE_PARAMETERS_M * second_stage) * TRAINED_BYTES
     if guidance is not None:
         clip = guidance.clip
         words = clip.text_width * WORDS_PER_TOKEN * clip.text_depth * clip.text_tokens * (num_classes + 1)
@@ -164,10 +191,15 @@ def largest_batch(
     encoder_training: str,
     mixed_precision: bool,
     guidance: Guidance | None = None,
+    second_stage: bool = False,
 ) -> int:
     """The largest batch that fits into `memory_gb`; 0 where not even one image does."""
     free = USABLE_SHARE * memory_gb - fixed_gb(
-        backbone, encoder_training=encoder_training, num_classes=num_classes, guidance=guidance
+        backbone,
+        encoder_training=encoder_training,
+        num_classes=num_classes,
+        guidance=guidance,
+        second_stage=second_stage,
     )
     one = image_gb(
         backbone,
@@ -175,5 +207,7 @@ def largest_batch(
         num_classes=num_classes,
         mixed_precision=mixed_precision,
         guidance=guidance,
+        encoder_training=encoder_training,
+        second_stage=second_stage,
     )
     return max(0, int(free / one))

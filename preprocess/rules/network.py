@@ -127,7 +127,7 @@ def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> D
 def choose_rank(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Rank of the low-rank updates, of the image encoder and of CLIP."""
     low = "lora" in (decided["encoder_training"], decided.get("clip_training"))
-    used = "" if low else " Not used, since the whole encoder is trained."
+    used = "" if low else " Not used: nothing is adapted by low-rank updates."
     return Decision(value=RANK, reason=f"SAMed's published rank.{used}")
 
 
@@ -153,6 +153,7 @@ def choose_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
         encoder_training=decided["encoder_training"],
         num_classes=len(decided["labels"]) - 1,
         guidance=_guidance(decided),
+        second_stage=_has_second_stage(decided),
     )
     arithmetic = (
         f"Training {decided['backbone']}{_with_clip(decided)} at {decided['image_size']} pixels takes about "
@@ -185,6 +186,7 @@ def _fitting_batch(backbone: str, decided: Mapping[str, Any], *, encoder_trainin
         encoder_training=encoder_training,
         mixed_precision=decided["target"] == "gpu",
         guidance=_guidance(decided),
+        second_stage=_has_second_stage(decided),
     )
 
 
@@ -195,7 +197,14 @@ def _image_gb(backbone: str, decided: Mapping[str, Any]) -> float:
         num_classes=len(decided["labels"]) - 1,
         mixed_precision=decided["target"] == "gpu",
         guidance=_guidance(decided),
+        encoder_training=decided["encoder_training"],
+        second_stage=_has_second_stage(decided),
     )
+
+
+def _has_second_stage(decided: Mapping[str, Any]) -> bool:
+    """Whether the network is H-SAM, which alone decides on a noise before its batch."""
+    return "noise_std" in decided
 
 
 def _guidance(decided: Mapping[str, Any]) -> Guidance | None:

@@ -137,10 +137,11 @@ def choose_weight_decay(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
 
 def choose_warmup_iterations(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Steps of linear warm-up."""
-    wanted = SCRATCH_WARMUP if decided["weights"] is None else SAMED_WARMUP
+    scratch = decided.get("weights") is None  # also: the network has no pretrained part
+    wanted = SCRATCH_WARMUP if scratch else SAMED_WARMUP
     steps = decided["epochs"] * decided["iterations_per_epoch"]
     value = min(wanted, max(1, steps // 10))
-    whose = "The usual warm-up from random weights" if decided["weights"] is None else "SAMed's warm-up"
+    whose = "The usual warm-up from random weights" if scratch else "SAMed's warm-up"
     cut = "." if value == wanted else f" is {wanted}; cut to a tenth of all {steps} steps."
     return Decision(value=value, reason=whose + cut)
 
