@@ -21,7 +21,7 @@ WORDS_PER_TOKEN = 17
 TEMPORARIES = 1.25
 """Peak over what is kept. Per image of a CPU step in float32 at 224 pixels with 4 classes were measured (difference of
 the peaks of batches of 10 and 4), and are arrived at here: DynUNet 0.167 GB and 0.162, UNet 0.069 and 0.071, SwinUNETR
-0.195 and 0.239, UNETR 0.291 and 0.280."""
+0.195 and 0.239, UNETR 0.291 and 0.278."""
 
 INFERENCE_SHARE = 0.35
 """Of a training image's memory: skips and working copies. Measured in the same way: DynUNet 0.26, UNet 0.30, SwinUNETR

@@ -83,7 +83,7 @@ def test_learning_rates():
     def rate(network, **machine):
         return values(evidence(**machine), network)["learning_rate"]
 
-    assert [rate(network) for network in WITHOUT_SAM] == [0.001, 0.001, 0.0005, 0.0005]
+    assert [rate(network) for network in WITHOUT_SAM] == [0.003, 0.003, 0.002, 0.001]
     assert rate("autosam") == rate("samdecoder") == rate("samed") == 0.003  # vit_tiny, from random weights
     assert rate("autosam", machine=GPU) == 0.001
 
