@@ -9,29 +9,6 @@ from pgsam_monai.networks.sam.mask_decoder import MaskDecoder, SkipFusion
 from pgsam_monai.networks.sam.norm import LayerNorm2d
 
 
-class HierarchicalPixelDecoder(nn.Module):
-    """SAM's two upscaling steps, a skip from the first stage's, two steps more: channels 256, 64, 32 + 32, 32, 16."""
-
-    def __init__(self, *, dim: int = 256) -> None:
-        super().__init__()
-        self.out_channels = dim // 16
-        self.output_upscaling = sams_upscaling(dim)
-        self.to_full_size = nn.Sequential(
-            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
-            LayerNorm2d(dim // 8),
-            nn.GELU(),
-            nn.ConvTranspose2d(dim // 8, dim // 16, kernel_size=2, stride=2),
-            nn.GELU(),
-        )
-
-    def forward(self, source: Tensor, first: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
-        """Image tokens (B, 256, h, w), the first stage's upscaled ones (B, 32, 4h, 4w) → (B, 16, 16h, 16w).
-
-        The encoder's ``skips`` are in the first stage's features already.
-        """
-        return self.to_full_size(torch.cat([self.output_upscaling(source), first], dim=1))
-
-
 class PlainPixelDecoder(nn.Module):
     """What Table 4 compares it with: SAM's own, to a quarter of the image's size, no skip from the first stage."""
 
@@ -39,7 +16,13 @@ class PlainPixelDecoder(nn.Module):
         """``skip_channels``: of the encoder's features at strides 8 and 4, as in ``MaskDecoder``."""
         super().__init__()
         self.out_channels = dim // 8
-        self.output_upscaling = sams_upscaling(dim)
+        self.output_upscaling = nn.Sequential(  # as SAM's, whose weights fit
+            nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2),
+            LayerNorm2d(dim // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
+            nn.GELU(),
+        )
         self.skips = nn.ModuleList(
             SkipFusion(channels, width)
             for channels, width in zip(skip_channels, (dim // 4, dim // 8), strict=False)
@@ -52,12 +35,20 @@ class PlainPixelDecoder(nn.Module):
         return self.upscale(source, skips)
 
 
-def sams_upscaling(dim: int) -> nn.Sequential:
-    """SAM's two transposed convolutions, (B, dim, h, w) → (B, dim / 8, 4h, 4w); its weights fit."""
-    return nn.Sequential(
-        nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2),
-        LayerNorm2d(dim // 4),
-        nn.GELU(),
-        nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
-        nn.GELU(),
-    )
+class HierarchicalPixelDecoder(PlainPixelDecoder):
+    """SAM's two upscaling steps, a skip from the first stage's, two steps more: channels 256, 64, 32 + 32, 32, 16."""
+
+    def __init__(self, *, dim: int = 256, skip_channels: tuple[int, ...] = ()) -> None:
+        super().__init__(dim=dim, skip_channels=skip_channels)
+        self.out_channels = dim // 16
+        self.to_full_size = nn.Sequential(
+            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
+            LayerNorm2d(dim // 8),
+            nn.GELU(),
+            nn.ConvTranspose2d(dim // 8, dim // 16, kernel_size=2, stride=2),
+            nn.GELU(),
+        )
+
+    def forward(self, source: Tensor, first: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
+        """Image tokens (B, 256, h, w), the first stage's upscaled ones (B, 32, 4h, 4w) → (B, 16, 16h, 16w)."""
+        return self.to_full_size(torch.cat([self.upscale(source, skips), first], dim=1))

@@ -40,7 +40,7 @@ class SecondStage(nn.Module):
             mask_attention: see ``MaskedAttention``.
             noise: of the class-balanced mask-guided self-attention; None leaves that attention out.
             pixel_decoder: the hierarchical one; otherwise SAM's.
-            skip_channels: of the encoder's features, for SAM's pixel decoder.
+            skip_channels: of the encoder's features at strides 8 and 4, if the first stage uses them.
             dropout: see ``MaskedTwoWayTransformer``.
             dim: channels of the embedding.
         """
@@ -50,11 +50,8 @@ class SecondStage(nn.Module):
         self.transformer = MaskedTwoWayTransformer(
             kind=mask_attention, dropout=dropout, dim=dim, mlp_dim=mlp_dim
         )
-        self.pixel_decoder = (
-            HierarchicalPixelDecoder(dim=dim)
-            if pixel_decoder
-            else PlainPixelDecoder(dim=dim, skip_channels=skip_channels)
-        )
+        decoder = HierarchicalPixelDecoder if pixel_decoder else PlainPixelDecoder
+        self.pixel_decoder = decoder(dim=dim, skip_channels=skip_channels)
         layers = 5 if pixel_decoder else 3  # the released code's and SAM's
         self.hyper_mlps = nn.ModuleList(
             MLP(dim, dim, self.pixel_decoder.out_channels, layers) for _ in range(num_classes + 1)
