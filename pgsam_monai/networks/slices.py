@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -63,16 +64,17 @@ class SliceNetwork(nn.Module):
         fold = fold_slices if pixels.ndim == 5 else _as_it_is
         flat = fold(pixels)
         outputs = self.decode(flat, None if classes is None else fold(classes))
+        size = sides(flat, 2, 3)
         if self.training:
-            outputs = self.training_outputs(outputs, flat.shape[2:])
+            outputs = self.training_outputs(outputs, size)
             return outputs if pixels.ndim == 4 else [unfold_slices(logits, batch) for logits in outputs]
-        logits = self.combine(outputs, flat.shape[2:])
+        logits = self.combine(outputs, size)
         logits = logits if pixels.ndim == 4 else unfold_slices(logits, batch)
         return MetaTensor(logits).copy_meta_from(image) if isinstance(image, MetaTensor) else logits
 
     def training_outputs(self, outputs: list[Tensor], size: tuple[int, ...]) -> list[Tensor]:
         """What ``decode`` gave → what the loss supervises: the first at full size, then all of them as they are."""
-        if outputs[0].shape[2:] == size:
+        if sides(outputs[0], 2, 3) == size:
             return outputs
         return [enlarge(outputs[0], size), *outputs]
 
@@ -108,9 +110,20 @@ def unfold_slices(slices: Tensor, batch: int) -> Tensor:
     return slices.unflatten(0, (batch, -1)).permute(0, 2, 3, 4, 1)
 
 
+def sides(tensor: Tensor, *axes: int) -> tuple[int, ...]:
+    """Sizes along ``axes`` as plain integers, quietly so while tracing, where they become constants."""
+    if not torch.jit.is_tracing():
+        return tuple(tensor.shape[axis] for axis in axes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        return tuple(int(tensor.shape[axis]) for axis in axes)
+
+
 def enlarge(x: Tensor, size: tuple[int, ...]) -> Tensor:
     """Bilinear, (B, C, h, w) → (B, C, *size)."""
-    return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    if sides(x, 2, 3) == tuple(size):
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def _plain(image: Tensor | None) -> Tensor | None:

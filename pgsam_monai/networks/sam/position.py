@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-def sides(tensor: Tensor, *axes: int) -> tuple[int, ...]:
-    """Sizes along ``axes`` as plain integers, quietly so while tracing, where they become constants."""
-    if not torch.jit.is_tracing():
-        return tuple(tensor.shape[axis] for axis in axes)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        return tuple(int(tensor.shape[axis]) for axis in axes)
+from pgsam_monai.networks.slices import sides
 
 
 def grid_of(tokens: Tensor) -> tuple[int, int]:
