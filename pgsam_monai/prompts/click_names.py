@@ -1,0 +1,63 @@
+"""Checks what stands in a file of clicks: class names, keys and numbers, each with a remedy."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class ClicksError(ValueError):
+    """A file of clicks is missing or malformed; the message names it, what is wrong and the remedy."""
+
+
+def find_class(given: str, names: Sequence[str]) -> str | None:
+    """The class of that name, capitals aside (MONAI Label lower-cases names); None if none or several."""
+    if given in names:
+        return given
+    same = [name for name in names if name.casefold() == given.casefold()]
+    return same[0] if len(same) == 1 else None
+
+
+def class_named(given: Any, names: Sequence[str] | None, where: str) -> str:
+    """The class that `given` names; any text without `names`. Raises ClicksError with the nearest name."""
+    found = given if names is None else find_class(str(given), names)
+    if not isinstance(found, str) or not found:
+        raise ClicksError(f"{where}: {given!r} is no class of this model; {_hint(given, names or ())}")
+    return found
+
+
+def refuse_others(given: Iterable[str], known: Sequence[str], where: str) -> None:
+    """Raises ClicksError for the first key that isn't known."""
+    for key in given:
+        if key not in known:
+            raise ClicksError(f"{where}: {key!r} is no key; {_hint(key, known)}")
+
+
+def numbers(values: Any, width: int, where: str) -> tuple[tuple[float, ...], ...]:
+    """A list of points (3 numbers each) or boxes (6 numbers each) as tuples of floats.
+
+    Raises ClicksError, counting from 1, for anything else.
+    """
+    meant = "points [i, j, k]" if width == 3 else "boxes [i0, i1, j0, j1, k0, k1]"
+    if not isinstance(values, list | tuple):
+        raise ClicksError(f"{where}: must be a list of {meant}, got {values!r}.")
+    for n, value in enumerate(values, start=1):
+        if not isinstance(value, list | tuple) or len(value) != width or not all(map(_is_number, value)):
+            raise ClicksError(
+                f"{where}, entry {n}: must be {width} numbers, a list of {meant}; got {value!r}."
+            )
+    return tuple(tuple(float(number) for number in value) for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _hint(given: Any, known: Sequence[str]) -> str:
+    """ "did you mean ...?", or what there is."""
+    by_small_letters = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(str(given).casefold(), by_small_letters, n=1)
+    listed = ", ".join(f"'{name}'" for name in known)
+    return f"did you mean '{by_small_letters[near[0]]}'?" if near else f"there are {listed or 'none'}."

@@ -1,0 +1,198 @@
+"""The one conversion between clicks in the user's file and points in the network's square frame, both ways.
+
+    native voxel (i, j, k) --native_affine--> mm RAS+ --inverse affine--> (row, column, slice) of the
+    preprocessed volume --SliceFrame--> (x, y) pixels of the square, and a slice number
+
+Centres of voxels and pixels are integers everywhere. Native voxels are those of the original file as the
+project reads it (i fastest: NIfTI's order, ITK's index order; numpy's order of a SimpleITK array is k, j, i;
+slices of a DICOM series count along the normal of their plane, whatever their file names).
+Flips, axis orders, oblique affines and spacing are all in the two affines, so that nothing here knows an
+orientation; half-pixel shifts of resizing are those of `transforms.fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pgsam_monai.prompts.boxes import Box
+from pgsam_monai.transforms.fit import SliceFrame
+
+EDGE = 1e-3
+"""voxels; how far rounding in affines may push a click off the volume's outer faces"""
+
+
+def to_frame(
+    clicks: ArrayLike, *, native_affine: ArrayLike, affine: ArrayLike, frame: SliceFrame, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clicks in native voxels -> their points in the square frame and the slices they lie on.
+
+    Args:
+        clicks: (N, 3) voxels (i, j, k) of the original file, floats allowed.
+        native_affine: (4, 4) of the original file, voxel -> mm, RAS+.
+        affine: (4, 4) of the preprocessed volume (rows, columns, slices), likewise.
+        frame: how its slices lie in the square.
+        depth: its number of slices.
+    Returns:
+        points (N, 2) float64, (x, y); slices (N,) int64, the nearest slice of each.
+    Raises:
+        ValueError: a click outside the volume, or a wrong shape; the message counts clicks from 1.
+    """
+    clicks = _rows_of(clicks, 3, "to_frame: clicks")
+    volume = _apply(_between(native_affine, affine), clicks)  # (N, 3) row, column, slice
+    shape = np.array([frame.height, frame.width, depth])
+    outside = ((volume < -0.5 - EDGE) | (volume > shape - 0.5 + EDGE)).any(axis=1)
+    if outside.any():
+        first = int(outside.argmax())
+        raise ValueError(
+            f"to_frame: click {first + 1}, voxel {_written(clicks[first])}, lies outside the image, whose"
+            f" voxels run from {_native_extent(native_affine, affine, shape)}; give clicks in voxels (i, j, k) of"
+            " the original file."
+        )
+    slices = np.floor(volume[:, 2] + 0.5).astype(np.int64).clip(0, depth - 1)
+    return _to_square(volume[:, 1::-1], frame), slices
+
+
+def from_frame(
+    points: ArrayLike, slices: ArrayLike, *, native_affine: ArrayLike, affine: ArrayLike, frame: SliceFrame
+) -> np.ndarray:
+    """The inverse of `to_frame`: points (N, 2) and slices (N,) -> (N, 3) float64 native voxels
+    (i, j, k), on the slices' centres."""
+    columns_rows = _from_square(_rows_of(points, 2, "from_frame: points"), frame)
+    slices = np.asarray(slices, dtype=np.float64).reshape(-1, 1)
+    if len(slices) != len(columns_rows):
+        raise ValueError(f"from_frame: {len(columns_rows)} points need as many slices, got {len(slices)}.")
+    volume = np.concatenate([columns_rows[:, ::-1], slices], axis=1)
+    return _apply(_between(affine, native_affine), volume)
+
+
+def roi_to_frame(
+    roi: Sequence[float], *, native_affine: ArrayLike, affine: ArrayLike, frame: SliceFrame, depth: int
+) -> tuple[list[Box], list[int]]:
+    """A native region [i0, i1, j0, j1, k0, k1] -> one box per slice that it covers, and those slices.
+
+    Both ends are included, in either order, as MONAI Label sends them. The region counts whole voxels, so
+    that one voxel enlarged fourfold is a box of four pixels; a side of less than one pixel becomes its
+    centre. Of a region that reaches beyond the image, the part inside counts; where the axes of the two
+    volumes aren't parallel, the boxes hold the region.
+
+    Raises:
+        ValueError: not six finite numbers, or a region wholly outside the image.
+    """
+    low, high = sorted_roi(roi)
+    faces = np.array(list(product(*zip(low - 0.5, high + 0.5, strict=True))))  # (8, 3)
+    volume = _apply(_between(native_affine, affine), faces)
+    shape = np.array([frame.height, frame.width, depth])
+    first, last = np.maximum(volume.min(axis=0), -0.5), np.minimum(volume.max(axis=0), shape - 0.5)
+    if (last - first < EDGE).any():
+        raise ValueError(
+            f"roi_to_frame: region {[float(end) for end in roi]} lies outside the image, whose voxels run"
+            f" from {_native_extent(native_affine, affine, shape)}; give [i0, i1, j0, j1, k0, k1] in voxels of the"
+            " original file."
+        )
+    (x0, y0), (x1, y1) = _to_square(np.stack([first, last])[:, 1::-1], frame) + [[0.5], [-0.5]]
+    box = Box(*_ordered(x0, y0, x1, y1))
+    slices = list(range(int(np.ceil(first[2] - EDGE)), int(np.floor(last[2] + EDGE)) + 1))
+    if not slices:  # thinner than a slice, between two centres
+        slices = [min(int(np.floor((first[2] + last[2]) / 2 + 0.5)), depth - 1)]
+    return [box] * len(slices), slices
+
+
+def box_to_frame(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    native_affine: ArrayLike,
+    affine: ArrayLike,
+    frame: SliceFrame,
+    depth: int,
+) -> tuple[Box, int]:
+    """Two opposite corner voxels (i, j, k) of a box, both included, on one slice -> the box and the slice.
+
+    Raises:
+        ValueError: corners on different slices of the preprocessed volume, or outside the image.
+    """
+    geometry = {"native_affine": native_affine, "affine": affine, "frame": frame, "depth": depth}
+    slices = to_frame([first, second], **geometry)[1]
+    if slices[0] != slices[1]:
+        raise ValueError(
+            f"box_to_frame: corners {_written(first)} and {_written(second)} lie on slices {slices[0]} and"
+            f" {slices[1]}; a box needs both on one slice, and a region over several has six numbers."
+        )
+    boxes, _ = roi_to_frame(np.ravel([first, second], order="F").tolist(), **geometry)
+    return boxes[0], int(slices[0])
+
+
+def roi_from_frame(
+    box: Box, index: int, *, native_affine: ArrayLike, affine: ArrayLike, frame: SliceFrame
+) -> list[float]:
+    """A box on slice `index` -> the native region [i0, i1, j0, j1, k0, k1] that covers it, one slice thick."""
+    across = _from_square(np.array([[box.x0 - 0.5, box.y0 - 0.5], [box.x1 + 0.5, box.y1 + 0.5]]), frame)
+    rows, columns = across[:, 1], across[:, 0]
+    faces = np.array(list(product(rows, columns, (index - 0.5, index + 0.5))))
+    native = _apply(_between(affine, native_affine), faces)
+    low, high = native.min(axis=0) + 0.5, native.max(axis=0) - 0.5
+    middle = native.mean(axis=0)
+    thin = high < low
+    low[thin] = high[thin] = middle[thin]
+    return np.stack([low, high], axis=1).ravel().tolist()
+
+
+def sorted_roi(roi: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """[i0, i1, j0, j1, k0, k1], ends in either order -> lowest (3,) and highest (3,)."""
+    ends = np.asarray(roi, dtype=np.float64)
+    if ends.shape != (6,) or not np.isfinite(ends).all():
+        raise ValueError(f"A region must be six numbers [i0, i1, j0, j1, k0, k1], got {list(roi)}.")
+    return ends.reshape(3, 2).min(axis=1), ends.reshape(3, 2).max(axis=1)
+
+
+def _rows_of(values: ArrayLike, width: int, who: str) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    array = array.reshape(0, width) if array.size == 0 else array
+    if array.ndim != 2 or array.shape[1] != width or not np.isfinite(array).all():
+        raise ValueError(f"{who} must be (N, {width}) finite numbers, got shape {array.shape}.")
+    return array
+
+
+def _between(source: ArrayLike, target: ArrayLike) -> np.ndarray:
+    """(4, 4): voxels of the volume with affine `source` -> voxels of the one with affine `target`."""
+    return np.linalg.solve(np.asarray(target, np.float64), np.asarray(source, np.float64))
+
+
+def _apply(matrix: np.ndarray, places: np.ndarray) -> np.ndarray:
+    return places @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def _to_square(places: np.ndarray, frame: SliceFrame) -> np.ndarray:
+    """(N, 2) (column, row) of a slice -> (x, y): centres shift with the scale, as in `fit_image`."""
+    return (places + 0.5) * _scale(frame) - 0.5
+
+
+def _from_square(points: np.ndarray, frame: SliceFrame) -> np.ndarray:
+    return (points + 0.5) / _scale(frame) - 0.5
+
+
+def _scale(frame: SliceFrame) -> np.ndarray:
+    return np.array([frame.fitted_width / frame.width, frame.fitted_height / frame.height])
+
+
+def _ordered(x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
+    """A side of less than a pixel becomes its centre."""
+    if x1 < x0:
+        x0 = x1 = (x0 + x1) / 2
+    if y1 < y0:
+        y0 = y1 = (y0 + y1) / 2
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def _native_extent(native_affine: ArrayLike, affine: ArrayLike, shape: np.ndarray) -> str:
+    ends = np.array(list(product(*((0, n - 1) for n in shape))), dtype=np.float64)
+    native = _apply(_between(affine, native_affine), ends)
+    return f"{_written(native.min(axis=0))} to {_written(native.max(axis=0))}"
+
+
+def _written(voxel: ArrayLike) -> str:
+    return f"({', '.join(f'{round(float(place), 2):g}' for place in np.asarray(voxel))})"
