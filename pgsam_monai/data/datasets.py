@@ -14,6 +14,7 @@ from pgsam_monai.data.samplers import SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
 from pgsam_monai.transforms.fit import fit_image, fit_label, slice_frame
+from pgsam_monai.transforms.stacks import stack_around, unfold_stack
 
 
 class CaseDataset(Dataset):
@@ -44,6 +45,9 @@ class SliceDataset(Dataset):
     index is an int (the plain slice) or a SliceDraw (the slice augmented with the draw's seed), as
     ClassAwareSliceSampler gives them; whatever worker reads it, a draw always gives the same tensors.
 
+    With a stack_depth D > 1 image (C, S, S, D) and label (1, S, S, D) are the slice and its neighbours
+    (`transforms.stacks.stack_around`), all augmented alike; the sampler still draws slices.
+
     Args:
         data: [{"image": path(s), "label": path(s), ("slices": [int])}] of whole volumes; "slices" restricts a
             case to these indices along the last axis of the preprocessed volume. Missing cases are made here.
@@ -54,6 +58,10 @@ class SliceDataset(Dataset):
         are.
         few_slices: trains on some of the slices only (`splits.FewSlices`); None on all.
         progress: show a bar while filling the store.
+        stack_depth: slices per item, D.
+    Raises:
+        ValueError: no slices, a case without label, an unknown fit, or stacks of slices that are chosen one by one,
+            whose neighbours' labels would train as well.
     """
 
     def __init__(
@@ -65,10 +73,13 @@ class SliceDataset(Dataset):
         augmentation: Callable | None = None,
         few_slices: FewSlices | None = None,
         progress: bool = True,
+        stack_depth: int = 1,
     ):
         self.data = list(data)
+        _check_stack(stack_depth, self.data, few_slices)
         self.cases = store.fill(self.data, progress=progress)
         self.image_size, self.fit, self.augmentation = image_size, fit, augmentation
+        self.stack_depth = stack_depth
         for case in self.cases:
             slice_frame(*case.image_shape[1:3], image_size, fit)
             if not case.has_label:
@@ -88,11 +99,11 @@ class SliceDataset(Dataset):
         draw = index if isinstance(index, SliceDraw) else None
         case_index, slice_index = self.places[draw.index if draw else index].tolist()
         case = self.cases[case_index]
-        image, label = case.read_slice(slice_index)
-        frame = slice_frame(*case.image_shape[1:3], self.image_size, self.fit)
-        item = {"image": fit_image(image[None], frame)[0], "label": fit_label(label[None], frame)[0]}
+        item = self._read(case, slice_index)
         if draw is not None and self.augmentation is not None:
             item = self._augment(item, draw.seed)
+        if self.stack_depth > 1:
+            item = {key: unfold_stack(folded, self.stack_depth) for key, folded in item.items()}
         # Losses resize labels for deep supervision, which torch does for 8-bit integers and floats only.
         return {**item, "label": item["label"].float(), "name": case.name, "slice": slice_index}
 
@@ -105,6 +116,17 @@ class SliceDataset(Dataset):
         """Indices into this dataset of the slices that hold a class."""
         return self._holding[index]
 
+    def _read(self, case: StoredCase, index: int) -> dict[str, torch.Tensor]:
+        """Fitted image (D * C, S, S) and label (D, S, S) of the stack around a slice; no other slice is read."""
+        indices = stack_around(index, depth=case.image_shape[-1], stack_depth=self.stack_depth)
+        read = {index: case.read_slice(index) for index in dict.fromkeys(indices)}
+        image, label = (torch.stack([read[index][n] for index in indices]) for n in range(2))
+        frame = slice_frame(*case.image_shape[1:3], self.image_size, self.fit)
+        return {
+            "image": fit_image(image, frame).flatten(0, 1),
+            "label": fit_label(label, frame).flatten(0, 1),
+        }
+
     def _augment(self, item: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
         if isinstance(self.augmentation, Randomizable):
             self.augmentation.set_random_state(seed=seed)
@@ -112,6 +134,17 @@ class SliceDataset(Dataset):
         return {
             key: torch.as_tensor(changed[key]).as_subclass(torch.Tensor).to(item[key].dtype) for key in item
         }
+
+
+def _check_stack(stack_depth: int, data: Sequence[Mapping[str, Any]], few_slices: FewSlices | None) -> None:
+    if stack_depth < 1:
+        raise ValueError(f"SliceDataset: stack_depth must be at least 1, got {stack_depth}.")
+    chosen = few_slices is not None or any(item.get("slices") is not None for item in data)
+    if chosen and stack_depth > 1:
+        raise ValueError(
+            f"SliceDataset: stacks of {stack_depth} slices would train on the labels of neighbours that weren't chosen;"
+            " choose whole cases, or train with stack_depth 1."
+        )
 
 
 def _chosen_slices(case: StoredCase, item: Mapping[str, Any]) -> list[int]:

@@ -85,12 +85,78 @@ def test_extra_arguments_reach_the_network():
     assert labels.max() == 0
 
 
+def numbered(depth, B=1):
+    """A volume (B, 1, 2, 2, depth) whose slice d of item b is d + 10 b everywhere."""
+    values = torch.arange(depth)[None] + 10 * torch.arange(B)[:, None]
+    return values[:, None, None, None].expand(B, 1, 2, 2, depth).float()
+
+
+def sum_of_stack(image):
+    """Logits (n, 100, S, S, d) whose class is, for all slices of a stack, the sum of the values it holds."""
+    total = image.sum(dim=-1, keepdim=True).expand_as(image)
+    return -((torch.arange(100.0)[:, None, None, None] - total) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("depth", "options", "sums"),
+    [
+        (6, {"stack_depth": 3}, [3, 3, 3, 12, 12, 12]),
+        (
+            7,
+            {"stack_depth": 3},
+            [3, 3, 3, 12, 12, 15, 15],
+        ),  # the last stack is 4, 5, 6; slice 4 lies amid 3, 4, 5
+        (5, {"stack_depth": 4}, [6, 6, 6, 10, 10]),  # 0 to 3 and 1 to 4
+        (7, {"stack_depth": 3, "stack_overlap": 2}, [3, 3, 6, 9, 12, 15, 15]),
+        (7, {"stack_depth": 4, "stack_overlap": 2}, [6, 6, 6, 14, 14, 18, 18]),  # 0-3, 2-5, 3-6
+        (3, {"stack_depth": 3}, [3, 3, 3]),
+        (3, {"stack_depth": 4}, [3, 3, 3]),  # 0, 0, 1, 2
+        (3, {"stack_depth": 5, "stack_overlap": 1}, [5, 5, 5]),  # 0, 0, 1, 2, 2
+        (1, {"stack_depth": 4}, [0]),
+    ],
+)
+@pytest.mark.parametrize("batch_size", [1, 6, 64])
+def test_stacks_hold_neighbours_and_each_slice_counts_once(depth, options, sums, batch_size):
+    labels = SliceInferer(2, batch_size=batch_size, **options)(numbered(depth), sum_of_stack)
+    assert labels.shape == (1, 1, 2, 2, depth)
+    assert labels[0, 0, 0, 0].tolist() == sums and (labels == labels[:, :, :1, :1]).all()
+
+
+def test_stacks_never_join_two_volumes_and_keep_their_slices_in_order():
+    labels = SliceInferer(2, stack_depth=3)(numbered(4, B=2), sum_of_stack)
+    assert labels[:, 0, 0, 0].tolist() == [[3, 3, 6, 6], [33, 33, 36, 36]]
+    inputs = volume(B=2)
+    each_alone = SliceInferer(6, stack_depth=3)(
+        inputs, lambda stack: torch.cat([-((stack - c) ** 2) for c in range(3)], 1)
+    )
+    assert torch.equal(each_alone.float(), inputs)
+
+
+def test_batches_count_the_slices_of_stacks():
+    seen = []
+
+    def network(image):
+        seen.append(tuple(image.shape))
+        return sum_of_stack(image[:, :1])
+
+    SliceInferer(8, batch_size=7, stack_depth=3)(volume(B=2, C=2, D=7), network)
+    assert seen == [(2, 2, 8, 8, 3)] * 3
+
+
+def test_stacks_give_logits_and_take_single_slices():
+    logits = SliceInferer(2, output="logits", stack_depth=2)(numbered(3), sum_of_stack)
+    assert logits.shape == (1, 100, 2, 2, 3) and logits.argmax(1)[0, 0, 0].tolist() == [1, 1, 3]
+    assert SliceInferer(2, stack_depth=2)(numbered(1)[..., 0], sum_of_stack).shape == (1, 1, 2, 2)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"output": "classes"}, "output must be"),
         ({"batch_size": 0}, "at least 1"),
         ({"fit": "crop"}, "fit must be"),
+        ({"stack_depth": 0}, "stack_depth of at least 1"),
+        ({"stack_depth": 2, "stack_overlap": 2}, "smaller stack_overlap"),
     ],
 )
 def test_wrong_options(options, message):

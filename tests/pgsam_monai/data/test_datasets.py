@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from pgsam_monai.data.datasets import CaseDataset, SliceDataset
 from pgsam_monai.data.samplers import ClassAwareSliceSampler, SliceDraw
 from pgsam_monai.data.splits import FewSlices
-from pgsam_monai.data.store import CaseStore
+from pgsam_monai.data.store import CaseStore, StoredCase
 from pgsam_monai.transforms import RandAffineSliced, RandIntensitySliced
 from pgsam_monai.transforms.fit import fit_image, fit_label, slice_frame
 
@@ -75,6 +75,76 @@ def test_few_slices_of_all_cases(items, store):
     held = {label for n in range(3) for label in dataset[n]["label"].unique().long().tolist()} - {0}
     assert set(dataset.classes) == held and len(dataset) == 3
     assert all(dataset.slices_holding(label).max() < 3 for label in dataset.classes)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "slices"), [(0, [0, 1, 2]), (1, [0, 1, 2]), (2, [1, 2, 3]), (3, [2, 3, 4]), (4, [2, 3, 4])]
+)
+def test_stacks_lie_around_the_slice_and_inside_the_volume(items, store, drawn, slices):
+    plain = SliceDataset(items, store, 16, progress=False)
+    stacked = SliceDataset(items, store, 16, stack_depth=3, progress=False)
+    item, parts = stacked[4 + drawn], [plain[4 + index] for index in slices]
+    assert (item["name"], item["slice"]) == ("case1", drawn) and len(stacked) == len(plain)
+    assert item["image"].shape == (1, 16, 16, 3) and item["label"].shape == (1, 16, 16, 3)
+    for key in KEYS:
+        assert torch.equal(item[key], torch.stack([part[key] for part in parts], dim=-1))
+        assert item[key].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("depth", "slices"), [(4, [0, 1, 2, 3]), (5, [0, 0, 1, 2, 3]), (8, [0, 0, 0, 1, 2, 3, 3, 3])]
+)
+def test_thin_volumes_repeat_their_edges_in_image_and_label(items, store, depth, slices):
+    plain = SliceDataset(items[:1], store, 16, progress=False)
+    stacked = SliceDataset(items[:1], store, 16, stack_depth=depth, progress=False)
+    for drawn in range(4):
+        for key in KEYS:
+            expected = torch.stack([plain[index][key] for index in slices], dim=-1)
+            assert torch.equal(stacked[drawn][key], expected)
+
+
+def test_stacks_of_several_channels_keep_them_apart(folder, store):
+    names = [write_case(folder, f"channel{n}", seed=5 + n, shape=(9, 7, 4)) for n in range(2)]
+    case = {"image": [item["image"] for item in names], "label": names[0]["label"]}
+    plain = SliceDataset([case], store, 16, progress=False)
+    item = SliceDataset(
+        [case], store, 16, stack_depth=2, augmentation=RandAffineSliced(KEYS), progress=False
+    )[2]
+    assert item["image"].shape == (2, 16, 16, 2)
+    assert torch.equal(item["image"], torch.stack([plain[1]["image"], plain[2]["image"]], dim=-1))
+
+
+def test_all_slices_of_a_stack_move_and_change_alike(items, store):
+    draw, options = SliceDraw(2, 77), {"augmentation": RandAffineSliced(KEYS), "progress": False}
+    plain = SliceDataset(items[:1], store, 16, **options)
+    item = SliceDataset(items[:1], store, 16, stack_depth=3, **options)[draw]
+    for position, index in enumerate((1, 2, 3)):
+        alone = plain[SliceDraw(index, 77)]
+        assert torch.equal(item["label"][..., position], alone["label"])
+        torch.testing.assert_close(item["image"][..., position], alone["image"])
+    change = RandIntensitySliced("image", prob=1.0, noise=0.0)
+    same = SliceDataset(items[:1], store, 16, stack_depth=8, augmentation=change, progress=False)[draw][
+        "image"
+    ]
+    assert torch.equal(same[..., 0], same[..., 2]) and not torch.equal(same[..., 2], plain[0]["image"])
+
+
+def test_a_stack_reads_its_own_slices_alone(items, store, monkeypatch):
+    read, real = [], StoredCase.read_slice
+    monkeypatch.setattr(StoredCase, "read_slice", lambda case, index: read.append(index) or real(case, index))
+    SliceDataset(items, store, 16, stack_depth=3, progress=False)[4 + 4]
+    SliceDataset(items[:1], store, 16, stack_depth=6, progress=False)[0]
+    assert read == [2, 3, 4, 0, 1, 2, 3]
+
+
+def test_stacks_refuse_slices_that_are_chosen_one_by_one(items, store):
+    few = FewSlices(spec="slices:3", seed=0, count=3)
+    with pytest.raises(ValueError, match="neighbours that weren't chosen"):
+        SliceDataset(items, store, 16, few_slices=few, stack_depth=2, progress=False)
+    with pytest.raises(ValueError, match="stacks of 2 slices"):
+        SliceDataset([{**items[0], "slices": [1]}], store, 16, stack_depth=2, progress=False)
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        SliceDataset(items, store, 16, stack_depth=0, progress=False)
 
 
 def test_faults(items, store):
