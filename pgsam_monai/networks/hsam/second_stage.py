@@ -30,6 +30,7 @@ class SecondStage(nn.Module):
         noise: ClassNoise | None = None,
         pixel_decoder: bool = True,
         skip_channels: tuple[int, ...] = (),
+        stride: int = 16,
         dropout: float = 0.2,
         dim: int = 256,
     ) -> None:
@@ -41,6 +42,7 @@ class SecondStage(nn.Module):
             noise: of the class-balanced mask-guided self-attention; None leaves that attention out.
             pixel_decoder: the hierarchical one; otherwise SAM's.
             skip_channels: of the encoder's features at strides 8 and 4, if the first stage uses them.
+            stride: pixels per cell of the embedding, 16 or 4.
             dropout: see ``MaskedTwoWayTransformer``.
             dim: channels of the embedding.
         """
@@ -50,8 +52,11 @@ class SecondStage(nn.Module):
         self.transformer = MaskedTwoWayTransformer(
             kind=mask_attention, dropout=dropout, dim=dim, mlp_dim=mlp_dim
         )
-        decoder = HierarchicalPixelDecoder if pixel_decoder else PlainPixelDecoder
-        self.pixel_decoder = decoder(dim=dim, skip_channels=skip_channels)
+        self.pixel_decoder = (
+            HierarchicalPixelDecoder(dim=dim, skip_channels=skip_channels, stride=stride)
+            if pixel_decoder
+            else PlainPixelDecoder(dim=dim, skip_channels=skip_channels)
+        )
         layers = 5 if pixel_decoder else 3  # the released code's and SAM's
         self.hyper_mlps = nn.ModuleList(
             MLP(dim, dim, self.pixel_decoder.out_channels, layers) for _ in range(num_classes + 1)
@@ -68,7 +73,7 @@ class SecondStage(nn.Module):
             label: class indices (B, 1, H, W), for the noise in training.
 
         Returns:
-            mask logits (B, K+1, 16h, 16w), or (B, K+1, 4h, 4w) without the hierarchical pixel decoder.
+            mask logits (B, K+1, H, W), or (B, K+1, 4h, 4w) without the hierarchical pixel decoder.
         """
         embedding = features.embedding
         if self.class_attention is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -51,6 +52,11 @@ class Attention(nn.Module):
         out = attend(query, key, value, self._bias(query, grid))
         return self.proj(join_heads(out)).unflatten(1, grid)
 
+    def over_sequence(self, tokens: Tensor) -> Tensor:
+        """The same attention among the N tokens of (B, N, C), which have no places in a grid: without its bias."""
+        query, key, value = (split_heads(layer(tokens), self.heads) for layer in (self.q, self.k, self.v))
+        return self.proj(join_heads(attend(query, key, value)))
+
     def _bias(self, query: Tensor, grid: tuple[int, int]) -> Tensor | None:
         if not self.has_tables:
             return None
@@ -68,6 +74,8 @@ class Block(nn.Module):
     ) -> None:
         """``grid``: side of the token grid that the network is built for."""
         super().__init__()
+        self.dim = dim
+        self.heads = heads
         self.window = window
         self.norm1 = LAYER_NORM(dim)
         self.attn = Attention(
@@ -79,14 +87,53 @@ class Block(nn.Module):
         self.norm2 = LAYER_NORM(dim)
         self.mlp = MLPBlock(embedding_dim=dim, mlp_dim=int(dim * mlp_ratio))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, H, W, C), any H and W; same shape out."""
-        tokens = tokens + self._attend(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
+    def forward(self, tokens: Tensor, depth: int = 1) -> Tensor:
+        """Tokens (B, H, W, C), any H and W; same shape out. ``depth`` concerns adapted blocks only."""
+        tokens = self.between(tokens + self.attend_space(tokens))
+        return tokens + self.mlp_after_norm(self.mlp_norm(tokens))
 
-    def _attend(self, tokens: Tensor) -> Tensor:
-        grid = grid_of(tokens)
+    def attend_space(self, tokens: Tensor) -> Tensor:
+        """What attention within each image, in windows or over its whole grid, adds to tokens (B, H, W, C)."""
+        tokens, grid = self.norm1(tokens), grid_of(tokens)
         if self.window == 0 or max(grid) <= self.window:
             return self.attn(tokens)
         windows, padded = window_partition(tokens, self.window)
         return window_unpartition(self.attn(windows), self.window, padded, grid)
+
+    def attend_depth(self, tokens: Tensor, depth: int) -> Tensor:
+        """What attention with the same weights adds where each position attends to itself in the other slices.
+
+        Args:
+            tokens: (B * depth, H, W, C), a volume's slices one after the other.
+            depth: slices of a volume.
+        """
+        return across_slices(self.attn.over_sequence, self.norm1(tokens), depth)
+
+    def between(self, tokens: Tensor) -> Tensor:
+        """What other kinds of block do between attention and MLP; nothing here."""
+        return tokens
+
+    def mlp_norm(self, tokens: Tensor) -> Tensor:
+        """What the MLP sees of tokens (B, H, W, C)."""
+        return self.norm2(tokens)
+
+    def mlp_after_norm(self, normed: Tensor) -> Tensor:
+        """The MLP on normed tokens (B, H, W, C)."""
+        return self.mlp(normed)
+
+
+def across_slices(attention: Callable[[Tensor], Tensor], tokens: Tensor, depth: int) -> Tensor:
+    """Attention among the ``depth`` tokens that lie at one position of a volume's slices.
+
+    Args:
+        attention: (sequences, depth, C) → same shape.
+        tokens: (B * depth, H, W, C).
+        depth: slices of a volume; consecutive entries.
+
+    Returns:
+        (B * depth, H, W, C). Volumes never see each other, nor do positions.
+    """
+    height, width = grid_of(tokens)
+    columns = tokens.unflatten(0, (-1, depth)).permute(0, 2, 3, 1, 4)  # (B, H, W, D, C)
+    mixed = attention(columns.flatten(0, 2))  # (B * H * W, D, C)
+    return mixed.unflatten(0, (-1, height, width)).permute(0, 3, 1, 2, 4).flatten(0, 1)

@@ -6,14 +6,16 @@ import difflib
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pgsam_monai.networks.sam.efficient_sam import make_efficient
 from pgsam_monai.networks.sam.image_encoder import ImageEncoder
 from pgsam_monai.networks.sam.mask_decoder import MaskDecoder
 from pgsam_monai.networks.sam.prompt_encoder import PromptEncoder
+from pgsam_monai.networks.sam.tiny_vit import TinyViTEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """The sizes of one image encoder and of the decoder that goes with it."""
+    """The sizes of one ViT and of the decoder that goes with it."""
 
     embed_dim: int
     """Channels of a token."""
@@ -33,9 +35,31 @@ class Backbone:
     """Whether SAM's 3×3 convolution follows the neck's 1×1."""
     decoder_mlp_dim: int = 2048
     """Hidden width of the mask decoder's two-way transformer."""
+    efficient_decoder: bool = False
+    """Whether the decoder is EfficientSAM's instead of SAM's."""
 
 
-BACKBONES: dict[str, Backbone] = {
+@dataclass(frozen=True, kw_only=True)
+class TinyBackbone:
+    """A TinyViT of 5 million parameters, with SAM's decoder."""
+
+    embed_stride: int
+    """Pixels per side of a token of the first stage; the embedding's cells are 4 times as wide."""
+
+
+def _efficient(*, embed_dim: int, heads: int) -> Backbone:
+    """EfficientSAM's plain ViT: all blocks global, no relative positions."""
+    return Backbone(
+        embed_dim=embed_dim,
+        depth=12,
+        heads=heads,
+        global_blocks=tuple(range(12)),
+        relative_positions=False,
+        efficient_decoder=True,
+    )
+
+
+BACKBONES: dict[str, Backbone | TinyBackbone] = {
     "vit_b": Backbone(embed_dim=768, depth=12, heads=12, global_blocks=(2, 5, 8, 11)),
     "vit_l": Backbone(embed_dim=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23)),
     "vit_h": Backbone(embed_dim=1280, depth=32, heads=16, global_blocks=(7, 15, 23, 31)),
@@ -51,19 +75,23 @@ BACKBONES: dict[str, Backbone] = {
         neck_convolution=False,
         decoder_mlp_dim=512,
     ),
+    "lite_medsam": TinyBackbone(embed_stride=1),
+    "mobile_sam": TinyBackbone(embed_stride=4),
+    "efficient_sam_ti": _efficient(embed_dim=192, heads=3),
+    "efficient_sam_s": _efficient(embed_dim=384, heads=6),
 }
-"""Image encoders by name: SAM's three, and ``vit_tiny``, which has no published weights."""
+"""Image encoders by name. ``vit_tiny`` alone has no published weights; MedSAM's are ``vit_b``'s."""
 
 
 class SamParts(NamedTuple):
     """SAM's three parts, fitting each other."""
 
-    image_encoder: ImageEncoder
+    image_encoder: ImageEncoder | TinyViTEncoder
     prompt_encoder: PromptEncoder
     mask_decoder: MaskDecoder
 
 
-def find_backbone(name: str) -> Backbone:
+def find_backbone(name: str) -> Backbone | TinyBackbone:
     """The backbone of that name; ValueError naming the known ones and the nearest."""
     if name in BACKBONES:
         return BACKBONES[name]
@@ -72,7 +100,14 @@ def find_backbone(name: str) -> Backbone:
     raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got '{name}'.{hint}")
 
 
-def build_sam(*, backbone: str, image_size: int, num_classes: int, skip_features: bool = True) -> SamParts:
+def build_sam(
+    *,
+    backbone: str,
+    image_size: int,
+    num_classes: int,
+    skip_features: bool = True,
+    from_scratch: bool = False,
+) -> SamParts:
     """Assemble SAM's parts with random weights.
 
     Args:
@@ -80,7 +115,9 @@ def build_sam(*, backbone: str, image_size: int, num_classes: int, skip_features
         image_size: side in pixels, a multiple of 16; any other multiple works too once built.
         num_classes: foreground classes K; the decoder predicts K + 1 masks.
         skip_features: let the decoder add the encoder's features at strides 8 and 4 while it upscales.
-            Only a convolutional stem (``vit_tiny``) has them; for SAM's own encoders this does nothing.
+            Only a convolutional stem (``vit_tiny``) has them; for other encoders this does nothing.
+        from_scratch: the encoder will be trained in full from these random weights, so its batch norm, where it
+            has any, learns its statistics.
 
     Raises:
         ValueError: unknown backbone, a size that is no multiple of 16, fewer than one class.
@@ -88,7 +125,23 @@ def build_sam(*, backbone: str, image_size: int, num_classes: int, skip_features
     sizes = find_backbone(backbone)
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1 (background is not counted), got {num_classes}.")
-    encoder = ImageEncoder(
+    prompt_encoder = PromptEncoder(image_size=image_size)
+    if isinstance(sizes, TinyBackbone):
+        encoder = TinyViTEncoder(
+            image_size=image_size, embed_stride=sizes.embed_stride, learns_statistics=from_scratch
+        )
+        return SamParts(encoder, prompt_encoder, MaskDecoder(num_classes=num_classes))
+    encoder = _build_vit(sizes, image_size)
+    decoder = MaskDecoder(
+        num_classes=num_classes,
+        mlp_dim=sizes.decoder_mlp_dim,
+        skip_channels=encoder.skip_channels if skip_features else (),
+    )
+    return SamParts(encoder, prompt_encoder, make_efficient(decoder) if sizes.efficient_decoder else decoder)
+
+
+def _build_vit(sizes: Backbone, image_size: int) -> ImageEncoder:
+    return ImageEncoder(
         image_size=image_size,
         embed_dim=sizes.embed_dim,
         depth=sizes.depth,
@@ -99,9 +152,3 @@ def build_sam(*, backbone: str, image_size: int, num_classes: int, skip_features
         stem_widths=sizes.stem_widths,
         neck_convolution=sizes.neck_convolution,
     )
-    decoder = MaskDecoder(
-        num_classes=num_classes,
-        mlp_dim=sizes.decoder_mlp_dim,
-        skip_channels=encoder.skip_channels if skip_features else (),
-    )
-    return SamParts(encoder, PromptEncoder(image_size=image_size), decoder)

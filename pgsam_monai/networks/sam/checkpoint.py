@@ -1,12 +1,14 @@
-"""SAM's official checkpoints: their key layout, and carrying their tables to another input size."""
+"""SAM's official checkpoints and those of its light relatives, as they go into our networks at any input size."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pgsam_monai.networks.sam.position import resize_absolute, resize_relative
 
@@ -48,24 +50,29 @@ def fuse_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def load_sam_state(parts: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
+def load_sam_state(
+    parts: nn.Module, state: Mapping[str, Tensor], *, source: str, keep_masks: bool = False
+) -> None:
     """Load a SAM checkpoint into a module with ``image_encoder``, ``prompt_encoder``, ``mask_decoder``.
 
-    Absolute and global relative position tables are resized to the module's; mask tokens, hyper-networks and
-    the quality head keep their random values (as SAMed's authors do), and so does what SAM does not have
-    (an input mixer).
+    Absolute and global relative position tables are resized to the module's. Mask tokens, hyper-networks and the
+    quality head keep their random values (as SAMed's authors do) unless ``keep_masks``, and so does what the
+    checkpoint's kind does not have: an input mixer, EfficientSAM's mask prompts.
 
     Args:
         parts: the module to fill, before any adapter is added.
-        state: a state dict in the layout of SAM's official checkpoints.
+        state: a state dict in the layout of SAM's official checkpoints (MedSAM's is the same), of MobileSAM's and
+            LiteMedSAM's, or of EfficientSAM's.
         source: the file's name, for errors.
+        keep_masks: load what depends on the number of masks, too; the module then has SAM's four.
 
     Raises:
         ValueError: a key is missing, unexpected or of another shape.
     """
     own = {key: value for key, value in parts.state_dict().items() if _is_sam_key(key)}
-    wanted = {key for key in own if not key.startswith(REINITIALISED)}
-    given = {key: value for key, value in split_qkv(state).items() if not key.startswith(REINITIALISED)}
+    anew = () if keep_masks else REINITIALISED
+    wanted = {key for key in own if not key.startswith(anew)}
+    given = {key: value for key, value in to_our_layout(state, own).items() if not key.startswith(anew)}
     given = {key: _fit_table(key, value, own.get(key)) for key, value in given.items()}
     faults = _faults(own, wanted, given)
     if faults:
@@ -75,6 +82,94 @@ def load_sam_state(parts: nn.Module, state: Mapping[str, Tensor], *, source: str
             "for example sam_vit_b for vit_b."
         )
     parts.load_state_dict(given, strict=False)
+
+
+def to_our_layout(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Any of the known checkpoints, told apart by their keys, with our keys; ``own`` are our network's entries."""
+    state = state["model"] if set(state) == {"model"} else state
+    if "image_encoder.patch_embed.seq.0.c.weight" in state:
+        return from_tiny_vit(state)
+    if "prompt_encoder.invalid_points.weight" in state:
+        return from_efficient_sam(state, own)
+    return split_qkv(state)
+
+
+def from_tiny_vit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """MobileSAM's and LiteMedSAM's layout, TinyViT's own → that of ``timm``'s parts.
+
+    There a stage ends with the patch merging that here begins the next one. MobileSAM's file also holds the
+    ImageNet classifier of its TinyViT, which nothing uses.
+    """
+    renamed = {}
+    for key, value in state.items():
+        if key.startswith(("image_encoder.norm_head.", "image_encoder.head.")):
+            continue
+        if key.startswith("image_encoder."):
+            key = re.sub(r"layers\.(\d+)\.downsample", lambda m: f"stages.{int(m[1]) + 1}.downsample", key)
+            key = key.replace("layers.", "stages.").replace(".c.", ".conv.")
+            key = key.replace("embed.seq.0.", "embed.conv1.").replace("embed.seq.2.", "embed.conv2.")
+        renamed[key] = value
+    return renamed
+
+
+def from_efficient_sam(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """EfficientSAM's layout → ours, such that the same tokens give the same masks.
+
+    It knows no negative clicks (theirs is the bare position), so their embedding starts at 0, and no mask prompts:
+    "no mask" becomes 0, and the layers that encode a mask keep our random values. Its "not a point" lies at pixel
+    (-1, -1) of its 1024 where SAM's lies nowhere; that position goes into the embedding.
+    """
+    prompts, rest = _partition(state, "prompt_encoder.")
+    renamed = {_efficient_key(key): value for key, value in split_qkv(rest).items()}
+    table = "image_encoder.pos_embed"
+    grid = own[table].shape[1:3] if table in own else (14, 14)
+    renamed[table] = _grid_table(renamed[table], tuple(grid))
+    frequencies = prompts["pe_layer.positional_encoding_gaussian_matrix"]
+    outside = 2 * torch.pi * (2 * torch.tensor([-0.5, -0.5]) / 1024 - 1) @ frequencies
+    positive = prompts["point_embeddings.weight"]
+    renamed |= {
+        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix": frequencies,
+        "prompt_encoder.not_a_point_embed.weight": prompts["invalid_points.weight"]
+        + torch.cat([outside.sin(), outside.cos()]),
+        "prompt_encoder.point_embeddings.0.weight": torch.zeros_like(positive),
+        "prompt_encoder.point_embeddings.1.weight": positive,
+        "prompt_encoder.point_embeddings.2.weight": prompts["bbox_top_left_embeddings.weight"],
+        "prompt_encoder.point_embeddings.3.weight": prompts["bbox_bottom_right_embeddings.weight"],
+        "prompt_encoder.no_mask_embed.weight": torch.zeros_like(positive),
+    }
+    return renamed | {k: v for k, v in own.items() if k.startswith("prompt_encoder.mask_downscaling.")}
+
+
+def _partition(state: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Entries under ``prefix``, without it, and the others."""
+    inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    return inside, {key: value for key, value in state.items() if not key.startswith(prefix)}
+
+
+_EFFICIENT_KEYS = (
+    (r"^(image_encoder\.blocks\.\d+\.mlp)\.fc(\d)\.", r"\1.lin\2."),
+    (r"(\.transformer\.layers\.\d+\.mlp)\.layers\.0\.0\.", r"\1.lin1."),
+    (r"(\.transformer\.layers\.\d+\.mlp)\.fc\.", r"\1.lin2."),
+    (r"(_mlps\.\d+|prediction_head)\.layers\.(\d)\.0\.", r"\1.layers.\2."),
+    (r"(_mlps\.\d+|prediction_head)\.fc\.", r"\1.layers.2."),
+    (r"final_output_upscaling_layers\.0\.(\d)\.", r"output_upscaling.\1."),
+    (r"final_output_upscaling_layers\.1\.0\.", r"output_upscaling.3."),
+)
+
+
+def _efficient_key(key: str) -> str:
+    for pattern, ours in _EFFICIENT_KEYS:
+        key = re.sub(pattern, ours, key)
+    return key
+
+
+def _grid_table(table: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Its (1, 1 + n², C), the first a class token's → (1, rows, columns, C), resized as EfficientSAM does."""
+    side = math.isqrt(table.shape[1] - 1)
+    square = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)  # (1, C, n, n)
+    if (side, side) != grid:
+        square = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)
+    return square.permute(0, 2, 3, 1)
 
 
 def _is_sam_key(key: str) -> bool:

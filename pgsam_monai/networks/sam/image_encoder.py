@@ -20,7 +20,7 @@ class ImageFeatures(NamedTuple):
     """What the image encoder hands to the mask decoder."""
 
     embedding: Tensor
-    """(B, 256, S/16, S/16)."""
+    """(B, 256, S/stride, S/stride); the stride is the encoder's, 16 for most."""
 
     skips: tuple[Tensor, ...]
     """Features at strides 8 and 4, channel first; empty when the encoder has none."""
@@ -32,6 +32,11 @@ class ImageEncoder(ImageEncoderViT):
     The tables belong to the size that the encoder is built for; at another one they are resized on the fly.
     At 1024 pixels, with the same weights, the output is `segment_anything`'s own.
     """
+
+    stride = PATCH
+    """Pixels per cell of the embedding."""
+    lora_targets = ("q", "v")
+    """The layers that low-rank updates adapt in every block."""
 
     def __init__(
         self,
@@ -97,12 +102,17 @@ class ImageEncoder(ImageEncoderViT):
         """Image (B, 3, H, W), normalised, H and W multiples of 16 → embedding (B, 256, H/16, W/16)."""
         return self.encode(image).embedding
 
-    def encode(self, image: Tensor) -> ImageFeatures:
-        """As ``forward``, with the features that the mask decoder may add while it upscales."""
+    def encode(self, image: Tensor, *, depth: int = 1) -> ImageFeatures:
+        """As ``forward``, with the features that the mask decoder may add while it upscales.
+
+        Args:
+            image: (B * depth, 3, H, W).
+            depth: that many consecutive images are slices of one volume, for blocks that let them see each other.
+        """
         tokens, skips = self._embed(image)
         tokens = tokens + resize_absolute(self.pos_embed, grid_of(tokens)).to(tokens.dtype)
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, depth)
         return ImageFeatures(self.neck(tokens.permute(0, 3, 1, 2)), skips)
 
     def _embed(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -20,10 +20,15 @@ logger = logging.getLogger(__name__)
 ENCODER_TRAINING = ("lora", "full", "frozen")
 SAM_MEAN = (0.485, 0.456, 0.406)
 SAM_STD = (0.229, 0.224, 0.225)
+SAM_MASKS = 3
+"""SAM's masks for an ambiguous prompt, besides the one for a clear prompt."""
 
 
 class SamNetwork(SliceNetwork):
     """SAM's three parts for K classes and no prompt; a subclass says in ``segment`` how they are used."""
+
+    keeps_sam_masks: bool = False
+    """Whether the decoder has SAM's own four masks instead of one per class, and loads all that SAM has of them."""
 
     def __init__(
         self,
@@ -47,10 +52,10 @@ class SamNetwork(SliceNetwork):
             in_channels: channels of the image. 1 is repeated for SAM's three, 3 goes in as it is, any other
                 count passes a trained 1×1 convolution that starts as the average of the channels.
             backbone: a name in ``builders.BACKBONES``.
-            weights: SAM weights by name or file (see ``pgsam_monai.weights``); None for random ones.
+            weights: weights of the backbone by name or file (see ``pgsam_monai.weights``); None for random ones.
             weights_dir: where weights are kept; None for the default folder.
-            encoder_training: "lora" trains updates of rank ``rank`` to q and v, "full" all of the image
-                encoder, "frozen" none of it.
+            encoder_training: "lora" trains updates of rank ``rank`` to q and v (TinyViT: to q, k and v, which are
+                one layer), "full" all of the image encoder, "frozen" none of it.
             rank: LoRA's rank.
             pixel_mean: of three channels, on the 0..1 scale.
             pixel_std: likewise.
@@ -63,7 +68,11 @@ class SamNetwork(SliceNetwork):
         super().__init__()
         _check_arguments(encoder_training, in_channels)
         parts = build_sam(
-            backbone=backbone, image_size=image_size, num_classes=num_classes, skip_features=skip_features
+            backbone=backbone,
+            image_size=image_size,
+            num_classes=SAM_MASKS if self.keeps_sam_masks else num_classes,
+            skip_features=skip_features,
+            from_scratch=weights is None and encoder_training == "full",
         )
         self.image_size = image_size
         self.in_channels = in_channels
@@ -89,12 +98,12 @@ class SamNetwork(SliceNetwork):
             logger.info("%s: %s starts from random weights (weights: null).", self.title, backbone)
             return
         file = resolve_weights(weights, weights_dir=weights_dir)
-        load_sam_state(self, load_weights(file), source=file.name)
+        load_sam_state(self, load_weights(file), source=file.name, keep_masks=self.keeps_sam_masks)
         logger.info("%s: %s starts from %s.", self.title, backbone, file)
 
     def _choose_trained_parts(self, encoder_training: str, rank: int) -> None:
         if encoder_training == "lora":
-            add_lora(self.image_encoder, rank=rank)
+            add_lora(self.image_encoder, rank=rank, targets=self.image_encoder.lora_targets)
         else:
             self.image_encoder.requires_grad_(encoder_training == "full")
 

@@ -12,12 +12,16 @@ from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 class Attention(SamAttention):
     """`segment_anything`'s decoder attention, same parameters and result."""
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Queries (B, N, C), keys and values (B, M, C) → (B, N, C)."""
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Queries (B, N, C), keys and values (B, M, C) → (B, N, C).
+
+        ``bias``, broadcast to (B, heads, N, M), is added to the scores: -inf hides a key.
+        """
         query = split_heads(self.q_proj(q), self.num_heads)
         key = split_heads(self.k_proj(k), self.num_heads)
         value = split_heads(self.v_proj(v), self.num_heads)
-        return self.out_proj(join_heads(attend(query, key, value)))
+        bias = None if bias is None else bias.to(query.dtype)
+        return self.out_proj(join_heads(attend(query, key, value, bias)))
 
 
 class TwoWayTransformer(SamTwoWayTransformer):

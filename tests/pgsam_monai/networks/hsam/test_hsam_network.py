@@ -55,6 +55,15 @@ def test_sams_own_backbones(backbone, size):
     assert network(torch.rand(1, 1, size, size)).shape == (1, 3, size, size)
 
 
+@pytest.mark.parametrize(("backbone", "stride"), [("vit_tiny", 16), ("lite_medsam", 4)])
+@torch.no_grad()
+def test_the_second_stage_ends_at_the_images_own_size(backbone, stride):
+    network = make_hsam(backbone=backbone, image_size=32, noise_std=0.0)
+    second, first = network.decode(torch.rand(1, 1, 32, 48), None)
+    assert second.shape == (1, 3, 32, 48)
+    assert first.shape == (1, 3, 4 * 32 // stride, 4 * 48 // stride)
+
+
 def test_training_gives_both_stages_in_two_and_three_dimensions():
     network = make_hsam()
     second, first = network(torch.rand(2, 1, 64, 64), label=torch.ones(2, 1, 64, 64))

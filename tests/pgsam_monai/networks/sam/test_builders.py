@@ -1,6 +1,7 @@
 import pytest
+import torch
 
-from pgsam_monai.networks.sam.builders import build_sam, find_backbone
+from pgsam_monai.networks.sam.builders import BACKBONES, build_sam, find_backbone
 
 
 def test_unknown_backbone_names_the_nearest():
@@ -17,3 +18,12 @@ def test_skip_features_can_be_turned_off():
     assert len(build_sam(backbone="vit_tiny", image_size=64, num_classes=1).mask_decoder.skips) == 2
     plain = build_sam(backbone="vit_tiny", image_size=64, num_classes=1, skip_features=False)
     assert len(plain.mask_decoder.skips) == 0
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_image_encoder_says_what_others_need_to_know(backbone):
+    with torch.device("meta"):
+        encoder = build_sam(backbone=backbone, image_size=64, num_classes=1).image_encoder
+    assert encoder.stride == (4 if backbone == "lite_medsam" else 16)
+    assert encoder.lora_targets == (("qkv",) if backbone in ("lite_medsam", "mobile_sam") else ("q", "v"))
+    assert bool(encoder.skip_channels) == (backbone == "vit_tiny")

