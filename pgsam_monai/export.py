@@ -48,7 +48,7 @@ def save_adapters(network: nn.Module, file: str | Path, *, metadata: Mapping[str
 
     file = Path(file)
     state = {name: value.contiguous() for name, value in trained_state(network).items()}
-    state.update({name: value.contiguous() for name, value in _pixel_statistics(network).items()})
+    state.update({name: value.contiguous() for name, value in _statistics(network).items()})
     description = json.dumps(network.description, sort_keys=True)
     header = {**(metadata or {}), "format": FORMAT, "description": description}
     unfinished = file.with_name(f"{file.name}.{os.getpid()}.part")
@@ -75,7 +75,7 @@ def load_adapters(network: nn.Module, file: str | Path) -> dict[str, str]:
             )
         check_description(network.description, json.loads(header["description"]), source=f"'{file}'")
         state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118, not a dict
-    wanted = trained_state(network).keys() | _pixel_statistics(network).keys()
+    wanted = trained_state(network).keys() | _statistics(network).keys()
     if wanted != state.keys():
         differing = sorted(wanted ^ state.keys())
         raise ValueError(
@@ -86,8 +86,15 @@ def load_adapters(network: nn.Module, file: str | Path) -> dict[str, str]:
     return header
 
 
-def _pixel_statistics(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in network.named_buffers() if name in ("pixel_mean", "pixel_std")}
+def _statistics(network: nn.Module) -> dict[str, Tensor]:
+    """Pixel statistics, and those of every batch norm that is trained: they belong to its weights."""
+    norms = [name for name, part in network.named_modules() if isinstance(part, nn.BatchNorm2d) and part.affine]
+    trained = {f"{name}.running_" for name in norms if network.get_parameter(f"{name}.weight").requires_grad}
+    return {
+        name: value
+        for name, value in network.named_buffers()
+        if name in ("pixel_mean", "pixel_std") or name.startswith(tuple(trained))
+    }
 
 
 class FixedTexts(nn.Module):
@@ -118,15 +125,18 @@ class TracedNetwork(nn.Module):
     """A scriptable stand-in for a network: a trace of it, adapters merged, at its own image size.
 
     Scripting the network itself fails on Python that TorchScript does not know. Any batch size and any number
-    of slices work.
+    of slices work; where slices see each other, they do so in stacks of the planned depth, one after the other.
     """
 
     def __init__(self, network: nn.Module) -> None:
         """``network`` has ``image_size``, ``in_channels`` and maps (B, C, S, S) to logits (B, K+1, S, S)."""
         super().__init__()
         self.image_size = int(network.image_size)
+        self.stack_depth = int(getattr(network, "stack_depth", 1))
         device = next(network.parameters()).device
         example = torch.zeros(2, network.in_channels, self.image_size, self.image_size, device=device)
+        if self.stack_depth > 1:
+            example = example.unsqueeze(-1).expand(-1, -1, -1, -1, self.stack_depth)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer's, about sizes that are constant here
             merged = fix_texts(merge_for_inference(network))
@@ -141,8 +151,24 @@ class TracedNetwork(nn.Module):
                 + ", wanted sides of "
                 + str(self.image_size)
             )
+        if self.stack_depth > 1:
+            return self._stacks(image)
         if image.dim() == 4:
             return self.traced(image)
         batch = image.shape[0]
         logits = self.traced(image.permute(0, 4, 1, 2, 3).flatten(0, 1))
         return logits.unflatten(0, [batch, -1]).permute(0, 2, 3, 4, 1)
+
+    def _stacks(self, image: Tensor) -> Tensor:
+        """(B, C, S, S, D), D a multiple of the stack's depth → (B, K+1, S, S, D)."""
+        if image.dim() != 5 or image.shape[4] % self.stack_depth != 0:
+            raise ValueError(
+                "This exported network takes stacks (B, C, H, W, D), D a multiple of "
+                + str(self.stack_depth)
+                + ", got "
+                + str(image.shape)
+            )
+        batch = image.shape[0]
+        stacks = image.unflatten(4, [-1, self.stack_depth]).permute(0, 4, 1, 2, 3, 5).flatten(0, 1)
+        logits = self.traced(stacks).unflatten(0, [batch, -1])  # (B, stacks, K+1, S, S, depth)
+        return logits.permute(0, 2, 3, 4, 1, 5).flatten(4)
