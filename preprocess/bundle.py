@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from preprocess import __version__
+from preprocess.label_values import shown
+from preprocess.large_files import LARGE_FILES, large_files
 from preprocess.rules import TEXT_READERS
+from preprocess.rules.encoders import TINY_VITS
 from preprocess.transforms import (
     augmentation_transforms,
     cleaning_transforms,
@@ -40,15 +43,21 @@ REQUIRED_PACKAGES = {
 SAM_PACKAGES = ("segment-anything", "peft")
 """Those of REQUIRED_PACKAGES that networks without SAM do without."""
 
+TINY_VIT_PACKAGES = {"timm": "1.0"}
+"""What TinyViT's backbones require besides."""
+
 COMMON_SETTINGS = {
     "about": "",
     "ablation": "",
     "train_handlers": [],
     "trainer_options": {},
     "deep_supervision": "same",
+    "loss_options": {},
+    "slice_options": {},
 }
 """A paragraph for the bundle's README, what that says of the ablations, handlers of the training engine, its further
-arguments, and how the loss weighs a network's outputs: what a network without settings of its own has."""
+arguments, how the loss weighs a network's outputs, that loss's further arguments, and those of training slices and
+inferer alike: what a network without settings of its own has."""
 
 NETWORK_PACKAGES = {
     "pgsam": {"open_clip_torch": "3.0"},
@@ -56,19 +65,6 @@ NETWORK_PACKAGES = {
     "unetr": {"einops": "0.8"},
 }
 """What a network requires besides."""
-
-LARGE_FILES = {
-    "sam_vit_b": (
-        "sam_vit_b_01ec64.pth", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-    ),
-    "sam_vit_l": (
-        "sam_vit_l_0b3195.pth", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-    ),
-    "sam_vit_h": (
-        "sam_vit_h_4b8939.pth", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-    ),
-}  # fmt: skip
-SAM_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 
 def bundle_name(plan: Mapping, network: str) -> str:
@@ -111,7 +107,7 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
     files["docs/README.md"] = _readme(plan, network)
     files["LICENSE"] = (TEMPLATES / "bundle/LICENSE").read_text()
     if values["weights"] in LARGE_FILES:
-        files["large_files.yml"] = _large_files(values["weights"])
+        files["large_files.yml"] = large_files(values["weights"])
     return files
 
 
@@ -146,6 +142,7 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
         "fit": "@fit",
         "batch_size": values["inference_batch_size"],
         "precision": "@precision",
+        **values["slice_options"],
     }
     return values
 
@@ -196,14 +193,14 @@ def bundle_metadata(plan: Mapping, network: str) -> dict[str, Any]:
     """metadata.json: versions, texts and the tensors that go in and come out."""
     values, dataset = decided(plan, network), plan["dataset"]
     names = values["label_names"]
-    size = values["image_size"]
+    shape = [values["image_size"]] * 2 + [_slices(values.get("stack_depth", 1))]
     structures = ", ".join(names[1:])
     return {
         "schema": SCHEMA_URL,
         "version": __version__,
         "changelog": {__version__: f"planned by {plan['created_by']}"},
         **MINIMUM_VERSIONS,
-        "required_packages_version": _required_packages(network, with_sam="backbone" in values),
+        "required_packages_version": _required_packages(network, values.get("backbone")),
         "name": bundle_name(plan, network),
         "task": f"Segmentation of {structures} ({values['modality']})",
         "description": f"{network} on data set '{dataset['name']}', configured by its fingerprint; see docs/README.md.",
@@ -212,14 +209,14 @@ def bundle_metadata(plan: Mapping, network: str) -> dict[str, Any]:
         "data_source": f"data set '{dataset['name']}', layout {dataset['layout']}",
         "data_type": dataset["file_format"],
         "image_classes": ", ".join(dataset["channels"]),
-        "label_classes": ", ".join(f"{v} = {n}" for v, n in zip(values["labels"], names, strict=True)),
+        "label_classes": ", ".join(f"{shown(v)} = {n}" for v, n in zip(values["labels"], names, strict=True)),
         "pred_classes": ", ".join(f"{i} = {n}" for i, n in enumerate(names)),
         "eval_metrics": {},
         "intended_use": "Research; not a medical device.",
         "references": [],
         "network_data_format": {
-            "inputs": {"image": _tensor("image", len(dataset["channels"]), size, dataset["channels"])},
-            "outputs": {"pred": _tensor("segmentation", len(names), size, names)},
+            "inputs": {"image": _tensor("image", shape, dataset["channels"])},
+            "outputs": {"pred": _tensor("segmentation", shape, names)},
         },
     }  # fmt: skip
 
@@ -236,19 +233,25 @@ def _ablations(network: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _required_packages(network: str, *, with_sam: bool) -> dict[str, str]:
+def _required_packages(network: str, backbone: str | None) -> dict[str, str]:
     needed = {
-        name: least for name, least in REQUIRED_PACKAGES.items() if with_sam or name not in SAM_PACKAGES
+        name: least for name, least in REQUIRED_PACKAGES.items() if backbone or name not in SAM_PACKAGES
     }
-    return needed | NETWORK_PACKAGES.get(network, {})
+    tiny = TINY_VIT_PACKAGES if backbone in TINY_VITS else {}
+    return needed | NETWORK_PACKAGES.get(network, {}) | tiny
 
 
-def _tensor(kind: str, num_channels: int, size: int, channels: list[str]) -> dict[str, Any]:
+def _slices(stack_depth: int) -> str:
+    """How many slices a network takes, in MONAI's words: any number, or full stacks."""
+    return "*" if stack_depth == 1 else f"{stack_depth} * n"
+
+
+def _tensor(kind: str, shape: list[int | str], channels: list[str]) -> dict[str, Any]:
     return {
         "type": "image" if kind == "image" else "probabilities",
         "format": kind,
-        "num_channels": num_channels,
-        "spatial_shape": [size, size, "*"],
+        "num_channels": len(channels),
+        "spatial_shape": shape,
         "dtype": "float32",
         "value_range": [0, 1],
         "is_patch_data": False,
@@ -263,7 +266,7 @@ def _readme(plan: Mapping, network: str) -> str:
         loader=FileSystemLoader(TEMPLATES / "bundle"), undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters["cell"] = _table_cell
+    environment.filters |= {"cell": _table_cell, "values": shown}
     entries = {**plan["decisions"], **plan["configurations"][network]}
     return environment.get_template("README.md.j2").render(
         plan=plan,
@@ -281,18 +284,6 @@ def _readme(plan: Mapping, network: str) -> str:
 def _table_cell(texts: str | list[str]) -> str:
     lines = texts if isinstance(texts, list) else [texts]
     return "<br>".join(line.replace("|", "/").replace("\n", " ") for line in lines)
-
-
-def _large_files(weights: str) -> str:
-    file, sha256 = LARGE_FILES[weights]
-    lines = [
-        "large_files:",
-        f"- path: weights/{file}",
-        f"  url: {SAM_URL}{file}",
-        f"  hash_val: {sha256}",
-        "  hash_type: sha256",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _template(name: str) -> Any:

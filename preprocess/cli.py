@@ -18,25 +18,26 @@ usage
 
 DATASET is a folder (or a MONAI datalist JSON). Its layout is recognised: nnU-Net, Medical Segmentation
 Decathlon, Synapse/BTCV, TransUNet archives, LA (2018 Atrial Segmentation Challenge, also UA-MT's archives),
-PROMISE12, paired folders, pictures with masks, DICOM series.
+PROMISE12, REFUGE, paired folders, pictures with masks, DICOM series.
 
 options
   --target cpu|gpu       plan for this kind of machine         (default: gpu if nvidia-smi lists one)
   --memory_gb N          memory to plan for                    (default: the GPU's, or the RAM)
   --resolution N         input side of the network, e.g. 512   (default: from the smallest structures)
-  --backbone NAME        vit_tiny, vit_b, vit_l or vit_h       (default: from target and memory)
-  --networks NAMES       samed, pgsam, hsam; baselines dynunet, unet, swinunetr, unetr, autosam, samdecoder;
+  --backbone NAME        vit_tiny, lite_medsam, mobile_sam, efficient_sam_ti, efficient_sam_s, vit_b, vit_l or vit_h
+                         (default: vit_tiny, vit_b or vit_l, from target and memory)
+  --networks NAMES       samed, pgsam, hsam, medsa; baselines dynunet, unet, swinunetr, unetr, autosam, samdecoder;
                          several as hsam,dynunet               (default: samed, or the recipe's)
   --recipe NAME          published settings: samed_synapse, samed_synapse_10pct, pgsam_synapse,
                          pgsam_synapse_10pct, hsam_synapse, hsam_synapse_10pct, hsam_la,
-                         hsam_promise12
+                         hsam_promise12, medsa_btcv, medsa_2d
   --few_shot N|P%        train on N cases, or P % of the cases, of each fold: seeded, smaller sets inside
                          larger ones, rare structures first; "slices:10%" draws slices over all training
                          cases, as the papers do
   --override NAME=VALUE  any decision of plan.json; may be given several times
   --skip_faulty          leave out cases with fatal faults and go on; the plan records them
-  --layout NAME          force a layout: nnunet, msd, synapse, transunet, la, la_h5, promise12, datalist,
-                         dicom, pictures, paired
+  --layout NAME          force a layout: nnunet, msd, synapse, transunet, la, la_h5, promise12, refuge,
+                         datalist, dicom, pictures, paired
   --name NAME            short name of the data set            (default: from the folder's)
   --from_plan FILE       re-emit from an edited plan.json; edited values are recorded as overrides
   --plans_dir DIR        where plans go                        (default: plans)

@@ -97,7 +97,7 @@ class CaseFacts:
     intensity: tuple[Intensity, ...] = ()
     """One per channel; empty without foreground."""
     labels: dict[int, LabelFacts] = field(default_factory=dict)
-    """Label values above zero."""
+    """Label values but the background's."""
     label_voxels: int = 0
     """All voxels of the label map, background included."""
     label_problem: str | None = None
@@ -155,7 +155,7 @@ class Summary:
     intensity: tuple[Intensity, ...]
     """Per channel, over the foreground voxels of all cases at once."""
     labels: dict[int, LabelSummary]
-    """Label values above zero, in numeric order."""
+    """Label values but the background's, in numeric order."""
     background_frequency: float
     orientations: dict[str, int]
     """Axis codes -> number of cases, commonest first."""

@@ -70,7 +70,8 @@ def source_of(case: Case, dataset: Dataset) -> list:
     """What the facts of `case` depend on: files with size and time, and how they are read. Missing files have
     None."""
     stamps = [[name, _stamp(os.path.join(dataset.folder, name))] for name in case_files(case)]
-    return [SCHEMA_VERSION, dataset.file_format, case.name, case.group, list(case.images), case.label, stamps]
+    read_as = [dataset.file_format, dataset.background] if dataset.background else [dataset.file_format]
+    return [SCHEMA_VERSION, *read_as, case.name, case.group, list(case.images), case.label, stamps]
 
 
 def write_case(measured: MeasuredCase, source: list, path: Path) -> CachedCase:

@@ -51,7 +51,7 @@ def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
             facts = replace(
                 facts, **_label_geometry(label), notes=facts.notes + _new_notes(label, facts.notes)
             )
-        return _measure_voxels(facts, image, label)
+        return _measure_voxels(facts, image, label, background=dataset.background)
     except Exception as error:  # damaged files make third-party readers raise anything
         reason = str(getattr(error, "reason", "") or error) or type(error).__name__
         where = _relative(getattr(error, "file", None) or file, dataset.folder)
@@ -104,12 +104,14 @@ def _new_notes(label: Volume, known: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"label: {note}" for note in label.notes if note not in known)
 
 
-def _measure_voxels(facts: CaseFacts, image: Volume, label: Volume | None) -> MeasuredCase:
+def _measure_voxels(
+    facts: CaseFacts, image: Volume, label: Volume | None, *, background: int
+) -> MeasuredCase:
     classes = None
     if label is not None:
         try:
             classes = as_classes(label.voxels[0])
-            labels = measure_labels(classes, label.spacing)
+            labels = measure_labels(classes, label.spacing, background=background)
             facts = replace(facts, labels=labels)
         except NotAClassMap as problem:
             classes = None
@@ -118,7 +120,7 @@ def _measure_voxels(facts: CaseFacts, image: Volume, label: Volume | None) -> Me
     for voxels in image.voxels:
         order = "F" if voxels.flags.f_contiguous else "C"
         usable = classes is not None and classes.shape == voxels.shape
-        foreground = classes.ravel(order) > 0 if usable else None
+        foreground = classes.ravel(order) != background if usable else None
         channel, sample = measure_channel(voxels.ravel(order), foreground)
         channels.append(channel)
         samples.append(sample)

@@ -11,8 +11,9 @@ from typing import Any
 
 from .facts import SLICE_AXES
 from .rules import NETWORK_RULES, SHARED_RULES
+from .rules.encoders import BACKBONES, PATCH
 from .rules.evidence import WORLD_SLICE_AXIS
-from .rules.memory import BACKBONES, PATCH
+from .rules.medsa import PROMPT_KINDS
 
 FLAG = "--override"
 BETWEEN_WISHES = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")
@@ -141,8 +142,14 @@ def _numbers(length: int | None, what: str, least: float = 0.0, *, or_null: bool
 
 
 def _is_labels(value: Any) -> bool:
-    ints = isinstance(value, list) and len(value) > 1 and all(_is_int(item) for item in value)
-    return ints and value[0] == 0 and value == sorted(set(value))
+    if not isinstance(value, list) or len(value) < 2:
+        return False
+    entries = [item if isinstance(item, list) else [item] for item in value]
+    listed = [number for entry in entries for number in entry]
+    if not all(entries) or not all(_is_int(number) and number >= 0 for number in listed):
+        return False
+    foreground = [entry[0] for entry in entries[1:]]
+    return 0 in listed and len(set(listed)) == len(listed) and foreground == sorted(foreground)
 
 
 def _is_names(value: Any) -> bool:
@@ -183,6 +190,10 @@ def _is_intensity(value: Any) -> bool:
     return keys == schemes[value["scheme"]] and (not keys or value["low"] < value["high"])
 
 
+def _is_prompt_kinds(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and set(map(str, value)) <= set(PROMPT_KINDS)
+
+
 def _is_topology(value: Any) -> bool:
     if not isinstance(value, dict) or set(value) != {"kernels", "strides", "filters"}:
         return False
@@ -198,7 +209,11 @@ _MAPPING = Kind(what="a JSON object", fits=lambda value: isinstance(value, dict)
 KINDS: Mapping[str, Kind] = {
     "target": _choice("cpu", "gpu"),
     "memory_gb": _number(0, above=True),
-    "labels": Kind(what="a rising list of whole numbers that starts with 0, as in [0,1,2]", fits=_is_labels),
+    "labels": Kind(
+        what="a rising list of whole numbers that starts with 0, as in [0,1,2], where [2,3] for 2 merges both; another "
+        "background than 0 stands first, and 0 then further on",
+        fits=_is_labels,
+    ),
     "label_names": Kind(what="a list of different names, one per label", fits=_is_names),
     "modality": Kind(what="a word such as CT or MR", fits=lambda value: isinstance(value, str)),
     "slice_axis": _choice("axial", "coronal", "sagittal", "none"),
@@ -220,7 +235,7 @@ KINDS: Mapping[str, Kind] = {
     "fit": _choice("pad", "stretch"),
     "backbone": _choice(*BACKBONES),
     "weights": Kind(what="a name such as sam_vit_b, or null", fits=lambda v: v is None or _is_word(v)),
-    "encoder_training": _choice("lora", "full", "frozen"),
+    "encoder_training": _choice("lora", "adapters", "full", "frozen"),
     "clip_model": Kind(
         what="clip_tiny, a model of open_clip such as ViT-B-32-quickgelu, hf-hub:org/name or local-dir:/folder",
         fits=_is_word,
@@ -240,6 +255,14 @@ KINDS: Mapping[str, Kind] = {
     "stage_epochs": _int(1),
     "noise_std": _number(0),
     "ensemble": _choice("mean", "second"),
+    "stack_depth": _int(1),
+    "scale": _number(0, above=True),
+    "hyper_prompt": _choice("hyper", "add", "concat", "none"),
+    "depth_fusion": _choice("add", "concat", "cross", "gated", "none"),
+    "prompt_kinds": Kind(what='a list of some of "point", "points" and "box"', fits=_is_prompt_kinds),
+    "prompted_classes": _int(1),
+    "further_clicks": _int(0),
+    "prompted_share": _number(0, 1),
     "rank": _int(1),
     "pixel_mean": _numbers(3, "three numbers"),
     "pixel_std": _numbers(3, "three numbers above 0", 1e-6),

@@ -12,6 +12,7 @@ from .recipes import Recipe
 from .rules import NETWORK_RULES, OVERRIDE, SHARED_RULES, TEXT_READERS, Decision, Evidence, overridden
 from .rules.baselines import size_fault
 from .rules.evidence import WORLD_SLICE_AXIS
+from .rules.medsa import training_fault
 
 SCHEMA_VERSION = 1
 PER_CLASS = ("label_names", "class_frequencies", "class_weights")
@@ -175,9 +176,10 @@ def check_consistency(plan: Plan) -> None:
                 f"{name} has {len(value(name))} entries for {classes} labels; override both or neither."
             )
     for network, entries in plan.configurations.items():
-        fault = size_fault(network, {name: decision.value for name, decision in entries.items()})
-        if fault:
-            raise PlanError(fault)
+        values = {name: decision.value for name, decision in entries.items()}
+        for fault in (size_fault(network, values), training_fault(network, values)):
+            if fault:
+                raise PlanError(fault)
     if TEXT_READERS & set(plan.configurations):
         _check_texts(value("texts"), value("label_names"))
     axis, code = value("slice_axis"), value("orientation")

@@ -39,11 +39,16 @@ class Runs:
         return Runs(**parts, shape=self.shape)
 
 
-def measure_labels(label: np.ndarray, spacing: tuple[float, float, float]) -> dict[int, LabelFacts]:
-    """Facts of every value above zero in `label` (i, j, k; integers), `spacing` (i, j, k) in mm.
+def measure_labels(
+    label: np.ndarray, spacing: tuple[float, float, float], *, background: int = 0
+) -> dict[int, LabelFacts]:
+    """Facts of every value but the background's in `label` (i, j, k; integers from 0 on), `spacing` (i, j, k) in mm.
 
     Raises NotAClassMap when the array holds far too many values or changes to be a label map.
     """
+    if background:
+        facts = measure_labels(_raised(label, background), spacing)
+        return {value - 1: found for value, found in facts.items()}
     transposed = label.flags.f_contiguous and not label.flags.c_contiguous
     ordered = label.T if transposed else np.ascontiguousarray(label)
     voxel_mm = tuple(spacing[::-1]) if transposed else tuple(spacing)
@@ -60,6 +65,13 @@ def measure_labels(label: np.ndarray, spacing: tuple[float, float, float]) -> di
         rows = by_value[first[n] : first[n + 1] if n + 1 < len(first) else None]
         facts[int(value)] = _measure_one(runs.select(rows), roots[rows], voxel_mm, flip=transposed)
     return facts
+
+
+def _raised(label: np.ndarray, background: int) -> np.ndarray:
+    """`label` with its background 0 and one more for every other value, which may be 0; memory order kept."""
+    raised = label.astype(np.int64, order="K") + 1
+    raised[label == background] = 0
+    return raised
 
 
 def find_runs(label: np.ndarray) -> Runs:

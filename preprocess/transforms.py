@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .label_values import class_of
+
 BOTH = ["image", "label"]
 HSAM_SHARES = (0.45, 0.4125, 0.1169, 0.0206)
 """Of slices that are rotated, cropped, deformed, or left alone."""
@@ -34,7 +36,8 @@ def preprocessing_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def cleaning_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
     """What the plan changes in a label map of class indices (1, rows, columns, slices), in validation as well."""
-    kept = [values["labels"].index(label) for label in values["postprocessing"].get("largest_component", [])]
+    chosen = values["postprocessing"].get("largest_component", [])
+    kept = [index for label in chosen if (index := class_of(values["labels"], label))]
     largest = {
         "_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": kept, "is_onehot": False,
         "independent": True,

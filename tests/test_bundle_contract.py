@@ -12,7 +12,18 @@ from dataset_builders import write_msd, write_synapse
 from tiny_bundle import plan_tiny, run_bundle
 
 ROOT = Path(__file__).parents[1]
-NETWORKS = ("samed", "pgsam", "hsam", "dynunet", "unet", "swinunetr", "unetr", "autosam", "samdecoder")
+NETWORKS = (
+    "samed",
+    "pgsam",
+    "hsam",
+    "medsa",
+    "dynunet",
+    "unet",
+    "swinunetr",
+    "unetr",
+    "autosam",
+    "samdecoder",
+)
 COMMITTED = (
     "samed_synapse",
     "pgsam_synapse",
@@ -21,6 +32,8 @@ COMMITTED = (
     "hsam_synapse_10pct",
     "hsam_la",
     "hsam_promise12",
+    "medsa_btcv",
+    "medsa_2d",
 )
 ODD_NAME = "Task01_it's $os.remove('x') \"odd\""
 ODD_LABELS = ["background", "$1/0", "@seed", "a#b::c", "%configs"]
@@ -66,7 +79,8 @@ def test_committed_bundles_are_reproduced_byte_for_byte(name, tmp_path):
 
 @pytest.mark.parametrize("name", COMMITTED)
 def test_without_its_data_a_bundle_says_so_before_it_looks_for_weights(name):
-    files = 2 * len(config(ROOT / "bundles" / name, "splits")["cases"])
+    (fold,) = config(ROOT / "bundles" / name, "splits")["folds"]
+    files = 2 * len({*fold["training"], *fold["validation"]})
     sentence = f"{files} of the {files} files .* are missing, .*--dataset_dir FOLDER"
     with pytest.raises(SystemExit, match=sentence):
         run_bundle("training", ROOT / "bundles" / name)
@@ -210,10 +224,12 @@ def test_a_bundle_carries_its_papers(bundle):
 
 def test_large_files_agree_with_the_weights_table():
     from pgsam_monai.weights import KNOWN_WEIGHTS
-    from preprocess.bundle import LARGE_FILES, SAM_URL
+    from preprocess.large_files import LARGE_FILES
 
-    for name, (file, sha256) in LARGE_FILES.items():
-        assert KNOWN_WEIGHTS[name].url == SAM_URL + file
+    downloads = {name for name, known in KNOWN_WEIGHTS.items() if known.sha256 and known.package is None}
+    assert set(LARGE_FILES) == downloads
+    for name, (url, sha256) in LARGE_FILES.items():
+        assert KNOWN_WEIGHTS[name].url == url
         assert KNOWN_WEIGHTS[name].sha256 == sha256
 
 

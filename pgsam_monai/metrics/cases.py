@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
+
+from pgsam_monai.transforms.labels import values_of
 
 from .surfaces import measure_surfaces, voxel_hausdorff_95
 
@@ -32,7 +34,7 @@ class ClassMetrics:
 
     label: str
     value: int
-    """label value in the files"""
+    """label value in the files; the first of several"""
     outcome: str
     """found: both hold it; missed: only the reference; spurious: only the prediction; absent: neither"""
     dice: float
@@ -59,7 +61,7 @@ def evaluate_case(
     prediction: np.ndarray,
     reference: np.ndarray,
     *,
-    labels: Mapping[str, int],
+    labels: Mapping[str, int | Sequence[int]],
     spacing: Sequence[float],
     protocol: str = "mm",
     tolerance_mm: float = 2.0,
@@ -67,7 +69,8 @@ def evaluate_case(
 ) -> CaseMetrics:
     """Compare two label maps of the same shape (2 or 3 axes), `spacing` in mm per axis.
 
-    `labels` maps class names to values, background excluded; other values count as background. An axis of one
+    `labels` maps class names to values, background excluded, or to lists of values that are one class; classes may
+    share values, as an optic disc and the cup in it do. Other values count as background. An axis of one
     voxel is dropped, so that a single slice is measured by its contour and not by its flat faces. Use a
     tolerance of 5 mm for the RefSAM3D and 3DSAM-adapter figures. Raises ValueError for unknown protocols,
     unequal shapes, a spacing that does not fit, and a negative tolerance.
@@ -79,6 +82,13 @@ def evaluate_case(
         shape = [reference.shape[axis] for axis in kept]
         prediction, reference = prediction.reshape(shape), reference.reshape(shape)
         spacing = [spacing[axis] for axis in kept]
+    if _overlap(labels):
+        common = {"spacing": spacing, "protocol": protocol, "tolerance_mm": tolerance_mm, "name": name}
+        alone = [
+            evaluate_case(prediction, reference, labels={label: value}, **common)
+            for label, value in labels.items()
+        ]
+        return replace(alone[0], classes=tuple(case.classes[0] for case in alone))
     predicted, referred = (_indices(array, labels) for array in (prediction, reference))
     joint = _joint_counts(predicted, referred, len(labels))
     boxes = [ndimage.find_objects(array, max_label=len(labels)) for array in (predicted, referred)]
@@ -91,7 +101,8 @@ def evaluate_case(
         measure = _synapse if protocol == "synapse" else _millimetres
         scores = measure(dice, sizes, masks, spacing, tolerance_mm)
         ml = dict(prediction_ml=sizes[0] * millilitres, reference_ml=sizes[1] * millilitres)
-        rows.append(ClassMetrics(label=label, value=int(value), outcome=_outcome(*sizes), **scores, **ml))
+        first = values_of(value)[0]
+        rows.append(ClassMetrics(label=label, value=first, outcome=_outcome(*sizes), **scores, **ml))
     return CaseMetrics(name=name, protocol=protocol, tolerance_mm=tolerance_mm, classes=tuple(rows))
 
 
@@ -116,11 +127,17 @@ def _outcome(prediction_voxels: int, reference_voxels: int) -> str:
     return "spurious" if prediction_voxels else "absent"
 
 
-def _indices(array: np.ndarray, labels: Mapping[str, int]) -> np.ndarray:
+def _overlap(labels: Mapping[str, int | Sequence[int]]) -> bool:
+    values = [value for entry in labels.values() for value in values_of(entry)]
+    return len(set(values)) < len(values)
+
+
+def _indices(array: np.ndarray, labels: Mapping[str, int | Sequence[int]]) -> np.ndarray:
     """Class indices 1..K in the order of `labels`, 0 for every other value."""
     indices = np.zeros_like(array, np.uint8 if len(labels) < 256 else np.uint16)
-    for index, value in enumerate(labels.values(), start=1):
-        indices[array == value] = index
+    for index, entry in enumerate(labels.values(), start=1):
+        for value in values_of(entry):
+            indices[array == value] = index
     return indices
 
 

@@ -25,7 +25,7 @@ class MetricsError(ValueError):
 def evaluate_files(
     pairs: Sequence[tuple[Paths, Paths]],
     *,
-    labels: Mapping[str, int],
+    labels: Mapping[str, int | Sequence[int]],
     protocol: str = "mm",
     tolerance_mm: float = 2.0,
     names: Sequence[str] | None = None,
@@ -36,17 +36,17 @@ def evaluate_files(
 
     Every format of `pgsam_monai.data.readers` is read: NIfTI, NRRD, MHA/MHD, masks as pictures (palette
     indices; colours as red << 16 | green << 8 | blue), TransUNet's archives (a list of .npz slices too).
-    `labels` maps class names to the values in the files, background excluded. `names` default to the
-    predictions' case names. `workers` threads, None: one per core, at most 4; memory grows with them. The
+    `labels` maps class names to the values in the files, background excluded, as in `evaluate_case`. `names` default
+    to the predictions' case names. `workers` threads, None: one per core, at most 4; memory grows with them. The
     empty-mask rules are those of `evaluate_case`. Raises MetricsError when a pair differs in shape or
     geometry, ReadError for unreadable files and values that are no integers.
     """
     names = [case_name(prediction) for prediction, _ in pairs] if names is None else list(names)
     if len(names) != len(pairs):
         raise ValueError(f"evaluate_files: one name per pair, got {len(names)} names and {len(pairs)} pairs.")
-    if not labels or 0 in labels.values():
+    if not labels or "background" in labels:
         raise ValueError(
-            f"evaluate_files: labels must name foreground values, without 0, got {dict(labels)}."
+            f"evaluate_files: labels must name foreground values, without the background's, got {dict(labels)}."
         )
 
     def evaluate(item: tuple[str, tuple[Paths, Paths]]) -> CaseMetrics:

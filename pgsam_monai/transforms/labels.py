@@ -14,19 +14,25 @@ from pgsam_monai.transforms.meta import with_meta_of
 
 LOOKUP_LIMIT = 1 << 16
 
+Entry = int | Sequence[int]
+"""A class's value in the files, or several that are one class: predictions hold the first."""
+
 
 class MapLabelsd(MapTransform):
-    """Label values -> class indices 0…K by their place in `labels`; values not listed become background 0.
+    """Label values -> class indices 0…K by their place in `labels`; values not listed become background, class 0.
 
     (MONAI's MapLabelValued leaves unlisted values as they are, where they would collide with indices.)
     The result is uint8, or int16 above 255 classes.
 
     Args:
         keys: label keys; tensors of integers.
-        labels: original values, background first, e.g. [0, 5, 205, 420].
+        labels: original values, background first, e.g. [0, 5, 205, 420]; a list of values is one class, e.g.
+            [0, 5, [205, 420]], and the background may have another value, e.g. [255, 0, 128].
     """
 
-    def __init__(self, keys: KeysCollection, labels: Sequence[int], allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, labels: Sequence[Entry], allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.labels = check_labels(labels)
 
@@ -39,10 +45,13 @@ class MapLabelsd(MapTransform):
 
 
 class RestoreLabelsd(MapTransform):
-    """The inverse of MapLabelsd: class indices -> original values, in the smallest of uint8, uint16 and int32
-    that holds all of `labels` (not only those present, so that all predictions of a model have one type)."""
+    """The inverse of MapLabelsd: class indices -> original values (the first of those that are one class), in the
+    smallest of uint8, uint16 and int32 that holds all of `labels` (not only those present, so that all predictions of
+    a model have one type)."""
 
-    def __init__(self, keys: KeysCollection, labels: Sequence[int], allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, labels: Sequence[Entry], allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.labels = check_labels(labels)
 
@@ -54,28 +63,42 @@ class RestoreLabelsd(MapTransform):
         return d
 
 
-def check_labels(labels: Sequence[int]) -> tuple[int, ...]:
-    """The labels as a tuple; ValueError unless they are distinct non-negative integers, background 0
-    first."""
-    values = tuple(int(value) for value in labels)
+def check_labels(labels: Sequence[Entry]) -> tuple[tuple[int, ...], ...]:
+    """The values of each class; ValueError unless they are distinct non-negative integers.
+
+    0 must be among them, of whatever class: a list that forgot its background is found out.
+    """
+    entries = tuple(values_of(entry) for entry in labels)
+    values = [value for entry in entries for value in entry]
     if (
-        not values
-        or values[0] != 0
+        0 not in values
+        or not all(entries)
         or len(set(values)) != len(values)
         or min(values) < 0
         or max(values) >= 2**31
     ):
         raise ValueError(
-            f"labels must be distinct integers from 0 to 2^31-1 with background 0 first, got {list(labels)}."
+            "labels must be distinct integers from 0 to 2^31-1, or lists of them for a class of several, with"
+            f" background first and 0 among them, got {list(labels)}."
         )
-    return values
+    return entries
 
 
-def label_indices(values: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+def values_of(entry: Entry) -> tuple[int, ...]:
+    """The values that make up a class."""
+    return tuple(int(value) for value in entry) if isinstance(entry, Sequence) else (int(entry),)
+
+
+def restored_values(labels: Sequence[Entry]) -> list[int]:
+    """What predictions hold for each class: its first value."""
+    return [values_of(entry)[0] for entry in labels]
+
+
+def label_indices(values: np.ndarray, labels: Sequence[Entry]) -> np.ndarray:
     """Original values, any shape -> indices into `labels`, 0 where not listed."""
     dtype = np.uint8 if len(labels) <= 256 else np.int16
-    order = np.argsort(labels)
-    known = np.asarray(labels)[order]
+    pairs = sorted((value, index) for index, entry in enumerate(labels) for value in values_of(entry))
+    known, order = np.asarray(pairs).T
     values = np.asarray(values)
     if values.dtype.kind not in "iub":
         values = values.astype(np.int64)
@@ -88,13 +111,14 @@ def label_indices(values: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     return np.where(known[places] == values, order[places], 0).astype(dtype)
 
 
-def label_values(indices: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+def label_values(indices: np.ndarray, labels: Sequence[Entry]) -> np.ndarray:
     """Indices, any shape -> original values; ValueError for an index beyond the labels."""
-    highest = max(labels)
+    values = restored_values(labels)
+    highest = max(values)
     dtype = np.uint8 if highest < 1 << 8 else np.uint16 if highest < 1 << 16 else np.int32
     if indices.size and (indices.max() >= len(labels) or indices.min() < 0):
         raise ValueError(
             f"RestoreLabelsd: class indices must be 0 to {len(labels) - 1}, got {int(indices.min())} to"
             f" {int(indices.max())}; the network and 'labels' belong to different plans."
         )
-    return np.asarray(labels, dtype=dtype)[indices.astype(np.int64, copy=False)]
+    return np.asarray(values, dtype=dtype)[indices.astype(np.int64, copy=False)]

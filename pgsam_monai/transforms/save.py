@@ -81,7 +81,7 @@ def save_label_map(
     folder.mkdir(parents=True, exist_ok=True)
     suffix = file_suffix(source)
     kind = file_format(source)
-    target = ".png" if kind == "picture" else suffix if suffix in ITK_SUFFIXES else ".nii.gz"
+    target = prediction_suffix(source)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
         path = Path(scratch) / f"{name}{target}"
         if kind == "picture":
@@ -96,6 +96,12 @@ def save_label_map(
         for file in sorted(Path(scratch).iterdir(), key=lambda file: file == path):
             os.replace(file, folder / file.name)
     return folder / path.name
+
+
+def prediction_suffix(source: str | Path) -> str:
+    """The suffix of the label map that belongs to an input file."""
+    suffix = file_suffix(source)
+    return ".png" if file_format(source) == "picture" else suffix if suffix in ITK_SUFFIXES else ".nii.gz"
 
 
 def _write_nifti_like(labels: np.ndarray, path: Path, source: str | Path) -> None:

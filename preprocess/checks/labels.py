@@ -9,11 +9,15 @@ from ..facts import CaseFacts
 from ..layouts.records import Dataset
 from .faults import FATAL, MENDED, WARNING, Fault
 
+MOST_COVERED = 0.75
+"""No structure covers such a share of the images; an inverted mask's background does."""
+
 
 def check_labels(dataset: Dataset, training: Sequence[CaseFacts]) -> Iterator[Fault]:
     """Values that are absent, unnamed, rare, or not 0..K."""
     held = Counter(value for case in training for value in case.labels)
-    named = {value: name for name, value in (dataset.label_names or {}).items() if value > 0}
+    background = dataset.background
+    named = {value: name for name, value in (dataset.label_names or {}).items() if value != background}
     if training and not held:
         yield _fault(
             FATAL,
@@ -23,9 +27,26 @@ def check_labels(dataset: Dataset, training: Sequence[CaseFacts]) -> Iterator[Fa
             "check that the label files are the segmentations",
         )
         return
+    yield from _check_background(training, named)
     yield from _check_names(held, named, len(training))
     yield from _check_rare(held, named, len(training))
-    yield from _check_gaps(sorted(named or held))
+    yield from _check_gaps(sorted(named or held), background)
+
+
+def _check_background(training: Sequence[CaseFacts], named: dict[int, str]) -> Iterator[Fault]:
+    total = sum(case.label_voxels for case in training)
+    covered = Counter()
+    for case in training:
+        covered.update({value: facts.voxels for value, facts in case.labels.items()})
+    for value, voxels in covered.items():
+        if voxels > MOST_COVERED * total:
+            yield _fault(
+                WARNING,
+                "background in doubt",
+                f"{_called(value, named)} covers {voxels / total:.0%} of all label voxels",
+                "it is learnt as a structure",
+                f'if it is the background, say so in the label names (labels.json: {{"background": {value}, ...}})',
+            )
 
 
 def _check_names(held: Counter, named: dict[int, str], count: int) -> Iterator[Fault]:
@@ -63,9 +84,11 @@ def _check_rare(held: Counter, named: dict[int, str], count: int) -> Iterator[Fa
             )
 
 
-def _check_gaps(values: list[int]) -> Iterator[Fault]:
+def _check_gaps(values: list[int], background: int) -> Iterator[Fault]:
     if values and values != list(range(1, len(values) + 1)):
-        shown = ", ".join(map(str, (0, *values[:10]))) + (f", ..., {values[-1]}" if len(values) > 10 else "")
+        shown = ", ".join(map(str, (background, *values[:10]))) + (
+            f", ..., {values[-1]}" if len(values) > 10 else ""
+        )
         yield _fault(
             MENDED,
             "gaps in label values",

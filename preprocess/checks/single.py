@@ -101,7 +101,7 @@ def _check_label(case: CaseFacts) -> Iterator[Fault]:
             file=_label_file(case),
             found=case.label_problem,
             consequence="it is no map of classes",
-            remedy="export the label as integers without interpolation; background is 0",
+            remedy="export the label as integers from 0 on without interpolation",
         )
     elif case.label_shape is not None and not case.labels:
         yield Fault(

@@ -13,6 +13,7 @@ from .datalist import find_datalist
 from .decathlon import find_decathlon
 from .dicom import find_dicom
 from .folders import find_paired, find_pictures
+from .fundus import find_refuge
 from .naming import short_name
 from .nnunet import find_nnunet
 from .prostate import find_promise12
@@ -45,6 +46,10 @@ LAYOUTS: dict[str, Layout] = {
     "la_h5": Layout(find_atrium_archives, "<case>/mri_norm2.h5, train.list, test.list (UA-MT's form of LA)"),
     "promise12": Layout(
         find_promise12, "Case00.mhd, Case00_segmentation.mhd, also in TrainingData_Part1, TestData"
+    ),
+    "refuge": Layout(
+        find_refuge,
+        "Training400/Glaucoma/g0001.jpg, Disc_Cup_Masks/Glaucoma/g0001.bmp (0 cup, 128 disc, 255 background)",
     ),
     "datalist": Layout(find_datalist, 'a JSON with "training": [{"image": path, "label": path}, ...]'),
     "dicom": Layout(find_dicom, "a folder of DICOM files per case, and label volumes named like the folders"),

@@ -15,6 +15,8 @@ LABEL_WORDS = (
     "labels labelstr labelsts label lbl lbls masks mask segmentations segmentation seg segs groundtruth gt "
     "annotations annotation annot manual roi rois target targets"
 ).split()
+NEITHER_WORDS = ("superpixels",)
+"""Of files that lie among the images of a data set (ISIC 2017) and are neither image nor label."""
 TEST_WORDS = {"test", "testing", "imagests", "labelsts", "ts"}
 VALIDATION_WORDS = {"val", "valid", "validation"}
 CHANNEL_WORDS = (

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from .naming import (
     CHANNEL_WORDS,
     IMAGE_WORDS,
     LABEL_WORDS,
+    NEITHER_WORDS,
     folder_group,
     folder_role,
     has_word,
@@ -36,6 +37,10 @@ class Roles:
 
 def assign_roles(paths: list[str]) -> Roles:
     """By folder names if one of them says labels, else by words in file names (case_img, case_seg)."""
+    strange = [path for path in paths if has_word(stem_of(path), NEITHER_WORDS)]
+    if strange:
+        roles = assign_roles([path for path in paths if path not in set(strange)])
+        return replace(roles, others=[*roles.others, *strange])
     by_folder = {folder: folder_role(folder) for folder in {parent_of(path) for path in paths}}
     role = {path: by_folder[parent_of(path)] for path in paths}
     if "label" in by_folder.values():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..label_values import background_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -40,10 +42,15 @@ class Dataset:
     """training images that lack a partner; the first channel stands for a case"""
     labels_without_image: tuple[str, ...] = ()
     label_names: dict[str, int] | None = None
-    """{"background": 0, "spleen": 1, ...} if the data set says so"""
+    """{"background": 0, "spleen": 1, ...} if the data set says so; its background may have another value"""
     channel_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     """what was assumed or left out; meant for the user"""
+
+    @property
+    def background(self) -> int:
+        """The background's value in the label files."""
+        return background_of(self.label_names)
 
 
 class LayoutError(Exception):

@@ -1,6 +1,7 @@
 """Published settings, one JSON file per recipe, its name the file's.
 
-Every setting is a pair [value, reason]. `unmeasured` holds stand-ins for what a data set and a machine would
+Cases are numbers, names, or ranges of names such as "g0001..g0040"; a pattern of files may differ by a name's first
+letter. Every setting is a pair [value, reason]. `unmeasured` holds stand-ins for what a data set and a machine would
 tell; they count only where a recipe is emitted without data. `inherits` names a recipe whose entries apply where
 this one is silent, and null takes an inherited setting back; within a network's configuration it names a network of the
 recipe whose settings it shares, so a recipe says only what is its own. What neither decides, such as the texts, is left
@@ -43,6 +44,9 @@ class Recipe:
     test: tuple[int | str, ...]
     """Numbers or names of cases."""
 
+    validation: tuple[int | str, ...]
+    """Published cases to validate on; the test cases, for information, where none were held out."""
+
     splits_note: str
     few_shot: str | None
     decisions: Mapping[str, Decision]
@@ -79,8 +83,9 @@ def load_recipe(name: str) -> Recipe:
         title=record["title"],
         networks=tuple(record["networks"]),
         dataset=record["dataset"],
-        training=tuple(record["training"]),
-        test=tuple(record["test"]),
+        training=_cases(record["training"]),
+        test=_cases(record["test"]),
+        validation=_cases(record.get("validation", record["test"])),
         splits_note=record["splits_note"],
         few_shot=record["few_shot"],
         decisions=_decisions(record["decisions"]),
@@ -96,7 +101,7 @@ def published_splits(recipe: Recipe, *, few_shot: str | None = None) -> Splits:
         SplitError: `few_shot` asks for more cases than train.
     """
     names, entries = {}, {}
-    for case in sorted({*recipe.training, *recipe.test}):
+    for case in sorted({*recipe.training, *recipe.validation, *recipe.test}):
         names[case], image, label = (_filled(recipe.dataset[key], case) for key in ("case", "image", "label"))
         entries[names[case]] = {"image": image, "label": label}
     return _splits(recipe, names, entries, seed=recipe.decisions["seed"].value, few_shot=few_shot)
@@ -118,7 +123,7 @@ def splits_by_recipe(
         RecipeError: a published case is missing.
         SplitError: `few_shot` asks for more cases than train.
     """
-    wanted = sorted({*recipe.training, *recipe.test})
+    wanted = sorted({*recipe.training, *recipe.validation, *recipe.test})
     by_number = all(isinstance(case, int) for case in wanted)
     known = _by_number(cases) if by_number else {case.name: case for case in cases if case.label}
     missing = [case for case in wanted if case not in known]
@@ -151,8 +156,22 @@ def _by_number(cases: Sequence[Any]) -> dict[int, Any]:
     return found
 
 
-def _filled(pattern: str, case: int | str) -> str:
-    """A pattern of case names or files, {number} or {name} in it replaced."""
+def _cases(listed: Sequence[int | str]) -> tuple[int | str, ...]:
+    """Numbers and names, ranges of names written out."""
+    return tuple(case for entry in listed for case in _range(entry))
+
+
+def _range(entry: int | str) -> list[int | str]:
+    ends = re.fullmatch(r"(\D+)(\d+)\.\.\1(\d+)", entry) if isinstance(entry, str) else None
+    if ends is None:
+        return [entry]
+    return [f"{ends[1]}{number:0{len(ends[2])}d}" for number in range(int(ends[2]), int(ends[3]) + 1)]
+
+
+def _filled(pattern: str | Mapping[str, str], case: int | str) -> str:
+    """A pattern of case names or files, {number} or {name} in it replaced; a mapping holds one per first letter."""
+    if isinstance(pattern, Mapping):
+        pattern = pattern[case[0]]
     return pattern.format(number=case) if isinstance(case, int) else pattern.format(name=case)
 
 
@@ -160,7 +179,10 @@ def _splits(
     recipe: Recipe, names: Mapping[int | str, str], entries: dict, *, seed: int, few_shot: str | None
 ) -> Splits:
     test = tuple(names[case] for case in recipe.test)
-    fold = Fold(training=tuple(names[case] for case in recipe.training), validation=test)
+    training, validation = (
+        tuple(names[case] for case in part) for part in (recipe.training, recipe.validation)
+    )
+    fold = Fold(training=training, validation=validation)
     whole = Splits(seed=seed, few_shot=None, cases=entries, folds=(fold,), test=test, note=recipe.splits_note)
     return with_few_shot(whole, few_shot)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..console import shown_value
+from ..label_values import values_of
 from ..plan import Plan
 from ..rules import TEXT_READERS, collect_evidence
 from ..rules.network import LARGE_SIZE, LOW_RES_STRIDE, MIN_SPAN, SMALL_SIZE, structure_spans
@@ -94,7 +95,7 @@ def _structures(plan: Plan, measured: Any) -> list[dict[str, Any]]:
     axis, labels, names = plan.value("slice_axis"), plan.value("labels"), plan.value("label_names")
     spans = [structure_spans(evidence, slice_axis=axis, image_size=size) for size in (SMALL_SIZE, LARGE_SIZE)]
     rows = []
-    for index, value in enumerate(labels[1:], start=1):
+    for index, value in ((n, value) for n, entry in enumerate(labels) if n for value in values_of(entry)):
         facts = evidence.labels.get(value)
         if facts is None or value not in spans[0]:
             continue

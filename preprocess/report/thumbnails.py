@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..facts import CaseFacts
+from ..label_values import Entry, values_of
 from ..layouts import Case, Dataset
 
 MAX_CASES = 12
@@ -117,13 +118,13 @@ def _turned(voxels: np.ndarray, stored: str, planned: str) -> np.ndarray:
     return view[(slice(None), *flips)]
 
 
-def _richest_slice(classes: np.ndarray, labels: Sequence[int]) -> int:
+def _richest_slice(classes: np.ndarray, labels: Sequence[Entry]) -> int:
     """The slice of (rows, cols, slices) that shows most structures, of equals the one with most of
     their voxels."""
     rows, cols, _ = classes.shape
     thinned = classes[:: max(1, rows // THINNED_SIDE), :: max(1, cols // THINNED_SIDE)]
     voxels = np.stack(
-        [np.count_nonzero(thinned == value, axis=(0, 1)) for value in labels[1:]]
+        [np.count_nonzero(np.isin(thinned, values_of(entry)), axis=(0, 1)) for entry in labels[1:]]
     )  # (K, slices)
     total = voxels.sum(axis=0)
     return int(np.argmax((voxels > 0).sum(axis=0) + total / (total.max() + 1)))
@@ -158,10 +159,10 @@ def _scaled_intensities(picture: np.ndarray, scheme: Mapping[str, Any]) -> np.nd
     return bytes_[0] if bytes_.shape[0] == 1 else np.moveaxis(bytes_, 0, -1)
 
 
-def _class_indices(values: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+def _class_indices(values: np.ndarray, labels: Sequence[Entry]) -> np.ndarray:
     indices = np.zeros(values.shape, dtype=np.uint8)
-    for index, value in enumerate(labels):
-        indices[values == value] = index % 256
+    for index, entry in enumerate(labels):
+        indices[np.isin(values, values_of(entry))] = index % 256
     return indices
 
 

@@ -8,7 +8,7 @@ decision from `decided`, so a decision that the user overrides carries all that 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import baselines, clip, geometry, hsam, intensity, labels, network, resources, texts, training
+from . import baselines, clip, geometry, hsam, intensity, labels, medsa, network, resources, texts, training
 from .decision import OVERRIDE, RECIPE, RULE, Decision, overridden
 from .evidence import Evidence, Machine, collect_evidence
 from .training import TooFewCases
@@ -89,10 +89,31 @@ HSAM_RULES: dict[str, Rule] = (
     }
 )
 
+# Stack and prompts stand first: the memory rules ask for them.
+MEDSA_RULES: dict[str, Rule] = (
+    {"stack_depth": medsa.choose_stack_depth, "prompted_classes": medsa.choose_prompted_classes}
+    | SAMED_RULES
+    | {
+        "encoder_training": medsa.choose_encoder_training,
+        "rank": medsa.choose_rank,
+        "batch_size": medsa.choose_batch_size,
+        "iterations_per_epoch": medsa.choose_iterations_per_epoch,
+        "learning_rate": medsa.choose_learning_rate,
+        "inference_batch_size": medsa.choose_inference_batch_size,
+        "scale": medsa.choose_scale,
+        "hyper_prompt": medsa.choose_hyper_prompt,
+        "depth_fusion": medsa.choose_depth_fusion,
+        "prompt_kinds": medsa.choose_prompt_kinds,
+        "further_clicks": medsa.choose_further_clicks,
+        "prompted_share": medsa.choose_prompted_share,
+    }
+)
+
 NETWORK_RULES: dict[str, dict[str, Rule]] = {
     "samed": SAMED_RULES,
     "pgsam": PGSAM_RULES,
     "hsam": HSAM_RULES,
+    "medsa": MEDSA_RULES,
     **baselines.baseline_rules(SAMED_RULES),
 }
 TEXT_READERS = frozenset({"pgsam"})

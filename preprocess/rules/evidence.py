@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from ..facts import Fingerprint, Intensity, LabelSummary, to_anatomical
+from ..label_values import background_of
 from ..layouts import Dataset
 
 WORLD_SLICE_AXIS = {
@@ -92,8 +93,14 @@ class Evidence:
     def median_spacing(self) -> tuple[float, ...]:
         return _median(self.spacings)
 
+    @property
+    def background(self) -> int:
+        """The background's value in the label files."""
+        return background_of({name: value for value, name in (self.label_names or {}).items()})
+
     def label_name(self, value: int) -> str:
-        return (self.label_names or {}).get(value, "background" if value == 0 else f"label_{value}")
+        unnamed = "background" if value == self.background else f"label_{value}"
+        return (self.label_names or {}).get(value, unnamed)
 
 
 def collect_evidence(

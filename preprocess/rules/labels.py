@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from ..label_values import values_of
 from .decision import Decision
 from .evidence import Evidence
 
@@ -15,11 +16,12 @@ MIN_CASES_FOR_POSTPROCESSING = 5
 
 
 def choose_labels(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Original label values, background first, in numeric order; their places are the class indices."""
-    found = sorted(value for value in evidence.labels if value != 0)
-    named = sorted(value for value in (evidence.label_names or {}) if value > 0)
+    """Original label values, background first, the others in numeric order; their places are the class indices."""
+    background = evidence.background
+    found = sorted(value for value in evidence.labels if value != background)
+    named = sorted(value for value in (evidence.label_names or {}) if value != background)
     absent = [value for value in named if value not in found]
-    values = [0, *([value for value in named if value in found] or found)]
+    values = [background, *([value for value in named if value in found] or found)]
     gaps = values != list(range(len(values)))
     reason = f"{len(values) - 1} foreground classes"
     reason += " named by the data set" if named else " found in the label files"
@@ -36,7 +38,7 @@ def choose_labels(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
 
 def choose_label_names(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """One name per entry of `labels`."""
-    names = [evidence.label_name(value) for value in decided["labels"]]
+    names = [evidence.label_name(values_of(entry)[0]) for entry in decided["labels"]]
     if evidence.label_names:
         return Decision(value=names, reason="The data set's own names.")
     reason = "The data set names no labels; edit these (the text prompts follow the names)."
@@ -46,7 +48,8 @@ def choose_label_names(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
 def choose_class_frequencies(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Share of each class among all label voxels of the training cases, summing to 1."""
     frequencies = [
-        evidence.labels[v].frequency if v in evidence.labels else 0.0 for v in decided["labels"][1:]
+        sum((evidence.labels[v].frequency for v in values_of(entry) if v in evidence.labels), 0.0)
+        for entry in decided["labels"][1:]
     ]
     value = [round(1.0 - sum(frequencies), 9), *(round(f, 9) for f in frequencies)]
     reason = (
@@ -84,10 +87,11 @@ def choose_class_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
 def choose_postprocessing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """{"largest_component": [labels]} for structures that are one piece in every training case, else {}."""
     value, pieces = {}, []
-    for label in decided["labels"][1:]:
+    for entry, name in list(zip(decided["labels"], decided["label_names"], strict=True))[1:]:
+        label, *merged = values_of(entry)
         held = evidence.labels[label].cases if label in evidence.labels else 0
-        single = evidence.single_component_cases.get(label, 0)
-        pieces.append(f"{decided['label_names'][decided['labels'].index(label)]} {single}/{held}")
+        single = 0 if merged else evidence.single_component_cases.get(label, 0)  # pieces are counted by value
+        pieces.append(f"{name} {single}/{held}")
         if held >= MIN_CASES_FOR_POSTPROCESSING and single == held:
             value.setdefault("largest_component", []).append(label)
     if decided["slice_axis"] == "none" and value:

@@ -2,34 +2,7 @@
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, kw_only=True)
-class Backbone:
-    """A ViT image encoder."""
-
-    width: int
-    depth: int
-    heads: int
-    global_blocks: int
-    parameters_m: float
-    """Millions of parameters."""
-
-    weights: str | None
-    """Name of its pretrained weights; None where none exist."""
-
-    stem_values: int = 0
-    """Values kept per pixel by a convolutional stem and the skips it hands to the decoder."""
-
-
-BACKBONES = {
-    # Stem: 3 copies of 16 channels at 1/4 of the pixels, 6 of 48 at 1/16, 6 of 96 at 1/64; skips: 8 of 64 and 32.
-    "vit_tiny": Backbone(
-        width=192, depth=2, heads=3, global_blocks=2, parameters_m=1, weights=None, stem_values=63
-    ),
-    "vit_b": Backbone(width=768, depth=12, heads=12, global_blocks=4, parameters_m=87, weights="sam_vit_b"),
-    "vit_l": Backbone(width=1024, depth=24, heads=16, global_blocks=4, parameters_m=305, weights="sam_vit_l"),
-    "vit_h": Backbone(width=1280, depth=32, heads=16, global_blocks=4, parameters_m=632, weights="sam_vit_h"),
-}
+from .encoders import BACKBONES, Backbone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +52,17 @@ class Guidance:
     """"lora", "full" or "frozen"."""
 
 
-PATCH = 16
-WINDOW = 14
+@dataclass(frozen=True, kw_only=True)
+class Prompting:
+    """What Med-SA keeps besides."""
+
+    prompts: int
+    """Classes asked about in an image, each decoded by itself."""
+
+    sees_neighbours: bool
+    """Whether every block has attention among slices."""
+
+
 DECODER_PARAMETERS_M = 5
 USABLE_SHARE = 0.85
 """The rest is lost to fragmentation and to other programs."""
@@ -95,7 +77,9 @@ and residual 2."""
 
 TEMPORARIES = 1.6
 """Peak over what is kept: a CPU step in float32 at 224 took 0.32 GB per image with ViT-B (0.20 kept) and 0.04 GB
-with vit_tiny (0.03 kept)."""
+with vit_tiny (0.03 kept). With low-rank updates, and with the encoder trained in full, LiteMedSAM took 0.87 and 2.36 GB
+at 256 (1.59 and 4.10 are arrived at here) and 0.25 and 0.60 at 128 (0.48 and 1.15); MobileSAM 0.04 and 0.13 at 224
+(0.07 and 0.19), EfficientSAM-Ti 0.03 (0.07) and -S 0.07 (0.12)."""
 
 HALF_BYTES = 2
 FULL_BYTES = 4
@@ -120,6 +104,13 @@ SECOND_STAGE_VALUES = 46
 """Kept per pixel of the input by H-SAM's pixel decoder, which ends at full size: a CPU step in float32 at 224 took
 0.050 GB per image with vit_tiny where SAMed took 0.035."""
 
+PROMPT_VALUES_PER_TOKEN = 11_500
+DEPTH_WORDS_PER_TOKEN = 9
+"""Kept for each prompt that is decoded; and per token, block and unit of width by attention among slices. CPU steps in
+float32 at 224: with vit_tiny 0.052 GB per image for one prompt and 0.098 for four where SAMed took 0.038 and 0.041;
+with ViT-B and four prompts 0.24 GB, and 0.35 with neighbours, where SAMed took 0.26 (its low-rank updates keep more
+than adapters)."""
+
 
 def image_gb(
     backbone: str,
@@ -130,33 +121,49 @@ def image_gb(
     guidance: Guidance | None = None,
     encoder_training: str = "full",
     second_stage: bool = False,
+    prompting: Prompting | None = None,
 ) -> float:
     """Memory of one image of a training batch in GB (activations of the encoders and of the output maps)."""
     vit = BACKBONES[backbone]
-    side = image_size // PATCH
-    windows = -(-side // WINDOW)
-    tokens, padded = side**2, (windows * WINDOW) ** 2
-    local_blocks = vit.depth - vit.global_blocks
+    cells = (image_size // vit.stride) ** 2
     number = HALF_BYTES if mixed_precision else FULL_BYTES
-    token_values = vit.width * WORDS_PER_TOKEN * (vit.global_blocks * tokens + local_blocks * padded)
-    bias_values = 2 * vit.heads * (vit.global_blocks * tokens**2 + local_blocks * windows**2 * WINDOW**4)
     if encoder_training == "frozen":
-        token_values, bias_values = _one_block(vit, tokens=max(tokens, padded)), 2 * vit.heads * tokens**2
+        token_values, score_values = _one_block(vit, image_size)
+    else:
+        token_values, score_values = _all_blocks(vit, image_size, trained=encoder_training == "full")
     token_values += vit.stem_values * image_size**2
     if second_stage:
         token_values += SECOND_STAGE_VALUES * image_size**2
+    if prompting is not None:
+        token_values += prompting.prompts * PROMPT_VALUES_PER_TOKEN * cells
+        depth_words = sum(some.width * some.depth * (image_size // some.stride) ** 2 for some in vit.blocks)
+        token_values += prompting.sees_neighbours * DEPTH_WORDS_PER_TOKEN * depth_words
     if guidance is not None:
-        clip, side = guidance.clip, image_size // 4
+        clip, side = guidance.clip, 4 * image_size // vit.stride
         token_values += clip.image_width * WORDS_PER_TOKEN * clip.image_depth * clip.image_tokens
         token_values += (GUIDE_COPIES + CLASS_COPIES * (num_classes + 1)) * GUIDE_CHANNELS * side**2
     map_bytes = LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * image_size**2
-    return TEMPORARIES * (number * (token_values + bias_values) + map_bytes) / 1e9
+    return TEMPORARIES * (number * (token_values + score_values) + map_bytes) / 1e9
 
 
-def _one_block(vit: Backbone, *, tokens: int) -> int:
+def _all_blocks(vit: Backbone, image_size: int, *, trained: bool) -> tuple[int, int]:
+    """Values that a trained or adapted encoder keeps for the backward pass: its tokens, its attention matrices."""
+    tokens = sum(
+        some.width * WORDS_PER_TOKEN * some.depth * some.padded_tokens(image_size) for some in vit.blocks
+    )
+    if trained:
+        tokens += vit.convolution_values * image_size**2
+    keeps = vit.keeps_scores == "always" or (vit.keeps_scores == "trained" and trained)
+    return tokens, 2 * keeps * sum(some.scores(image_size) for some in vit.blocks)
+
+
+def _one_block(vit: Backbone, image_size: int) -> tuple[int, int]:
     """A frozen encoder keeps nothing: its blocks pass through the same memory one after another. Behind it the head or
     decoder keeps its maps, at most 4 times finer than the tokens."""
-    return vit.width * WORDS_PER_TOKEN * tokens + DECODER_VALUES_PER_TOKEN * tokens
+    width_tokens = max(some.width * some.padded_tokens(image_size) for some in vit.blocks)
+    tokens = max(some.padded_tokens(image_size) for some in vit.blocks if some.stride == vit.stride)
+    scores = max(some.scores(image_size) // some.depth for some in vit.blocks)
+    return width_tokens * WORDS_PER_TOKEN + DECODER_VALUES_PER_TOKEN * tokens, 2 * scores
 
 
 def fixed_gb(
@@ -192,6 +199,7 @@ def largest_batch(
     mixed_precision: bool,
     guidance: Guidance | None = None,
     second_stage: bool = False,
+    prompting: Prompting | None = None,
 ) -> int:
     """The largest batch that fits into `memory_gb`; 0 where not even one image does."""
     free = USABLE_SHARE * memory_gb - fixed_gb(
@@ -209,5 +217,6 @@ def largest_batch(
         guidance=guidance,
         encoder_training=encoder_training,
         second_stage=second_stage,
+        prompting=prompting,
     )
     return max(0, int(free / one))

