@@ -88,7 +88,9 @@ def load_adapters(network: nn.Module, file: str | Path) -> dict[str, str]:
 
 def _statistics(network: nn.Module) -> dict[str, Tensor]:
     """Pixel statistics, and those of every batch norm that is trained: they belong to its weights."""
-    norms = [name for name, part in network.named_modules() if isinstance(part, nn.BatchNorm2d) and part.affine]
+    norms = [
+        name for name, part in network.named_modules() if isinstance(part, nn.BatchNorm2d) and part.affine
+    ]
     trained = {f"{name}.running_" for name in norms if network.get_parameter(f"{name}.weight").requires_grad}
     return {
         name: value

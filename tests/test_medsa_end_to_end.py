@@ -72,6 +72,14 @@ def test_monai_verifies_it(trained):
         verify_net_in_out(net_id="network_def", **arguments(trained), bundle_root=str(trained), n=n)
 
 
+def test_encoder_and_decoder_are_exported_by_command(trained, tmp_path, capsys):
+    from pgsam_monai.cli import export
+
+    export(str(trained), form="sam", output=str(tmp_path))
+    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in ("encoder.onnx", "decoder.onnx")]
+    assert all((tmp_path / name).stat().st_size > 100_000 for name in ("encoder.onnx", "decoder.onnx"))
+
+
 def test_exports_equal_the_network(trained, tmp_path):
     import onnxruntime
     from monai.bundle import ckpt_export, onnx_export

@@ -37,7 +37,7 @@ class SliceNetwork(nn.Module):
         raise NotImplementedError
 
     def decode_slices(self, image: Tensor, label: Tensor | None, depth: int) -> list[Tensor]:
-        """As ``decode``, for networks whose slices see each other: ``depth`` consecutive images belong to one volume."""
+        """As ``decode``, for networks whose slices see each other: ``depth`` consecutive images are one volume's."""
         return self.decode(image, label)
 
     def combine(self, outputs: list[Tensor], size: tuple[int, ...]) -> Tensor:

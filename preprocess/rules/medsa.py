@@ -15,8 +15,8 @@ RANK, SCALE = 64, 0.05
 LEARNING_RATE = 0.001
 TRIAL = "Hippocampus from LiteMedSAM's weights, 13 steps of 8 slices, one seed"
 CPU_REASON = (
-    f"On a CPU a step affords few slices, and those of one stack are alike: in a short trial ({TRIAL}) single slices had "
-    "brought the loss to 0.516, stacks of 4 to 0.534."
+    f"On a CPU a step affords few slices, and those of one stack are alike: in a short trial ({TRIAL}) single slices "
+    "had brought the loss to 0.516, stacks of 4 to 0.534."
 )
 PROMPT_KINDS = ("point", "points", "box")
 PROMPTED_CLASSES, FURTHER_CLICKS, PROMPTED_SHARE = 4, 2, 0.5
@@ -77,11 +77,11 @@ def choose_depth_fusion(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
     """How what a slice sees in itself and in its neighbours is joined: "add", "concat", "cross", "gated", "none"."""
     used = " Not used: every slice is on its own." if decided["stack_depth"] == 1 else ""
     if decided["encoder_training"] == "full":
-        reason = "Added, as the paper adopts; cross-attention gained it 0.5 % of Dice for 28.3 M more weights (Table 8)."
+        reason = "Added, as the paper adopts; cross-attention gained it 0.5 % of Dice for 28.3 M weights (Table 8)."
         return Decision(value="add", reason=reason + used)
     reason = (
-        "Added as in the paper, but times learnt factors that start at 0: the plain sum spoils pretrained features before "
-        f"anything is learnt, and learnt more slowly in a short trial ({TRIAL}: loss 0.576 against 0.534)."
+        "Added as in the paper, but times learnt factors that start at 0: the plain sum spoils pretrained features "
+        f"before anything is learnt, and learnt more slowly in a short trial ({TRIAL}: loss 0.576 against 0.534)."
     )
     return Decision(value="gated", reason=reason + used)
 

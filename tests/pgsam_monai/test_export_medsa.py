@@ -76,7 +76,11 @@ def test_encoder_and_decoder_answer_as_the_network_does(small_backbone, backbone
     image = torch.rand(stack, 1, 64, 64)
     features = network.embed(image, stack)
     given = dict(
-        zip([each.name for each in encoder.get_outputs()], encoder.run(None, {"image": image.numpy()}))
+        zip(
+            [each.name for each in encoder.get_outputs()],
+            encoder.run(None, {"image": image.numpy()}),
+            strict=True,
+        )
     )
     torch.testing.assert_close(
         torch.from_numpy(given["image_embeddings"]), features.embedding, atol=1e-4, rtol=1e-3

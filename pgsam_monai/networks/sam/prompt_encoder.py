@@ -41,8 +41,8 @@ class PromptEncoder(SamPromptEncoder):
 
         Args:
             points: (B, N, 2), x and y in pixels of the frame, pixel centres at integers.
-            labels: (B, N): 1 and 0 a positive and a negative click, 2 and 3 a box's corners, -1 SAM's "not a point"; below
-                that nothing: its token is 0, to be hidden from attention.
+            labels: (B, N): 1 and 0 a positive and a negative click, 2 and 3 a box's corners, -1 SAM's "not a point";
+                below that nothing: its token is 0, to be hidden from attention.
             size: height and width of the frame, pixels.
 
         Returns:
