@@ -20,10 +20,11 @@ NETWORKS = {
     "hsam": (HSAM, {}),
     "pgsam": (PGSAM, {"texts": TEXTS, "clip_model": "clip_tiny"}),
 }
-LIGHT = ("lite_medsam", "mobile_sam", "efficient_sam_ti")
+EXPORTED = [(name, "lite_medsam") for name in NETWORKS]
+EXPORTED += [("samed", "mobile_sam"), ("samed", "efficient_sam_ti")]
 STRIDES = {"vit_tiny": 16, "mobile_sam": 16, "efficient_sam_ti": 16, "lite_medsam": 4}
 
-pytestmark = pytest.mark.parametrize("name", NETWORKS)
+every_network = pytest.mark.parametrize("name", NETWORKS)
 
 
 def make(name, backbone, **changes):
@@ -37,6 +38,7 @@ def label_for(name, image):
     return {"label": torch.ones_like(image[:, :1])} if name == "hsam" else {}
 
 
+@every_network
 @pytest.mark.parametrize("backbone", STRIDES)
 @torch.no_grad()
 def test_images_and_volumes(name, backbone):
@@ -50,6 +52,7 @@ def test_images_and_volumes(name, backbone):
     torch.testing.assert_close(slices[..., 1], network(volume[..., 1]), atol=1e-5, rtol=1e-5)
 
 
+@every_network
 @pytest.mark.parametrize("backbone", STRIDES)
 @pytest.mark.parametrize("training", ["lora", "full"])
 def test_a_training_step(name, backbone, training):
@@ -74,7 +77,7 @@ def test_a_training_step(name, backbone, training):
     assert all(encoder[key].grad.abs().max() > 0 for key in trained if "lora_" in key)
 
 
-@pytest.mark.parametrize("backbone", LIGHT)
+@pytest.mark.parametrize(("name", "backbone"), EXPORTED)
 @torch.no_grad()
 def test_exports_by_tracing(name, backbone, tmp_path):
     network = make(name, backbone, in_channels=2).eval()
@@ -88,6 +91,7 @@ def test_exports_by_tracing(name, backbone, tmp_path):
         torch.testing.assert_close(loaded(image), network(image), atol=1e-4, rtol=1e-4)
 
 
+@every_network
 @torch.no_grad()
 def test_frozen_statistics_leave_a_pretrained_encoder_as_it_is(name):
     """A TinyViT that is not trained from random weights in full answers alike in training and evaluation."""
@@ -103,6 +107,7 @@ def test_frozen_statistics_leave_a_pretrained_encoder_as_it_is(name):
     assert scratch.image_encoder.patch_embed.conv1.bn.running_mean.abs().max() > 0
 
 
+@every_network
 @torch.no_grad()
 def test_what_was_trained_alone_restores_a_tiny_vit_with_its_statistics(name, tmp_path):
     network = make(name, "mobile_sam", encoder_training="full").train()
