@@ -10,7 +10,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pgsam_monai.running import call_command, check_known, run_bundle
+from pgsam_monai.cli_export import export
+from pgsam_monai.cli_values import (
+    box_numbers,
+    one_number,
+    parallel_runs,
+    propagation,
+    seed_numbers,
+    typed_text,
+    whole_numbers,
+)
+from pgsam_monai.cli_weights import fetch_weights, import_weights, list_weights
+from pgsam_monai.running import check_known, run_bundle
 
 
 def demo(
@@ -35,7 +46,7 @@ def demo(
         seed: of the phantoms.
         resolution: the network's input size; the plan chooses it otherwise.
         epochs: training length; the plan chooses it otherwise.
-        network: samed, pgsam or hsam; dynunet, unet, swinunetr, unetr, autosam or samdecoder as a baseline.
+        network: samed, pgsam, hsam or medsa; dynunet, unet, swinunetr, unetr, autosam or samdecoder as a baseline.
     """
     from pgsam_monai.demo import run_demo
     from preprocess.cli import plan
@@ -83,8 +94,10 @@ def train(
             if value is not None:
                 raise ValueError(f"--{name} belongs to --few_shot_curve; give both or neither.")
         return run_bundle("training", bundle, ["train.json"], {"resume": resume, **overrides})
-    sizes, chosen = _numbers("few_shot_curve", few_shot_curve), _seeds(seeds)
-    _few_shot_curve(str(bundle), sizes, chosen, _text(few_shot_folder), _parallel(parallel), overrides)
+    sizes, chosen = whole_numbers("few_shot_curve", few_shot_curve), seed_numbers(seeds)
+    _few_shot_curve(
+        str(bundle), sizes, chosen, typed_text(few_shot_folder), parallel_runs(parallel), overrides
+    )
 
 
 def _few_shot_curve(
@@ -111,42 +124,65 @@ def _few_shot_curve(
         print(curve.folder / name)
 
 
-def _numbers(flag: str, value: object) -> list[int]:
-    """What was typed as 5 or 1,3,5: python-fire makes a number of the first and a tuple of the second."""
-    several = list(value) if isinstance(value, tuple | list) else [value]
-    if not several or any(isinstance(number, bool) or not isinstance(number, int) for number in several):
-        raise ValueError(
-            f"--{flag} takes whole numbers separated by commas, as in 1,3,5; got {_text(value)}."
-        )
-    return several
-
-
-def _seeds(value: object) -> list[int]:
-    """The seeds that were typed: 3 means 0,1,2."""
-    numbers = _numbers("seeds", 3 if value is None else value)
-    return list(range(numbers[0])) if isinstance(value, int | None) else numbers
-
-
-def _parallel(value: object) -> int:
-    numbers = _numbers("parallel", 1 if value is None else value)
-    if len(numbers) > 1 or numbers[0] < 1:
-        raise ValueError(f"--parallel takes one number of runs, at least 1; got {_text(value)}.")
-    return numbers[0]
-
-
-def evaluate(bundle: str, part: str = "validation", **overrides: object) -> None:
+def evaluate(
+    bundle: str,
+    part: str = "validation",
+    interaction: bool = False,
+    clicks: object = None,
+    seeds: object = None,
+    cases: int | None = None,
+    **overrides: object,
+) -> None:
     """Measure a trained bundle: Dice, HD95 and surface Dice per class and case, to eval/PART/metrics.csv and .json.
+
+    --interaction measures how its network answers clicks and boxes instead, to eval/PART/interaction.csv, .json and
+    .png: 3-D Dice after 1, 2, 3, 5 and 10 clicks per slice, the first at random in the structure, each further one in
+    the answer's largest error; after 3 points, none, 1 or 2 of them wrong; in boxes at a stated IoU with the tight box;
+    beside what the network finds without a prompt. The user is simulated and sees the reference, so these numbers say
+    nothing of images that nobody prompts. Interrupted, the same command goes on after the finished cases.
 
     Examples:
         pgsam evaluate bundles/samed_hippocampus
         pgsam evaluate bundles/samed_synapse --part test --protocol synapse
+        pgsam evaluate bundles/medsa_hippocampus --interaction
+        pgsam evaluate bundles/medsa_hippocampus --interaction --clicks 1,3 --seeds 3 --cases 5
 
     Args:
         bundle: the bundle's folder.
         part: "validation" (of the fold), "test" or "training".
+        interaction: measure answers to simulated clicks and boxes; for networks that take prompts (medsa).
+        clicks: after how many clicks per slice, 1,2,3,5,10 by default.
+        seeds: of the simulated users, 1 by default: 3 means 0,1,2, and 4,7 these two.
+        cases: measure the first so many cases; all by default.
         overrides: any value of configs/evaluate.json or train.json, such as tolerance_mm.
     """
+    if interaction:
+        numbers = [1, 2, 3, 5, 10] if clicks is None else whole_numbers("clicks", clicks)
+        return _evaluate_interaction(
+            str(bundle),
+            numbers,
+            seed_numbers(1 if seeds is None else seeds),
+            cases,
+            {"part": part, **overrides},
+        )
+    for name, value in (("clicks", clicks), ("seeds", seeds), ("cases", cases)):
+        if value is not None:
+            raise ValueError(f"--{name} belongs to --interaction; give both or neither.")
     run_bundle("evaluating", bundle, ["train.json", "evaluate.json"], {"part": part, **overrides})
+
+
+def _evaluate_interaction(
+    bundle: str, clicks: list[int], seeds: list[int], cases: int | None, overrides: dict
+) -> None:
+    from pgsam_monai.interactive.evaluate import evaluate_interaction
+    from pgsam_monai.interactive.measure import InteractionSettings
+
+    settings = InteractionSettings(clicks=tuple(clicks), seeds=tuple(seeds))
+    count = None if cases is None else one_number("cases", cases)
+    try:
+        evaluate_interaction(bundle, settings, cases=count, overrides=overrides)
+    except KeyboardInterrupt:
+        sys.exit("pgsam: interrupted. Finished cases are kept; the same command goes on after them.")
 
 
 def predict(
@@ -156,12 +192,28 @@ def predict(
     overlays: bool = False,
     guide_maps: bool = False,
     device: str | None = None,
+    clicks: str | None = None,
+    box: object = None,
+    label: str | int | None = None,
+    propagate: bool | int = False,
+    background: str = "empty",
 ) -> None:
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
+
+    --clicks and --box segment what you point at in one image instead, with a network that takes prompts (medsa). Voxels
+    (i, j, k) are those of the image file, counted from 0. Slices without a prompt stay empty, unless --propagate
+    carries the structure on from slice to slice, or --background everything shows what the network finds by itself.
+
+    A file of clicks:
+        {"labels": {"liver": {"positive": [[210, 160, 88]], "negative": [[240, 180, 88]]},
+                    "spleen": {"boxes": [[300, 360, 180, 240, 88, 88]]}}}
+    Voxels are meant unless it also says "space": "RAS" or "LPS" (mm). 3D Slicer's .mrk.json is read as it is.
 
     Examples:
         pgsam predict bundles/samed_hippocampus scan.nii.gz predictions --overlays
         pgsam predict bundles/pgsam_synapse scans predictions --guide_maps
+        pgsam predict bundles/medsa_synapse scan.nii.gz predictions --clicks clicks.json
+        pgsam predict bundles/medsa_synapse scan.nii.gz predictions --box 120,210,90,180,88,88 --label liver --propagate
 
     Args:
         bundle: a trained bundle's folder.
@@ -170,11 +222,40 @@ def predict(
         overlays: also write overlay PNGs.
         guide_maps: also write PNGs of where PG-SAM's prior points, a heat map per class.
         device: cpu or cuda; by default a GPU if there is one.
+        clicks: file of clicks and boxes, by class.
+        box: i0,i1,j0,j1,k0,k1, voxels at both ends included; a box on every slice that it covers.
+        label: the class in --box; needless where there is only one.
+        propagate: carry classes on to slices without prompts, to all or, given a number, to so many on each side.
+        background: what slices without prompts show, "empty" or "everything".
     """
+    from pgsam_monai.predict import PromptWishes, predict_prompted
     from pgsam_monai.predict import predict as run
 
-    for path in run(bundle, source, output, overlays=overlays, guide_maps=guide_maps, device=device):
+    wishes = PromptWishes(
+        clicks=typed_text(clicks),
+        box=box_numbers(box),
+        label=label,
+        propagate=propagation(propagate),
+        background=background,
+    )
+    if clicks is not None or box is not None:
+        _check_prompted(box=box, label=label, guide_maps=guide_maps)
+        written = predict_prompted(bundle, source, output, wishes=wishes, overlays=overlays, device=device)
+    else:
+        shown = background != PromptWishes.background
+        for name, given in (("label", label), ("propagate", propagate), ("background", shown)):
+            if given:
+                raise ValueError(f"--{name} belongs to --clicks or --box; give one of them too.")
+        written = run(bundle, source, output, overlays=overlays, guide_maps=guide_maps, device=device)
+    for path in written:
         print(path)
+
+
+def _check_prompted(*, box: object, label: object, guide_maps: bool) -> None:
+    if guide_maps:
+        raise ValueError("--guide_maps is not for --clicks and --box; leave it out.")
+    if label is not None and box is None:
+        raise ValueError("--label says what is in --box; a file of clicks names its classes itself.")
 
 
 def describe(
@@ -220,106 +301,21 @@ def describe(
     from pgsam_monai.prompts.wishes import ModelChoice, Wishes
 
     choice = ModelChoice(
-        endpoint=_text(endpoint), model=_text(model), local=_text(local), api_key_file=_text(api_key_file)
+        endpoint=typed_text(endpoint),
+        model=typed_text(model),
+        local=typed_text(local),
+        api_key_file=typed_text(api_key_file),
     )
-    names = _text(classes)
+    names = typed_text(classes)
     wishes = Wishes(
         classes=tuple(name.strip() for name in names.split(",")) if names else None,
-        instructions=_text(instructions) or "", per_image=per_image, images=images, send_to_remote=send_to_remote,
-        dataset_dir=_text(dataset_dir), append=append, dry_run=dry_run,
+        instructions=typed_text(instructions) or "", per_image=per_image, images=images, send_to_remote=send_to_remote,
+        dataset_dir=typed_text(dataset_dir), append=append, dry_run=dry_run,
     )  # fmt: skip
     try:
         run(str(bundle), choice, wishes)
     except KeyboardInterrupt:
         sys.exit("pgsam: interrupted. Answers so far are kept; the same command goes on after them.")
-
-
-def _text(value: object) -> str | None:
-    """What was typed: python-fire makes a tuple of `a,b` and a number of `7`."""
-    if value is None or isinstance(value, str):
-        return value
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
-def export(bundle: str, form: str = "adapters", output: str | None = None) -> None:
-    """Write a trained bundle's network in another form.
-
-    Examples:
-        pgsam export bundles/samed_synapse                       # what was trained, alone (a few MB)
-        pgsam export bundles/samed_hippocampus --form onnx
-
-    Args:
-        bundle: a trained bundle's folder.
-        form: "adapters" (safetensors), "torchscript" or "onnx".
-        output: the file; models/adapters.safetensors, models/model.ts or models/model.onnx by default.
-    """
-    from pgsam_monai.predict import bundle_folder
-
-    root = bundle_folder(bundle)
-    forms = {"adapters": "adapters.safetensors", "torchscript": "model.ts", "onnx": "model.onnx"}
-    if form not in forms:
-        raise ValueError(f"export: form must be one of {', '.join(forms)}, got '{form}'.")
-    target = Path(output) if output else root / "models" / forms[form]
-    if form == "adapters":
-        _export_adapters(root, target)
-    else:
-        _monai_export("ckpt_export" if form == "torchscript" else "onnx_export", root, target)
-    print(target)
-
-
-def list_weights() -> None:
-    """The known pretrained weights: name, size, licence, source, and whether they are on this machine."""
-    from pgsam_monai.weights import KNOWN_WEIGHTS, default_weights_dir
-
-    for record in KNOWN_WEIGHTS.values():
-        here = "here" if (default_weights_dir() / record.file_name).is_file() else "not here"
-        print(
-            f"{record.name:12} {record.size_bytes / 1e6:8.0f} MB  {record.licence:12} {here:9} {record.url}"
-        )
-
-
-def fetch_weights(name: str, weights_dir: str | None = None) -> None:
-    """Download weights by name, check their SHA-256, and keep them for every bundle."""
-    from pgsam_monai.weights import resolve_weights
-
-    print(resolve_weights(name, weights_dir=weights_dir))
-
-
-def import_weights(file: str, weights_dir: str | None = None) -> None:
-    """Take in a weights file that was fetched elsewhere; it is recognised by its SHA-256."""
-    from pgsam_monai.weights import import_weights as run
-
-    print(run(file, weights_dir=weights_dir))
-
-
-def _export_adapters(root: Path, target: Path) -> None:
-    import torch
-    from monai.bundle import ConfigParser
-
-    from pgsam_monai.export import save_adapters
-
-    parser = ConfigParser()
-    parser.read_config(root / "configs/inference.json")  # asks for no pretrained weights
-    parser.update({"bundle_root": str(root)})
-    network = parser.get_parsed_content("network_def")
-    network.load_state_dict(torch.load(root / "models/model.pt", map_location="cpu", weights_only=True))
-    save_adapters(network, target)
-
-
-def _monai_export(verb: str, root: Path, target: Path) -> None:
-    configs = root / "configs"
-    command = [
-        sys.executable,
-        "-m",
-        "monai.bundle",
-        verb,
-        "--net_id",
-        "network_def",
-        "--filepath",
-        str(target),
-    ]
-    command += ["--ckpt_file", str(root / "models/model.pt"), "--meta_file", str(configs / "metadata.json")]
-    call_command([*command, "--config_file", str(configs / "inference.json")])
 
 
 def check_flags(arguments: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,19 +102,12 @@ def predict(
     Raises:
         ValueError: guide maps of a network that has none.
     """
-    from monai.bundle import ConfigParser
-
     from pgsam_monai.guide_maps import require_guide_maps
 
     root = bundle_folder(bundle)
-    parser = ConfigParser()
-    parser.read_config(root / "configs/inference.json")
-    parser.read_meta(root / "configs/metadata.json")
-    channels = parser["_meta_"]["network_data_format"]["inputs"]["image"]["num_channels"]
-    cases = list_inputs(source, channels=channels)
-    parser.update({"bundle_root": str(root), "output_dir": str(output)})
-    if device:
-        parser["device"] = f"$torch.device({device!r})" if device in ("cpu", "cuda") else device
+    parser = read_inference(root, device)
+    cases = list_inputs(source, channels=_channels(parser))
+    parser["output_dir"] = str(output)
     parser["dataset::data"] = cases
     parser.parse()
     if guide_maps:
@@ -126,6 +120,93 @@ def predict(
     if guide_maps:
         _write_guide_maps(parser, root, cases, written, Path(output) / "guide_maps")
     return written
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptWishes:
+    """What a user asks of one image."""
+
+    clicks: str | Path | None = None
+    """a file of clicks and boxes (`prompts.click_files`)"""
+    box: Sequence[float] | None = None
+    """i0, i1, j0, j1, k0, k1 in voxels of the image, both ends included"""
+    label: str | int | None = None
+    """name or value of the class in the box; None where there is only one"""
+    propagate: bool | int = False
+    """carry the classes to slices without prompts; a number: at most so many on each side"""
+    background: str = "empty"
+    """what is shown where nothing was asked: "empty" or "everything" """
+
+
+def predict_prompted(
+    bundle: str | Path,
+    source: str | Path,
+    output: str | Path,
+    *,
+    wishes: PromptWishes,
+    overlays: bool = False,
+    device: str | None = None,
+) -> list[Path]:
+    """As ``predict`` for one image, by clicks and boxes.
+
+    Args:
+        bundle: the folder of a bundle whose network takes prompts; its models/model.pt must exist.
+        source: one image file or DICOM series; for several channels a folder with the files of one case.
+        output: folder of the prediction.
+        wishes: what is asked.
+        overlays: also write an overlay picture to output/overlays.
+        device: "cpu", "cuda", …; by default a GPU if there is one.
+
+    Returns:
+        the one written file.
+
+    Raises:
+        ValueError: the network takes no prompts, several images, or prompts that don't fit.
+    """
+    from pgsam_monai.interactive.model import load_bundle
+    from pgsam_monai.interactive.segmenter import Segmenter
+    from pgsam_monai.prompts.click_files import read_clicks
+    from pgsam_monai.transforms.save import prediction_suffix
+
+    root = bundle_folder(bundle)
+    cases = list_inputs(source, channels=_channels(read_inference(root)))
+    if len(cases) > 1:
+        raise ValueError(
+            f"predict: clicks and boxes belong to one image, '{source}' holds {len(cases)}; name one."
+        )
+    segmenter = Segmenter(load_bundle(root, device), background=wishes.background)
+    clicks = read_clicks(wishes.clicks, names=segmenter.model.names) if wishes.clicks else None
+    image = cases[0]["image"]
+    segmenter.set_image(image)
+    if wishes.box is not None:
+        segmenter.add_box(wishes.box, wishes.label)
+    if clicks is not None:
+        segmenter.add_prompts(clicks)
+    if wishes.propagate:
+        segmenter.propagate(slices=None if wishes.propagate is True else wishes.propagate)
+    Path(output).mkdir(parents=True, exist_ok=True)
+    suffix = prediction_suffix(image[0] if isinstance(image, list) else image)
+    written = [segmenter.save(Path(output) / f"{cases[0]['name']}{suffix}")]
+    if overlays:
+        _write_overlays(root, cases, written, Path(output) / "overlays")
+    return written
+
+
+def read_inference(root: Path, device: str | None = None) -> ConfigParser:
+    """A bundle's inference.json with its folder and, unless None, the device filled in; nothing is built yet."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(root / "configs/inference.json")
+    parser.read_meta(root / "configs/metadata.json")
+    parser["bundle_root"] = str(root)
+    if device:
+        parser["device"] = f"$torch.device({device!r})" if device in ("cpu", "cuda") else device
+    return parser
+
+
+def _channels(parser: ConfigParser) -> int:
+    return parser["_meta_"]["network_data_format"]["inputs"]["image"]["num_channels"]
 
 
 def bundle_folder(bundle: str | Path) -> Path:
@@ -167,9 +248,10 @@ def prediction_file(folder: str | Path, name: str) -> Path:
 
 def _write_overlays(root: Path, cases: Sequence[dict], predictions: Sequence[Path], folder: Path) -> None:
     from pgsam_monai.overlays import write_overlays
+    from pgsam_monai.transforms.labels import restored_values
 
     plan = read_decisions(root)
-    names = dict(zip(plan["label_names"][1:], plan["labels"][1:], strict=True))
+    names = dict(zip(plan["label_names"][1:], restored_values(plan["labels"])[1:], strict=True))
     scheme = plan["intensity"]
     window = (scheme["low"], scheme["high"]) if scheme["scheme"] == "window" else None
     for case, prediction in zip(cases, predictions, strict=True):
@@ -182,12 +264,13 @@ def _write_guide_maps(
 ) -> None:
     """With the network that has just predicted."""
     from pgsam_monai.guide_maps import GuideMapWriter
+    from pgsam_monai.transforms.labels import restored_values
 
     plan = read_decisions(root)
     network, inferer, preprocessing, device = (
         parser.get_parsed_content(name) for name in ("network", "inferer", "preprocessing", "device")
     )
-    labels = dict(zip(plan["label_names"], plan["labels"], strict=True))
+    labels = dict(zip(plan["label_names"], restored_values(plan["labels"]), strict=True))
     writer = GuideMapWriter(network=network, inferer=inferer, labels=labels, device=device)
     for case, prediction in zip(cases, predictions, strict=True):
         writer.write(preprocessing(dict(case))["image"], prediction, folder=folder, name=case["name"])

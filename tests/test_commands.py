@@ -141,6 +141,8 @@ def test_a_fault_in_training_is_its_own_sentence(trained, tmp_path):
         (["predict", "nowhere", "x", "y"], "is no bundle"),
         (["weights", "import", "nowhere.pth"], "does not exist"),
         (["weights", "fetch", "sam_vit_x"], "Did you mean 'sam_vit_"),
+        (["weights", "import", "nowhere.pth", "--name", "x"], "--name is no option here"),
+        (["weights", "fetch", "efficient_sam_s", "--weights_dir", "nowhere"], "--as efficient_sam_s"),
         (["predict", "a", "b", "c", "--overlay"], "Did you mean --overlays?"),
         (["predict", "a", "b", "c", "--guide_map"], "Did you mean --guide_maps?"),
         (["demo", "--epoch=3"], "Did you mean --epochs?"),

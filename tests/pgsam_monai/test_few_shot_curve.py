@@ -13,6 +13,7 @@ from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny
 
 from pgsam_monai import cli
+from pgsam_monai.cli_values import seed_numbers
 from pgsam_monai.child_processes import Cost, RunFailed
 from pgsam_monai.few_shot import do_run, make_curve, run_curves, runs_of
 from pgsam_monai.few_shot_figure import by_cases, draw_curves, spread
@@ -235,8 +236,8 @@ def test_the_command_line_refuses_in_one_sentence(planned, words, said, capsys, 
 
 
 def test_seeds_are_a_number_of_them_or_a_list():
-    assert cli._seeds(3) == [0, 1, 2] == cli._seeds(None)
-    assert cli._seeds((4, 7)) == [4, 7] and cli._seeds((5,)) == [5]
+    assert seed_numbers(3) == [0, 1, 2] == seed_numbers(None)
+    assert seed_numbers((4, 7)) == [4, 7] and seed_numbers((5,)) == [5]
 
 
 def row(network="a", cases=1, seed=0, dice=0.5):

@@ -1,0 +1,130 @@
+"""Times the first and the second click on a slice: how much a kept embedding saves. Prints the ratio in one run.
+
+    python benchmarks/click_latency.py --image scan.nii.gz --window -160,240    # LiteMedSAM's weights, from PyPI
+    python benchmarks/click_latency.py --weights sam_vit_b --slices 3
+    python benchmarks/click_latency.py --bundle bundles/medsa_hippocampus --image scan.nii.gz
+
+Without an image a phantom abdomen is drawn (shapes, not a patient). Each time is that of the whole step as a user waits
+for it: `add_click` up to the changed label map on the image's own grid. Slices lie evenly in the volume's middle half,
+the clicks in the middle of each; a slice before them warms up and isn't counted. Medians over slices.
+
+Exit status 1 if the second click isn't 10 times as fast as the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+import torch  # noqa: E402
+
+from pgsam_monai.interactive.segmenter import Segmenter  # noqa: E402
+from pgsam_monai.interactive.volume import Volume, read_volume  # noqa: E402
+
+AIM = 10
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    segmenter = make_segmenter(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        image = arguments.image or draw_image(Path(scratch))
+        volume = read_volume(segmenter.model, image)
+        first, second = time_clicks(segmenter, image, volume, slices=arguments.slices)
+    ratio, model = median(first) / median(second), segmenter.model
+    print(
+        f"{model.source} at {model.image_size} pixels, {model.precision}, {model.device}, "
+        f"{torch.get_num_threads()} thread(s), image {volume.grid.shape}, {len(first)} slices\n"
+        f"first click  {1000 * median(first):8.1f} ms\n"
+        f"second click {1000 * median(second):8.1f} ms\n"
+        f"ratio        {ratio:8.1f}"
+    )
+    if ratio < AIM:
+        print(f"MISSED: the second click is {ratio:.1f} times as fast as the first, not {AIM}")
+    return int(ratio < AIM)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", default="lite_medsam", help="a name of `pgsam weights list`")
+    parser.add_argument("--bundle", help="a trained bundle instead")
+    parser.add_argument("--image", help="image file; a phantom is drawn without")
+    parser.add_argument(
+        "--window", help="grey values that become 0 and 1, as in -160,240; percentiles without"
+    )
+    parser.add_argument("--slices", type=int, default=5, help="slices to click on")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16, with --weights")
+    parser.add_argument("--threads", type=int, help="of the processor; torch chooses without")
+    parser.add_argument("--device", help="cpu or cuda; a GPU if there is one")
+    return parser.parse_args()
+
+
+def make_segmenter(arguments: argparse.Namespace) -> Segmenter:
+    if arguments.bundle:
+        return Segmenter.from_bundle(arguments.bundle, arguments.device)
+    window = tuple(float(value) for value in arguments.window.split(",")) if arguments.window else None
+    return Segmenter.from_weights(
+        arguments.weights, window=window, precision=arguments.precision, device=arguments.device
+    )
+
+
+def draw_image(folder: Path) -> str:
+    from pgsam_monai.data.phantom import write_phantom
+
+    write_phantom(folder / "phantom", cases=1, seed=0, progress=False)
+    return str(folder / "phantom/img/img0001.nii.gz")
+
+
+def time_clicks(
+    segmenter: Segmenter, image: str, volume: Volume, *, slices: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of first and of second clicks, by slice."""
+    segmenter.set_image(image)
+    label, times = segmenter.model.names[0], []
+    for index in choose_slices(volume.depth, slices + 1):
+        clicks = native_click(volume, index, 0), native_click(volume, index, 2)
+        times.append([timed(segmenter, click, label) for click in clicks])
+    return tuple(map(list, zip(*times[1:], strict=True)))
+
+
+def choose_slices(depth: int, count: int) -> list[int]:
+    """`count` different slices of the middle half, rising."""
+    if depth // 2 < count:
+        sys.exit(f"The image has {depth} slices; ask for at most {depth // 2 - 1} (--slices).")
+    return [depth // 4 + number * (depth // 2) // count for number in range(count)]
+
+
+def native_click(volume: Volume, index: int, aside: int) -> list[float]:
+    """The voxel of the file in the middle of a slice of the preprocessed volume, or some columns aside."""
+    height, width = volume.image.shape[1:3]
+    place = [height // 2, width // 2 + aside, index]
+    native = [0, 0, 0]
+    for size, axis, flipped, at in zip(
+        volume.image.shape[1:], volume.grid.axes, volume.grid.flips, place, strict=True
+    ):
+        native[axis] = size - 1 - at if flipped else at
+    return native
+
+
+def timed(segmenter: Segmenter, ijk: list[float], label: str) -> float:
+    """Seconds."""
+    started = time.perf_counter()
+    segmenter.add_click(ijk, label)
+    if segmenter.model.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main())

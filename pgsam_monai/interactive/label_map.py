@@ -1,0 +1,56 @@
+"""A label map on the image's own grid, drawn slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pgsam_monai.data.cases import case_name, file_suffix
+from pgsam_monai.interactive.volume import Volume
+from pgsam_monai.transforms.labels import Entry, label_values
+from pgsam_monai.transforms.save import prediction_suffix, save_label_map
+
+ARRAY = "segmentation"
+"""What the label map of an array is called; without a suffix, so that it is written as a new NIfTI file."""
+
+
+class LabelMap:
+    """Holds the data set's own values; the type is that of `transforms.RestoreLabelsd`."""
+
+    def __init__(self, volume: Volume, values: Sequence[Entry]) -> None:
+        """All background; `values` of the classes 0..K, as `transforms.MapLabelsd` takes them."""
+        self.volume = volume
+        self._values = label_values(np.arange(len(values)), values)
+        self.voxels = np.full(volume.grid.shape, self._values[0], dtype=self._values.dtype)
+        """(i, j, k)"""
+        self._turned = volume.grid.turned(self.voxels)
+
+    def draw(self, index: int, indices: np.ndarray) -> None:
+        """Class indices (H, W) of slice `index` of the preprocessed volume."""
+        self._turned[..., index] = self._values[indices]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the label map in the kind of file that the image came in, as `pgsam predict` does; returns the file.
+
+        Args:
+            path: the file, with the image's suffix (`.png` for pictures, `.nii.gz` for series and arrays); or a
+                folder, in which it gets the image's name.
+
+        Raises:
+            ValueError: another suffix.
+        """
+        source = self.volume.source or ARRAY
+        path, suffix = Path(path), prediction_suffix(source)
+        if path.is_dir() or not file_suffix(path):
+            return save_label_map(
+                self.voxels, path, case_name(source), source, affine=self.volume.grid.affine
+            )
+        if file_suffix(path) != suffix:
+            raise ValueError(
+                f"save: the label map of this image is written as {suffix}, got '{path}'; change the file's suffix, or "
+                "give a folder."
+            )
+        name = path.name[: -len(suffix)]
+        return save_label_map(self.voxels, path.parent, name, source, affine=self.volume.grid.affine)

@@ -1,0 +1,282 @@
+"""Segmenting a volume by clicks, boxes and masks.
+
+    segmenter = Segmenter.from_bundle("bundles/medsa_synapse")
+    segmenter.set_image("scan.nii.gz")
+    segmenter.add_click((210, 160, 88), "liver")
+    segmenter.add_click((240, 180, 88), "liver", positive=False)
+    segmenter.propagate("liver", slices=10)
+    segmenter.save("liver.nii.gz")
+
+Clicks are voxels (i, j, k) of the file. The second one is quick: its slice is encoded already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pgsam_monai.data.cases import Paths
+from pgsam_monai.interactive.answers import Place
+from pgsam_monai.interactive.asked import Asked, mask_logits
+from pgsam_monai.interactive.model import PromptModel, load_bundle
+from pgsam_monai.interactive.propagation import Propagation, spread
+from pgsam_monai.interactive.session import Session
+from pgsam_monai.interactive.volume import read_volume
+from pgsam_monai.prompts.click_files import ClassClicks, Clicks, in_voxels
+from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, point_list
+from pgsam_monai.transforms.labels import label_indices
+
+BACKGROUNDS = ("empty", "everything")
+
+
+class Segmenter:
+    """A network, an image, and the prompts so far; the label map follows them.
+
+    A slice is encoded when it is first asked about; every further prompt on it is answered from its embedding. Each
+    class on each slice has prompts of its own, and nothing is asked of slices without any. Where classes overlap on a
+    slice, the highest logit wins. Clicks, boxes and masks are given in voxels (i, j, k) of the image file. One session
+    at a time, one thread.
+    """
+
+    def __init__(
+        self,
+        model: PromptModel,
+        *,
+        background: str = "empty",
+        mask_feedback: bool | None = None,
+        memory_gb: float = 0.5,
+    ) -> None:
+        """
+        Args:
+            model: see ``from_bundle`` and ``from_weights``.
+            background: what slices without prompts show, and on other slices the classes without: nothing ("empty")
+                or what the network finds without prompts ("everything").
+            mask_feedback: with a further click the latest answer goes in as a mask, as in SAM and in Med-SA's training;
+                None: if the network was trained with masks.
+            memory_gb: for embeddings, see ``SliceEmbeddings``.
+
+        Raises:
+            ValueError: an unknown background, or "everything" of a network that wasn't trained for it.
+        """
+        if background not in BACKGROUNDS:
+            raise ValueError(f"Segmenter: background must be one of {BACKGROUNDS}, got {background!r}.")
+        if background == "everything" and not model.knows_everything:
+            raise ValueError(
+                f"{model.source} was never trained without prompts; leave the background 'empty'."
+            )
+        self.model, self.background = model, background
+        self.mask_feedback = model.trained_with_masks if mask_feedback is None else mask_feedback
+        self._memory_gb = memory_gb
+        self._session: Session | None = None
+
+    @classmethod
+    def from_bundle(cls, bundle: str | Path, device: str | None = None, **options: object) -> Segmenter:
+        """The trained network of a bundle; options are those of the constructor. Raises as ``model.load_bundle``."""
+        return cls(load_bundle(bundle, device), **options)
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: str,
+        labels: Sequence[str] | Mapping[str, int] = ("object",),
+        *,
+        background: str = "empty",
+        mask_feedback: bool | None = None,
+        memory_gb: float = 0.5,
+        **loading: object,
+    ) -> Segmenter:
+        """Published weights as they are, without any training here.
+
+        Args:
+            weights: such as "lite_medsam" or "sam_vit_b", see ``zero_shot.load_zero_shot``.
+            labels: likewise, what the user calls the classes.
+            background, mask_feedback, memory_gb: of the constructor.
+            loading: the further arguments of ``load_zero_shot``, such as window=(-160, 240) for CT.
+        """
+        from pgsam_monai.interactive.zero_shot import load_zero_shot
+
+        model = load_zero_shot(weights, labels, **loading)
+        return cls(model, background=background, mask_feedback=mask_feedback, memory_gb=memory_gb)
+
+    def set_image(self, image: Paths | np.ndarray, affine: np.ndarray | None = None) -> None:
+        """Begin with an image; see ``volume.read_volume`` for what it may be. What was asked before is forgotten."""
+        everything = self.background == "everything"
+        volume = read_volume(self.model, image, affine)
+        self._session = Session(self.model, volume, show_everything=everything, memory_gb=self._memory_gb)
+
+    def add_click(
+        self, ijk: Sequence[float], label: str | int | None = None, *, positive: bool = True
+    ) -> None:
+        """Say that a class is here, or isn't.
+
+        Args:
+            ijk: voxel of the image file, floats allowed.
+            label: a name or a value; None where there is only one.
+            positive: False: the class isn't here.
+
+        Raises:
+            ValueError: outside the image, or no such label.
+            RuntimeError: no image yet.
+        """
+        session, index = self._open(), self.model.index_of(label)
+        points, (at,) = session.volume.place_clicks([ijk])
+        place = Place(at, index)
+        more = point_list(points, [POSITIVE if positive else NEGATIVE])
+        session.ask({place: session.about(place).with_clicks(more, feedback=self.mask_feedback)})
+
+    def add_box(
+        self, roi: Sequence[float] | Sequence[Sequence[float]], label: str | int | None = None
+    ) -> None:
+        """Say that a class fills a region: a box on every slice that the region covers, in place of an earlier one.
+
+        Args:
+            roi: (i0, i1, j0, j1, k0, k1), or two opposite corners ((i, j, k), (i, j, k)); voxels at both ends belong
+                to it.
+            label: as in ``add_click``.
+
+        Raises:
+            ValueError: neither six numbers nor two corners, wholly outside the image, or no such label.
+            RuntimeError: no image yet.
+        """
+        session, index = self._open(), self.model.index_of(label)
+        ends = np.ravel(roi, order="F") if np.shape(roi) == (2, 3) else roi
+        boxes = {Place(at, index): box for at, box in session.volume.place_roi(ends).items()}
+        session.ask({place: session.about(place).with_box(box) for place, box in boxes.items()})
+
+    def add_mask(self, label_map: np.ndarray, label: str | int | None = None) -> None:
+        """Say roughly where classes lie: a mask on every slice that holds them, in place of an earlier one.
+
+        Args:
+            label_map: (i, j, k) on the image's grid, label values or, for one class, bool.
+            label: the class that is meant; None for all that the label map holds.
+
+        Raises:
+            ValueError: another shape, none of the classes in it, or no such label.
+            RuntimeError: no image yet.
+        """
+        session, masks = self._open(), self._masks_of(np.asarray(label_map), label)
+        if not masks:
+            raise ValueError("add_mask: the label map holds none of the classes; check its values.")
+        first = session.embeddings.of([min(masks).slice]).embedding
+        size, frame = tuple(4 * side for side in first.shape[2:]), session.volume.frame
+        session.ask(
+            {
+                place: session.about(place).with_mask(mask_logits(mask, frame, size))
+                for place, mask in masks.items()
+            }
+        )
+
+    def add_prompts(self, clicks: Clicks) -> None:
+        """All that a file of clicks says (`prompts.click_files.read_clicks`), as one step.
+
+        Raises:
+            ValueError: a prompt outside the image, no such label, or two boxes for one class on one slice.
+            RuntimeError: no image yet.
+        """
+        session, changes = self._open(), {}
+        for label, said in in_voxels(clicks, session.volume.grid.affine).labels.items():
+            try:
+                changes |= self._placed(said, self.model.index_of(label))
+            except ValueError as fault:
+                raise ValueError(f"Class '{label}': {fault}") from fault
+        session.ask(changes)
+
+    def propagate(
+        self, label: str | int | None = None, *, slices: int | None = None, **settings: float | bool
+    ) -> None:
+        """Carry classes from the slices with prompts to their neighbours, as one step; anew, if it was done before.
+
+        Args:
+            label: the class; None for all that were asked about.
+            slices: at most so many on each side; None for all.
+            settings: see ``propagation.Propagation``.
+
+        Raises:
+            ValueError: nothing was asked about that class, or settings out of range.
+            RuntimeError: no image yet.
+        """
+        session = self._open()
+        chosen = set(range(1, len(self.model.names) + 1)) if label is None else {self.model.index_of(label)}
+        own = {place: asked for place, asked in session.asked.items() if place.index in chosen}
+        seeds = {place: asked.logits for place, asked in own.items() if not asked.propagated}
+        if not seeds:
+            raise ValueError("propagate: nothing was asked about it yet; add a click or a box first.")
+        gone = {place: None for place, asked in own.items() if asked.propagated}
+        session.change(gone | spread(session.embeddings, seeds, Propagation(slices=slices, **settings)))
+
+    def undo(self) -> None:
+        """Take back the latest step: click, box, mask, file, propagation or reset. Nothing is asked again.
+
+        Raises:
+            RuntimeError: nothing is left to take back, or no image yet.
+        """
+        self._open().undo()
+
+    def reset(self, label: str | int | None = None) -> None:
+        """Take all prompts back, or those of one class, as one step. Embeddings are kept."""
+        session, index = self._open(), None if label is None else self.model.index_of(label)
+        session.change({place: None for place in session.asked if index in (None, place.index)})
+
+    @property
+    def prediction(self) -> np.ndarray:
+        """The label map (i, j, k) on the image's grid: the data set's values, in the type that `predict` writes."""
+        session = self._open()
+        session.fill()
+        return session.drawn.voxels.copy()
+
+    def mask(self, label: str | int | None = None) -> np.ndarray:
+        """Where a class is: (i, j, k) of bool on the image's grid."""
+        value = list(self.model.labels.values())[self.model.index_of(label) - 1]
+        return self.prediction == value
+
+    def save(self, path: str | Path) -> Path:
+        """Write the label map to a file or into a folder; see ``LabelMap.save``. Returns the file."""
+        session = self._open()
+        session.fill()
+        return session.drawn.save(path)
+
+    def _open(self) -> Session:
+        if self._session is None:
+            raise RuntimeError("Segmenter: no image yet; call set_image first.")
+        return self._session
+
+    def _masks_of(self, label_map: np.ndarray, label: str | int | None) -> dict[Place, np.ndarray]:
+        """Masks (H, W) of bool, not empty."""
+        grid = self._open().volume.grid
+        if label_map.shape != grid.shape:
+            raise ValueError(
+                f"add_mask: the label map has shape {label_map.shape}, the image {grid.shape}; resample the label map."
+            )
+        chosen = range(1, len(self.model.names) + 1) if label is None else [self.model.index_of(label)]
+        if label_map.dtype == bool:
+            chosen, indices = [self.model.index_of(label)], label_map * self.model.index_of(label)
+        else:
+            indices = label_indices(label_map, self.model.values)
+        masks = {index: grid.turned(indices == index) for index in chosen}  # (H, W, D) each
+        return {
+            Place(at, index): mask[..., at]
+            for index, mask in masks.items()
+            for at in np.flatnonzero(mask.any(axis=(0, 1))).tolist()
+        }
+
+    def _placed(self, said: ClassClicks, index: int) -> dict[Place, Asked]:
+        """What a file says about a class, slice by slice, beside what was said before."""
+        session, placed, boxed = self._open(), {}, set()
+        for roi in said.boxes:
+            for at, box in session.volume.place_roi(roi).items():
+                if at in boxed:
+                    raise ValueError(
+                        f"two boxes lie on one slice, {list(roi)} is the second; a class takes one box a slice, join "
+                        "them or use clicks."
+                    )
+                boxed.add(at)
+                placed[Place(at, index)] = session.about(Place(at, index)).with_box(box)
+        for kind, ijks in ((POSITIVE, said.positive), (NEGATIVE, said.negative)):
+            points, slices = session.volume.place_clicks(ijks)
+            for point, at in zip(points, slices, strict=True):
+                before = placed.get(Place(at, index)) or session.about(Place(at, index))
+                more = point_list([point], [kind])
+                placed[Place(at, index)] = before.with_clicks(more, feedback=self.mask_feedback)
+        return placed

@@ -1,0 +1,77 @@
+"""One image, all that was said about it, and the label map that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pgsam_monai.interactive.answers import Place, answer, ask_everything, compete
+from pgsam_monai.interactive.asked import Asked
+from pgsam_monai.interactive.embeddings import SliceEmbeddings
+from pgsam_monai.interactive.label_map import LabelMap
+from pgsam_monai.interactive.model import PromptModel
+from pgsam_monai.interactive.volume import Volume
+
+
+class Session:
+    """Prompts by class and slice; a step changes some of them, and draws their slices anew."""
+
+    def __init__(
+        self, model: PromptModel, volume: Volume, *, show_everything: bool, memory_gb: float
+    ) -> None:
+        """
+        Args:
+            model: which answers.
+            volume: about which it is asked.
+            show_everything: what was not asked about shows what the network finds without prompts.
+            memory_gb: for embeddings.
+        """
+        self.volume = volume
+        self.embeddings = SliceEmbeddings(model, volume, memory_gb=memory_gb)
+        self.drawn = LabelMap(volume, model.values)
+        self.asked: dict[Place, Asked] = {}
+        self._history: list[dict[Place, Asked | None]] = []  # for each step, what it replaced
+        self._unfilled = set(range(volume.depth)) if show_everything else set()
+        self._show_everything = show_everything
+
+    def about(self, place: Place) -> Asked:
+        """What was said about a class on a slice so far."""
+        return self.asked.get(place) or Asked()
+
+    def ask(self, changes: Mapping[Place, Asked]) -> None:
+        """A step with prompts to be answered. Whatever goes wrong with the answers, nothing has changed then."""
+        answers = answer(self.embeddings, {place: one.question for place, one in changes.items()})
+        self.change({place: replace(one, logits=answers[place]) for place, one in changes.items()})
+
+    def change(self, changes: Mapping[Place, Asked | None]) -> None:
+        """A step with what has its answers already; None takes prompts away."""
+        self._history.append({place: self.asked.get(place) for place in changes})
+        self._show(changes)
+
+    def undo(self) -> None:
+        """Take the latest step back. Raises RuntimeError if there is none."""
+        if not self._history:
+            raise RuntimeError("Segmenter: nothing is left to undo.")
+        self._show(self._history.pop())
+
+    def fill(self) -> None:
+        """Draw the slices that nobody asked about, if they show anything."""
+        self._draw(sorted(self._unfilled))
+
+    def _show(self, changes: Mapping[Place, Asked | None]) -> None:
+        for place, one in changes.items():
+            self.asked.pop(place, None)
+            if one is not None:
+                self.asked[place] = one
+        self._draw(sorted({place.slice for place in changes}))
+
+    def _draw(self, slices: Sequence[int]) -> None:
+        count = max(1, self.embeddings.model.batch_size)
+        for part in (slices[start : start + count] for start in range(0, len(slices), count)):
+            everything = (
+                ask_everything(self.embeddings, part) if self._show_everything else [None] * len(part)
+            )
+            for at, shown in zip(part, everything, strict=True):
+                answers = {place.index: one.logits for place, one in self.asked.items() if place.slice == at}
+                self.drawn.draw(at, compete(answers, self.volume.frame, shown))
+        self._unfilled.difference_update(slices)

@@ -1,0 +1,82 @@
+"""Published weights without a bundle: preprocessing per image, and where slices lie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_volumes import oblique_affine, write_case
+
+from pgsam_monai.interactive import zero_shot
+from pgsam_monai.interactive.segmenter import Segmenter
+from pgsam_monai.interactive.zero_shot import OrientSlicesd, load_zero_shot
+from pgsam_monai.transforms import ReadCased
+from pgsam_monai.weights import WeightsError
+from pgsam_monai.weights_table import Weights
+
+
+@pytest.fixture
+def known(monkeypatch, tmp_path):
+    """Weights named `tiny`, random ones of the small backbone."""
+    record = Weights(
+        name="tiny", url="https://example.org/tiny.pth", sha256=None, size_bytes=None, licence="Apache-2.0",
+        backbone="vit_tiny",
+    )  # fmt: skip
+    monkeypatch.setitem(zero_shot.KNOWN_WEIGHTS, "tiny", record)
+    real = zero_shot.MedSA
+    monkeypatch.setattr(zero_shot, "MedSA", lambda **options: real(**{**options, "weights": None}))
+
+
+def test_the_network_is_sam_and_knows_no_class(known):
+    model = load_zero_shot("tiny", {"liver": 5, "spleen": 1}, image_size=32, window=(-160, 240), device="cpu")
+    assert model.labels == {"liver": 5, "spleen": 1} and model.values == [0, 5, 1]
+    assert not model.knows_everything and model.trained_with_masks and not model.network.training
+    assert torch.allclose(model.network.pixel_mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
+    assert load_zero_shot("tiny", image_size=32, device="cpu").labels == {"object": 1}
+
+
+def test_it_segments_from_a_file_and_measures_labels(known, tmp_path):
+    from pgsam_monai.interactive.measure import InteractionSettings, measure_interaction
+
+    item = write_case(tmp_path, shape=(20, 18, 5), values=[0, 5])
+    segmenter = Segmenter.from_weights("tiny", {"liver": 5}, image_size=32, window=(-160, 240), device="cpu")
+    segmenter.set_image(item["image"])
+    segmenter.add_click((3, 4, 2), "liver")
+    assert segmenter.prediction.shape == (20, 18, 5) and set(np.unique(segmenter.prediction)) <= {0, 5}
+    scores = measure_interaction(segmenter.model, {"name": "one", **item}, InteractionSettings(clicks=(1,)))
+    assert {one.prompts for one in scores.scores} >= {"1 click", "box"}
+    assert not any("everything" in one.prompts for one in scores.scores)
+
+
+@pytest.mark.parametrize(
+    "spacing, plane, shape",
+    [((0.7, 0.9, 2.5), None, (7, 9, 5)), ((2.5, 0.9, 0.7), None, (5, 7, 9)), ((1, 1, 1), None, (7, 9, 5)),
+     ((0.7, 0.9, 2.5), "coronal", (5, 9, 7))],
+)  # fmt: skip
+def test_slices_lie_across_the_largest_spacing_or_as_told(tmp_path, spacing, plane, shape):
+    item = write_case(tmp_path, affine=oblique_affine(spacing))
+    data = OrientSlicesd(["image", "label"], plane, allow_missing_keys=True)(
+        ReadCased(["image", "label"])(item)
+    )
+    assert tuple(data["image"].shape[1:]) == tuple(data["label"].shape[1:]) == shape
+
+
+def test_pictures_lie_as_they_are(tmp_path):
+    from PIL import Image
+
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    data = OrientSlicesd("image")(ReadCased("image")({"image": str(tmp_path / "photo.png")}))
+    np.testing.assert_array_equal(data["image"][0, ..., 0], pixels)
+
+
+def test_faults_are_told(known):
+    with pytest.raises(WeightsError, match="got 'lite_medsm'. Did you mean 'lite_medsam'"):
+        load_zero_shot("lite_medsm")
+    with pytest.raises(ValueError, match="plane must be one of axial, coronal, sagittal, got 'oblique'"):
+        load_zero_shot("tiny", plane="oblique")
+
+
+def test_what_weights_need_is_known_by_names_that_exist():
+    for name in (*zero_shot.IMAGE_SIZES, *zero_shot.ON_UNIT_SCALE, *zero_shot.WITHOUT_MASKS):
+        assert name in zero_shot.KNOWN_WEIGHTS

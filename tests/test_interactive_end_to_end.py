@@ -1,0 +1,202 @@
+"""Clicks through a trained bundle: `pgsam predict --clicks`, `pgsam evaluate --interaction`, refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from dataset_builders import write_msd
+from tiny_bundle import plan_tiny, read_voxels, run_bundle
+
+from pgsam_monai import cli
+from pgsam_monai.interactive import evaluate as evaluating
+from pgsam_monai.interactive.model import load_bundle
+from pgsam_monai.interactive.segmenter import Segmenter
+from pgsam_monai.interactive.volume import read_volume
+from pgsam_monai.predict import read_inference
+from pgsam_monai.transforms.labels import label_values
+
+SHAPE, VALUES = (20, 18, 7), (0, 2, 300)
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def trained(request, tmp_path_factory):
+    """Slices alone, and in stacks that see each other."""
+    work = tmp_path_factory.mktemp("clicks")
+    folder = write_msd(work / "Task02_Heart", cases=5, shape=SHAPE, values=VALUES)
+    bundle = plan_tiny(folder, work, f"stack_depth={request.param}", "rank=4", networks="medsa")
+    run_bundle("training", bundle)
+    return bundle, folder
+
+
+@pytest.fixture(scope="module")
+def without_prompts(tmp_path_factory):
+    work = tmp_path_factory.mktemp("no_clicks")
+    folder = write_msd(work / "Task02_Heart", cases=5, shape=SHAPE)
+    bundle = plan_tiny(folder, work)
+    run_bundle("training", bundle)
+    return bundle, folder
+
+
+def names_of(bundle):
+    return json.loads((bundle / "configs/plan.json").read_text())["decisions"]["label_names"]["value"][1:]
+
+
+def test_clicks_from_a_file_and_from_python_give_the_same(trained, tmp_path, capsys):
+    bundle, folder = trained
+    scan, name = folder / "imagesTr/organ_001.nii.gz", names_of(bundle)[1]
+    clicks = tmp_path / "clicks.json"
+    clicks.write_text(json.dumps({"labels": {name: {"positive": [[12, 5, 3], [13, 6, 4]]}}}))
+    cli.predict(
+        str(bundle), str(scan), str(tmp_path / "out"), clicks=str(clicks), overlays=True, device="cpu"
+    )
+    written = tmp_path / "out/organ_001.nii.gz"
+    assert capsys.readouterr().out.splitlines()[-1] == str(written)
+    voxels, affine = read_voxels(written)
+    assert (
+        voxels.shape == SHAPE and voxels.dtype == np.uint16 and np.array_equal(affine, nib.load(scan).affine)
+    )
+    assert list((tmp_path / "out/overlays").glob("*.png"))
+    segmenter = Segmenter.from_bundle(bundle, "cpu")
+    segmenter.set_image(str(scan))
+    for ijk in ((12, 5, 3), (13, 6, 4)):
+        segmenter.add_click(ijk, 300)
+    assert np.array_equal(segmenter.prediction, voxels) and set(np.unique(voxels)) <= {0, 300}
+    assert segmenter.mask(name).sum() == (voxels == 300).sum()
+
+
+def test_everything_without_prompts_is_what_the_inferer_gives(trained):
+    bundle, folder = trained
+    scan = str(folder / "imagesTr/organ_001.nii.gz")
+    segmenter = Segmenter(replace(load_bundle(bundle, "cpu"), precision="fp32"), background="everything")
+    segmenter.set_image(scan)
+    parser = read_inference(bundle, "cpu")
+    parser["precision"] = "fp32"
+    image = parser.get_parsed_content("preprocessing")({"image": scan})["image"]
+    indices = parser.get_parsed_content("inferer")(image[None], segmenter.model.network)[0, 0].numpy()
+    shown = read_volume(segmenter.model, scan).grid.turned(segmenter.prediction)
+    agreeing = np.mean(shown == label_values(indices, VALUES))
+    assert agreeing > 0.999 and len(np.unique(indices)) > 1  # other batches may round otherwise
+
+
+def test_a_box_is_carried_on(trained, tmp_path):
+    bundle, folder = trained
+    scan, name = str(folder / "imagesTr/organ_001.nii.gz"), names_of(bundle)[0]
+    box = (1, 9, 1, 9, 3, 3)
+    cli.predict(str(bundle), scan, str(tmp_path / "one"), box=box, label=name, device="cpu")
+    cli.predict(str(bundle), scan, str(tmp_path / "all"), box=box, label=2, propagate=True, device="cpu")
+    one, several = (read_voxels(tmp_path / place / "organ_001.nii.gz")[0] for place in ("one", "all"))
+    held = [np.flatnonzero(voxels.any(axis=(1, 2))).size for voxels in (one, several)]
+    assert (one == 2).any() and held[1] >= held[0] and (several >= one).all()
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        ({"label": "organ1"}, "--label belongs to --clicks or --box"),
+        ({"propagate": 3}, "--propagate belongs to"),
+        ({"background": "everything"}, "--background belongs to"),
+        ({"box": (1, 2, 3)}, "--box takes six numbers .* got 1,2,3"),
+        ({"box": (1, 9, 1, 9, 3, 3), "guide_maps": True}, "--guide_maps is not for"),
+        ({"clicks": "x.json", "label": "organ1"}, "--label says what is in --box"),
+        ({"clicks": "x.json"}, "'x.json' can't be read"),
+        ({"box": (1, 9, 1, 9, 3, 3)}, "several labels, say which"),
+        ({"box": (1, 9, 1, 9, 3, 3), "label": "organ"}, "Did you mean 'organ"),
+        ({"box": (1, 9, 1, 9, 33, 33), "label": 2}, "lies outside the image"),
+        ({"box": (1, 9, 1, 9, 3, 3), "label": 2, "background": "all"}, "background must be one of"),
+        ({"box": (1, 9, 1, 9, 3, 3), "label": 2, "propagate": -1}, "slices must be at least 1"),
+    ],
+)  # fmt: skip
+def test_faults_are_one_sentence(trained, tmp_path, flags, said):
+    bundle, folder = trained
+    with pytest.raises(ValueError, match=said):
+        cli.predict(str(bundle), str(folder / "imagesTr/organ_001.nii.gz"), str(tmp_path), **flags)
+
+
+def test_several_images_are_refused(trained, tmp_path):
+    bundle, folder = trained
+    with pytest.raises(ValueError, match="belong to one image.*holds 5"):
+        cli.predict(str(bundle), str(folder / "imagesTr"), str(tmp_path), box=(1, 9, 1, 9, 3, 3), label=2)
+
+
+def test_a_network_without_prompts_says_so(without_prompts, tmp_path):
+    bundle, folder = without_prompts
+    scan = folder / "imagesTr/organ_001.nii.gz"
+    words = ["predict", str(bundle), str(scan), str(tmp_path), "--box=1,9,1,9,3,3", "--label=organ1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pgsam_monai.cli", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert "takes no clicks and no boxes: its network is SAMed" in done.stderr
+    with pytest.raises(ValueError, match="takes no clicks"):
+        cli.evaluate(str(bundle), interaction=True)
+
+
+def test_interaction_is_measured_once_per_case(trained, monkeypatch, capsys):
+    bundle, _ = trained
+    cli.evaluate(str(bundle), interaction=True, clicks=(1, 2), seeds=2, part="training", cases=1)
+    out = bundle / "eval/training"
+    first = json.loads((out / "interaction.json").read_text())
+    assert len(first["cases"]) == 1 and first["settings"]["seeds"] == [0, 1] and first["part"] == "training"
+    assert {row["label"] for row in first["dice"]} == {*names_of(bundle), "mean"}
+    assert (out / "interaction.csv").is_file() and (out / "interaction.png").is_file()
+    assert ",2 clicks,dice," in (out / "interaction.csv").read_text()
+    assert "3-D Dice, 1 case" in capsys.readouterr().out
+
+    measured, real = [], evaluating.measure_interaction
+
+    def counted(model, case, settings, **options):
+        measured.append(case["name"])
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        return real(model, case, settings, **options)
+
+    monkeypatch.setattr(evaluating, "measure_interaction", counted)
+    with pytest.raises(SystemExit, match="Finished cases are kept"):
+        cli.evaluate(str(bundle), interaction=True, clicks=(1, 2), seeds=2, part="training", cases=3)
+    cli.evaluate(str(bundle), interaction=True, clicks=(1, 2), seeds=2, part="training", cases=3)
+    assert len(measured) == 3 and measured[1] == measured[2]
+    assert "2 of 3 cases are measured already" in capsys.readouterr().out
+    content = json.loads((out / "interaction.json").read_text())
+    assert content["cases"][0] == first["cases"][0] and len(content["cases"]) == 3
+
+
+def test_other_weights_or_settings_are_measured_anew(trained, monkeypatch):
+    bundle, _ = trained
+    cli.evaluate(str(bundle), interaction=True, clicks=1, cases=1)
+    measured, real = [], evaluating.measure_interaction
+    monkeypatch.setattr(
+        evaluating, "measure_interaction", lambda *a, **k: measured.append(a[1]["name"]) or real(*a, **k)
+    )
+    cli.evaluate(str(bundle), interaction=True, clicks=1, cases=1)
+    assert not measured
+    cli.evaluate(str(bundle), interaction=True, clicks=2, cases=1)
+    assert len(measured) == 1
+    state = torch.load(bundle / "models/model.pt", weights_only=True)
+    name = next(name for name, value in state.items() if value.dtype == torch.float32)
+    torch.save({**state, name: state[name] + 1}, bundle / "models/model.pt")
+    try:
+        cli.evaluate(str(bundle), interaction=True, clicks=2, cases=1)
+    finally:
+        torch.save(state, bundle / "models/model.pt")
+    assert len(measured) == 2
+
+
+def test_flags_of_interaction_are_checked(trained):
+    bundle = str(trained[0])
+    with pytest.raises(ValueError, match="--clicks belongs to --interaction"):
+        cli.evaluate(bundle, clicks=3)
+    with pytest.raises(ValueError, match="--seeds takes whole numbers"):
+        cli.evaluate(bundle, interaction=True, seeds="many")
+    with pytest.raises(ValueError, match="clicks must be different"):
+        cli.evaluate(bundle, interaction=True, clicks=(3, 3))
+    with pytest.raises(ValueError, match="--cases must be at least 1"):
+        cli.evaluate(bundle, interaction=True, cases=0)
+    with pytest.raises(ValueError, match="Did you mean --tolerance_mm"):
+        cli.evaluate(bundle, interaction=True, tolerance=1)
