@@ -76,7 +76,9 @@ def test_encoder_and_decoder_are_exported_by_command(trained, tmp_path, capsys):
     from pgsam_monai.cli import export
 
     export(str(trained), form="sam", output=str(tmp_path))
-    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in ("encoder.onnx", "decoder.onnx")]
+    assert capsys.readouterr().out.split() == [
+        str(tmp_path / name) for name in ("encoder.onnx", "decoder.onnx")
+    ]
     assert all((tmp_path / name).stat().st_size > 100_000 for name in ("encoder.onnx", "decoder.onnx"))
 
 

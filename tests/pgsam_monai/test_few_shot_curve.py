@@ -13,8 +13,8 @@ from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny
 
 from pgsam_monai import cli
-from pgsam_monai.cli_values import seed_numbers
 from pgsam_monai.child_processes import Cost, RunFailed
+from pgsam_monai.cli_values import seed_numbers
 from pgsam_monai.few_shot import do_run, make_curve, run_curves, runs_of
 from pgsam_monai.few_shot_figure import by_cases, draw_curves, spread
 from pgsam_monai.few_shot_results import Row, read_rows, write_results
