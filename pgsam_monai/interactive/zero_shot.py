@@ -34,6 +34,7 @@ def load_zero_shot(
     window: tuple[float, float] | None = None,
     plane: str | None = None,
     image_size: int | None = None,
+    channels: int = 1,
     precision: str = "auto",
     device: str | None = None,
     weights_dir: str | None = None,
@@ -50,6 +51,7 @@ def load_zero_shot(
             equals. Pictures lie as they are.
         image_size: side of the network's square input, pixels, a multiple of 16; None: what the weights were trained
             for.
+        channels: of the images; 1, or 3 for colours.
         precision: see `precision.choose_dtype`.
         device: "cpu", "cuda", …; by default a GPU if there is one.
         weights_dir: where weights are kept; None for the default folder.
@@ -65,7 +67,7 @@ def load_zero_shot(
     size = image_size or IMAGE_SIZES.get(record.name, 1024)
     unit = record.name in ON_UNIT_SCALE
     network = MedSA(
-        num_classes=len(named), image_size=size, backbone=record.backbone, weights=record.name,
+        num_classes=len(named), image_size=size, in_channels=channels, backbone=record.backbone, weights=record.name,
         weights_dir=weights_dir, encoder_training="frozen", pixel_mean=(0.0,) * 3 if unit else SAM_MEAN,
         pixel_std=(1.0,) * 3 if unit else SAM_STD,
     )  # fmt: skip
