@@ -262,6 +262,7 @@ KINDS: Mapping[str, Kind] = {
     "prompt_kinds": Kind(what='a list of some of "point", "points" and "box"', fits=_is_prompt_kinds),
     "prompted_classes": _int(1),
     "further_clicks": _int(0),
+    "prompt_encoder_training": Kind(what="true or false", fits=lambda v: isinstance(v, bool)),
     "prompted_share": _number(0, 1),
     "rank": _int(1),
     "pixel_mean": _numbers(3, "three numbers"),

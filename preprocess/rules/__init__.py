@@ -104,6 +104,7 @@ MEDSA_RULES: dict[str, Rule] = (
         "hyper_prompt": medsa.choose_hyper_prompt,
         "depth_fusion": medsa.choose_depth_fusion,
         "prompt_kinds": medsa.choose_prompt_kinds,
+        "prompt_encoder_training": medsa.choose_prompt_encoder_training,
         "further_clicks": medsa.choose_further_clicks,
         "prompted_share": medsa.choose_prompted_share,
     }

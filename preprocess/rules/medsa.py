@@ -18,6 +18,13 @@ CPU_REASON = (
     f"On a CPU a step affords few slices, and those of one stack are alike: in a short trial ({TRIAL}) single slices "
     "had brought the loss to 0.516, stacks of 4 to 0.534."
 )
+UNTAUGHT = {
+    "lite_medsam": "LiteMedSAM was trained with boxes alone",
+    "medsam_vit_b": "MedSAM was trained with boxes alone",
+    "efficient_sam_ti": "EfficientSAM knows neither negative clicks nor masks",
+    "efficient_sam_s": "EfficientSAM knows neither negative clicks nor masks",
+}
+"""Weights that some prompts are new to, and why."""
 PROMPT_KINDS = ("point", "points", "box")
 PROMPTED_CLASSES, FURTHER_CLICKS, PROMPTED_SHARE = 4, 2, 0.5
 
@@ -124,6 +131,17 @@ def choose_prompt_kinds(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
     """First prompts that are simulated while training, one of them drawn for each structure."""
     reason = "The paper trains with clicks and boxes and tests with 1 point, 3 points and boxes; it states no shares."
     return Decision(value=list(PROMPT_KINDS), reason=reason)
+
+
+def choose_prompt_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Whether SAM's prompt encoder is trained beside the adapters."""
+    taught = UNTAUGHT.get(decided["weights"])
+    if decided["encoder_training"] == "adapters" and taught:
+        reason = f"{taught}: what clicks or masks mean to its decoder has to be learnt, with 6220 weights."
+        return Decision(value=True, reason=reason)
+    return Decision(
+        value=False, reason="The paper's: only adapters are learnt (all is, from random weights)."
+    )
 
 
 def choose_prompted_classes(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:

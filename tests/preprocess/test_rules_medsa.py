@@ -38,6 +38,14 @@ def test_its_own_decisions():
     assert {name: own[name] for name in expected} == expected
 
 
+def test_weights_that_never_saw_clicks_learn_what_they_mean():
+    for weights, learnt in (("lite_medsam", True), ("medsam_vit_b", True), ("sam_vit_b", False)):
+        backbone = weights if weights == "lite_medsam" else "vit_b"
+        wishes = [("backbone", backbone), ("weights", weights), ("encoder_training", "adapters")]
+        assert medsa(wishes)["prompt_encoder_training"].value is learnt
+    assert medsa()["prompt_encoder_training"].value is False  # vit_tiny, where all is learnt
+
+
 def test_stacks_where_slices_lie_close():
     assert medsa(machine=GPU, **THIN)["stack_depth"].value == 4
     assert "1.5 mm apart, 2.0 pixels" in medsa(machine=GPU, **THIN)["stack_depth"].reason
@@ -112,6 +120,7 @@ def test_ways_of_training_that_a_network_lacks():
         ("prompt_kinds", ["circle"]),
         ("prompt_kinds", []),
         ("stack_depth", 0),
+        ("prompt_encoder_training", 1),
         ("depth_fusion", "sum"),
         ("scale", 0),
     ],

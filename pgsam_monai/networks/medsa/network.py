@@ -26,8 +26,9 @@ class MedSA(SamNetwork):
     """SAM with adapters in its encoder and decoder, slices that see each other, and adapters made from the prompt.
 
     Trained: with ``encoder_training`` "adapters" the adapters, what tells classes apart (a token, a mask head and a
-    prompt embedding per class) and nothing of SAM; with "full" everything but SAM's quality head and the mask heads
-    that are never asked; with "frozen" only what tells classes apart.
+    prompt embedding per class) and nothing of SAM, but for its prompt encoder if that is asked for; with "full"
+    everything but SAM's quality head and the mask heads that are never asked; with "frozen" only what tells classes
+    apart.
     """
 
     name = "medsa"
@@ -47,6 +48,7 @@ class MedSA(SamNetwork):
         hyper_prompt: str = "hyper",
         stack_depth: int = 1,
         depth_fusion: str = "add",
+        prompt_encoder_training: bool = False,
         prompt_training: PromptTraining | None = None,
         **sam: object,
     ) -> None:
@@ -62,6 +64,8 @@ class MedSA(SamNetwork):
             hyper_prompt: what its first adapter makes of the prompt: "hyper", "add", "concat" or "none" (Table 5).
             stack_depth: slices that see each other; 1 for every slice on its own.
             depth_fusion: how (Table 8): "add", "concat", "cross", or ours, "gated"; "none" for not at all.
+            prompt_encoder_training: train SAM's prompt encoder (6220 weights) beside adapters: for weights that never
+                saw clicks or masks, such as LiteMedSAM's.
             prompt_training: how prompts are simulated while training; None for the defaults.
             sam: the further arguments of ``SamNetwork``.
 
@@ -78,7 +82,7 @@ class MedSA(SamNetwork):
         )
         self.stack_depth = stack_depth
         self.prompt_training = prompt_training or PromptTraining()
-        self._choose_sam_training(full=encoder_training == "full")
+        self._choose_sam_training(full=encoder_training == "full", prompts=prompt_encoder_training)
         adapt_encoder(
             self.image_encoder, rank=rank, scale=scale, layers=adapted_layers,
             positions=adapter_positions if adapted else (), depth_fusion=depth_fusion if stack_depth > 1 else "none",
@@ -94,8 +98,8 @@ class MedSA(SamNetwork):
             "stack_depth": stack_depth, "depth_fusion": depth_fusion if stack_depth > 1 else "none",
         }  # fmt: skip
 
-    def _choose_sam_training(self, *, full: bool) -> None:
-        self.prompt_encoder.requires_grad_(full)
+    def _choose_sam_training(self, *, full: bool, prompts: bool) -> None:
+        self.prompt_encoder.requires_grad_(full or prompts)
         self.mask_decoder.requires_grad_(full)
         self.mask_decoder.iou_prediction_head.requires_grad_(False)
         self.mask_decoder.output_hypernetworks_mlps[1:].requires_grad_(False)

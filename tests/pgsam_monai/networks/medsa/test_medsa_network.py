@@ -219,6 +219,19 @@ def test_one_step_reaches_every_adapter_and_nothing_of_sam(mode, small_backbone)
     )
 
 
+def test_the_prompt_encoder_is_trained_where_that_is_asked_for(small_backbone):
+    """Clicks, their signs and masks of a decoder that never saw any."""
+    network = waken(
+        make(
+            backbone=small_backbone, encoder_training="adapters", prompt_encoder_training=True,
+            prompt_training=PromptTraining(kinds=("points",), further_clicks=0),
+        )
+    )  # fmt: skip
+    step(network, torch.rand(2, 1, 64, 64), LABEL, which=[1])
+    assert network.prompt_encoder.point_embeddings[1].weight.grad.abs().max() > 0
+    assert not network.mask_decoder.sam.iou_token.weight.requires_grad
+
+
 def test_a_new_networks_second_step_reaches_every_adapter(small_backbone):
     """Up-projections start at zero, which holds back the gradient of what is before them for one step."""
     network = make(backbone=small_backbone, encoder_training="adapters")
