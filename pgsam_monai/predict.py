@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgsam_monai.data.cases import PICTURE_SUFFIXES, VOLUME_SUFFIXES, file_suffix
+from pgsam_monai.weights_table import KNOWN_WEIGHTS
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
@@ -147,8 +148,9 @@ def bundle_folder(bundle: str | Path) -> Path:
     """
     root = Path(bundle)
     if not (root / "configs/inference.json").is_file():
+        hint = " Published weights answer --clicks and --box only." if str(bundle) in KNOWN_WEIGHTS else ""
         raise FileNotFoundError(
-            f"'{root}' is no bundle (no configs/inference.json); plan one with pgsam-plan."
+            f"'{root}' is no bundle (no configs/inference.json); plan one with pgsam-plan.{hint}"
         )
     if not (root / "models/model.pt").is_file():
         raise FileNotFoundError(
