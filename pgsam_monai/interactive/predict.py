@@ -123,9 +123,8 @@ def _ask(segmenter: Segmenter, image: str | list[str], wishes: PromptWishes) -> 
     clicks = read_clicks(wishes.clicks, names=names) if wishes.clicks else None
     segmenter.set_image(image)
     if wishes.box is not None:
-        segmenter.add_box(
-            wishes.box, wishes.label if wishes.label is not None or len(names) == 1 else UNNAMED
-        )
+        unnamed = UNNAMED if UNNAMED in names else None
+        segmenter.add_box(wishes.box, unnamed if wishes.label is None else wishes.label)
     if clicks is not None:
         segmenter.add_prompts(clicks)
     if wishes.propagate:
