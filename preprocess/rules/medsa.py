@@ -156,8 +156,8 @@ def choose_further_clicks(evidence: Evidence, decided: Mapping[str, Any]) -> Dec
     """Clicks into the answer's errors that may follow the first prompt."""
     return Decision(
         value=FURTHER_CLICKS,
-        reason="The paper says «a few» after the first; their number is drawn, 0 to this. With 4 in place of 2, and the "
-        "prompt encoder trained, Dice after 5 clicks was 0.764 instead of 0.709 in one trial (docs/results.md).",
+        reason="The paper says «a few» after the first; their number is drawn, 0 to this. With 4 in place of 2, and "
+        "the prompt encoder trained, Dice after 5 clicks was 0.764 instead of 0.709 in one trial (docs/results.md).",
     )
 
 
