@@ -85,12 +85,12 @@ class SliceDataset(Dataset):
             if not case.has_label:
                 raise ValueError(f"Case '{case.name}': training needs a label, its item has none.")
         chosen = [_chosen_slices(case, item) for case, item in zip(self.cases, self.data, strict=True)]
-        self.places = np.concatenate([np.empty((0, 2), int), *map(_places, range(len(chosen)), chosen)])
+        self.places = np.concatenate([np.empty((0, 2), int), *map(places_of, range(len(chosen)), chosen)])
         if not len(self.places):
             raise ValueError("SliceDataset: no slices to train on; 'data' is empty.")
         if few_slices is not None:
             self.places = self.places[few_slices.draw(len(self.places))]
-        self._holding = _index_by_class(self.cases, self.places)
+        self._holding = index_by_class(self.cases, self.places)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -101,7 +101,7 @@ class SliceDataset(Dataset):
         case = self.cases[case_index]
         item = self._read(case, slice_index)
         if draw is not None and self.augmentation is not None:
-            item = self._augment(item, draw.seed)
+            item = augment(item, self.augmentation, draw.seed)
         if self.stack_depth > 1:
             item = {key: unfold_stack(folded, self.stack_depth) for key, folded in item.items()}
         # Losses resize labels for deep supervision, which torch does for 8-bit integers and floats only.
@@ -127,14 +127,6 @@ class SliceDataset(Dataset):
             "label": fit_label(label, frame).flatten(0, 1),
         }
 
-    def _augment(self, item: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
-        if isinstance(self.augmentation, Randomizable):
-            self.augmentation.set_random_state(seed=seed)
-        changed = self.augmentation(dict(item))
-        return {
-            key: torch.as_tensor(changed[key]).as_subclass(torch.Tensor).to(item[key].dtype) for key in item
-        }
-
 
 def _check_stack(stack_depth: int, data: Sequence[Mapping[str, Any]], few_slices: FewSlices | None) -> None:
     if stack_depth < 1:
@@ -157,12 +149,21 @@ def _chosen_slices(case: StoredCase, item: Mapping[str, Any]) -> list[int]:
     return slices
 
 
-def _places(case_index: int, slices: Sequence[int]) -> np.ndarray:
+def augment(item: Mapping[str, torch.Tensor], augmentation: Callable, seed: int) -> dict[str, torch.Tensor]:
+    """A training sample, randomly changed as its seed says; keys and number types stay."""
+    if isinstance(augmentation, Randomizable):
+        augmentation.set_random_state(seed=seed)
+    changed = augmentation(dict(item))
+    return {key: torch.as_tensor(changed[key]).as_subclass(torch.Tensor).to(item[key].dtype) for key in item}
+
+
+def places_of(case_index: int, slices: Sequence[int]) -> np.ndarray:
     """(n, 2): case and slice of each training slice."""
     return np.asarray([[case_index, index] for index in slices], dtype=int)
 
 
-def _index_by_class(cases: Sequence[StoredCase], places: np.ndarray) -> dict[int, np.ndarray]:
+def index_by_class(cases: Sequence[StoredCase], places: np.ndarray) -> dict[int, np.ndarray]:
+    """Class -> rows of `places` (n, 2), case and slice, that hold it."""
     holding: dict[int, list[int]] = {}
     for index, (case_index, slice_index) in enumerate(places.tolist()):
         for label in cases[case_index].slice_labels[slice_index]:

@@ -12,18 +12,21 @@ from torch.utils.data.distributed import DistributedSampler
 
 if TYPE_CHECKING:
     from pgsam_monai.data.datasets import SliceDataset
+    from pgsam_monai.data.patches import PatchDataset
 
 SEED_LIMIT = 2**32
 
 
 @dataclass(frozen=True)
 class SliceDraw:
-    """One training sample: which slice, and the seed of its augmentation."""
+    """One training sample: which slice, the seed of its augmentation, and what it was drawn for."""
 
     index: int
-    """into the SliceDataset"""
+    """into the dataset"""
     seed: int
     """0 to 2^32 - 1"""
+    label: int = 0
+    """the class that the slice was drawn for, 1 to K; 0: a uniform draw"""
 
 
 class ClassAwareSliceSampler(DistributedSampler):
@@ -39,7 +42,7 @@ class ClassAwareSliceSampler(DistributedSampler):
     Leave the trainer's `epoch_length` unset: an epoch is one pass over the loader.
 
     Args:
-        dataset: the SliceDataset to draw from.
+        dataset: the SliceDataset or PatchDataset to draw from.
         draws_per_epoch: over all ranks; rounded up to a multiple of their number.
         foreground_share: 0 to 1. Without any labelled slice all draws are uniform.
         seed: of the whole run.
@@ -49,7 +52,7 @@ class ClassAwareSliceSampler(DistributedSampler):
 
     def __init__(
         self,
-        dataset: SliceDataset,
+        dataset: SliceDataset | PatchDataset,
         draws_per_epoch: int,
         foreground_share: float = 0.5,
         seed: int = 0,
@@ -83,8 +86,9 @@ class ClassAwareSliceSampler(DistributedSampler):
         random = np.random.default_rng([self.seed, self.epoch, position])
         seed = int(random.integers(SEED_LIMIT))
         if len(self.classes) and random.random() < self.foreground_share:
-            candidates = self.dataset.slices_holding(int(random.choice(self.classes, p=self.chances)))
-            return SliceDraw(int(candidates[random.integers(len(candidates))]), seed)
+            label = int(random.choice(self.classes, p=self.chances))
+            candidates = self.dataset.slices_holding(label)
+            return SliceDraw(int(candidates[random.integers(len(candidates))]), seed, label)
         return SliceDraw(int(random.integers(len(self.dataset))), seed)
 
 

@@ -1,6 +1,7 @@
 """The transforms MONAI lacks, by the names that the bundles use."""
 
 from pgsam_monai.transforms.augment import RandAffineSliced, RandCropSliced, RandIntensitySliced
+from pgsam_monai.transforms.augment_volume import RandPosterized, RandSharpnessd
 from pgsam_monai.transforms.intensity import ScalePercentilesd
 from pgsam_monai.transforms.labels import MapLabelsd, RestoreLabelsd
 from pgsam_monai.transforms.read import ReadCased
@@ -11,6 +12,8 @@ __all__ = [
     "RandAffineSliced",
     "RandCropSliced",
     "RandIntensitySliced",
+    "RandPosterized",
+    "RandSharpnessd",
     "ReadCased",
     "RestoreLabelsd",
     "SavePredictiond",

@@ -1,0 +1,76 @@
+"""The one resampling of 3-D networks: volumes onto a grid of another spacing, logits back onto their own.
+
+Voxels are aligned as boxes: both grids cover the same field from edge to edge, so that the way back is the inverse up
+to interpolation. The spacing reached is therefore the planned one up to the rounding of the grid's size, half a voxel
+over the whole field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+Size = tuple[int, int, int]
+
+
+def grid_size(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float] | None) -> Size:
+    """Voxels (rows, columns, slices) of a volume's field at another spacing, at least one along each axis.
+
+    Args:
+        shape: voxels of the volume (H, W, D).
+        spacing: their size in mm along the same axes, the lengths of the affine's columns.
+        target: mm; None leaves the volume as it is.
+    Raises:
+        ValueError: a spacing that is not positive.
+    """
+    if target is None:
+        return tuple(int(count) for count in shape)
+    if not (min(spacing) > 0 and min(target) > 0):
+        raise ValueError(
+            f"grid_size: spacings must be positive, got {[float(mm) for mm in spacing]} of the volume and"
+            f" {list(target)} planned; correct the file's header, or plan spacing None."
+        )
+    return tuple(
+        max(1, round(count * float(own) / wanted))
+        for count, own, wanted in zip(shape, spacing, target, strict=True)
+    )
+
+
+def resample_volume(volume: torch.Tensor, size: Size) -> torch.Tensor:
+    """(C, H, W, D), any float type -> float32 (C, *size): linear, antialiased along the axes that shrink.
+
+    A volume of that size already comes back with its very values. The axes are resampled one after the other, those
+    that shrink most first, hence what lies between is never larger than the larger of source and result.
+
+    Raises:
+        ValueError: other than four axes, or a size below one.
+    """
+    if volume.ndim != 4 or len(size) != 3 or min(size) < 1:
+        raise ValueError(
+            f"resample_volume: needs a volume (C, H, W, D) and a size of three numbers from 1, got shape"
+            f" {tuple(volume.shape)} and size {tuple(size)}."
+        )
+    volume = volume.float()
+    for axis in sorted((1, 2, 3), key=lambda axis: size[axis - 1] / volume.shape[axis]):
+        volume = _resample_axis(volume, axis, size[axis - 1])
+    return volume
+
+
+def resample_labels(labels: torch.Tensor, size: Size) -> torch.Tensor:
+    """(1, H, W, D) class indices -> (1, *size) of the same type: that of the voxel which holds each new centre."""
+    if tuple(labels.shape[1:]) == tuple(size):
+        return labels
+    return F.interpolate(labels[None].float(), size=tuple(size), mode="nearest-exact")[0].to(labels.dtype)
+
+
+def _resample_axis(volume: torch.Tensor, axis: int, count: int) -> torch.Tensor:
+    """One axis at a time: torch antialiases two axes at most, and on CPUs wrongly so along the first of them where the
+    second has length one."""
+    if volume.shape[axis] == count:
+        return volume
+    rows = volume.movedim(axis, -1)  # pictures whose last side alone changes
+    size = (rows.shape[2], count)
+    rows = F.interpolate(rows, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return rows.movedim(-1, axis)

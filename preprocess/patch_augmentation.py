@@ -1,0 +1,88 @@
+"""The augmentation of training patches (C, H, W, D) as config data, for networks that see sub-volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+BOTH = ["image", "label"]
+SAMPLING = {"mode": ["bilinear", "nearest"], "padding_mode": "zeros"}
+DEGREE = 0.0174533
+"""in radians"""
+
+
+def patch_augmentation(name: str) -> dict[str, Any]:
+    """Random transforms of one patch; labels are never interpolated, and what comes from outside is 0.
+
+    `papers` is the list that RefSAM3D names (section 4.1.2), in MA-SAM's order and ranges: quarter turns and flips,
+    rotation, gamma (of the patch's own range, as MONAI has it), an erased box, then two of ten operations. All of it is
+    in plane and alike on every slice; 31 ms per patch of 64 x 64 x 64 on one core.
+    `default` keeps left and right apart (no flips): one rotation, scaling and shift in three dimensions, brightness,
+    contrast, gamma, noise; 15 ms.
+    `none` leaves patches as they are.
+
+    Lengths are shares of the bundle's `patch`.
+
+    Raises:
+        KeyError: another name.
+    """
+    lists = {"papers": _papers, "default": _default, "none": list}
+    return {"_target_": "Compose", "transforms": lists[name]()}
+
+
+def _papers() -> list[dict[str, Any]]:
+    return [
+        # a quarter turn of a patch that is not square would give it another shape
+        {"_target_": "RandRotate90d", "_disabled_": "$@patch[0] != @patch[1]", "keys": BOTH, "prob": 0.5, "max_k": 3},
+        {"_target_": "RandFlipd", "keys": BOTH, "prob": 0.5, "spatial_axis": 0},
+        {"_target_": "RandFlipd", "keys": BOTH, "prob": 0.5, "spatial_axis": 1},
+        _affine(prob=0.5, rotate_range=[0.0, 0.0, 15 * DEGREE]),
+        {"_target_": "RandAdjustContrastd", "keys": "image", "prob": 0.5, "gamma": [0.5, 3.5]},
+        {
+            "_target_": "RandCoarseDropoutd", "keys": "image", "prob": 0.5, "holes": 1, "fill_value": 0.0,
+            "spatial_size": _box_in_plane(0.02), "max_spatial_size": _box_in_plane(0.05),
+        },
+        {"_target_": "SomeOf", "transforms": _ten_operations(), "num_transforms": 2},
+    ]  # fmt: skip
+
+
+def _ten_operations() -> list[dict[str, Any]]:
+    """MA-SAM's, shears and shifts counted per axis."""
+    image = {"keys": "image", "prob": 1.0}
+    return [
+        _affine(shear_range=[0.3, 0.0, 0.0, 0.0, 0.0, 0.0]),
+        _affine(shear_range=[0.0, 0.0, 0.3, 0.0, 0.0, 0.0]),
+        {
+            "_target_": "RandZoomd", "keys": BOTH, "prob": 1.0, "min_zoom": [0.8, 1.0], "max_zoom": [1.2, 1.0],
+            "mode": ["trilinear", "nearest-exact"], "padding_mode": "constant",
+        },
+        _affine(translate_range=["$0.2 * @patch[0]", 0.0, 0.0]),
+        _affine(translate_range=[0.0, "$0.2 * @patch[1]", 0.0]),
+        {"_target_": "pgsam_monai.transforms.RandPosterized", **image, "bits": [4, 8]},
+        {"_target_": "RandScaleIntensityFixedMeand", **image, "factors": 0.3},
+        {"_target_": "RandScaleIntensityd", **image, "factors": 0.3},
+        {"_target_": "pgsam_monai.transforms.RandSharpnessd", **image, "factor": [0.1, 1.9]},
+        {"_target_": "Identityd", "keys": BOTH},
+    ]  # fmt: skip
+
+
+def _default() -> list[dict[str, Any]]:
+    return [
+        _affine(
+            prob=0.8,
+            rotate_range=[5 * DEGREE, 5 * DEGREE, 15 * DEGREE],
+            scale_range=[[-0.2, 0.25]] * 3,
+            translate_range=[f"$0.08 * @patch[{axis}]" for axis in range(3)],
+        ),
+        {"_target_": "pgsam_monai.transforms.RandIntensitySliced", "keys": "image", "prob": 0.3},
+    ]
+
+
+def _affine(prob: float = 1.0, **ranges: Sequence[Any]) -> dict[str, Any]:
+    return {"_target_": "RandAffined", "keys": BOTH, "prob": prob, **ranges, **SAMPLING}
+
+
+def _box_in_plane(share: float) -> list[Any]:
+    """Sides of a box through all slices that covers about this share of each."""
+    side = round(share**0.5, 4)
+    return [f"$max(1, round({side} * @patch[{axis}]))" for axis in range(2)] + [-1]
