@@ -174,3 +174,29 @@ class TracedNetwork(nn.Module):
         stacks = image.unflatten(4, [-1, self.stack_depth]).permute(0, 4, 1, 2, 3, 5).flatten(0, 1)
         logits = self.traced(stacks).unflatten(0, [batch, -1])  # (B, stacks, K+1, S, S, depth)
         return logits.permute(0, 2, 3, 4, 1, 5).flatten(4)
+
+
+class TracedVolumeNetwork(nn.Module):
+    """A scriptable stand-in for a 3-D network: a trace of it at its own patch; any batch size works."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """``network`` has ``patch``, ``in_channels`` and maps (B, C, *patch) to logits (B, K+1, *patch)."""
+        super().__init__()
+        self.patch: list[int] = [int(side) for side in network.patch]
+        device = next(network.parameters()).device
+        example = torch.zeros(2, network.in_channels, *self.patch, device=device)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the tracer's, about sizes that are constant here
+            merged = fix_texts(merge_for_inference(network))
+            self.traced = torch.jit.trace(merged, example, check_trace=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Image (B, C, *patch), 0..1 → logits (B, K+1, *patch)."""
+        if list(image.shape[2:]) != self.patch:
+            raise ValueError(
+                "An exported network takes patches of its own size only: got "
+                + str(image.shape)
+                + ", wanted sides of "
+                + str(self.patch)
+            )
+        return self.traced(image)

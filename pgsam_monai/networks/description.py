@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Description = Mapping[str, str | int | bool]
 
@@ -39,3 +39,17 @@ def check_description(own: Description, other: Description, *, source: str) -> N
         f"{source} belongs to another network: {differences}. Build the network with the "
         "checkpoint's values; monai.networks.utils.copy_model_state takes over only the weights that fit."
     )
+
+
+class DescribedNetwork(nn.Module):
+    """A network that knows its ``description``, which travels in its state dict and guards what is loaded."""
+
+    description: Description
+
+    def get_extra_state(self) -> Tensor:
+        """The network's description."""
+        return pack_description(self.description)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Raise ValueError with a sentence if the checkpoint is another network's."""
+        check_description(self.description, unpack_description(state), source="The checkpoint")

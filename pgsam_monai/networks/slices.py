@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 
 import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pgsam_monai.networks.description import check_description, pack_description, unpack_description
+from pgsam_monai.networks.description import DescribedNetwork
 
 
-class SliceNetwork(nn.Module):
+class SliceNetwork(DescribedNetwork):
     """A 2-D network with ``name``, ``title``, ``image_size``, ``in_channels``, ``num_classes`` and ``description``.
 
     A subclass says in ``decode`` what its outputs are, and in ``combine`` what they come to.
@@ -26,7 +25,6 @@ class SliceNetwork(nn.Module):
     image_size: int
     in_channels: int
     num_classes: int
-    description: Mapping[str, str | int | bool]
 
     def decode(self, image: Tensor, label: Tensor | None) -> list[Tensor]:
         """Image (B, C, H, W) on the 0..1 scale → float32 logits (B, K+1, h, w), the finest first, of any sizes.
@@ -89,14 +87,6 @@ class SliceNetwork(nn.Module):
             raise ValueError(
                 f"{self.title}: image must have {self.in_channels} channels, got {image.shape[1]}."
             )
-
-    def get_extra_state(self) -> Tensor:
-        """The network's description, which travels in its state dict."""
-        return pack_description(self.description)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Raise ValueError with a sentence if the checkpoint is another network's."""
-        check_description(self.description, unpack_description(state), source="The checkpoint")
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What ``torch.jit.script``, and thus MONAI's ``ckpt_export``, exports in this network's place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ class ClassTexts(nn.Module):
     The tokens are no part of the state dict: a bundle's texts may be edited after training. While no gradient is
     wanted the embeddings are kept until a weight of the text tower changes, so evaluation encodes the texts once.
     """
+
+    title = "PG-SAM"
+    """Who complains of the texts."""
 
     def __init__(
         self, texts: Sequence[Sequence[str]], tokenize: Callable[[Sequence[str]], Tensor], *, num_classes: int
@@ -33,34 +37,45 @@ class ClassTexts(nn.Module):
         super().__init__()
         if len(texts) != num_classes + 1:
             raise ValueError(
-                f"PG-SAM: texts must describe background and {num_classes} classes, so {num_classes + 1} entries, "
-                f"got {len(texts)}; correct configs/texts.json or plan again."
+                f"{self.title}: texts must describe background and {num_classes} classes, so {num_classes + 1} "
+                f"entries, got {len(texts)}; correct configs/texts.json or plan again."
             )
         if not all(isinstance(entry, list | tuple) and entry for entry in texts):
-            raise ValueError("PG-SAM: each entry of texts must be a list of one description or more.")
+            raise ValueError(f"{self.title}: each entry of texts must be a list of one description or more.")
         every = [text for descriptions in texts for text in descriptions]
         owners = [index for index, descriptions in enumerate(texts) for _ in descriptions]
         self.register_buffer("tokens", tokenize(every), persistent=False)
         mean = F.one_hot(torch.tensor(owners), num_classes + 1).float().T
         self.register_buffer("mean", mean / mean.sum(dim=1, keepdim=True), persistent=False)  # (K+1, n)
-        self._kept: tuple[object, Tensor] | None = None
+        self._kept: dict[str, tuple[tuple, Any]] = {}
         self.register_load_state_dict_post_hook(lambda texts, _: texts.forget())
 
     def forward(self, clip: ClipTowers) -> Tensor:
         """Embeddings (K+1, d), each the mean of unit vectors."""
-        if self._kept is not None and torch.compiler.is_exporting():  # there the weights have other ids
-            return self._kept[1]
-        if torch.is_grad_enabled() and any(p.requires_grad for p in clip.text_tower.parameters()):
-            return self._embed(clip)
-        state = (self.tokens.device, *((id(p), p._version) for p in clip.text_tower.parameters()))
-        if self._kept is None or self._kept[0] != state:
-            with torch.no_grad(), torch.autocast(self.tokens.device.type, enabled=False):
-                self._kept = (state, self._embed(clip))
-        return self._kept[1]
+        return self._keep("classes", clip, lambda: self._embed(clip))
 
     def forget(self) -> None:
         """Drop what is kept."""
-        self._kept = None
+        self._kept.clear()
+
+    def _keep(self, what: str, clip: ClipTowers, encode: Callable[[], Any], of: object = None) -> Any:
+        """What ``encode`` returns, kept under ``what`` until ``of`` or a weight of the text tower changes."""
+        kept = self._kept.get(what)
+        exporting = torch.compiler.is_exporting()  # there the weights have other ids
+        if exporting and kept is not None and kept[0][0] == of:
+            return kept[1]
+        if learns_text(clip):
+            return encode()
+        state = (of, self.tokens.device, *((id(p), p._version) for p in clip.text_tower.parameters()))
+        if kept is None or kept[0] != state:
+            with torch.no_grad(), torch.autocast(self.tokens.device.type, enabled=False):
+                kept = self._kept[what] = (state, encode())
+        return kept[1]
 
     def _embed(self, clip: ClipTowers) -> Tensor:
-        return self.mean @ F.normalize(clip.encode_text(self.tokens).float(), dim=-1)
+        return self.mean @ F.normalize(clip.encode_text(self.tokens).to(self.mean.dtype), dim=-1)
+
+
+def learns_text(clip: ClipTowers) -> bool:
+    """Whether what the text tower returns now is to have a gradient."""
+    return torch.is_grad_enabled() and any(p.requires_grad for p in clip.text_tower.parameters())

@@ -74,10 +74,15 @@ def make_efficient(decoder: MaskDecoder) -> MaskDecoder:
     channels at once.
     """
     dim = decoder.transformer_dim
-    decoder.transformer.layers = nn.ModuleList(EfficientBlock(block) for block in decoder.transformer.layers)
+    use_efficient_blocks(decoder.transformer)
     decoder.output_upscaling[1] = nn.GroupNorm(1, dim // 4)
     decoder.output_hypernetworks_mlps = nn.ModuleList(
         GeluMLP(dim, dim, dim // 8, 3) for _ in range(decoder.num_mask_tokens)
     )
     decoder.iou_prediction_head = GeluMLP(dim, dim, decoder.num_mask_tokens, 3)
     return decoder
+
+
+def use_efficient_blocks(transformer: nn.Module) -> None:
+    """Turn the blocks of SAM's two-way transformer into EfficientSAM's, in place."""
+    transformer.layers = nn.ModuleList(EfficientBlock(block) for block in transformer.layers)

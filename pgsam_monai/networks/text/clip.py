@@ -18,6 +18,7 @@ from pgsam_monai.networks.text.clip_weights import (
     wants_quick_gelu,
 )
 from pgsam_monai.networks.text.resize import resize_bicubic
+from pgsam_monai.networks.text.words import Words, project_words, trim
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class ClipTowers(nn.Module):
         training: str = "lora",
         towers: str = "both",
         rank: int = 4,
+        image_tower: bool = True,
     ) -> None:
         """
         Args:
@@ -57,6 +59,8 @@ class ClipTowers(nn.Module):
                 a tower, "frozen" nothing.
             towers: what ``training`` applies to: "both", "text" or "image"; the other tower is frozen.
             rank: LoRA's rank.
+            image_tower: False to keep the text tower only, for networks that show CLIP no images; ``towers`` is
+                "text" then.
 
         Raises:
             ValueError: an argument is outside its range, or LoRA finds nothing to adapt in a tower.
@@ -64,7 +68,7 @@ class ClipTowers(nn.Module):
                 another model's.
         """
         super().__init__()
-        _check_arguments(training, towers)
+        _check_arguments(training, towers, image_tower)
         cache = cache_folder(weights_dir)
         found = find_clip_model(model, tag=published_tag(model, weights), cache=cache)
         self.tokenizer = load_tokenizer(found, cache=cache)
@@ -72,23 +76,25 @@ class ClipTowers(nn.Module):
         network = build_clip(found, quick_gelu=self.quick_gelu)
         load_clip_weights(network, found, weights, cache=cache)
         self.dim = int(found.config["embed_dim"])
-        self.image_size: tuple[int, int] = _pair(network.visual.image_size)
-        self.register_buffer("pixel_mean", torch.tensor(found.pixel_mean).reshape(3, 1, 1))
-        self.register_buffer("pixel_std", torch.tensor(found.pixel_std).reshape(3, 1, 1))
-        self.image_tower, self.text_tower = network.visual, network.text
+        self.image_tower, self.text_tower = network.visual if image_tower else None, network.text
+        self.text_tower.output_tokens = True  # beside the pooled vectors, see encode_words
+        if image_tower:
+            self.image_size: tuple[int, int] = _pair(network.visual.image_size)
+            self.register_buffer("pixel_mean", torch.tensor(found.pixel_mean).reshape(3, 1, 1))
+            self.register_buffer("pixel_std", torch.tensor(found.pixel_std).reshape(3, 1, 1))
         split_attentions(self)
         self.trained = () if training == "frozen" else CLIP_TOWERS[towers]
         self._choose_trained_parts(training, rank, model)
 
     def _choose_trained_parts(self, training: str, rank: int, model: str) -> None:
         self.requires_grad_(False)
-        examples = {"image": torch.zeros(1, 3, *self.image_size), "text": self.tokenizer(["a"])}
         for name in self.trained:
             tower = self.get_submodule(f"{name}_tower")
             if training == "full":
                 tower.requires_grad_(True)
             else:
-                adapt_tower(tower, rank=rank, example=examples[name], who=f"The {name} tower of '{model}'")
+                example = self.tokenizer(["a"]) if name == "text" else torch.zeros(1, 3, *self.image_size)
+                adapt_tower(tower, rank=rank, example=example, who=f"The {name} tower of '{model}'")
 
     @property
     def context_length(self) -> int:
@@ -103,20 +109,37 @@ class ClipTowers(nn.Module):
         """Tokens (n, context_length) → vectors (n, dim), not normalised."""
         return _pooled(self.text_tower(tokens))
 
+    def encode_words(self, tokens: Tensor) -> Words:
+        """Tokens (n, context_length) → each word's vector (n, L, dim) in the same space, and ``encode_text``'s.
+
+        L is the length of the longest text, L <= context_length. open_clip projects the pooled vector only; the same
+        projection is applied to each word.
+        """
+        pooled, vectors = self.text_tower(tokens)
+        present = self.tokenizer.present(tokens)
+        present = present[:, -vectors.shape[1] :]  # some towers leave out the start token
+        return trim(project_words(self.text_tower, vectors), present, pooled)
+
     def encode_image(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W) on the 0..1 scale, of any size → vectors (B, dim), not normalised.
 
         The image is resized (bicubic, antialiased, without keeping the aspect ratio) to the model's own size
         and normalised with the model's own mean and standard deviation.
+
+        Raises:
+            ValueError: there is no image tower.
         """
+        if self.image_tower is None:
+            raise ValueError("CLIP: there is no image tower; build ClipTowers with image_tower=True.")
         pixels = resize_bicubic(image, self.image_size)
         return _pooled(self.image_tower((pixels - self.pixel_mean) / self.pixel_std))
 
     def train(self, mode: bool = True) -> ClipTowers:
         """As usual, but frozen towers stay in evaluation mode."""
         super().train(mode)
-        for name in {"image", "text"} - set(self.trained):
-            self.get_submodule(f"{name}_tower").eval()
+        for name, tower in (("image", self.image_tower), ("text", self.text_tower)):
+            if tower is not None and name not in self.trained:
+                tower.eval()
         return self
 
     def get_extra_state(self) -> Tensor:
@@ -131,11 +154,13 @@ class ClipTowers(nn.Module):
             self.quick_gelu = wanted
 
 
-def _check_arguments(training: str, towers: str) -> None:
+def _check_arguments(training: str, towers: str, image_tower: bool) -> None:
     if training not in CLIP_TRAINING:
         raise ValueError(f"clip_training must be one of {CLIP_TRAINING}, got '{training}'.")
     if towers not in CLIP_TOWERS:
         raise ValueError(f"clip_towers must be one of {tuple(CLIP_TOWERS)}, got '{towers}'.")
+    if not image_tower and towers != "text":
+        raise ValueError(f"clip_towers must be 'text' where there is no image tower, got '{towers}'.")
 
 
 def _switches_activation(model: str, weights: str | None) -> bool:

@@ -1,0 +1,74 @@
+"""The ViTs that can be RefSAM3D's image encoder."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from pgsam_monai.networks.refsam3d.encoder import VolumeEncoder
+from pgsam_monai.networks.sam.builders import BACKBONES, Backbone
+
+VOLUME_BACKBONES: dict[str, Backbone] = {
+    name: sizes
+    for name, sizes in BACKBONES.items()
+    if isinstance(sizes, Backbone) and sizes.stem_widths is None
+} | {
+    # Ours, for CPUs and tests, trained from scratch. The necks' convolutions would take most of its time.
+    "vit_mini": Backbone(
+        embed_dim=192, depth=4, heads=6, global_blocks=(), mlp_ratio=3.0, neck_convolution=False
+    ),
+}
+"""Plain ViTs by name; which blocks were global is of no consequence. ``vit_mini`` alone has no published weights."""
+
+
+def find_volume_backbone(name: str) -> Backbone:
+    """The backbone of that name.
+
+    Raises:
+        ValueError: unknown, or one whose patch embedding or blocks are 2-D convolutions.
+    """
+    if name in VOLUME_BACKBONES:
+        return VOLUME_BACKBONES[name]
+    known = f"RefSAM3D's backbone must be one of {', '.join(VOLUME_BACKBONES)}, got '{name}'"
+    if name in BACKBONES:
+        raise ValueError(f"{known}, which is made of 2-D convolutions; choose a plain ViT, such as vit_mini.")
+    near = difflib.get_close_matches(str(name), VOLUME_BACKBONES, n=1)
+    raise ValueError(f"{known}." + (f" Did you mean '{near[0]}'?" if near else ""))
+
+
+def build_volume_encoder(
+    backbone: str,
+    *,
+    patch: Sequence[int],
+    token_size: Sequence[int],
+    window: int | Sequence[int] = (8, 8, 8),
+    adapters: bool = True,
+    checkpointing: bool = False,
+) -> VolumeEncoder:
+    """The image encoder with random weights.
+
+    Args:
+        backbone: a name in ``VOLUME_BACKBONES``.
+        patch: see ``VolumeEncoder``, as are the others.
+        token_size: likewise.
+        window: likewise.
+        adapters: likewise.
+        checkpointing: likewise.
+
+    Raises:
+        ValueError: unknown backbone, or an argument outside its range.
+    """
+    sizes = find_volume_backbone(backbone)
+    return VolumeEncoder(
+        patch=patch,
+        token_size=token_size,
+        embed_dim=sizes.embed_dim,
+        depth=sizes.depth,
+        heads=sizes.heads,
+        mlp_ratio=sizes.mlp_ratio,
+        relative_positions=sizes.relative_positions,
+        window=window,
+        adapters=adapters,
+        checkpointing=checkpointing,
+        neck_convolution=sizes.neck_convolution,
+    )

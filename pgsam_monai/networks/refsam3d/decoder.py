@@ -1,0 +1,187 @@
+"""The volumetric mask decoder (paper, Section 3.4, Fig. 1a): SAM's two-way transformer, then four doublings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from segment_anything.modeling.mask_decoder import MLP
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pgsam_monai.networks.sam.efficient_sam import among_tokens
+from pgsam_monai.networks.sam.transformer import TwoWayTransformer
+from pgsam_monai.networks.slices import sides
+
+STAGES = 4
+WIDTHS = (64, 32, 16, 16)
+"""Channels after each of the four upsampling steps."""
+NORM_GROUPS = 8
+
+
+class VolumeDecoder(nn.Module):
+    """Queries, one per text or class, become masks at the input's own resolution.
+
+    A mask is SAM's product of a query and the voxels' features. One network makes the weights of all queries, where
+    SAM has one per mask: so whatever can be asked in words has a mask.
+    """
+
+    def __init__(
+        self,
+        *,
+        token_size: tuple[int, int, int],
+        in_channels: int,
+        dim: int = 256,
+        mlp_dim: int = 2048,
+        widths: Sequence[int] = WIDTHS,
+    ) -> None:
+        """
+        Args:
+            token_size: voxels per token along rows, columns and slices, powers of two up to 16.
+            in_channels: of the input volume.
+            dim: channels of the image embedding.
+            mlp_dim: hidden width of the two-way transformer.
+            widths: channels after each upsampling step.
+        """
+        super().__init__()
+        self.transformer = TwoWayTransformer(dim=dim, mlp_dim=mlp_dim)
+        self.base_query = nn.Parameter(torch.randn(1, dim))
+        inputs = (dim, *widths[:-1])
+        self.stages = nn.ModuleList(
+            UpsamplingStage(before, width, tap_channels=dim, stride=stride)
+            for before, width, stride in zip(inputs, widths, stage_strides(token_size), strict=True)
+        )
+        self.fusion = ImageFusion(widths[-1], in_channels)
+        self.mask_mlp = MLP(dim, dim, widths[-1], 3)
+        self.mask_mlp.layers[-1] = nn.Linear(dim, widths[-1], bias=False)  # it would raise all masks alike
+
+    def forward(
+        self,
+        taps: Sequence[Tensor],
+        image: Tensor,
+        *,
+        queries: Tensor,
+        dense: Tensor,
+        grid_encoding: Tensor,
+        aggregated: Sequence[Tensor | None] = (None,) * STAGES,
+        words: Tensor | None = None,
+        absent: Tensor | None = None,
+    ) -> Tensor:
+        """
+        Args:
+            taps: the encoder's four stages (B, 256, h, w, d), shallow first; the last is the image embedding.
+            image: input volume (B, C, H, W, D), 0..1.
+            queries: (B, T, 256), what each mask is asked with, without the learnt part.
+            dense: dense prompt (B or 1, 256, …).
+            grid_encoding: (1, 256, h, w, d).
+            aggregated: the four stages' cross-modal prompts (B, 256, h, w, d), None where a stage has none.
+            words: sparse prompt (B, L, 256).
+            absent: (B, L) bool, words that only fill up their row.
+
+        Returns:
+            logits (B, T, H, W, D).
+        """
+        queries = self.base_query + queries
+        count, grid = sides(queries, 1)[0], sides(taps[-1], 2, 3, 4)
+        tokens = queries if words is None else torch.cat([queries, words], dim=1)
+        hidden = None if absent is None else F.pad(absent, (count, 0), value=False)
+        tokens, volume = attend_both_ways(
+            self.transformer, taps[-1] + dense, grid_encoding, tokens, absent=hidden
+        )
+        features = volume.transpose(1, 2).unflatten(-1, grid)
+        joined = [
+            tap if prompt is None else tap + prompt for tap, prompt in zip(taps, aggregated, strict=True)
+        ]
+        for stage, skip in zip(self.stages, reversed(joined), strict=True):
+            features = stage(features, skip)
+        features = self.fusion(features, image)
+        return torch.einsum("btf,bfhwd->bthwd", self.mask_mlp(tokens[:, :count]), features)
+
+
+class UpsamplingStage(nn.Module):
+    """A transposed convolution, a stage of the encoder added at the new resolution, and a convolution over both."""
+
+    def __init__(self, channels: int, width: int, *, tap_channels: int, stride: tuple[int, int, int]) -> None:
+        """``stride``: per axis 2, or 1 along an axis that is not to be doubled."""
+        super().__init__()
+        self.up = nn.ConvTranspose3d(channels, width, kernel_size=stride, stride=stride)
+        self.project = nn.Conv3d(tap_channels, width, kernel_size=1)
+        self.norm = nn.GroupNorm(NORM_GROUPS, width)
+        self.act = nn.GELU()
+        self.mix = nn.Conv3d(width, width, kernel_size=3, padding=1)
+
+    def forward(self, features: Tensor, skip: Tensor) -> Tensor:
+        """``features`` (B, channels, …), ``skip`` (B, tap_channels, h, w, d) → (B, width, …), doubled."""
+        features = self.up(features)
+        skip = self.project(skip)  # before it is enlarged: few channels are left then
+        size = sides(features, 2, 3, 4)
+        if sides(skip, 2, 3, 4) != size:
+            skip = F.interpolate(skip, size=size, mode="trilinear", align_corners=False)
+        joined = features + skip
+        return joined + self.mix(self.act(self.norm(joined)))
+
+
+class ImageFusion(nn.Module):
+    """The input volume beside the features at its own resolution, and the last 3-D convolution over both."""
+
+    def __init__(self, width: int, in_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(width + in_channels, width, kernel_size=3, padding=1)
+        self.norm = nn.GroupNorm(NORM_GROUPS, width)
+        self.act = nn.GELU()
+
+    def forward(self, features: Tensor, image: Tensor) -> Tensor:
+        """``features`` (B, width, H, W, D), ``image`` (B, C, H, W, D) → (B, width, H, W, D)."""
+        joined = torch.cat([features, image.to(features.dtype)], dim=1)
+        return features + self.act(self.norm(self.conv(joined)))
+
+
+def stage_strides(token_size: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+    """How each of the four steps enlarges rows, columns and slices: from tokens to voxels, doubling as late as can be.
+
+    The paper's 16 voxels double four times; of smaller tokens the first steps stay on their grid, where they are cheap.
+
+    Raises:
+        ValueError: a size that is no power of two up to 16.
+    """
+    doublings = [round(math.log2(size)) for size in token_size]
+    if any(2**count != size or count > STAGES for count, size in zip(doublings, token_size, strict=True)):
+        raise ValueError(f"token_size must be powers of two from 1 to {2**STAGES}, got {token_size}.")
+    return [tuple(2 if step >= STAGES - count else 1 for count in doublings) for step in range(STAGES)]
+
+
+def attend_both_ways(
+    transformer: TwoWayTransformer,
+    embedding: Tensor,
+    grid_encoding: Tensor,
+    tokens: Tensor,
+    *,
+    absent: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """SAM's two-way transformer on a volume, with tokens that can be hidden.
+
+    Args:
+        transformer: SAM's.
+        embedding: (B, C, h, w, d).
+        grid_encoding: (1, C, h, w, d).
+        tokens: (B, N, C).
+        absent: (B, N) bool, tokens that nothing attends to.
+
+    Returns:
+        tokens (B, N, C) and volume (B, h * w * d, C).
+    """
+    keys, key_pe = embedding.flatten(2).transpose(1, 2), grid_encoding.flatten(2).transpose(1, 2)
+    bias = None
+    if absent is not None:
+        bias = torch.zeros_like(absent, dtype=tokens.dtype).masked_fill(absent, -math.inf)[:, None, None]
+    queries = tokens
+    for block in transformer.layers:
+        queries = block.norm1(among_tokens(block, queries, tokens, bias))
+        read = block.cross_attn_token_to_image(q=queries + tokens, k=keys + key_pe, v=keys)
+        queries = block.norm2(queries + read)
+        queries = block.norm3(queries + block.mlp(queries))
+        written = block.cross_attn_image_to_token(q=keys + key_pe, k=queries + tokens, v=queries, bias=bias)
+        keys = block.norm4(keys + written)
+    read = transformer.final_attn_token_to_image(q=queries + tokens, k=keys + key_pe, v=keys)
+    return transformer.norm_final_attn(queries + read), keys

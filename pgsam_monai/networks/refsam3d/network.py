@@ -1,0 +1,276 @@
+"""RefSAM3D as a network: a volume in, K + 1 logit volumes out, or what a text asks for (Gao and Lu, 2025)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pgsam_monai.networks.refsam3d.backbones import build_volume_encoder, find_volume_backbone
+from pgsam_monai.networks.refsam3d.checkpoint import load_volume_state
+from pgsam_monai.networks.refsam3d.cross_attention import CrossModalPrompts, HierarchicalCrossAttention
+from pgsam_monai.networks.refsam3d.decoder import STAGES, VolumeDecoder
+from pgsam_monai.networks.refsam3d.encoder import choose_trained
+from pgsam_monai.networks.refsam3d.projector import build_projector
+from pgsam_monai.networks.refsam3d.prompt_encoder import VolumePromptEncoder
+from pgsam_monai.networks.refsam3d.referring import (
+    Referred,
+    ReferringTraining,
+    choose_asked,
+    is_referring_step,
+    target_of,
+)
+from pgsam_monai.networks.refsam3d.texts import RequestTexts
+from pgsam_monai.networks.refsam3d.windows import choose_window
+from pgsam_monai.networks.sam.efficient_sam import use_efficient_blocks
+from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
+from pgsam_monai.networks.text.clip import ClipTowers, Words
+from pgsam_monai.networks.volumes import VolumeNetwork, three
+from pgsam_monai.weights import load_weights, resolve_weights
+
+logger = logging.getLogger(__name__)
+
+DIM = 256
+ENCODER_TRAINING = ("adapters", "full", "frozen")
+ALL_STAGES = (1, 2, 3, 4)
+
+
+class RefSAM3D(VolumeNetwork):
+    """SAM's encoder in 3-D, texts that meet its four stages, and a decoder up to the input's own resolution.
+
+    Two ways to ask, of one network: all classes at once, each by its class's text, competing voxel by voxel; or one
+    structure by one free text. Trained: the encoder as ``encoder_training`` says, CLIP's text tower as
+    ``clip_training`` says, and all of projector, cross-attention, prompt encoder and decoder.
+    """
+
+    name = "refsam3d"
+    title = "RefSAM3D"
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        patch: Sequence[int],
+        token_size: Sequence[int],
+        texts: Sequence[Sequence[str]],
+        names: Sequence[str],
+        in_channels: int = 1,
+        backbone: str = "vit_b",
+        weights: str | None = None,
+        weights_dir: str | None = None,
+        encoder_training: str = "adapters",
+        pixel_mean: Sequence[float] = SAM_MEAN,
+        pixel_std: Sequence[float] = SAM_STD,
+        window: int = 8,
+        clip_model: str = "ViT-B-32-quickgelu",
+        clip_weights: str | None = None,
+        clip_training: str = "frozen",
+        text_prompt: bool = True,
+        cross_modal_projector: bool = True,
+        hierarchical_fusion: bool = True,
+        stages: Sequence[int] = ALL_STAGES,
+        referring: ReferringTraining | None = None,
+        checkpointing: bool = False,
+        request: str | None = None,
+    ) -> None:
+        """
+        Args:
+            num_classes: foreground classes K, at least 1.
+            patch: rows, columns and slices that position tables are made for, voxels; any other size works too.
+            token_size: voxels per token: 4, 8 or 16 for rows and columns alike, 1 to 16 for slices.
+            texts: for each class, background first, one description or several.
+            names: the classes' names, background first, which training requests are made of.
+            in_channels: channels of the volume. 1 is repeated for SAM's three, 3 goes in as it is, any other count
+                passes a trained 1×1×1 convolution that starts as the average of the channels.
+            backbone: a name in ``backbones.VOLUME_BACKBONES``.
+            weights: a 2-D SAM checkpoint by name or file, see ``checkpoint``; None for random numbers.
+            weights_dir: where weights are kept; None for the default folder.
+            encoder_training: "adapters" (with norms, everything that concerns depth, and necks), "full" or "frozen".
+            pixel_mean: of three channels, on the 0..1 scale.
+            pixel_std: likewise.
+            window: largest side of the attention windows in tokens, see ``windows.choose_window``.
+            clip_model: an open_clip model, see ``ClipTowers``.
+            clip_weights: its weights by tag or file; None for random ones.
+            clip_training: of the text tower: "frozen", "lora" or "full".
+            text_prompt: False for learnt class queries and no text (Table 4, second row).
+            cross_modal_projector: Eq. III; False for a fixed random map (Table 4, third row).
+            hierarchical_fusion: Eq. VI to VIII; False for none (Table 4, fourth row).
+            stages: those of 1 to 4 that meet the texts (Table 5).
+            referring: how single structures are asked for while training; None for never.
+            checkpointing: compute the encoder's blocks again in the backward pass instead of keeping what they made.
+            request: a text; where set, evaluation answers it alone, see ``forward``.
+
+        Raises:
+            ValueError: an argument is outside its range, or the weights don't fit the backbone.
+            WeightsError: weights of SAM or CLIP are neither here nor obtainable.
+        """
+        super().__init__()
+        _check_arguments(num_classes, encoder_training, in_channels, stages)
+        self.patch, self.multiples = three(patch, who="patch"), three(token_size, who="token_size")
+        self.in_channels, self.num_classes = in_channels, num_classes
+        self.request, self.referring = request, referring
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean, dtype=torch.float32).reshape(3, 1, 1, 1))
+        self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32).reshape(3, 1, 1, 1))
+        self.channel_mixer = None if in_channels in (1, 3) else _averaging_convolution(in_channels)
+        grid = [side // size for side, size in zip(self.patch, self.multiples, strict=True)]
+        self.image_encoder = build_volume_encoder(
+            backbone, patch=self.patch, token_size=self.multiples, window=choose_window(grid, window),
+            adapters=encoder_training != "frozen", checkpointing=checkpointing,
+        )  # fmt: skip
+        self.prompt_encoder = VolumePromptEncoder(dim=DIM)
+        self.mask_decoder = VolumeDecoder(token_size=self.multiples, in_channels=in_channels, dim=DIM)
+        if find_volume_backbone(backbone).efficient_decoder:
+            use_efficient_blocks(self.mask_decoder.transformer)
+        self._load_weights(weights, weights_dir, backbone)
+        choose_trained(self.image_encoder, encoder_training)
+        self.clip = self.texts = self.projector = self.cross_attention = self.class_queries = None
+        if text_prompt:
+            self.clip = ClipTowers(
+                model=clip_model, weights=clip_weights, weights_dir=weights_dir, training=clip_training,
+                towers="text", image_tower=False,
+            )  # fmt: skip
+            self.texts = RequestTexts(
+                texts, names, self.clip.tokenize, num_classes=num_classes,
+                templates=(referring or ReferringTraining()).templates,
+            )  # fmt: skip
+            self.projector = build_projector(cross_modal_projector, self.clip.dim, DIM)
+        else:
+            self.class_queries = nn.Parameter(torch.randn(num_classes + 1, DIM))
+        if text_prompt and hierarchical_fusion:
+            self.cross_attention = HierarchicalCrossAttention(DIM, stages=tuple(stages))
+        self.description = {
+            "network": self.name, "backbone": backbone, "num_classes": num_classes, "in_channels": in_channels,
+            "patch": "x".join(map(str, self.patch)), "token_size": "x".join(map(str, self.multiples)),
+            "clip_model": clip_model if text_prompt else "none", "cross_modal_projector": cross_modal_projector,
+            "stages": "".join(map(str, stages)) if self.cross_attention is not None else "none",
+        }  # fmt: skip
+
+    def _load_weights(self, weights: str | None, weights_dir: str | None, backbone: str) -> None:
+        if weights is None:
+            logger.info("%s: %s starts from random weights (weights: null).", self.title, backbone)
+            return
+        file = resolve_weights(weights, weights_dir=weights_dir)
+        load_volume_state(self, load_weights(file), source=file.name)
+        logger.info("%s: %s starts from %s.", self.title, backbone, file)
+
+    def train(self, mode: bool = True) -> RefSAM3D:
+        """As usual; for evaluation the class texts are encoded now, so that no export traces their encoder."""
+        super().train(mode)
+        if not mode and self.texts is not None:
+            with torch.no_grad():
+                self.texts(self.clip)
+        return self
+
+    def embed(self, image: Tensor) -> list[Tensor]:
+        """Image (B, C, H, W, D) on the 0..1 scale → the encoder's four stages (B, 256, h, w, d), shallow first."""
+        rgb = image if self.channel_mixer is None else self.channel_mixer(image)
+        return self.image_encoder.encode((rgb - self.pixel_mean) / self.pixel_std)
+
+    def segment(self, image: Tensor) -> Tensor:
+        """As ``VolumeNetwork``; where ``request`` is set, its answer (B, 2, H, W, D), background and asked."""
+        taps = self.embed(image)
+        if self.request is None:
+            return self.everything(taps, image)
+        return self.refer(taps, image, self._request_words())
+
+    def learn(self, image: Tensor, label: Tensor | None) -> Tensor | Referred:
+        """Logits of all classes (B, K+1, H, W, D); in a share of the steps the answer to a text about one of them."""
+        taps = self.embed(image)
+        user = self.referring if self.texts is not None else None
+        if user is None or label is None or not is_referring_step(user.share):
+            return self.everything(taps, image)
+        classes = choose_asked(label, self.num_classes, user.absent_share)
+        answer = self.refer(taps, image, self.texts.asked(self.clip, classes))
+        return Referred(answer, target_of(label, classes))
+
+    def everything(self, taps: Sequence[Tensor], image: Tensor) -> Tensor:
+        """All classes at once: the encoder's stages and the volume → float32 logits (B, K+1, H, W, D)."""
+        if self.texts is None:
+            return self._decode(taps, image, self.class_queries.unsqueeze(0), None)
+        sentences = self.texts(self.clip)
+        queries = self._project(sentences, sentences).unsqueeze(0)  # (1, K+1, 256)
+        return self._decode(taps, image, queries, self._prompts(taps, queries, None))
+
+    def refer(self, taps: Sequence[Tensor], image: Tensor, words: Words) -> Tensor:
+        """One structure: texts of B volumes, or one for all → float32 logits (B, 2, H, W, D), background and asked.
+
+        Raises:
+            ValueError: the network was built without texts.
+        """
+        if self.texts is None:
+            raise ValueError(f"{self.title}: this network was built without texts and can't be asked.")
+        sentences = self.texts(self.clip)
+        background = self._project(sentences[:1], sentences).expand(len(words.sentence), -1)
+        queries = torch.stack([background, self._project(words.sentence, sentences)], dim=1)
+        vectors, present = self._project(words.vectors, sentences), words.present
+        prompts = self._prompts(taps, vectors, present)
+        return self._decode(taps, image, queries, prompts, words=vectors, absent=~present)
+
+    def _project(self, text: Tensor, sentences: Tensor) -> Tensor:
+        """Text (…, d) → (…, 256), by what it says beyond what all classes' sentences (K+1, d) have in common.
+
+        Texts of one data set resemble each other far more than they differ, to CLIP and more so to an untrained tower.
+        """
+        common = sentences.mean(dim=0)
+        return self.projector(nn.functional.normalize(text.to(common.dtype), dim=-1) - common)
+
+    def _prompts(
+        self, taps: Sequence[Tensor], text: Tensor, present: Tensor | None
+    ) -> CrossModalPrompts | None:
+        if self.cross_attention is None:
+            return None
+        batch = taps[-1].shape[0]
+        text = text.expand(batch, -1, -1)
+        return self.cross_attention(taps, text, None if present is None else present.expand(batch, -1))
+
+    def _decode(
+        self,
+        taps: Sequence[Tensor],
+        image: Tensor,
+        queries: Tensor,
+        prompts: CrossModalPrompts | None,
+        *,
+        words: Tensor | None = None,
+        absent: Tensor | None = None,
+    ) -> Tensor:
+        batch = image.shape[0]
+        logits = self.mask_decoder(
+            taps,
+            image,
+            queries=queries.expand(batch, -1, -1),
+            dense=self.prompt_encoder.dense(None if prompts is None else prompts.dense),
+            grid_encoding=self.prompt_encoder.grid_encoding(taps[-1]),
+            aggregated=(None,) * STAGES if prompts is None else prompts.stages,
+            words=None if words is None else words.expand(batch, -1, -1),
+            absent=None if absent is None else absent.expand(batch, -1),
+        )
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _request_words(self) -> Words:
+        """The request's words, encoded once for all patches."""
+        if self.texts is None:
+            raise ValueError(f"{self.title}: this network was built without texts and can't be asked.")
+        with torch.no_grad():
+            return self.texts.free(self.clip, [self.request])
+
+
+def _check_arguments(
+    num_classes: int, encoder_training: str, in_channels: int, stages: Sequence[int]
+) -> None:
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1 (background is not counted), got {num_classes}.")
+    if encoder_training not in ENCODER_TRAINING:
+        raise ValueError(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
+    if in_channels < 1:
+        raise ValueError(f"in_channels must be at least 1, got {in_channels}.")
+    if not stages or set(stages) - set(ALL_STAGES) or len(set(stages)) != len(stages):
+        raise ValueError(f"stages must be some of {ALL_STAGES}, each once, got {list(stages)}.")
+
+
+def _averaging_convolution(in_channels: int) -> nn.Conv3d:
+    mixer = nn.Conv3d(in_channels, 3, kernel_size=1)
+    nn.init.constant_(mixer.weight, 1 / in_channels)
+    nn.init.zeros_(mixer.bias)
+    return mixer

@@ -1,0 +1,82 @@
+"""Learning to answer a text about one structure: what is asked in a training step, and what the answer should be.
+
+The paper shows requests such as "perform liver segmentation" (Section 3.3.1) but does not say how they are drawn; that
+is ours. All draws are from torch's global generator, which a bundle seeds by epoch: a resumed training asks the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pgsam_monai.networks.refsam3d.texts import TEMPLATES
+from pgsam_monai.networks.slices import plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferringTraining:
+    """How often training asks for one structure instead of all classes, and how."""
+
+    share: float = 0.25
+    """Of the steps, 0 to 1."""
+    absent_share: float = 0.1
+    """Of the requests, 0 to 1, those for any class, in the volume or not: the answer may be "nothing"."""
+    templates: Sequence[str] = TEMPLATES
+    """Requests with "{name}" where the class's name goes."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: a share outside 0 to 1.
+        """
+        for field in ("share", "absent_share"):
+            if not 0 <= getattr(self, field) <= 1:
+                raise ValueError(f"Referring: {field} must lie between 0 and 1, got {getattr(self, field)}.")
+
+
+class Referred(NamedTuple):
+    """The answer to one text per volume, in training."""
+
+    logits: Tensor
+    """(B, 2, H, W, D), background and what was asked for."""
+    target: Tensor
+    """(B, 1, H, W, D), 1 where the structure asked for is, else 0."""
+
+
+def is_referring_step(share: float) -> bool:
+    """Whether this step asks for one structure, which it does with probability ``share``."""
+    return bool(torch.rand(()) < share)
+
+
+def choose_asked(label: Tensor, num_classes: int, absent_share: float) -> Tensor:
+    """Which class to ask for in each volume.
+
+    Args:
+        label: class indices (B, 1, H, W, D).
+        num_classes: K.
+        absent_share: probability of taking any class instead of one that the volume holds; a volume without any gets
+            any class as well.
+
+    Returns:
+        (B,) int64, from 1 to K, on the label's device.
+    """
+    label = plain(label)
+    return torch.stack([_choose(volume, num_classes, absent_share) for volume in label]).to(label.device)
+
+
+def target_of(label: Tensor, classes: Tensor) -> Tensor:
+    """Where the class asked for is: ``label`` (B, 1, H, W, D) and ``classes`` (B,) → 1 there, else 0, as ``label``."""
+    label = plain(label)
+    return (label == classes.reshape(-1, *(1,) * (label.ndim - 1))).to(label.dtype)
+
+
+def _choose(volume: Tensor, num_classes: int, absent_share: float) -> Tensor:
+    counts = torch.bincount(volume.flatten().long(), minlength=num_classes + 1).cpu()
+    held = counts[1:].nonzero().flatten() + 1
+    if torch.rand(()) < absent_share or not len(held):
+        held = torch.arange(1, num_classes + 1)
+    return held[torch.randint(len(held), ())]
