@@ -60,6 +60,13 @@ def _numbers(flag: str, value: object, names: tuple[str, ...], example: str) -> 
     return numbers
 
 
+def asked_text(value: object) -> str | None:
+    """What was typed after --text; python-fire makes True of nothing."""
+    if isinstance(value, bool):
+        raise ValueError('--text takes words, as in --text "perform liver segmentation".')
+    return typed_text(value)
+
+
 def typed_text(value: object) -> str | None:
     """What was typed: python-fire makes a tuple of `a,b` and a number of `7`."""
     if value is None or isinstance(value, str):

@@ -17,6 +17,7 @@ def evaluate_predictions(
     folder: str | Path,
     *,
     labels: Mapping[str, int],
+    reference_labels: Mapping[str, int | Sequence[int]] | None = None,
     protocol: str = "mm",
     tolerance_mm: float = 2.0,
 ) -> None:
@@ -28,6 +29,8 @@ def evaluate_predictions(
         cases: [{"name", "image", "label"}]; those without a label are left out.
         folder: holds `predictions/<case name>.*`.
         labels: foreground class names -> values in the files.
+        reference_labels: the same names -> values in the label files, or lists of values that are one class, where
+            these come from another data set; None where both have the same.
         protocol: "mm" (honest) or "synapse" (as in the papers).
         tolerance_mm: of the normalised surface Dice.
 
@@ -44,8 +47,9 @@ def evaluate_predictions(
     pairs = [(prediction_file(folder / PREDICTIONS, case["name"]), case["label"]) for case in labelled]
     names = [case["name"] for case in labelled]
     rows = evaluate_files(
-        pairs, labels=labels, protocol=protocol, tolerance_mm=tolerance_mm, names=names, progress=True
-    )
+        pairs, labels=labels, reference_labels=reference_labels, protocol=protocol, tolerance_mm=tolerance_mm,
+        names=names, progress=True,
+    )  # fmt: skip
     table, _ = write_metrics(rows, folder)
     print(format_table(summarise(rows)))
     print(f"Per case and class: {table}")

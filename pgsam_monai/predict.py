@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,12 @@ from pgsam_monai.weights_table import KNOWN_WEIGHTS
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
+    from torch import nn
 
 IMAGE_SUFFIXES = VOLUME_SUFFIXES + PICTURE_SUFFIXES
 CHANNEL_FILE = re.compile(r"_(\d{4})$")
+ASKED = 1
+"""Value, in label maps, of what was asked for."""
 
 
 def list_inputs(source: str | Path, *, channels: int = 1) -> list[dict]:
@@ -85,6 +88,7 @@ def predict(
     overlays: bool = False,
     guide_maps: bool = False,
     device: str | None = None,
+    text: str | None = None,
 ) -> list[Path]:
     """Write one label map per input on the input's own grid, with the data set's own label values.
 
@@ -95,31 +99,88 @@ def predict(
         overlays: also write overlay pictures to output/overlays.
         guide_maps: also write pictures of the network's prior to output/guide_maps.
         device: "cpu", "cuda", …; by default a GPU if there is one.
+        text: what is asked for in words, instead of the bundle's classes; label maps then hold 0 and 1.
 
     Returns:
         the written files, in the order of the inputs.
 
     Raises:
-        ValueError: guide maps of a network that has none.
+        ValueError: guide maps of a network that has none; a text for one that reads none, or without words.
     """
     from pgsam_monai.guide_maps import require_guide_maps
 
     root = bundle_folder(bundle)
+    source_name = f"Bundle '{root}'"
     parser = read_inference(root, device)
+    if text is not None:
+        expect_answer(parser, text, source=source_name)
+        if guide_maps:
+            raise ValueError("--guide_maps show the bundle's classes, not what --text asks for; give one.")
+
+    def ready(network: nn.Module) -> None:
+        if guide_maps:
+            require_guide_maps(network, source=source_name)
+        if text is not None:
+            network.request = text
+
     cases = list_inputs(source, channels=channels_of(parser))
-    parser["output_dir"] = str(output)
-    parser["dataset::data"] = cases
-    parser.parse()
-    if guide_maps:
-        require_guide_maps(parser.get_parsed_content("network"), source=f"Bundle '{root}'")
-    parser.get_parsed_content("initialize")
-    parser.get_parsed_content("inferring")
-    written = [prediction_file(output, case["name"]) for case in cases]
+    written = infer(parser, cases, output, ready=ready)
     if overlays:
-        _write_overlays(root, cases, written, Path(output) / "overlays")
+        names = class_values(root) if text is None else {text: ASKED}
+        _write_overlays(root, cases, written, names, Path(output) / "overlays")
     if guide_maps:
         _write_guide_maps(parser, root, cases, written, Path(output) / "guide_maps")
     return written
+
+
+def expect_answer(parser: ConfigParser, text: str, *, source: str) -> None:
+    """Prepare a bundle's inference.json for the answer to a text: classes 0 and 1, `ASKED`, nothing cleaned away.
+
+    The text itself does not enter the config, where MONAI would evaluate one that starts with $.
+
+    Raises:
+        ValueError: the bundle's network reads no texts, or there are no words; `source` says whose it is.
+    """
+    if "request" not in parser.get():
+        raise ValueError(
+            f"{source} takes no text: --text is for networks that read any text (refsam3d); leave it out."
+        )
+    if not text.strip():
+        raise ValueError('--text is empty; say what to segment, as in --text "perform liver segmentation".')
+    transforms = []
+    for transform in parser["postprocessing"]["transforms"]:
+        name = transform["_target_"].rpartition(".")[2]
+        if name == "RestoreLabelsd":
+            transform = {**transform, "labels": [0, ASKED]}
+        if name != "KeepLargestConnectedComponentd":  # planned for classes that weren't asked for
+            transforms.append(transform)
+    parser["postprocessing::transforms"] = transforms
+
+
+def infer(
+    parser: ConfigParser,
+    cases: Sequence[Mapping[str, Any]],
+    output: str | Path,
+    *,
+    ready: Callable[[nn.Module], None] | None = None,
+) -> list[Path]:
+    """Run a bundle's inference.json on `cases`; returns the label maps in `output`, in their order.
+
+    Args:
+        parser: of `read_inference`.
+        cases: [{"name", "image": path or paths}].
+        output: folder of the predictions.
+        ready: sees the network before it predicts.
+    """
+    # A tuple, which MONAI hands on as it is: in a list it would evaluate a case that is called "$…".
+    parser["dataset::data"] = tuple(dict(case) for case in cases)
+    parser["output_dir"] = str(output)
+    parser.parse()
+    if ready is not None:
+        ready(parser.get_parsed_content("network"))
+    parser.get_parsed_content("initialize")
+    parser.get_parsed_content("inferring")
+    return [prediction_file(output, case["name"]) for case in cases]
 
 
 def read_inference(root: Path, device: str | None = None) -> ConfigParser:
@@ -178,13 +239,20 @@ def prediction_file(folder: str | Path, name: str) -> Path:
     return found[0]
 
 
-def _write_overlays(root: Path, cases: Sequence[dict], predictions: Sequence[Path], folder: Path) -> None:
-    from pgsam_monai.overlays import write_overlays
+def class_values(root: Path) -> dict[str, int]:
+    """The foreground classes of a bundle and their values in its predictions."""
     from pgsam_monai.transforms.labels import restored_values
 
     plan = read_decisions(root)
-    names = dict(zip(plan["label_names"][1:], restored_values(plan["labels"])[1:], strict=True))
-    scheme = plan["intensity"]
+    return dict(zip(plan["label_names"][1:], restored_values(plan["labels"])[1:], strict=True))
+
+
+def _write_overlays(
+    root: Path, cases: Sequence[dict], predictions: Sequence[Path], names: Mapping[str, int], folder: Path
+) -> None:
+    from pgsam_monai.overlays import write_overlays
+
+    scheme = read_decisions(root)["intensity"]
     window = (scheme["low"], scheme["high"]) if scheme["scheme"] == "window" else None
     for case, prediction in zip(cases, predictions, strict=True):
         image = case["image"][0] if isinstance(case["image"], list) else case["image"]

@@ -33,7 +33,29 @@ def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str
         kept = f" Finished epochs are kept; go on with: pgsam train {bundle} --resume"
         sys.exit(f"pgsam: interrupted.{kept if run_id == 'training' else ''}")
     except Exception as fault:  # whatever a config's components raise, MONAI wraps several times
-        sys.exit(f"pgsam: {run_id} failed: {_root_of(fault)}\nThe whole traceback: {typed}")
+        sys.exit(f"pgsam: {run_id} failed: {_sentence(root_of(fault))}\nThe whole traceback: {typed}")
+
+
+def initial_model(bundle: str, start: str, *, resume: bool) -> str:
+    """The file that `pgsam train BUNDLE --from START` starts from: the other bundle's model.pt.
+
+    Raises:
+        FileNotFoundError: the other bundle has no model.
+        ValueError: together with --resume, or the bundle's train.json can't start from a model.
+    """
+    if resume:
+        raise ValueError("--from begins a training and --resume goes on with one; give one of them.")
+    model = Path(start) / "models/model.pt"
+    if not model.is_file():
+        raise FileNotFoundError(
+            f"'{start}' has no models/model.pt to start from; train it first: pgsam train {start}"
+        )
+    config = Path(bundle) / "configs/train.json"
+    if config.is_file() and "initial_model" not in json.loads(config.read_text()):
+        raise ValueError(
+            f"Bundle '{bundle}' knows no initial_model, which --from sets; plan it again with pgsam-plan."
+        )
+    return str(model)
 
 
 def check_overrides(overrides: Mapping[str, object], files: Sequence[str | Path]) -> None:
@@ -51,10 +73,14 @@ def check_known(name: str, known: Collection[str]) -> None:
         raise ValueError(f"--{name} is no option here.{hint}")
 
 
-def _root_of(fault: BaseException) -> str:
-    """The first sentence below MONAI's wrappers, which are plain RuntimeErrors."""
+def root_of(fault: BaseException) -> BaseException:
+    """What lies below MONAI's wrappers, which are plain RuntimeErrors."""
     while type(fault) is RuntimeError and fault.__cause__ is not None:
         fault = fault.__cause__
+    return fault
+
+
+def _sentence(fault: BaseException) -> str:
     return str(fault) or type(fault).__name__
 
 

@@ -134,10 +134,56 @@ def test_a_fault_in_training_is_its_own_sentence(trained, tmp_path):
     assert "case_2_0000.nii.gz" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_training_starts_from_another_bundles_network(trained, tmp_path):
+    bundle = tmp_path / "samed_five_shots"
+    shutil.copytree(trained, bundle, ignore=shutil.ignore_patterns("models", "eval"))
+    words = ["-m", "pgsam_monai.cli", "train", str(bundle), "--from"]
+    done = call(*words, str(trained), "--learning_rate", "0.0")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"Training starts from {trained}/models/model.pt" in done.stdout
+    assert "100.0 % of the parameters; other shapes, start anew: 0" in done.stdout
+    before, after = (torch.load(b / "models/model.pt", weights_only=True) for b in (trained, bundle))
+    assert all(torch.equal(before[name], after[name]) for name in before)  # nothing was learnt at that rate
+    done = call(*words, str(trained), "--resume")
+    assert "pgsam: --from begins a training and --resume goes on with one" in done.stderr
+    done = call(*words, str(tmp_path))
+    assert "has no models/model.pt to start from; train it first" in done.stderr
+    config = json.loads((bundle / "configs/train.json").read_text())
+    del config["initial_model"]
+    (bundle / "configs/train.json").write_text(json.dumps(config))
+    done = call(*words, str(trained))
+    assert "knows no initial_model, which --from sets; plan it again" in done.stderr
+
+
+def test_another_data_set_from_the_command_line(trained, tmp_path):
+    other = write_nnunet(tmp_path / "Dataset009_Again", cases=1, shape=(20, 18, 4))
+    words = ["-m", "pgsam_monai.cli", "evaluate", str(trained), "--dataset", str(other)]
+    done = call(*words, "--map", "auto", "--tolerance_mm", "1.5")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Compared: 2 of 2 classes" in done.stdout and "NSD 1.5 mm" in done.stdout
+    assert (trained / "eval/again/predictions/case_1.nii.gz").is_file()
+    done = call(*words, "--fold", "1")
+    assert done.returncode != 0 and "--fold is no option here" in done.stderr
+
+
+def test_an_unreadable_image_is_one_sentence(trained, tmp_path):
+    (tmp_path / "broken.nii.gz").write_bytes(b"no image")
+    done = call(
+        "-m", "pgsam_monai.cli", "predict", str(trained), str(tmp_path / "broken.nii.gz"), str(tmp_path)
+    )
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("pgsam: ") and "broken.nii.gz" in done.stderr
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
         (["train", "nowhere"], "is no bundle"),
+        (["train", "nowhere", "--from", "elsewhere"], "'elsewhere' has no models/model.pt to start from"),
+        (["evaluate", "nowhere", "--dataset"], "--dataset takes a folder"),
+        (["evaluate", "nowhere", "--map", "auto"], "--map belongs to --dataset"),
+        (["predict", "a", "b", "c", "--text"], "--text takes words"),
+        (["predict", "nowhere", "b", "c", "--text", "liver", "--clicks", "d"], "give one of them"),
         (["predict", "nowhere", "x", "y"], "is no bundle"),
         (["weights", "import", "nowhere.pth"], "does not exist"),
         (["weights", "fetch", "sam_vit_x"], "Did you mean 'sam_vit_"),

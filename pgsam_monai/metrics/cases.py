@@ -34,7 +34,7 @@ class ClassMetrics:
 
     label: str
     value: int
-    """label value in the files; the first of several"""
+    """label value in the prediction's file; the first of several"""
     outcome: str
     """found: both hold it; missed: only the reference; spurious: only the prediction; absent: neither"""
     dice: float
@@ -62,6 +62,7 @@ def evaluate_case(
     reference: np.ndarray,
     *,
     labels: Mapping[str, int | Sequence[int]],
+    reference_labels: Mapping[str, int | Sequence[int]] | None = None,
     spacing: Sequence[float],
     protocol: str = "mm",
     tolerance_mm: float = 2.0,
@@ -70,26 +71,29 @@ def evaluate_case(
     """Compare two label maps of the same shape (2 or 3 axes), `spacing` in mm per axis.
 
     `labels` maps class names to values, background excluded, or to lists of values that are one class; classes may
-    share values, as an optic disc and the cup in it do. Other values count as background. An axis of one
+    share values, as an optic disc and the cup in it do. Other values count as background. `reference_labels` says
+    it of the reference where that has other values for the same classes, as another data set has. An axis of one
     voxel is dropped, so that a single slice is measured by its contour and not by its flat faces. Use a
     tolerance of 5 mm for the RefSAM3D and 3DSAM-adapter figures. Raises ValueError for unknown protocols,
-    unequal shapes, a spacing that does not fit, and a negative tolerance.
+    unequal shapes, a spacing that does not fit, a negative tolerance, and labels of unlike classes.
     """
     _check(prediction, reference, spacing, protocol, tolerance_mm)
+    referred_labels = _of_reference(labels, reference_labels)
     millilitres = math.prod(spacing) / 1000
     kept = [axis for axis, size in enumerate(reference.shape) if size > 1]
     if protocol == "mm" and len(kept) == 2:
         shape = [reference.shape[axis] for axis in kept]
         prediction, reference = prediction.reshape(shape), reference.reshape(shape)
         spacing = [spacing[axis] for axis in kept]
-    if _overlap(labels):
+    if _overlap(labels) or _overlap(referred_labels):
         common = {"spacing": spacing, "protocol": protocol, "tolerance_mm": tolerance_mm, "name": name}
+        each = [({label: labels[label]}, {label: referred_labels[label]}) for label in labels]
         alone = [
-            evaluate_case(prediction, reference, labels={label: value}, **common)
-            for label, value in labels.items()
+            evaluate_case(prediction, reference, labels=one, reference_labels=other, **common)
+            for one, other in each
         ]
         return replace(alone[0], classes=tuple(case.classes[0] for case in alone))
-    predicted, referred = (_indices(array, labels) for array in (prediction, reference))
+    predicted, referred = _indices(prediction, labels), _indices(reference, referred_labels)
     joint = _joint_counts(predicted, referred, len(labels))
     boxes = [ndimage.find_objects(array, max_label=len(labels)) for array in (predicted, referred)]
     rows = []
@@ -125,6 +129,18 @@ def _outcome(prediction_voxels: int, reference_voxels: int) -> str:
     if reference_voxels:
         return "missed"
     return "spurious" if prediction_voxels else "absent"
+
+
+def _of_reference(labels: Mapping, reference_labels: Mapping | None) -> Mapping[str, int | Sequence[int]]:
+    """The reference's values, in the order of `labels`."""
+    if reference_labels is None:
+        return labels
+    if reference_labels.keys() != labels.keys():
+        raise ValueError(
+            f"reference_labels must name the classes of labels ({', '.join(labels)}), got "
+            f"{', '.join(reference_labels)}."
+        )
+    return {label: reference_labels[label] for label in labels}
 
 
 def _overlap(labels: Mapping[str, int | Sequence[int]]) -> bool:

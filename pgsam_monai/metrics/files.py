@@ -26,6 +26,7 @@ def evaluate_files(
     pairs: Sequence[tuple[Paths, Paths]],
     *,
     labels: Mapping[str, int | Sequence[int]],
+    reference_labels: Mapping[str, int | Sequence[int]] | None = None,
     protocol: str = "mm",
     tolerance_mm: float = 2.0,
     names: Sequence[str] | None = None,
@@ -36,10 +37,11 @@ def evaluate_files(
 
     Every format of `pgsam_monai.data.readers` is read: NIfTI, NRRD, MHA/MHD, masks as pictures (palette
     indices; colours as red << 16 | green << 8 | blue), TransUNet's archives (a list of .npz slices too).
-    `labels` maps class names to the values in the files, background excluded, as in `evaluate_case`. `names` default
-    to the predictions' case names. `workers` threads, None: one per core, at most 4; memory grows with them. The
-    empty-mask rules are those of `evaluate_case`. Raises MetricsError when a pair differs in shape or
-    geometry, ReadError for unreadable files and values that are no integers.
+    `labels` maps class names to the values in the files, background excluded, and `reference_labels` to those in the
+    reference files where they are others, as in `evaluate_case`. `names` default to the predictions' case names.
+    `workers` threads, None: one per core, at most 4; memory grows with them. The empty-mask rules are those of
+    `evaluate_case`. Raises MetricsError when a pair differs in shape or geometry, ReadError for unreadable files and
+    values that are no integers.
     """
     names = [case_name(prediction) for prediction, _ in pairs] if names is None else list(names)
     if len(names) != len(pairs):
@@ -56,6 +58,7 @@ def evaluate_files(
             prediction,
             reference,
             labels=labels,
+            reference_labels=reference_labels,
             spacing=spacing,
             protocol=protocol,
             tolerance_mm=tolerance_mm,
