@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DATA ?=
 RECIPES := samed_synapse pgsam_synapse pgsam_synapse_10pct hsam_synapse hsam_synapse_10pct hsam_la hsam_promise12 \
-    medsa_btcv medsa_2d
+    medsa_btcv medsa_2d refsam3d_btcv
 BIN := $(VENV)/bin
 
 .PHONY: install demo test test-slow check format bundles clean

@@ -96,10 +96,16 @@ def make_parser(description: str, *, folder: str) -> argparse.ArgumentParser:
     return parser
 
 
-def prepare(arguments: argparse.Namespace, networks: Sequence[str]) -> Experiment:
-    """Data, plan and bundles, made once, every volume preprocessed, so that no training is charged for that."""
+def prepare(
+    arguments: argparse.Namespace, networks: Sequence[str], overrides: Sequence[str] = ()
+) -> Experiment:
+    """Data, plan and bundles, made once, every volume preprocessed, so that no training is charged for that.
+
+    ``overrides`` of the plan, such as "refsam3d.batch_size=1".
+    """
     folder = arguments.folder.resolve()
     settings = {name: getattr(arguments, name) for name in ("cases", "resolution", "epochs")}
+    settings |= {"overrides": list(overrides)} if overrides else {}
     results = Results(folder / "results.json", settings)
     bundles = {name: folder / f"bundles/{name}_phantom" for name in networks}
     if not results.file.is_file():
@@ -111,6 +117,7 @@ def prepare(arguments: argparse.Namespace, networks: Sequence[str]) -> Experimen
             "--name=phantom", f"--resolution={arguments.resolution}", "--override=model_selection=last",
             f"--override=epochs={arguments.epochs}", f"--override=val_interval={arguments.epochs}",
             f"--plans_dir={folder / 'plans'}", f"--bundles_dir={folder / 'bundles'}",
+            *(f"--override={override}" for override in overrides),
         )  # fmt: skip
         for bundle in bundles.values():
             run_bundle(bundle, "preparing", "train", preparing="$[@train#dataset, @validate#dataset]")

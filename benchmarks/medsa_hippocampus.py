@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,15 +19,13 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(Path(__file__).parent)]
 
-from few_shot_curves import seconds_per_step  # noqa: E402
+from equal_minutes import hold_out, places, run  # noqa: E402
 
 from pgsam_monai.child_processes import hold, run_logged  # noqa: E402
 from pgsam_monai.metrics.summary import OVERALL  # noqa: E402
 
 STARTS = {"LiteMedSAM": [], "random": ["weights=null"]}
 """Where the networks start, and the override that says so."""
-EPOCHS = 10
-WARMUP_SHARE = 0.1
 
 
 def main() -> None:
@@ -40,7 +37,7 @@ def main() -> None:
         for network in arguments.networks.split(","):
             bundles[network, start] = folder / start / f"bundles/{network}_data"
     with ThreadPoolExecutor(arguments.parallel) as pool:
-        rows = list(pool.map(lambda key: run(bundles[key], folder, key, arguments), bundles))
+        rows = list(pool.map(lambda key: run_with_users(bundles[key], folder, key, arguments), bundles))
     print("| network | starts from | steps | CPU min | mean Dice | " + " | ".join(rows[0]["classes"]) + " |")
     print("|---" * (5 + len(rows[0]["classes"])) + "|")
     for (network, start), row in zip(bundles, rows, strict=True):
@@ -93,68 +90,15 @@ def plan_bundles(folder: Path, overrides: list[str], arguments: argparse.Namespa
         hold_out(bundle, arguments.held_out)
 
 
-def hold_out(bundle: Path, cases: int) -> None:
-    """Leave the first few of the held-out cases: a CPU measures them slowly."""
-    splits = bundle / "configs/splits.json"
-    content = json.loads(splits.read_text())
-    content["folds"][0]["validation"] = content["folds"][0]["validation"][:cases]
-    splits.write_text(json.dumps(content))
-
-
-def trial_of(bundle: Path, work: Path) -> Path:
-    """A copy of the bundle with one held-out case, for trials that are to measure training steps."""
-    copy = work / bundle.name
-    shutil.copytree(bundle / "configs", copy / "configs", dirs_exist_ok=True)
-    hold_out(copy, 1)
-    return copy
-
-
-def work_of(folder: Path, key: tuple[str, str]) -> Path:
-    return folder / "runs" / "_".join(key)
-
-
-def run(bundle: Path, folder: Path, key: tuple[str, str], arguments: argparse.Namespace) -> dict:
-    """Train and measure one network, or read what an earlier command measured."""
-    work = work_of(folder, key)
-    done = work / "result.json"
-    if not done.is_file():
-        steps_file = work / "seconds_per_step.json"
-        if not steps_file.is_file():
-            work.mkdir(parents=True, exist_ok=True)
-            seconds = seconds_per_step(trial_of(bundle, work), work / "trial")
-            steps_file.write_text(json.dumps(seconds))
-        seconds = json.loads(steps_file.read_text())
-        per_epoch = max(1, round(arguments.cpu_minutes * 60 / seconds / EPOCHS))
-        cost = train(bundle, work, per_epoch, arguments)
-        row = {"steps": per_epoch * EPOCHS, "cpu_min": cost / 60, **evaluate(bundle, work)}
-        done.write_text(json.dumps(row, indent=1))
-    return json.loads(done.read_text())
-
-
-def train(bundle: Path, work: Path, per_epoch: int, arguments: argparse.Namespace) -> float:
-    """CPU seconds of the training; a finished one is not repeated."""
-    finished = work / "training_cpu_s.json"
-    if not finished.is_file():
-        steps = per_epoch * EPOCHS
-        command = [
-            *monai("training", bundle, "train.json"), *places(work), "--epochs", str(EPOCHS),
-            "--iterations_per_epoch", str(per_epoch), "--val_interval", "1000", "--model_selection", "last",
-            "--warmup_iterations", str(round(WARMUP_SHARE * steps)), "--seed", str(arguments.seed),
-        ]  # fmt: skip
-        with hold(work) as held:
-            cost = run_logged(command, log=work / "training.log", threads=1, held=held)
-        finished.write_text(json.dumps(cost.cpu_s))
-    return json.loads(finished.read_text())
-
-
-def evaluate(bundle: Path, work: Path) -> dict:
-    """Dice without prompts on the whole held-out fold."""
-    with hold(work) as held:
-        command = [*monai("evaluating", bundle, "train.json", "evaluate.json"), *places(work)]
-        run_logged(command, log=work / "evaluating.log", threads=1, held=held)
-    scores = json.loads((work / "validation/metrics.json").read_text())["summary"]
-    dice = {score["label"]: score["mean"] for score in scores if score["metric"] == "dice"}
-    return {"dice": dice.pop(OVERALL), "classes": dice}
+def run_with_users(bundle: Path, folder: Path, key: tuple[str, str], arguments: argparse.Namespace) -> dict:
+    """As `equal_minutes.run`, and what Med-SA answers to simulated users."""
+    work = folder / "runs" / "_".join(key)
+    row, prompted = run(bundle, work, arguments), work / "prompted.json"
+    if key[0] != "medsa":
+        return row
+    if not prompted.is_file():
+        prompted.write_text(json.dumps(measure_prompted(bundle, work, arguments)))
+    return {**row, "prompted": json.loads(prompted.read_text())}
 
 
 def measure_prompted(bundle: Path, work: Path, arguments: argparse.Namespace) -> dict[str, float]:
@@ -167,26 +111,6 @@ def measure_prompted(bundle: Path, work: Path, arguments: argparse.Namespace) ->
         run_logged(command, log=work / "prompted.log", threads=1, held=held)
     rows = json.loads((work / "validation/interaction.json").read_text())["dice"]
     return {row["prompts"]: row["mean"] for row in rows if row["label"] == OVERALL}
-
-
-def monai(run_id: str, bundle: Path, *configs: str) -> list[str]:
-    files = [str(bundle / "configs" / name) for name in configs]
-    given = files[0] if len(files) == 1 else str(files)
-    return [
-        sys.executable,
-        "-m",
-        "monai.bundle",
-        "run",
-        run_id,
-        "--config_file",
-        given,
-        "--bundle_root",
-        str(bundle),
-    ]
-
-
-def places(work: Path) -> list[str]:
-    return ["--ckpt_dir", str(work / "models"), "--output_dir", str(work)]
 
 
 def print_prompted(measured: dict[str, dict[str, float]]) -> None:

@@ -13,7 +13,7 @@ from .layouts import LAYOUTS
 from .overrides import make_override, parse_overrides
 from .recipes import Recipe, load_recipe
 from .request import Request
-from .rules import NETWORK_RULES
+from .rules import AUTO, NETWORK_RULES
 
 
 class UsageError(ValueError):
@@ -169,11 +169,14 @@ def _networks(names: str | Sequence[str] | None, recipe: Recipe | None) -> tuple
         if isinstance(names, str)
         else [str(name) for name in names]
     )
+    if wanted == [AUTO] and recipe is None:
+        return (AUTO,)
     for name in wanted:
         if name not in NETWORK_RULES:
             near = difflib.get_close_matches(name, NETWORK_RULES, n=1, cutoff=0.4)
             hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise UsageError(f"--networks {name}: networks are {', '.join(NETWORK_RULES)}.{hint}")
+            known = f"networks are {', '.join(NETWORK_RULES)}; {AUTO}, alone and without --recipe, chooses"
+            raise UsageError(f"--networks {name}: {known}.{hint}")
         if recipe is not None and name not in recipe.networks:
             raise UsageError(
                 f"--networks {name}: --recipe {recipe.name} holds settings of {', '.join(recipe.networks)} only."

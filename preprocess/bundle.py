@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from preprocess import __version__
+from preprocess.bundle_metadata import SCHEMA, bundle_metadata
 from preprocess.label_values import shown
 from preprocess.large_files import LARGE_FILES, large_files
+from preprocess.patch_augmentation import patch_augmentation
 from preprocess.rules import TEXT_READERS
-from preprocess.rules.encoders import TINY_VITS
 from preprocess.transforms import (
     augmentation_transforms,
     cleaning_transforms,
@@ -26,27 +26,10 @@ from preprocess.transforms import (
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCHEMA = "meta_schema_20240725.json"
-SCHEMA_URL = f"https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/{SCHEMA}"
 CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
-MINIMUM_VERSIONS = {"monai_version": "1.6.1", "pytorch_version": "2.10.0", "numpy_version": "2.0.0"}
-REQUIRED_PACKAGES = {
-    "pgsam-monai": __version__,
-    "segment-anything": "1.0",
-    "peft": "0.18",
-    "nibabel": "5.3",
-    "SimpleITK": "2.4",
-    "blosc2": "3.0",
-    "pytorch-ignite": "0.5",
-    "tensorboard": "2.18",
-}
-SAM_PACKAGES = ("segment-anything", "peft")
-"""Those of REQUIRED_PACKAGES that networks without SAM do without."""
-
-TINY_VIT_PACKAGES = {"timm": "1.0"}
-"""What TinyViT's backbones require besides."""
-
+AUGMENTATIONS = {"slices": augmentation_transforms, "patches": patch_augmentation}
 COMMON_SETTINGS = {
+    "input": "slices",
     "about": "",
     "ablation": "",
     "train_handlers": [],
@@ -54,17 +37,12 @@ COMMON_SETTINGS = {
     "deep_supervision": "same",
     "loss_options": {},
     "slice_options": {},
+    "kept_towers": "both towers",
 }
-"""A paragraph for the bundle's README, what that says of the ablations, handlers of the training engine, its further
-arguments, how the loss weighs a network's outputs, that loss's further arguments, and those of training slices and
-inferer alike: what a network without settings of its own has."""
-
-NETWORK_PACKAGES = {
-    "pgsam": {"open_clip_torch": "3.0"},
-    "swinunetr": {"einops": "0.8"},
-    "unetr": {"einops": "0.8"},
-}
-"""What a network requires besides."""
+"""What the network is fed with, a file of templates/parts that says inputs, loss, data set and inferer; a paragraph for
+the bundle's README, what that says of the ablations, handlers of the training engine, its further arguments, how the
+loss weighs a network's outputs, that loss's further arguments, those of training slices and inferer alike, and what a
+checkpoint holds of CLIP: what a network without settings of its own has."""
 
 
 def bundle_name(plan: Mapping, network: str) -> str:
@@ -99,7 +77,8 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
         files[f"configs/{overlay.name}"] = overlay.read_text()
     if network in TEXT_READERS:
         files["configs/texts.json"] = _json({name: values["texts"][name] for name in values["label_names"]})
-    files["configs/metadata.json"] = _json(bundle_metadata(plan, network))
+    metadata = bundle_metadata(plan, network, name=bundle_name(plan, network), values=decided(plan, network))
+    files["configs/metadata.json"] = _json(metadata)
     files["configs/logging.conf"] = (TEMPLATES / "bundle/logging.conf").read_text()
     files["configs/splits.json"] = _json(splits)
     files["configs/plan.json"] = _json(plan)
@@ -114,7 +93,7 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
 def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
     """What the templates' {{placeholders}} stand for."""
     values = {"weights": None} | decided(plan, network)  # networks without SAM decide on none
-    labels, names = values["labels"], values["label_names"]
+    settings, labels, names = _settings(network), values["labels"], values["label_names"]
     values |= {
         "bundle_name": bundle_name(plan, network),
         "dataset_dir": plan["dataset"]["folder"],
@@ -125,26 +104,27 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
         "class_indices": {name: index for index, name in enumerate(names)},
         "protocol": values.get("protocol", "mm"),
         "preprocessing": preprocessing_transforms(values),
-        "augmentation": augmentation_transforms(values["augmentation"]),
+        "augmentation": AUGMENTATIONS[settings["input"]](values["augmentation"]),
         "cleaning": cleaning_transforms(values),
         "evaluation_postprocessing": postprocessing_transforms(values, "@prediction_dir"),
-        "inference_postprocessing": postprocessing_transforms(values, "@output_dir"),
+        "inference_postprocessing": postprocessing_transforms(
+            values, "@output_dir", answers_requests=_answers_requests(settings)
+        ),
     }
     for schedule in ("schedule_epochs", "stage_epochs"):
         if values.get(schedule) == values["epochs"]:
             values[schedule] = "@epochs"  # so that `--epochs N` shortens it as well
-    for name, content in _settings(network).items():
+    for name, content in settings.items():
         values[name] = fill(content, values)
+    values["dice_ce"] = _template("parts/dice_ce.json")
+    values |= fill(_template(f"parts/{settings['input']}.json"), values)
     values["network_def"] = fill(_template(f"networks/{network}.json"), values)
-    values["inferer"] = {
-        "_target_": "pgsam_monai.inferers.SliceInferer",
-        "image_size": "@image_size",
-        "fit": "@fit",
-        "batch_size": values["inference_batch_size"],
-        "precision": "@precision",
-        **values["slice_options"],
-    }
     return values
+
+
+def _answers_requests(settings: Mapping[str, Any]) -> bool:
+    """Whether the network can be asked for a structure by a text."""
+    return "request" in settings["inference_settings"]
 
 
 def _settings(network: str) -> dict[str, Any]:
@@ -189,38 +169,6 @@ def _is_placeholder(text: Any) -> bool:
     return isinstance(text, str) and text.startswith("{{") and text.endswith("}}")
 
 
-def bundle_metadata(plan: Mapping, network: str) -> dict[str, Any]:
-    """metadata.json: versions, texts and the tensors that go in and come out."""
-    values, dataset = decided(plan, network), plan["dataset"]
-    names = values["label_names"]
-    shape = [values["image_size"]] * 2 + [_slices(values.get("stack_depth", 1))]
-    structures = ", ".join(names[1:])
-    return {
-        "schema": SCHEMA_URL,
-        "version": __version__,
-        "changelog": {__version__: f"planned by {plan['created_by']}"},
-        **MINIMUM_VERSIONS,
-        "required_packages_version": _required_packages(network, values.get("backbone")),
-        "name": bundle_name(plan, network),
-        "task": f"Segmentation of {structures} ({values['modality']})",
-        "description": f"{network} on data set '{dataset['name']}', configured by its fingerprint; see docs/README.md.",
-        "authors": "the person who planned this bundle with pgsam-monai",
-        "copyright": "see LICENSE; the data set's own terms apply to the data and to what is learnt from it",
-        "data_source": f"data set '{dataset['name']}', layout {dataset['layout']}",
-        "data_type": dataset["file_format"],
-        "image_classes": ", ".join(dataset["channels"]),
-        "label_classes": ", ".join(f"{shown(v)} = {n}" for v, n in zip(values["labels"], names, strict=True)),
-        "pred_classes": ", ".join(f"{i} = {n}" for i, n in enumerate(names)),
-        "eval_metrics": {},
-        "intended_use": "Research; not a medical device.",
-        "references": [],
-        "network_data_format": {
-            "inputs": {"image": _tensor("image", shape, dataset["channels"])},
-            "outputs": {"pred": _tensor("segmentation", shape, names)},
-        },
-    }  # fmt: skip
-
-
 def _ablations(network: str) -> dict[str, dict[str, Any]]:
     """Overlay -> part of the network -> what the overlay sets it to."""
     overlays = sorted((TEMPLATES / "overlays" / network).glob("*.json"))
@@ -233,32 +181,6 @@ def _ablations(network: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _required_packages(network: str, backbone: str | None) -> dict[str, str]:
-    needed = {
-        name: least for name, least in REQUIRED_PACKAGES.items() if backbone or name not in SAM_PACKAGES
-    }
-    tiny = TINY_VIT_PACKAGES if backbone in TINY_VITS else {}
-    return needed | NETWORK_PACKAGES.get(network, {}) | tiny
-
-
-def _slices(stack_depth: int) -> str:
-    """How many slices a network takes, in MONAI's words: any number, or full stacks."""
-    return "*" if stack_depth == 1 else f"{stack_depth} * n"
-
-
-def _tensor(kind: str, shape: list[int | str], channels: list[str]) -> dict[str, Any]:
-    return {
-        "type": "image" if kind == "image" else "probabilities",
-        "format": kind,
-        "num_channels": len(channels),
-        "spatial_shape": shape,
-        "dtype": "float32",
-        "value_range": [0, 1],
-        "is_patch_data": False,
-        "channel_def": {str(index): name for index, name in enumerate(channels)},
-    }
-
-
 def _readme(plan: Mapping, network: str) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -267,14 +189,17 @@ def _readme(plan: Mapping, network: str) -> str:
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {"cell": _table_cell, "values": shown}
+    settings = _settings(network)
     entries = {**plan["decisions"], **plan["configurations"][network]}
     return environment.get_template("README.md.j2").render(
         plan=plan,
         network=network,
         name=bundle_name(plan, network),
         entries=entries,
-        about=_settings(network)["about"],
-        ablation=_settings(network)["ablation"],
+        about=settings["about"],
+        ablation=settings["ablation"],
+        kept_towers=settings["kept_towers"],
+        answers_requests=_answers_requests(settings),
         ablations=_ablations(network),
         values=decided(plan, network),
         texts=plan["decisions"]["texts"]["value"] if network in TEXT_READERS else None,

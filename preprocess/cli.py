@@ -18,26 +18,31 @@ usage
 
 DATASET is a folder (or a MONAI datalist JSON). Its layout is recognised: nnU-Net, Medical Segmentation
 Decathlon, Synapse/BTCV, TransUNet archives, LA (2018 Atrial Segmentation Challenge, also UA-MT's archives),
-PROMISE12, REFUGE, paired folders, pictures with masks, DICOM series.
+PROMISE12, KiTS, LiTS, MM-WHS, AMOS, REFUGE, paired folders, pictures with masks, DICOM series.
 
 options
   --target cpu|gpu       plan for this kind of machine         (default: gpu if nvidia-smi lists one)
   --memory_gb N          memory to plan for                    (default: the GPU's, or the RAM)
   --resolution N         input side of the network, e.g. 512   (default: from the smallest structures)
+                         for networks of slices; refsam3d's is --override patch=[128,128,64]
   --backbone NAME        vit_tiny, lite_medsam, mobile_sam, efficient_sam_ti, efficient_sam_s, vit_b, vit_l or vit_h
-                         (default: vit_tiny, vit_b or vit_l, from target and memory)
-  --networks NAMES       samed, pgsam, hsam, medsa; baselines dynunet, unet, swinunetr, unetr, autosam, samdecoder;
-                         several as hsam,dynunet               (default: samed, or the recipe's)
+                         (default: vit_tiny, vit_b or vit_l, from target and memory); refsam3d: vit_mini, vit_b,
+                         vit_l, vit_h, efficient_sam_ti, efficient_sam_s (default: vit_mini or vit_b)
+  --networks NAMES       of slices: samed, pgsam, hsam, medsa; of volumes: refsam3d; baselines dynunet, unet, swinunetr,
+                         unetr, autosam, samdecoder; several as hsam,dynunet; auto: samed, and refsam3d where slices
+                         lie close enough for a 3-D network    (default: samed, or the recipe's)
   --recipe NAME          published settings: samed_synapse, samed_synapse_10pct, pgsam_synapse,
                          pgsam_synapse_10pct, hsam_synapse, hsam_synapse_10pct, hsam_la,
-                         hsam_promise12, medsa_btcv, medsa_2d
+                         hsam_promise12, medsa_btcv, medsa_2d, refsam3d_btcv; refsam3d_kits21,
+                         refsam3d_msd_pancreas, refsam3d_lits, refsam3d_msd_colon, refsam3d_mmwhs, which draw
+                         their cases from your copy of the data
   --few_shot N|P%        train on N cases, or P % of the cases, of each fold: seeded, smaller sets inside
                          larger ones, rare structures first; "slices:10%" draws slices over all training
                          cases, as the papers do
   --override NAME=VALUE  any decision of plan.json; may be given several times
   --skip_faulty          leave out cases with fatal faults and go on; the plan records them
-  --layout NAME          force a layout: nnunet, msd, synapse, transunet, la, la_h5, promise12, refuge,
-                         datalist, dicom, pictures, paired
+  --layout NAME          force a layout: nnunet, msd, synapse, transunet, la, la_h5, promise12, kits, lits, mmwhs,
+                         refuge, datalist, dicom, pictures, paired
   --name NAME            short name of the data set            (default: from the folder's)
   --from_plan FILE       re-emit from an edited plan.json; edited values are recorded as overrides
   --plans_dir DIR        where plans go                        (default: plans)
@@ -48,11 +53,12 @@ examples
   pgsam-plan Task04_Hippocampus
   pgsam-plan RawData/Training --target gpu --memory_gb 24 --resolution 512
   pgsam-plan scans --networks samed,pgsam --few_shot 5 --skip_faulty
+  pgsam-plan scans --networks refsam3d --target gpu --memory_gb 24
   pgsam-plan scans --override "image_size=384" --override "epochs=60"
   pgsam-plan scans --override 'intensity={"scheme":"window","low":-125,"high":275}'
 
-writes plans/NAME/{fingerprint.json,plan.json,splits.json,report.html} and bundles/NETWORK_NAME/. PG-SAM's
-bundle holds configs/texts.json, a description per structure: edit it, or let `pgsam describe` write it.
+writes plans/NAME/{fingerprint.json,plan.json,splits.json,report.html} and bundles/NETWORK_NAME/. The bundles of
+pgsam and refsam3d hold configs/texts.json, a description per structure: edit it, or let `pgsam describe` write it.
 exit status: 0 done, 1 the data set has fatal faults or doesn't allow what was asked for, 2 wrong arguments.
 """
 

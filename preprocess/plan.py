@@ -9,10 +9,21 @@ from typing import Any
 from . import __version__
 from .overrides import Override, make_override
 from .recipes import Recipe
-from .rules import NETWORK_RULES, OVERRIDE, SHARED_RULES, TEXT_READERS, Decision, Evidence, overridden
+from .rules import (
+    AUTO,
+    NETWORK_RULES,
+    OVERRIDE,
+    SHARED_RULES,
+    TEXT_READERS,
+    Decision,
+    Evidence,
+    auto_networks,
+    overridden,
+)
 from .rules.baselines import size_fault
 from .rules.evidence import WORLD_SLICE_AXIS
 from .rules.medsa import training_fault
+from .rules.volume_faults import choice_fault, input_fault
 
 SCHEMA_VERSION = 1
 PER_CLASS = ("label_names", "class_frequencies", "class_weights")
@@ -97,7 +108,7 @@ def make_plan(
     Args:
         evidence: None plans from a recipe alone.
         dataset: the plan's header, see `Plan.dataset`.
-        networks: keys of NETWORK_RULES.
+        networks: keys of NETWORK_RULES, or "auto" alone for those that suit the data.
         recipe: its settings stand in for the rules of the same name.
         overrides: the user's wishes; stand in for rule and recipe.
 
@@ -105,12 +116,14 @@ def make_plan(
         PlanError: decisions contradict one another.
         TooFewCases: one labelled case.
     """
-    _check_wishes(overrides, networks)
     published = recipe.published(evidence.file_format if evidence else None) if recipe else {}
     shared = _decide(SHARED_RULES, evidence, {}, published=published, overrides=overrides, network=None)
     values = {name: decision.value for name, decision in shared.items()}
+    networks = auto_networks(values) if tuple(networks) == (AUTO,) else networks
+    _check_wishes(overrides, networks)
     configurations = {}
     for network in networks:
+        _refuse(input_fault(network, values))
         own = recipe.configurations.get(network, {}) if recipe else {}
         rules = NETWORK_RULES[network]
         configurations[network] = _decide(
@@ -175,11 +188,12 @@ def check_consistency(plan: Plan) -> None:
             raise PlanError(
                 f"{name} has {len(value(name))} entries for {classes} labels; override both or neither."
             )
+    shared = {name: decision.value for name, decision in plan.decisions.items()}
     for network, entries in plan.configurations.items():
         values = {name: decision.value for name, decision in entries.items()}
-        for fault in (size_fault(network, values), training_fault(network, values)):
-            if fault:
-                raise PlanError(fault)
+        _refuse(input_fault(network, shared))
+        for find_fault in (size_fault, training_fault, choice_fault):
+            _refuse(find_fault(network, values))
     if TEXT_READERS & set(plan.configurations):
         _check_texts(value("texts"), value("label_names"))
     axis, code = value("slice_axis"), value("orientation")
@@ -210,6 +224,11 @@ def _decide(
         if name in PER_CLASS:
             _check_length(name, decision.value, values["labels"])
     return decisions
+
+
+def _refuse(fault: str | None) -> None:
+    if fault:
+        raise PlanError(fault)
 
 
 def _check_wishes(overrides: Sequence[Override], networks: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ class Request:
     layout: str | None = None
     name: str | None = None
     networks: tuple[str, ...] | None = None
-    """None: the recipe's, or "samed" without one."""
+    """None: the recipe's, or "samed" without one; ("auto",): those that suit the data."""
     recipe: Recipe | None = None
     few_shot: str | None = None
     overrides: tuple[Override, ...] = ()

@@ -102,7 +102,7 @@ def make_splits(
         validation = balanced_folds(names, labels=labels, folds=folds, seed=seed)
     made = [_fold(names, held_out) for held_out in validation]
     test = [case for case in cases if case.group == "test"]
-    entries = {case.name: _entry(case, labels.get(case.name)) for case in [*training, *test]}
+    entries = {case.name: case_entry(case, labels.get(case.name)) for case in [*training, *test]}
     whole = Splits(
         seed=seed, few_shot=None, cases=entries, folds=tuple(made), test=tuple(case.name for case in test)
     )
@@ -162,7 +162,8 @@ def _fold(names: Sequence[str], held_out: Sequence[str]) -> Fold:
     return Fold(training=tuple(name for name in names if name not in out), validation=tuple(held_out))
 
 
-def _entry(case: Any, labels: Sequence[int] | None) -> dict[str, Any]:
+def case_entry(case: Any, labels: Sequence[int] | None) -> dict[str, Any]:
+    """A case's entry in `Splits.cases`; `labels`: the foreground values it holds, None where they weren't measured."""
     images = list(case.images)
     entry = {"image": images[0] if len(images) == 1 else images, "label": case.label}
     return entry if labels is None else entry | {"labels": sorted(labels)}

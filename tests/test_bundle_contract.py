@@ -17,6 +17,7 @@ NETWORKS = (
     "pgsam",
     "hsam",
     "medsa",
+    "refsam3d",
     "dynunet",
     "unet",
     "swinunetr",
@@ -34,6 +35,7 @@ COMMITTED = (
     "hsam_promise12",
     "medsa_btcv",
     "medsa_2d",
+    "refsam3d_btcv",
 )
 ODD_NAME = "Task01_it's $os.remove('x') \"odd\""
 ODD_LABELS = ["background", "$1/0", "@seed", "a#b::c", "%configs"]
@@ -114,9 +116,10 @@ def test_metadata_fits_the_schema(bundle):
 
 def test_preprocessing_stands_in_both_configs_alike(bundle):
     train, inference = config(bundle, "train"), config(bundle, "inference")
-    for key in ("preprocessing", "inferer", "network_def", "labels", "image_size", "fit"):
+    sizes = ("image_size", "fit") if "image_size" in train else ("patch", "spacing")
+    for key in ("preprocessing", "inferer", "network_def", "labels", *sizes):
         assert train[key] == inference[key], key
-    for key in ("texts_file", "class_indices"):
+    for key in ("texts_file", "class_indices", "request"):
         assert train.get(key) == inference.get(key), key
 
 

@@ -5,23 +5,29 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+SMALL_INPUT = {
+    "refsam3d": ("patch=[32,32,16]", "token_size=[8,8,4]", "window=4"),
+    "swinunetr": ("image_size=64",),
+}
 TINY = (
-    "image_size=32", "epochs=1", "iterations_per_epoch=2", "batch_size=2", "num_workers=0", "warmup_iterations=0",
+    "epochs=1", "iterations_per_epoch=2", "batch_size=2", "num_workers=0", "warmup_iterations=0",
     "val_interval=1",
 )  # fmt: skip
 
 
 def plan_tiny(folder: Path, work: Path, *overrides: str, **options: object) -> Path:
     """Plan the data set in `folder`, write to `work`/plans and `work`/bundles; returns the (first) bundle."""
-    least = ["image_size=64"] if "swinunetr" in str(options.get("networks")) else []
     from preprocess.cli import plan
     from preprocess.layouts.naming import short_name
 
+    network, *others = str(options.get("networks", "samed")).split(",")
+    smallest = [wish for name in (network, *others) for wish in SMALL_INPUT.get(name, ())] or [
+        "image_size=32"
+    ]
     plan(
-        str(folder), target="cpu", override=[*TINY, *least, *overrides], plans_dir=str(work / "plans"),
+        str(folder), target="cpu", override=[*TINY, *smallest, *overrides], plans_dir=str(work / "plans"),
         bundles_dir=str(work / "bundles"), **options,
     )  # fmt: skip
-    network = str(options.get("networks", "samed")).split(",")[0]
     return work / "bundles" / f"{network}_{options.get('name') or short_name(folder.name)}"
 
 

@@ -12,7 +12,10 @@ from .tree import VOLUME_ENDINGS, Tree, join, parent_of
 
 
 def find_decathlon(tree: Tree) -> Found:
-    """The listing decides which files belong, others are noted. Test images find their label in labelsTs/."""
+    """The listing decides which files belong, others are noted. Test images find their label in labelsTs/.
+
+    Labelled cases listed as "validation", as AMOS22's in imagesVa/ and labelsVa/, are training cases as well.
+    """
     base = training_base(tree)
     listing = join(base, "dataset.json")
     if not tree.has(listing):
@@ -21,14 +24,15 @@ def find_decathlon(tree: Tree) -> Found:
     if not isinstance(content, dict) or not content.get("training"):
         raise NoMatch(0.5, f'{listing} lists no "training" cases')
     entries = parse_entries(tree, listing, "training", content["training"], group="train")
-    for key in ("test", "testing"):
+    for key in ("validation", "test", "testing"):
         raw = content.get(key) or []
-        entries += [
-            _with_label(tree, entry) for entry in parse_entries(tree, listing, key, raw, group="test")
-        ]
+        more = [_with_label(tree, entry) for entry in parse_entries(tree, listing, key, raw, group="test")]
+        entries += [_validating(entry) for entry in more] if key == "validation" else more
     found = found_from_entries(tree, listing, entries)
     on_disk = [
-        path for part in ("imagesTr", "labelsTr") for path in tree.paths(VOLUME_ENDINGS, join(base, part))
+        path
+        for part in ("imagesTr", "labelsTr", "imagesVa", "labelsVa")
+        for path in tree.paths(VOLUME_ENDINGS, join(base, part))
     ]
     return replace(
         found,
@@ -39,6 +43,13 @@ def find_decathlon(tree: Tree) -> Found:
 
 
 def _with_label(tree: Tree, entry: Entry) -> Entry:
-    image = entry.images[0]
-    label = join(join(parent_of(parent_of(image)), "labelsTs"), image.rpartition("/")[2])
+    """The label of an image of imagesTs/ or imagesVa/ lies in labelsTs/ or labelsVa/, listed or not."""
+    folder, _, file = entry.images[0].rpartition("/")
+    part = folder[-2:] if folder.endswith(("imagesTs", "imagesVa")) else "Ts"
+    label = join(join(parent_of(folder), f"labels{part}"), file)
     return replace(entry, label=label) if entry.label is None and tree.has(label) else entry
+
+
+def _validating(entry: Entry) -> Entry:
+    """A labelled one trains in the other folds; one without label is a test case."""
+    return replace(entry, group="train", fold=0) if entry.label else entry

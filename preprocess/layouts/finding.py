@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .atrium import find_atrium, find_atrium_archives
+from .challenges import find_kits, find_lits, find_mmwhs
 from .datalist import find_datalist
 from .decathlon import find_decathlon
 from .dicom import find_dicom
@@ -46,6 +47,14 @@ LAYOUTS: dict[str, Layout] = {
     "la_h5": Layout(find_atrium_archives, "<case>/mri_norm2.h5, train.list, test.list (UA-MT's form of LA)"),
     "promise12": Layout(
         find_promise12, "Case00.mhd, Case00_segmentation.mhd, also in TrainingData_Part1, TestData"
+    ),
+    "kits": Layout(
+        find_kits,
+        "case_00000/imaging.nii.gz with aggregated_MAJ_seg.nii.gz (KiTS21) or segmentation.nii.gz (KiTS19, KiTS23)",
+    ),
+    "lits": Layout(find_lits, "volume-0.nii, segmentation-0.nii, also in Training Batch 1 and 2"),
+    "mmwhs": Layout(
+        find_mmwhs, "ct_train/ct_train_1001_image.nii.gz and _label.nii.gz, or mr_train/ (MM-WHS 2017)"
     ),
     "refuge": Layout(
         find_refuge,

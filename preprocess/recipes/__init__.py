@@ -1,16 +1,18 @@
 """Published settings, one JSON file per recipe, its name the file's.
 
 Cases are numbers, names, or ranges of names such as "g0001..g0040"; a pattern of files may differ by a name's first
-letter. Every setting is a pair [value, reason]. `unmeasured` holds stand-ins for what a data set and a machine would
-tell; they count only where a recipe is emitted without data. `inherits` names a recipe whose entries apply where
-this one is silent, and null takes an inherited setting back; within a network's configuration it names a network of the
-recipe whose settings it shares, so a recipe says only what is its own. What neither decides, such as the texts, is left
-to the planning rules.
+letter. Where the published lists are not at hand, `draw` says in their place how many cases train, validate and test:
+the seed draws them from those of a data set that hold a structure of the recipe. Every setting is a pair
+[value, reason]. `unmeasured` holds stand-ins for what a data set and a machine would tell; they count only where a
+recipe is emitted without data. `inherits` names a recipe whose entries apply where this one is silent, and null takes
+an inherited setting back; within a network's configuration it names a network of the recipe whose settings it shares,
+so a recipe says only what is its own. What neither decides, such as the texts, is left to the planning rules.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..few_shot import shuffle
+from ..label_values import values_of
 from ..rules.decision import RECIPE, Decision
-from ..splits import Fold, Splits, with_few_shot
+from ..splits import Fold, Splits, case_entry, with_few_shot
 
 FOLDER = Path(__file__).parent
 PREPARED_IN_ARCHIVES = ("labels", "label_names", "intensity", "slice_axis", "orientation")
@@ -28,6 +32,19 @@ PREPARED_IN_ARCHIVES = ("labels", "label_names", "intensity", "slice_axis", "ori
 
 class RecipeError(ValueError):
     """No such recipe, or one that can't be cooked from what is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """How many cases to draw for each part."""
+
+    training: int
+    validation: int
+    test: int
+
+    @property
+    def total(self) -> int:
+        return self.training + self.validation + self.test
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +63,9 @@ class Recipe:
 
     validation: tuple[int | str, ...]
     """Published cases to validate on; the test cases, for information, where none were held out."""
+
+    draw: Draw | None
+    """In place of these lists."""
 
     splits_note: str
     few_shot: str | None
@@ -86,6 +106,7 @@ def load_recipe(name: str) -> Recipe:
         training=_cases(record["training"]),
         test=_cases(record["test"]),
         validation=_cases(record.get("validation", record["test"])),
+        draw=Draw(**record["draw"]) if "draw" in record else None,
         splits_note=record["splits_note"],
         few_shot=record["few_shot"],
         decisions=_decisions(record["decisions"]),
@@ -98,8 +119,14 @@ def published_splits(recipe: Recipe, *, few_shot: str | None = None) -> Splits:
     """The published split over the published file names, without any data.
 
     Raises:
+        RecipeError: the recipe draws its cases, so there is no split without data.
         SplitError: `few_shot` asks for more cases than train.
     """
+    if recipe.draw:
+        raise RecipeError(
+            f"--recipe {recipe.name} draws its {recipe.draw.total} cases, as no published lists are at hand, so it "
+            f"needs the data: pgsam-plan {recipe.dataset['folder']} --recipe {recipe.name}, with your copy's folder."
+        )
     names, entries = {}, {}
     for case in sorted({*recipe.training, *recipe.validation, *recipe.test}):
         names[case], image, label = (_filled(recipe.dataset[key], case) for key in ("case", "image", "label"))
@@ -115,14 +142,16 @@ def splits_by_recipe(
     few_shot: str | None,
     labels: Mapping[str, Sequence[int]] | None = None,
 ) -> Splits:
-    """The published split over the labelled cases of a data set, matched by name or by the last number in it.
+    """The published split over the labelled cases of a data set, matched by name or by the last number in it, or drawn.
 
     `labels`: case -> foreground values it holds, where they were measured.
 
     Raises:
-        RecipeError: a published case is missing.
+        RecipeError: a published case is missing, or there are fewer cases than are to be drawn.
         SplitError: `few_shot` asks for more cases than train.
     """
+    if recipe.draw:
+        return with_few_shot(_drawn(recipe, recipe.draw, cases, labels, seed), few_shot)
     wanted = sorted({*recipe.training, *recipe.validation, *recipe.test})
     by_number = all(isinstance(case, int) for case in wanted)
     known = _by_number(cases) if by_number else {case.name: case for case in cases if case.label}
@@ -137,13 +166,42 @@ def splits_by_recipe(
         )
     entries = {}
     for case in wanted:
-        images = list(known[case].images)
-        image = images[0] if len(images) == 1 else images
-        entries[known[case].name] = {"image": image, "label": known[case].label}
-        if labels and known[case].name in labels:
-            entries[known[case].name]["labels"] = sorted(labels[known[case].name])
+        entries[known[case].name] = case_entry(known[case], (labels or {}).get(known[case].name))
     names = {case: known[case].name for case in wanted}
     return _splits(recipe, names, entries, seed=seed, few_shot=few_shot)
+
+
+def _drawn(
+    recipe: Recipe,
+    draw: Draw,
+    cases: Sequence[Any],
+    labels: Mapping[str, Sequence[int]] | None,
+    seed: int,
+) -> Splits:
+    """A split of the stated sizes: a function of the names of the cases that hold what the recipe is about."""
+    wanted = {value for entry in recipe.decisions["labels"].value[1:] for value in values_of(entry)}
+    held = {case.name: case for case in cases if case.group == "train" and case.label}
+    if labels is not None:
+        held = {name: case for name, case in held.items() if wanted & set(labels.get(name, ()))}
+    if len(held) < draw.total:
+        structures = " or ".join(recipe.decisions["label_names"].value[1:])
+        raise RecipeError(
+            f"--recipe {recipe.name} draws {draw.training} training, {draw.validation} validation and {draw.test} test "
+            f"cases that hold {structures}; this data set has {len(held)} of the {draw.total}. Plan without --recipe "
+            "to use what there is."
+        )
+    place = {name: number for number, name in enumerate(held)}
+    drawn = shuffle(sorted(held), seed)[: draw.total]
+    ends = (0, draw.training, draw.training + draw.validation, draw.total)
+    training, validation, test = (
+        tuple(sorted(drawn[start:end], key=place.__getitem__)) for start, end in itertools.pairwise(ends)
+    )
+    entries = {
+        name: case_entry(held[name], (labels or {}).get(name))
+        for name in sorted(drawn, key=place.__getitem__)
+    }
+    fold = Fold(training=training, validation=validation)
+    return Splits(seed=seed, few_shot=None, cases=entries, folds=(fold,), test=test, note=recipe.splits_note)
 
 
 def _by_number(cases: Sequence[Any]) -> dict[int, Any]:

@@ -148,7 +148,8 @@ def _tiles(plan: Plan, splits: Splits, measured: Any | None) -> list[tuple[str, 
     tiles.append(("Modality", plan.value("modality")))
     for network, entries in plan.configurations.items():
         backbone = f"{entries['backbone'].value} at " if "backbone" in entries else ""
-        tiles.append((network, f"{backbone}{plan.value('image_size', network)}"))
+        size = entries["patch"].value if "patch" in entries else [entries["image_size"].value]
+        tiles.append((network, backbone + " × ".join(map(str, size))))
     tiles.append(("Folds", str(len(splits.folds))))
     return tiles
 

@@ -8,7 +8,20 @@ decision from `decided`, so a decision that the user overrides carries all that 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import baselines, clip, geometry, hsam, intensity, labels, medsa, network, resources, texts, training
+from . import (
+    baselines,
+    clip,
+    geometry,
+    hsam,
+    intensity,
+    labels,
+    medsa,
+    network,
+    refsam3d,
+    resources,
+    texts,
+    training,
+)
 from .decision import OVERRIDE, RECIPE, RULE, Decision, overridden
 from .evidence import Evidence, Machine, collect_evidence
 from .training import TooFewCases
@@ -110,17 +123,63 @@ MEDSA_RULES: dict[str, Rule] = (
     }
 )
 
+# The patch shrinks and the tokens get coarser as memory asks; what is decided before them tells the memory rules.
+REFSAM3D_RULES: dict[str, Rule] = {
+    "clip_model": refsam3d.choose_clip_model,
+    "clip_weights": clip.choose_clip_weights,
+    "clip_training": refsam3d.choose_clip_training,
+    "backbone": refsam3d.choose_backbone,
+    "weights": network.choose_weights,
+    "encoder_training": refsam3d.choose_encoder_training,
+    "pixel_mean": network.choose_pixel_mean,
+    "pixel_std": network.choose_pixel_std,
+    "patch": refsam3d.choose_patch,
+    "token_size": refsam3d.choose_token_size,
+    "window": refsam3d.choose_window,
+    "checkpointing": refsam3d.choose_checkpointing,
+    "batch_size": refsam3d.choose_batch_size,
+    "iterations_per_epoch": refsam3d.choose_iterations_per_epoch,
+    "epochs": refsam3d.choose_epochs,
+    "learning_rate": refsam3d.choose_learning_rate,
+    "weight_decay": refsam3d.choose_weight_decay,
+    "warmup_iterations": refsam3d.choose_warmup_iterations,
+    "poly_power": refsam3d.choose_poly_power,
+    "schedule_epochs": training.choose_schedule_epochs,
+    "val_interval": training.choose_val_interval,
+    "ce_weight": refsam3d.choose_loss_weight,
+    "dice_weight": refsam3d.choose_loss_weight,
+    "num_workers": training.choose_num_workers,
+    "foreground_share": refsam3d.choose_foreground_share,
+    "augmentation": training.choose_augmentation,
+    "model_selection": training.choose_model_selection,
+    "protocol": training.choose_protocol,
+    "inference_batch_size": refsam3d.choose_inference_batch_size,
+    "overlap": refsam3d.choose_overlap,
+    "referring_share": refsam3d.choose_referring_share,
+}
+
 NETWORK_RULES: dict[str, dict[str, Rule]] = {
     "samed": SAMED_RULES,
     "pgsam": PGSAM_RULES,
     "hsam": HSAM_RULES,
     "medsa": MEDSA_RULES,
+    "refsam3d": REFSAM3D_RULES,
     **baselines.baseline_rules(SAMED_RULES),
 }
-TEXT_READERS = frozenset({"pgsam"})
+TEXT_READERS = frozenset({"pgsam", "refsam3d"})
 """The networks that read the texts."""
 
+AUTO = "auto"
+"""The wish for the networks that suit the data set."""
+
+
+def auto_networks(shared: Mapping[str, Any]) -> tuple[str, ...]:
+    """SAMed, and RefSAM3D where the shared decisions find that a 3-D network suits the data."""
+    return ("samed", "refsam3d") if shared["dimension"] == "3d" else ("samed",)
+
+
 __all__ = [
+    "AUTO",
     "NETWORK_RULES",
     "OVERRIDE",
     "RECIPE",
@@ -131,6 +190,7 @@ __all__ = [
     "Evidence",
     "Machine",
     "TooFewCases",
+    "auto_networks",
     "collect_evidence",
     "overridden",
 ]

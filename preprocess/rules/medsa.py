@@ -25,6 +25,9 @@ UNTAUGHT = {
     "efficient_sam_s": "EfficientSAM knows neither negative clicks nor masks",
 }
 """Weights that some prompts are new to, and why."""
+ADAPTED = {"medsa": "Med-SA", "refsam3d": "RefSAM3D"}
+"""The networks that learn adapters instead of low-rank updates, and their titles."""
+
 PROMPT_KINDS = ("point", "points", "box")
 PROMPTED_CLASSES, FURTHER_CLICKS, PROMPTED_SHARE = 4, 4, 0.5
 
@@ -170,11 +173,15 @@ def choose_prompted_share(evidence: Evidence, decided: Mapping[str, Any]) -> Dec
 
 def training_fault(name: str, values: Mapping[str, Any]) -> str | None:
     """A sentence where a network can't be trained in the decided way."""
-    way = values.get("encoder_training")
-    if name == "medsa" and way == "lora":
-        return "encoder_training lora: Med-SA learns adapters; override medsa.encoder_training=adapters, full, frozen."
-    if name != "medsa" and way == "adapters":
-        return f"encoder_training adapters: only medsa has them; override {name}.encoder_training=lora, full or frozen."
+    way, learner = values.get("encoder_training"), ADAPTED.get(name)
+    if learner and way == "lora":
+        ways = f"{name}.encoder_training=adapters, full, frozen"
+        return f"encoder_training lora: {learner} learns adapters; override {ways}."
+    if not learner and way == "adapters":
+        return (
+            f"encoder_training adapters: only {' and '.join(ADAPTED)} have them; override "
+            f"{name}.encoder_training=lora, full or frozen."
+        )
     return None
 
 

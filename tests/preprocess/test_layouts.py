@@ -282,8 +282,8 @@ def test_dicom_without_labels_and_a_single_series(tmp_path):
         ("imagesTr/a{:d}.nii.gz", "labelsTr/a{:d}.nii.gz", "a{:d}"),
         ("case{:d}_img.nii.gz", "case{:d}_seg.nii.gz", "case{:d}"),
         ("p{:d}/image.mha", "p{:d}/label.mha", "p{:d}"),
-        ("case_{:05d}/imaging.nii.gz", "case_{:05d}/segmentation.nii.gz", "case_{:05d}"),
-        ("volume-{:d}.nii", "segmentation-{:d}.nii", "{:d}"),
+        ("patient_{:05d}/imaging.nii.gz", "patient_{:05d}/segmentation.nii.gz", "patient_{:05d}"),
+        ("volume_{:d}.nii", "segmentation_{:d}.nii", "{:d}"),
         ("img/img{:d}.nrrd", "Ground Truth/label {:d}.seg.nrrd", "{:d}"),
         ("scans/s{:d}.nrrd", "masks/s{:d}_mask.nrrd", "s{:d}"),
         ("s{:d}.nii.gz", "labels/s{:d}.nii.gz", "s{:d}"),
@@ -406,6 +406,9 @@ def test_every_layout_is_tested_above():
         "la",
         "la_h5",
         "promise12",
+        "kits",  # these three in test_layouts_challenges.py
+        "lits",
+        "mmwhs",
         "refuge",  # in test_layouts_pictures.py
         "datalist",
         "dicom",

@@ -139,9 +139,9 @@ def test_replanning_without_edits_changes_nothing():
 
 def test_a_wish_that_no_planned_network_takes_is_refused():
     with pytest.raises(
-        PlanError, match="clip_model: a decision of pgsam, while samed is planned; add --networks"
+        PlanError, match="clip_towers: a decision of pgsam, while samed is planned; add --networks"
     ):
-        plan("clip_model=clip_tiny")
+        plan("clip_towers=text")
     with pytest.raises(PlanError, match="epochs: a decision of samed, while pgsam is planned"):
         plan("samed.epochs=3", networks=("pgsam",))
     assert (
@@ -176,7 +176,10 @@ def test_plan_files_of_another_version_are_refused():
         Plan.from_json({"schema_version": 99})
 
 
-@pytest.mark.parametrize("name", recipe_names())
+PUBLISHED = [name for name in recipe_names() if load_recipe(name).draw is None]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_a_recipe_decides_everything_but_the_texts_without_data(name):
     recipe = load_recipe(name)
     made = make_plan(None, dataset=recipe.dataset, networks=recipe.networks, recipe=recipe)

@@ -109,7 +109,9 @@ def test_from_random_weights_all_of_it_is_trained():
 def test_ways_of_training_that_a_network_lacks():
     with pytest.raises(PlanError, match="Med-SA learns adapters; override medsa.encoder_training=adapters"):
         plan("medsa", overrides=[("encoder_training", "lora")])
-    with pytest.raises(PlanError, match="only medsa has them; override samed.encoder_training=lora"):
+    with pytest.raises(
+        PlanError, match="only medsa and refsam3d have them; override samed.encoder_training=lora"
+    ):
         plan("samed", overrides=[("encoder_training", "adapters")])
     assert medsa([("encoder_training", "frozen")])["encoder_training"].value == "frozen"
 
