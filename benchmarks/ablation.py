@@ -114,7 +114,8 @@ def prepare(
         write_phantom(folder / "phantom", cases=arguments.cases, seed=0)
         call(
             "preprocess.cli", str(folder / "phantom"), f"--networks={','.join(networks)}", "--target=cpu",
-            "--name=phantom", f"--resolution={arguments.resolution}", "--override=model_selection=last",
+            "--name=phantom", *([f"--resolution={arguments.resolution}"] if arguments.resolution else []),
+            "--override=model_selection=last",
             f"--override=epochs={arguments.epochs}", f"--override=val_interval={arguments.epochs}",
             f"--plans_dir={folder / 'plans'}", f"--bundles_dir={folder / 'bundles'}",
             *(f"--override={override}" for override in overrides),

@@ -34,15 +34,16 @@ COMMON_SETTINGS = {
     "ablation": "",
     "train_handlers": [],
     "trainer_options": {},
+    "loss": "deep_supervision_loss",
     "deep_supervision": "same",
     "loss_options": {},
     "slice_options": {},
     "kept_towers": "both towers",
 }
-"""What the network is fed with, a file of templates/parts that says inputs, loss, data set and inferer; a paragraph for
-the bundle's README, what that says of the ablations, handlers of the training engine, its further arguments, how the
-loss weighs a network's outputs, that loss's further arguments, those of training slices and inferer alike, and what a
-checkpoint holds of CLIP: what a network without settings of its own has."""
+"""What the network is fed with, a file of templates/parts that says inputs, data set and inferer; a paragraph for the
+bundle's README, what that says of the ablations, handlers of the training engine, its further arguments, the loss (a
+file of templates/parts as well), how it weighs a network's outputs, its further arguments, those of training slices and
+inferer alike, and what a checkpoint holds of CLIP: what a network without settings of its own has."""
 
 
 def bundle_name(plan: Mapping, network: str) -> str:
@@ -117,6 +118,7 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
     for name, content in settings.items():
         values[name] = fill(content, values)
     values["dice_ce"] = _template("parts/dice_ce.json")
+    values["loss"] = fill(_template(f"parts/{settings['loss']}.json"), values)
     values |= fill(_template(f"parts/{settings['input']}.json"), values)
     values["network_def"] = fill(_template(f"networks/{network}.json"), values)
     return values

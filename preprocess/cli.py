@@ -24,13 +24,14 @@ options
   --target cpu|gpu       plan for this kind of machine         (default: gpu if nvidia-smi lists one)
   --memory_gb N          memory to plan for                    (default: the GPU's, or the RAM)
   --resolution N         input side of the network, e.g. 512   (default: from the smallest structures)
-                         for networks of slices; refsam3d's is --override patch=[128,128,64]
+                         for networks of slices; of volumes: --override patch=[128,128,64]
   --backbone NAME        vit_tiny, lite_medsam, mobile_sam, efficient_sam_ti, efficient_sam_s, vit_b, vit_l or vit_h
                          (default: vit_tiny, vit_b or vit_l, from target and memory); refsam3d: vit_mini, vit_b,
                          vit_l, vit_h, efficient_sam_ti, efficient_sam_s (default: vit_mini or vit_b)
   --networks NAMES       of slices: samed, pgsam, hsam, medsa; of volumes: refsam3d; baselines dynunet, unet, swinunetr,
-                         unetr, autosam, samdecoder; several as hsam,dynunet; auto: samed, and refsam3d where slices
-                         lie close enough for a 3-D network    (default: samed, or the recipe's)
+                         unetr, autosam, samdecoder, and dynunet_3d of volumes; several as refsam3d,dynunet_3d; auto:
+                         samed, and refsam3d where slices lie close enough for a 3-D network
+                         (default: samed, or the recipe's)
   --recipe NAME          published settings: samed_synapse, samed_synapse_10pct, pgsam_synapse,
                          pgsam_synapse_10pct, hsam_synapse, hsam_synapse_10pct, hsam_la,
                          hsam_promise12, medsa_btcv, medsa_2d, refsam3d_btcv; refsam3d_kits21,
@@ -53,7 +54,7 @@ examples
   pgsam-plan Task04_Hippocampus
   pgsam-plan RawData/Training --target gpu --memory_gb 24 --resolution 512
   pgsam-plan scans --networks samed,pgsam --few_shot 5 --skip_faulty
-  pgsam-plan scans --networks refsam3d --target gpu --memory_gb 24
+  pgsam-plan scans --networks refsam3d,dynunet_3d --target gpu --memory_gb 24
   pgsam-plan scans --override "image_size=384" --override "epochs=60"
   pgsam-plan scans --override 'intensity={"scheme":"window","low":-125,"high":275}'
 

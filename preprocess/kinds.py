@@ -137,6 +137,22 @@ def _is_topology(value: Any) -> bool:
     )
 
 
+def _is_topology_3d(value: Any) -> bool:
+    """Stages of three axes each, of odd kernels and strides that these can take."""
+    if not isinstance(value, dict) or set(value) != {"kernels", "strides", "filters"}:
+        return False
+    kernels, strides, filters = (value[name] for name in ("kernels", "strides", "filters"))
+    if not all(isinstance(item, list) for item in (kernels, strides, filters)):
+        return False
+    axes = all(isinstance(stage, list) and len(stage) == 3 for stage in (*kernels, *strides))
+    if not axes or len(filters) < 3 or {len(kernels), len(strides)} != {len(filters)}:
+        return False
+    pairs = list(zip(sum(kernels, []), sum(strides, []), strict=True))
+    whole = all(map(_int(1).fits, [*filters, *(number for pair in pairs for number in pair)]))
+    taken = whole and all(kernel % 2 and stride <= kernel + 1 for kernel, stride in pairs)
+    return taken and strides[0] == [1, 1, 1]
+
+
 _BOOL = Kind(what="true or false", fits=lambda value: isinstance(value, bool))
 _MAPPING = Kind(what="a JSON object", fits=lambda value: isinstance(value, dict))
 
@@ -184,6 +200,11 @@ KINDS: Mapping[str, Kind] = {
         what='equally long lists of whole numbers {"kernels":[3,…],"strides":[1,2,…],"filters":[32,…]} of 3 stages or '
         "more, the first stride 1",
         fits=_is_topology,
+    ),
+    "topology_3d": Kind(
+        what='equally long lists {"kernels":[[3,3,1],…],"strides":[[1,1,1],[2,2,1],…],"filters":[32,…]} of 3 stages or '
+        "more (rows, columns, slices), kernels odd, the first strides 1, no stride above its kernel by more than 1",
+        fits=_is_topology_3d,
     ),
     "stage_schedule": _choice("paper", "released"),
     "stage_epochs": _int(1),

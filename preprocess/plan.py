@@ -21,6 +21,7 @@ from .rules import (
     overridden,
 )
 from .rules.baselines import size_fault
+from .rules.dynunet_3d import patch_fault
 from .rules.evidence import WORLD_SLICE_AXIS
 from .rules.medsa import training_fault
 from .rules.volume_faults import choice_fault, input_fault
@@ -192,7 +193,7 @@ def check_consistency(plan: Plan) -> None:
     for network, entries in plan.configurations.items():
         values = {name: decision.value for name, decision in entries.items()}
         _refuse(input_fault(network, shared))
-        for find_fault in (size_fault, training_fault, choice_fault):
+        for find_fault in (size_fault, patch_fault, training_fault, choice_fault):
             _refuse(find_fault(network, values))
     if TEXT_READERS & set(plan.configurations):
         _check_texts(value("texts"), value("label_names"))

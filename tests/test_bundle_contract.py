@@ -19,6 +19,7 @@ NETWORKS = (
     "medsa",
     "refsam3d",
     "dynunet",
+    "dynunet_3d",
     "unet",
     "swinunetr",
     "unetr",

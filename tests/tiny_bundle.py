@@ -7,6 +7,7 @@ from pathlib import Path
 
 SMALL_INPUT = {
     "refsam3d": ("patch=[32,32,16]", "token_size=[8,8,4]", "window=4"),
+    "dynunet_3d": ("patch=[16,16,16]",),
     "swinunetr": ("image_size=64",),
 }
 TINY = (

@@ -11,6 +11,7 @@ from typing import Any
 from . import (
     baselines,
     clip,
+    dynunet_3d,
     geometry,
     hsam,
     intensity,
@@ -165,6 +166,7 @@ NETWORK_RULES: dict[str, dict[str, Rule]] = {
     "medsa": MEDSA_RULES,
     "refsam3d": REFSAM3D_RULES,
     **baselines.baseline_rules(SAMED_RULES),
+    "dynunet_3d": dynunet_3d.DYNUNET_3D_RULES,
 }
 TEXT_READERS = frozenset({"pgsam", "refsam3d"})
 """The networks that read the texts."""

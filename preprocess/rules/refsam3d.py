@@ -1,6 +1,6 @@
 """RefSAM3D's own decisions: the sub-volume it trains on, its tokens, and what memory makes of both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, log2, prod
 from typing import Any
 
@@ -70,10 +70,8 @@ def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> D
 
 def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Sub-volume of a training step and of a window in voxels (rows, columns, slices), multiples of 16."""
-    wanted = [max(1, ceil(side / PATCH)) * PATCH for side in decided["patch_3d"]]
-    patch = list(wanted)
-    while not _fits(decided, patch, _coarsest(decided)) and max(patch) > PATCH:
-        patch[patch.index(max(patch))] -= PATCH
+    wanted = wanted_patch(decided)
+    patch = shorten(wanted, lambda patch: _fits(decided, patch, _coarsest(decided)))
     if patch == wanted:
         return Decision(value=patch, reason="The 3-D patch that the decision `patch_3d` gives.")
     reason = (
@@ -228,6 +226,19 @@ def choose_referring_share(evidence: Evidence, decided: Mapping[str, Any]) -> De
         "one text per data set and states no share."
     )
     return Decision(value=REFERRING_SHARE, reason=reason)
+
+
+def wanted_patch(decided: Mapping[str, Any]) -> list[int]:
+    """The decision `patch_3d` in whole multiples of 16."""
+    return [max(1, ceil(side / PATCH)) * PATCH for side in decided["patch_3d"]]
+
+
+def shorten(patch: Sequence[int], fits: Callable[[Sequence[int]], bool]) -> list[int]:
+    """`patch`, 16 voxels at a time taken off its longest axes until it fits, or nothing can be taken off."""
+    shorter = list(patch)
+    while not fits(shorter) and max(shorter) > PATCH:
+        shorter[shorter.index(max(shorter))] -= PATCH
+    return shorter
 
 
 def _token_sizes(decided: Mapping[str, Any]) -> Sequence[int]:

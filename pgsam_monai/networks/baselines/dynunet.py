@@ -80,18 +80,23 @@ class DynUNet(BaselineNetwork):
 
     def decode(self, image: Tensor, label: Tensor | None) -> list[Tensor]:
         """Image (B, C, H, W) → float32 logits (B, K+1, H, W); in training then (B, K+1, H/2, W/2), H/4, …"""
-        x, skips = self.normalise(image), []
-        for block in self.encoder:
-            x = block(x)
-            skips.append(x)
-        stages = []
-        for block, skip in zip(self.decoder, reversed(skips[:-1]), strict=True):
-            x = block(x, skip)
-            stages.insert(0, x)
+        stages = decoder_stages(self.encoder, self.decoder, self.normalise(image))
         outputs = [self.output(stages[0])]
         if self.training:
             outputs += [head(stage) for head, stage in zip(self.heads, stages[1:], strict=False)]
         return [logits.float() for logits in outputs]
+
+
+def decoder_stages(encoder: nn.ModuleList, decoder: nn.ModuleList, x: Tensor) -> list[Tensor]:
+    """DynUNet's blocks in MONAI's order, on slices or volumes: what each decoder stage makes, the finest first."""
+    skips, stages = [], []
+    for block in encoder:
+        x = block(x)
+        skips.append(x)
+    for block, skip in zip(decoder, reversed(skips[:-1]), strict=True):
+        x = block(x, skip)
+        stages.insert(0, x)
+    return stages
 
 
 def _check_topology(kernels: Sequence[int], strides: Sequence[int], filters: Sequence[int]) -> None:
