@@ -51,6 +51,9 @@ class Backbone:
     stride: int = PATCH
     """Pixels per cell of the embedding."""
 
+    neck_convolution: bool = True
+    """Whether the neck has a convolution over neighbours."""
+
     keeps_scores: str = "always"
     """When attention keeps its matrices for the backward pass: "always", "trained" (in full) or "never". The quick
     kernels don't, and can't take a bias that is learnt or made from queries."""
@@ -97,7 +100,9 @@ BACKBONES = {
         width=192, depth=2, heads=3, global_blocks=2, parameters_m=1, weights=None, stem_values=63
     ),
     # RefSAM3D's, for volumes alone.
-    "vit_mini": _vit(width=192, depth=4, heads=6, global_blocks=0, parameters_m=2, weights=None),
+    "vit_mini": _vit(
+        width=192, depth=4, heads=6, global_blocks=0, parameters_m=2, weights=None, neck_convolution=False
+    ),
     "vit_b": _vit(width=768, depth=12, heads=12, global_blocks=4, parameters_m=87, weights="sam_vit_b"),
     "vit_l": _vit(width=1024, depth=24, heads=16, global_blocks=4, parameters_m=305, weights="sam_vit_l"),
     "vit_h": _vit(width=1280, depth=32, heads=16, global_blocks=4, parameters_m=632, weights="sam_vit_h"),

@@ -17,6 +17,9 @@ BATCHES = {"cpu": 2, "gpu": 1}
 """Patches per step for which checkpointing is decided; the paper has 1."""
 
 MOST_ON_GPU, MOST_WINDOWS = 2, 4
+MOST_TOKENS = 32**3
+"""Of a patch: as many as 3DSAM-adapter's. Memory may hold more, but a step takes as long as it has tokens."""
+
 PATCHES_PER_CASE = 4
 GPU_EPOCHS = 200
 LEARNING_RATE, SCRATCH_LEARNING_RATE, WEIGHT_DECAY = 1e-4, 1e-3, 1e-5
@@ -87,14 +90,18 @@ def choose_token_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
     """Voxels per token [p, p, p_d]: in plane 4, 8 or 16; in depth the power of two that makes a token most nearly a
     cube in mm, at most p."""
     patch = decided["patch"]
-    finest = next((p for p in _token_sizes(decided) if _fits(decided, patch, p)), _coarsest(decided))
+    affordable = (p for p in _token_sizes(decided) if _affords(decided, patch, p))
+    finest = next(affordable, _coarsest(decided))
     value, spacing = _token(decided, finest), decided["spacing"]
-    grid = [side // size for side, size in zip(patch, value, strict=True)]
+    grid = _grid(patch, value)
     if decided["target"] == "cpu":
         said = f"{finest} pixels, which a CPU can afford with {decided['backbone']}"
     else:
         sizes = ", ".join(map(str, TOKEN_SIZES))
-        said = f"{finest} pixels, the finest of {sizes} whose step {decided['memory_gb']:g} GB hold"
+        said = (
+            f"{finest} pixels, the finest of {sizes} that gives at most {MOST_TOKENS} tokens and whose step "
+            f"{decided['memory_gb']:g} GB hold"
+        )
     reason = (
         f"In plane {said}; in depth {value[2]} slices, the power of two nearest to {finest} x {max(spacing[:2]):.3g} "
         f"mm / {spacing[2]:.3g} mm = {_depth(decided, finest):.2g}, at most {finest}. A patch has {_by(grid)} = "
@@ -266,6 +273,15 @@ def _token(decided: Mapping[str, Any], in_plane: int) -> list[int]:
 def _fits(decided: Mapping[str, Any], patch: Sequence[int], in_plane: int) -> bool:
     """Whether a step of one patch fits where nothing is kept that can be computed again."""
     return 1 <= largest_batch(decided, patch=patch, token_size=_token(decided, in_plane), checkpointing=True)
+
+
+def _affords(decided: Mapping[str, Any], patch: Sequence[int], in_plane: int) -> bool:
+    """Whether a step of one patch fits, and doesn't take too long."""
+    return prod(_grid(patch, _token(decided, in_plane))) <= MOST_TOKENS and _fits(decided, patch, in_plane)
+
+
+def _grid(patch: Sequence[int], token: Sequence[int]) -> list[int]:
+    return [side // size for side, size in zip(patch, token, strict=True)]
 
 
 def _training_cases(evidence: Evidence, decided: Mapping[str, Any]) -> int:

@@ -16,6 +16,7 @@ from .memory import (
     TRAINED_BYTES,
     UNKNOWN_CLIP,
     USABLE_SHARE,
+    WORDS_PER_TOKEN,
 )
 
 TOKEN_SIZES = (4, 8, 16)
@@ -26,40 +27,37 @@ DEPTH_TOKEN_SIZES = (1, 2, 4, 8, 16)
 WINDOW = 8
 """Side of the attention windows in tokens."""
 
-# Estimates by counting, not measured yet. Values are kept for the backward pass.
-WORDS_PER_TOKEN = 20
-"""Values per token, block and unit of width, as in `memory.WORDS_PER_TOKEN`."""
+# Values that autograd keeps for the backward pass, counted on ViT-B and vit_mini by hooks on what it saves.
+BLOCK_WORDS = {"full": 18, "adapters": 11}
+"""Values per token, block and unit of width, by what is trained: a frozen layer doesn't keep its input."""
 
-ADAPTER_WORDS = 4
-"""Besides, with adapters: two maps of half the width, one activated, one convolved, and what is added."""
+SCORE_COPIES = 1
+"""Matrices of attention, heads x tokens x tokens of a window."""
 
-SCORE_COPIES = 2
-"""Matrices of attention, heads x tokens x tokens of a window: with the relative positions added, and their softmax."""
+STAGES = 4
+"""Of encoder and decoder."""
 
-DIM, STAGES = 256, 4
-"""Width of everything behind the encoder, and stages of encoder and decoder."""
+NECK_VALUES = {True: 6200, False: 1800}
+"""Per token in the necks of all stages, with their 3 x 3 x 3 convolutions or without."""
 
-NECK_COPIES = 6
-"""Maps per stage of the encoder: convolution, norm, convolution, norm (in float32, so 2)."""
+PROMPT_VALUES, TEXT_HEADS = 5500, 8
+"""Per token in the cross-attention of all stages, and what its weights come in, one of each text."""
 
-PROMPT_COPIES = 7
-"""Maps per stage that meets the texts: query, result, projection, residual, norm, and its share of the joint layer."""
-
-TEXT_HEADS = 8
-TWO_WAY_VALUES = 4000
-"""Per token of SAM's two-way transformer: keys, values and queries of 128 in 5 attentions, two residuals and norms."""
+TWO_WAY_VALUES = 4400
+"""Per token of SAM's two-way transformer."""
 
 WIDTHS = (64, 32, 16, 16)
 """Channels after each step of the decoder."""
 
-STEP_COPIES = 8
-"""Maps per step: enlarged, skip before and after it is enlarged, sum, norm (in float32, so 2), activated, mixed."""
+STEP_COPIES = 3.3
+"""Maps per step of the decoder."""
 
-FUSION_COPIES = 5
-"""Maps of the last width at full size: joined with the image, convolved, norm (2), activated."""
+FUSION_COPIES = 4
+"""Maps of the last width at full size: joined with the image, convolved, normed, and what the masks are made of."""
 
-TEMPORARIES = 1.3
-"""Peak over what is kept."""
+TOKEN_TEMPORARIES, MAP_TEMPORARIES = 1.6, 1.7
+"""Peak over what is kept, of tokens and of full-size maps, whose gradients and reordered copies are large. Fitted to
+steps of ViT-B in float32 on a CPU, with and without checkpointing, tokens of 8 and of 16 voxels (docs/results.md)."""
 
 HEAD_PARAMETERS_M = 14
 """Millions, always trained: necks 8, two-way transformer 3.3, texts, cross-attention and decoder 2.7."""
@@ -81,12 +79,12 @@ def patch_gb(
 ) -> float:
     """Memory of one patch (rows, columns, slices) of a training batch in GB."""
     grid = [ceil(side / size) for side, size in zip(patch, token_size, strict=True)]
-    kept = _encoder_values(BACKBONES[backbone], grid, window, encoder_training, checkpointing)
-    kept += _head_values(prod(grid), num_classes)
-    kept += _decoder_values(patch, token_size)
-    number = HALF_BYTES if mixed_precision else FULL_BYTES
-    map_bytes = LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * prod(patch)
-    return TEMPORARIES * (number * kept + map_bytes) / 1e9
+    vit, number = BACKBONES[backbone], HALF_BYTES if mixed_precision else FULL_BYTES
+    tokens = _encoder_values(vit, grid, window, encoder_training, checkpointing)
+    tokens += prod(grid) * _head_values(vit, num_classes)
+    map_bytes = number * _decoder_values(patch, token_size)
+    map_bytes += LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * prod(patch)
+    return (TOKEN_TEMPORARIES * number * tokens + MAP_TEMPORARIES * map_bytes) / 1e9
 
 
 def fixed_gb(
@@ -141,13 +139,24 @@ def largest_batch(decided: Mapping[str, Any], **changes: Any) -> int:
     return max(0, int((USABLE_SHARE * decided["memory_gb"] - fixed) / one))
 
 
+def window_sides(grid: Sequence[int], largest: int) -> list[int]:
+    """The window's sides in tokens, as the network chooses them: at most `largest`, dividing the grid where it can."""
+    return [
+        next(
+            (side for side in range(min(largest, tokens), (largest - 1) // 2, -1) if tokens % side == 0),
+            min(largest, tokens),
+        )
+        for tokens in grid
+    ]
+
+
 def _encoder_values(
     vit: Backbone, grid: Sequence[int], window: int, encoder_training: str, checkpointing: bool
 ) -> float:
     """A frozen encoder keeps one block at a time, a checkpointed one what enters each block besides."""
-    sides = [min(window, side) for side in grid]
+    sides = window_sides(grid, window)
     tokens = prod(ceil(side / own) * own for side, own in zip(grid, sides, strict=True))
-    words = WORDS_PER_TOKEN + ADAPTER_WORDS * (encoder_training != "frozen")
+    words = BLOCK_WORDS["full" if encoder_training == "full" else "adapters"]
     copies = 0 if vit.keeps_scores == "never" else SCORE_COPIES
     blocks = [
         (some.depth, tokens * (some.width * words + copies * some.heads * prod(sides))) for some in vit.blocks
@@ -160,10 +169,10 @@ def _encoder_values(
     return sum(depth * values for depth, values in blocks)
 
 
-def _head_values(tokens: int, num_classes: int) -> float:
-    """Between encoder and decoder: the stages' necks, their cross-attention to all classes' texts, both ways."""
-    per_stage = DIM * (NECK_COPIES + PROMPT_COPIES) + SCORE_COPIES * TEXT_HEADS * (num_classes + 1)
-    return tokens * (STAGES * per_stage + TWO_WAY_VALUES)
+def _head_values(vit: Backbone, num_classes: int) -> float:
+    """Per token between encoder and decoder: necks, cross-attention to all classes' texts, both ways."""
+    texts = STAGES * TEXT_HEADS * (num_classes + 1)
+    return NECK_VALUES[vit.neck_convolution] + PROMPT_VALUES + texts + TWO_WAY_VALUES
 
 
 def _decoder_values(patch: Sequence[int], token_size: Sequence[int]) -> float:
