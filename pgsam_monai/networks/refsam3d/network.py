@@ -111,6 +111,12 @@ class RefSAM3D(VolumeNetwork):
         self.patch, self.multiples = three(patch, who="patch"), three(token_size, who="token_size")
         self.in_channels, self.num_classes = in_channels, num_classes
         self.request, self.referring = request, referring
+        self.description = {
+            "network": self.name, "backbone": backbone, "num_classes": num_classes, "in_channels": in_channels,
+            "patch": "x".join(map(str, self.patch)), "token_size": "x".join(map(str, self.multiples)),
+            "clip_model": clip_model if text_prompt else "none", "cross_modal_projector": cross_modal_projector,
+            "stages": "".join(map(str, stages)) if text_prompt and hierarchical_fusion else "none",
+        }  # fmt: skip
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean, dtype=torch.float32).reshape(3, 1, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32).reshape(3, 1, 1, 1))
         self.channel_mixer = None if in_channels in (1, 3) else _averaging_convolution(in_channels)
@@ -140,12 +146,6 @@ class RefSAM3D(VolumeNetwork):
             self.class_queries = nn.Parameter(torch.randn(num_classes + 1, DIM))
         if text_prompt and hierarchical_fusion:
             self.cross_attention = HierarchicalCrossAttention(DIM, stages=tuple(stages))
-        self.description = {
-            "network": self.name, "backbone": backbone, "num_classes": num_classes, "in_channels": in_channels,
-            "patch": "x".join(map(str, self.patch)), "token_size": "x".join(map(str, self.multiples)),
-            "clip_model": clip_model if text_prompt else "none", "cross_modal_projector": cross_modal_projector,
-            "stages": "".join(map(str, stages)) if self.cross_attention is not None else "none",
-        }  # fmt: skip
 
     def _load_weights(self, weights: str | None, weights_dir: str | None, backbone: str) -> None:
         if weights is None:

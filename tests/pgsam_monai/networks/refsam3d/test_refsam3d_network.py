@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import small_sam
 import torch
 from monai.data import MetaTensor
 from monai.losses import DiceCELoss
 
 from pgsam_monai.losses import RequestLoss
 from pgsam_monai.networks.refsam3d import ReferringTraining, RefSAM3D
+from pgsam_monai.networks.refsam3d.backbones import VOLUME_BACKBONES
 from pgsam_monai.networks.refsam3d.referring import Referred
+from pgsam_monai.networks.sam.builders import Backbone
 
 PATCH = (32, 32, 16)
 NAMES = ["background", "spleen", "kidney", "liver", "stomach", "aorta", "pancreas", "gallbladder", "lung"]
@@ -232,6 +235,20 @@ def test_adapters_alone_are_trained_in_the_encoder():
         assert not any(words in name for name in trained), words
     frozen = make(encoder_training="frozen")
     assert not any(p.requires_grad for p in frozen.image_encoder.parameters())
+
+
+@torch.no_grad()
+def test_it_starts_from_a_file_of_sams_weights(monkeypatch, tmp_path):
+    sizes = Backbone(embed_dim=32, depth=4, heads=2, global_blocks=(1, 3))
+    monkeypatch.setattr(small_sam, "SMALL", sizes)
+    monkeypatch.setitem(VOLUME_BACKBONES, "vit_small", sizes)
+    state = small_sam.make_original(64).state_dict()
+    torch.save(state, tmp_path / "sam.pth")
+    network = make(backbone="vit_small", weights=str(tmp_path / "sam.pth"), encoder_training="adapters")
+    query = state["image_encoder.blocks.2.attn.qkv.weight"][:32]
+    assert torch.equal(network.image_encoder.blocks[2].attn.q.weight, query)
+    assert torch.equal(network.mask_decoder.base_query, state["mask_decoder.mask_tokens.weight"][:1])
+    assert network.eval()(torch.rand(1, 1, *PATCH)).isfinite().all()
 
 
 def test_a_checkpoint_of_another_patch_or_token_size_is_refused():
