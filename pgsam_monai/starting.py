@@ -10,10 +10,14 @@ from monai.networks.utils import copy_model_state
 from torch import Tensor, nn
 
 from pgsam_monai.handlers import BEST_MODEL, bare
+from pgsam_monai.networks.description import unpack_description
 from pgsam_monai.weights import load_weights
 
 logger = logging.getLogger(__name__)
 
+DESCRIPTION = "_extra_state"
+SAME = ("network", "backbone")
+"""What both networks' descriptions must agree in: many share SAM's decoder, and its weights would fit."""
 LEAST_SHARE = 0.5
 """Of a network's parameters that a file must fit; below it is another network's."""
 NAMED = 8
@@ -23,8 +27,8 @@ NAMED = 8
 def start_from(network: nn.Module, file: str | Path | None) -> None:
     """Load what fits of a trained network, in place; the rest, such as what is sized by the classes, stays as it is.
 
-    An entry fits whose name and shape are the same; other classes, if equally many, thus fit as well. Descriptions
-    (`_extra_state`) are left unread, so that image size or classes may differ.
+    An entry fits whose name and shape are the same; other classes, if equally many, thus fit as well. Of the file's
+    description the kind of network and the backbone must be the same; image size and classes may differ.
 
     Args:
         network: the network to be trained, also in a data-parallel wrapper.
@@ -33,17 +37,19 @@ def start_from(network: nn.Module, file: str | Path | None) -> None:
     Raises:
         FileNotFoundError: no such file, or no model in the folder.
         WeightsError: it can't be read as plain tensors.
-        ValueError: less than half of the network's parameters fit: another network's file.
+        ValueError: another network's file, by its description or because less than half of the parameters fit.
     """
     if file is None:
         return
     network, file = bare(network), _model_file(Path(file))
     content = load_weights(file)
     nested = content.get("model")
+    content = nested if isinstance(nested, Mapping) else content
+    _check_kind(network, content.get(DESCRIPTION), file)
     state = {
         name: value
-        for name, value in (nested if isinstance(nested, Mapping) else content).items()
-        if isinstance(value, Tensor) and not name.endswith("_extra_state")
+        for name, value in content.items()
+        if isinstance(value, Tensor) and not name.endswith(DESCRIPTION)
     }
     filled, taken, _ = copy_model_state(network, state, inplace=False)
     share = _share(network, set(taken))
@@ -53,7 +59,7 @@ def start_from(network: nn.Module, file: str | Path | None) -> None:
             f"{LEAST_SHARE:.0%} must; name a bundle of the same network and backbone."
         )
     network.load_state_dict(filled)
-    own = [name for name in filled if not name.endswith("_extra_state")]
+    own = [name for name in filled if not name.endswith(DESCRIPTION)]
     resized = [name for name in own if name in state and name not in taken]
     lacking = [name for name in own if name not in state]
     logger.info(
@@ -70,6 +76,17 @@ def _model_file(path: Path) -> Path:
             f"No trained network to start from: '{file}' does not exist; train that bundle first, or correct its path."
         )
     return file
+
+
+def _check_kind(network: nn.Module, packed: Tensor | None, file: Path) -> None:
+    own = getattr(network, "description", {})
+    other = own if packed is None else unpack_description(packed)
+    differing = [name for name in SAME if name in own and own[name] != other.get(name)]
+    if differing:
+        told = ", ".join(f"{name} {other.get(name, 'unknown')} (here: {own[name]})" for name in differing)
+        raise ValueError(
+            f"'{file}' is another network's: {told}; name a bundle of the same network and backbone."
+        )
 
 
 def _share(network: nn.Module, taken: Collection[str]) -> float:

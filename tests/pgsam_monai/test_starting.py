@@ -109,3 +109,20 @@ def test_files_that_are_not_there_or_no_tensors(tmp_path):
     (tmp_path / "text.pt").write_text("no tensors")
     with pytest.raises(WeightsError, match="can't be read as plain tensors"):
         start_from(Net(), tmp_path / "text.pt")
+
+
+@pytest.mark.parametrize("field", ["network", "backbone"])
+def test_another_kind_of_network_is_refused_though_its_weights_fit(tmp_path, field):
+    """SAM networks share a decoder of which more than half of a small one's weights are made."""
+
+    def described(**changes):
+        network = Net(value=1.0)
+        network.description = {"network": "samed", "backbone": "vit_tiny", "num_classes": 2} | changes
+        network.get_extra_state = lambda: pack_description(network.description)
+        network.set_extra_state = lambda state: None
+        return network
+
+    folder = saved(tmp_path, described(**{field: "other", "num_classes": 7}))
+    with pytest.raises(ValueError, match=rf"another network's: {field} other \(here: "):
+        start_from(described(), folder)
+    start_from(described(), saved(tmp_path / "same", described(num_classes=7)))
