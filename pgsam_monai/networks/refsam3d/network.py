@@ -176,20 +176,29 @@ class RefSAM3D(VolumeNetwork):
         return self.refer(taps, image, self._request_words())
 
     def learn(self, image: Tensor, label: Tensor | None) -> Tensor | Referred:
-        """Logits of all classes (B, K+1, H, W, D); in a share of the steps the answer to a text about one of them."""
+        """Logits of all classes (B, K+1, H, W, D); in a share of the steps the answer to a text about one of them.
+
+        A network that is to answer texts also learns all classes by requests drawn anew for each: competing, they
+        teach the text tower soonest which words tell structures apart.
+        """
         taps = self.embed(image)
-        user = self.referring if self.texts is not None else None
-        if user is None or label is None or not is_referring_step(user.share):
+        user = self.referring if self.texts is not None and label is not None else None
+        if user is None or user.share == 0:
             return self.everything(taps, image)
+        if not is_referring_step(user.share):
+            return self.everything(taps, image, self.texts.drawn(self.clip))
         classes = choose_asked(label, self.num_classes, user.absent_share)
         answer = self.refer(taps, image, self.texts.asked(self.clip, classes))
         return Referred(answer, target_of(label, classes))
 
-    def everything(self, taps: Sequence[Tensor], image: Tensor) -> Tensor:
-        """All classes at once: the encoder's stages and the volume → float32 logits (B, K+1, H, W, D)."""
+    def everything(self, taps: Sequence[Tensor], image: Tensor, sentences: Tensor | None = None) -> Tensor:
+        """All classes at once: the encoder's stages and the volume → float32 logits (B, K+1, H, W, D).
+
+        ``sentences`` (K+1, d) stand in for those of the class texts.
+        """
         if self.texts is None:
             return self._decode(taps, image, self.class_queries.unsqueeze(0), None)
-        sentences = self.texts(self.clip)
+        sentences = self.texts(self.clip) if sentences is None else sentences
         queries = self._project(sentences, sentences).unsqueeze(0)  # (1, K+1, 256)
         return self._decode(taps, image, queries, self._prompts(taps, queries, None))
 

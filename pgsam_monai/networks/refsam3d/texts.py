@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pgsam_monai.networks.pgsam.texts import ClassTexts, learns_text
 from pgsam_monai.networks.text.clip import ClipTowers
@@ -81,11 +82,24 @@ class RequestTexts(ClassTexts):
             raise ValueError(
                 f"{self.title}: classes that can be asked for are 1 to {self.num_classes}, got {wanted}."
             )
-        drawn = [rows[torch.randint(len(rows), ())] for rows in (self._rows[index] for index in wanted)]
-        index = torch.tensor(drawn, device=self.requests.device)
+        return self._encoded(
+            clip, [rows[torch.randint(len(rows), ())] for rows in (self._rows[index] for index in wanted)]
+        )
+
+    def _encoded(self, clip: ClipTowers, rows: Sequence[int]) -> Words:
+        """The requests in these rows, with gradients where the text tower is trained."""
+        index = torch.tensor(rows, device=self.requests.device)
         if learns_text(clip):
             return clip.encode_words(self.requests[index])
         return self._keep("requests", clip, lambda: clip.encode_words(self.requests)).rows(index)
+
+    def drawn(self, clip: ClipTowers) -> Tensor:
+        """As ``forward``, but each class by one of its requests, drawn alike: unit vectors (K+1, d).
+
+        The background has no requests and is one of its descriptions.
+        """
+        rows = [several[torch.randint(len(several), ())] for several in self._rows]
+        return F.normalize(self._encoded(clip, rows).sentence.to(self.mean.dtype), dim=-1)
 
     def free(self, clip: ClipTowers, texts: Sequence[str]) -> Words:
         """Any texts, word by word; those of the last call are kept as the classes' are."""

@@ -1,0 +1,101 @@
+"""Whether a network that reads requests answers what it is asked for: every structure, in every held-out case.
+
+    python benchmarks/ask_in_words.py bundles/refsam3d_phantom
+    python benchmarks/ask_in_words.py bundles/refsam3d_phantom --request "where is the {name}?" --cases 3
+
+Each answer is compared with every structure's reference: with the one that was asked for, and with the one that it
+resembles most of the others. Beside it stands what the same network finds when it segments all structures at once.
+Prints a table in Markdown: Dice, means over the cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+import torch  # noqa: E402
+from monai.bundle import ConfigParser  # noqa: E402
+
+
+def main() -> None:
+    arguments = read_arguments()
+    network, inferer, cases, names = load(arguments)
+    structures = {name: index for name, index in names.items() if index}
+    together = {name: [] for name in structures}
+    answers = {asked: {other: [] for other in structures} for asked in structures}
+    for number in range(min(len(cases), arguments.cases or len(cases))):
+        image, label = cases[number]["image"].unsqueeze(0).float(), cases[number]["label"]
+        network.request = None
+        found = inferer(image, network)[0]
+        for name, index in structures.items():
+            together[name].append(dice_of(found == index, label == index))
+        for asked in structures:
+            network.request = arguments.request.replace("{name}", asked)
+            found = inferer(image, network)[0] > 0
+            for other, index in structures.items():
+                answers[asked][other].append(dice_of(found, label == index))
+    print_table(together, answers)
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bundle", type=Path, help="a trained bundle's folder")
+    parser.add_argument("--model", type=Path, help="its model; models/model.pt by default")
+    parser.add_argument(
+        "--request", default="perform {name} segmentation", help="with {name} for the class's name"
+    )
+    parser.add_argument("--cases", type=int, default=0, help="the first so many; 0 for all")
+    parser.add_argument(
+        "--set", action="append", default=[], help="of train.json, such as network_def#clip_training=frozen"
+    )
+    return parser.parse_args()
+
+
+def load(arguments: argparse.Namespace) -> tuple:
+    """Network in evaluation mode, inferer, held-out cases, class names and their indices."""
+    parser = ConfigParser()
+    parser.read_config(str(arguments.bundle / "configs/train.json"))
+    parser.update(
+        {"bundle_root": str(arguments.bundle), **dict(wish.split("=", 1) for wish in arguments.set)}
+    )
+    wanted = ("network_def", "inferer", "validate#dataset", "class_indices")
+    network, *rest = (parser.get_parsed_content(name) for name in wanted)
+    model = arguments.model or arguments.bundle / "models/model.pt"
+    network.load_state_dict(torch.load(model, map_location="cpu", weights_only=True))
+    return network.eval(), *rest
+
+
+def dice_of(found: torch.Tensor, reference: torch.Tensor) -> float:
+    """Dice of two masks; 1 where both are empty."""
+    total = int(found.sum()) + int(reference.sum())
+    return 2 * int((found & reference).sum()) / total if total else 1.0
+
+
+def print_table(together: dict[str, list[float]], answers: dict[str, dict[str, list[float]]]) -> None:
+    print(
+        "| asked for | Dice with it | with the others, mean | most like another | all at once |\n"
+        + "|---" * 5
+        + "|"
+    )
+    rows = []
+    for asked, compared in answers.items():
+        means = {name: statistics.mean(values) for name, values in compared.items()}
+        own, all_at_once = means.pop(asked), statistics.mean(together[asked])
+        nearest = max(means, key=means.__getitem__)
+        rows.append((own, statistics.mean(means.values()), means[nearest], all_at_once))
+        print(
+            f"| {asked} | {own:.3f} | {rows[-1][1]:.3f} | {nearest} {means[nearest]:.3f} | {all_at_once:.3f} |"
+        )
+    own, others, nearest, all_at_once = (statistics.mean(column) for column in zip(*rows, strict=True))
+    print(f"| mean | {own:.3f} | {others:.3f} | {nearest:.3f} | {all_at_once:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
