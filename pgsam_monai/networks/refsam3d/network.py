@@ -19,7 +19,7 @@ from pgsam_monai.networks.refsam3d.referring import (
     Referred,
     ReferringTraining,
     choose_asked,
-    is_referring_step,
+    is_drawn,
     target_of,
 )
 from pgsam_monai.networks.refsam3d.texts import RequestTexts
@@ -178,15 +178,16 @@ class RefSAM3D(VolumeNetwork):
     def learn(self, image: Tensor, label: Tensor | None) -> Tensor | Referred:
         """Logits of all classes (B, K+1, H, W, D); in a share of the steps the answer to a text about one of them.
 
-        A network that is to answer texts also learns all classes by requests drawn anew for each: competing, they
-        teach the text tower soonest which words tell structures apart.
+        A network that is to answer texts also learns all classes by requests drawn anew for each, in a share of the
+        other steps: competing, they teach soonest which words tell structures apart.
         """
         taps = self.embed(image)
         user = self.referring if self.texts is not None and label is not None else None
         if user is None or user.share == 0:
             return self.everything(taps, image)
-        if not is_referring_step(user.share):
-            return self.everything(taps, image, self.texts.drawn(self.clip))
+        if not is_drawn(user.share):
+            by_request = is_drawn(user.drawn_share)
+            return self.everything(taps, image, self.texts.drawn(self.clip) if by_request else None)
         classes = choose_asked(label, self.num_classes, user.absent_share)
         answer = self.refer(taps, image, self.texts.asked(self.clip, classes))
         return Referred(answer, target_of(label, classes))

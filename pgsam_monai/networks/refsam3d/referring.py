@@ -25,6 +25,9 @@ class ReferringTraining:
     """Of the steps, 0 to 1."""
     absent_share: float = 0.1
     """Of the requests, 0 to 1, those for any class, in the volume or not: the answer may be "nothing"."""
+    drawn_share: float = 0.5
+    """Of the other steps, 0 to 1, those that know each class by a request drawn anew instead of its sentence. Measured
+    on phantoms (docs/results.md): without these, requests bring whatever structure is found most easily."""
     templates: Sequence[str] = TEMPLATES
     """Requests with "{name}" where the class's name goes."""
 
@@ -33,7 +36,7 @@ class ReferringTraining:
         Raises:
             ValueError: a share outside 0 to 1.
         """
-        for field in ("share", "absent_share"):
+        for field in ("share", "absent_share", "drawn_share"):
             if not 0 <= getattr(self, field) <= 1:
                 raise ValueError(f"Referring: {field} must lie between 0 and 1, got {getattr(self, field)}.")
 
@@ -47,8 +50,8 @@ class Referred(NamedTuple):
     """(B, 1, H, W, D), 1 where the structure asked for is, else 0."""
 
 
-def is_referring_step(share: float) -> bool:
-    """Whether this step asks for one structure, which it does with probability ``share``."""
+def is_drawn(share: float) -> bool:
+    """Whether this step is one of a ``share`` of the steps, drawn at random."""
     return bool(torch.rand(()) < share)
 
 

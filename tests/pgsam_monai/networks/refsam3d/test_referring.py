@@ -7,7 +7,7 @@ from monai.data import MetaTensor
 from pgsam_monai.networks.refsam3d.referring import (
     ReferringTraining,
     choose_asked,
-    is_referring_step,
+    is_drawn,
     target_of,
 )
 from pgsam_monai.networks.refsam3d.texts import TEMPLATES
@@ -45,7 +45,7 @@ def test_draws_follow_torchs_generator_and_do_not_depend_on_what_a_volume_holds(
     def all_draws(label):
         torch.manual_seed(7)
         asked = [choose_asked(label, 4, 0.3).tolist() for _ in range(20)]
-        return asked, [is_referring_step(0.5) for _ in range(20)]
+        return asked, [is_drawn(0.5) for _ in range(20)]
 
     label = label_of([1, 2, 3, 4], [0, 4, 4, 0])
     assert all_draws(label) == all_draws(label)
@@ -69,7 +69,7 @@ def test_the_target_is_where_the_class_asked_for_is():
 @pytest.mark.parametrize(("share", "wanted"), [(0.0, 0.0), (1.0, 1.0), (0.25, 0.25)])
 def test_the_share_of_referring_steps(share, wanted):
     torch.manual_seed(0)
-    steps = [is_referring_step(share) for _ in range(400)]
+    steps = [is_drawn(share) for _ in range(400)]
     assert sum(steps) / len(steps) == pytest.approx(wanted, abs=0.05 if 0 < share < 1 else 0)
 
 

@@ -200,6 +200,20 @@ def test_referring_steps_ask_for_one_structure():
     assert network(image).shape == (2, 3, *PATCH)  # without a label nothing can be asked
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("drawn, share, varies", [(1.0, 0.25, True), (0.0, 0.25, False), (1.0, 0.0, False)])
+def test_other_steps_know_classes_by_requests_drawn_anew(monkeypatch, drawn, share, varies):
+    """Where the network is to answer texts, and in evaluation never."""
+    network = make(referring=ReferringTraining(share=share, drawn_share=drawn)).train()
+    monkeypatch.setattr("pgsam_monai.networks.refsam3d.network.is_drawn", lambda wanted: wanted == 1.0)
+    image, label = torch.rand(1, 1, *PATCH), torch.ones(1, 1, *PATCH)
+    torch.manual_seed(0)
+    outputs = [network(image, label) for _ in range(6)]
+    assert any((other - outputs[0]).abs().max() > 1e-4 for other in outputs) == varies
+    network.eval()
+    torch.testing.assert_close(network(image), network(image))
+
+
 def test_steps_are_drawn_from_torchs_seed():
     network = make(referring=ReferringTraining(share=0.5)).train()
     image, label = torch.rand(1, 1, *PATCH), torch.ones(1, 1, *PATCH)

@@ -178,3 +178,39 @@ def test_arguments_outside_their_range(clip, changes, message):
 def test_classes_that_can_not_be_asked_for(clip, classes):
     with pytest.raises(ValueError, match=r"can be asked for are 1 to 2, got \["):
         make(clip).asked(clip, torch.tensor(classes))
+
+
+@torch.no_grad()
+def test_drawn_sentences_are_one_request_of_each_class(clip):
+    texts = make(clip)
+    own = [
+        TEXTS[0],
+        [*TEXTS[1], *(template.replace("{name}", "liver") for template in ASK)],
+        [*TEXTS[2], *(template.replace("{name}", "spleen") for template in ASK)],
+    ]
+    known = [
+        torch.nn.functional.normalize(clip.encode_text(clip.tokenize(several)), dim=-1) for several in own
+    ]
+    torch.manual_seed(0)
+    seen = [set() for _ in own]
+    for _ in range(60):
+        drawn = texts.drawn(clip)
+        assert drawn.shape == (3, clip.dim)
+        for index, sentence in enumerate(drawn):
+            distances = (known[index] - sentence).norm(dim=1)
+            assert distances.min() < 1e-5
+            seen[index].add(int(distances.argmin()))
+    assert [len(numbers) for numbers in seen] == [len(several) for several in own]
+    torch.manual_seed(1)
+    once = texts.drawn(clip)
+    torch.manual_seed(1)
+    torch.testing.assert_close(texts.drawn(clip), once)
+
+
+def test_drawn_sentences_teach_a_trained_tower():
+    clip = make_clip("full")
+    make(clip).drawn(clip).sum().backward()
+    assert any(
+        parameter.grad is not None and parameter.grad.abs().max() > 0
+        for parameter in clip.text_tower.parameters()
+    )
