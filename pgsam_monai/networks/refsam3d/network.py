@@ -120,15 +120,7 @@ class RefSAM3D(VolumeNetwork):
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean, dtype=torch.float32).reshape(3, 1, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32).reshape(3, 1, 1, 1))
         self.channel_mixer = None if in_channels in (1, 3) else _averaging_convolution(in_channels)
-        grid = [side // size for side, size in zip(self.patch, self.multiples, strict=True)]
-        self.image_encoder = build_volume_encoder(
-            backbone, patch=self.patch, token_size=self.multiples, window=choose_window(grid, window),
-            adapters=encoder_training != "frozen", checkpointing=checkpointing,
-        )  # fmt: skip
-        self.prompt_encoder = VolumePromptEncoder(dim=DIM)
-        self.mask_decoder = VolumeDecoder(token_size=self.multiples, in_channels=in_channels, dim=DIM)
-        if find_volume_backbone(backbone).efficient_decoder:
-            use_efficient_blocks(self.mask_decoder.transformer)
+        self._build_sam(backbone, window, adapters=encoder_training != "frozen", checkpointing=checkpointing)
         self._load_weights(weights, weights_dir, backbone)
         choose_trained(self.image_encoder, encoder_training)
         self.clip = self.texts = self.projector = self.cross_attention = self.class_queries = None
@@ -137,14 +129,30 @@ class RefSAM3D(VolumeNetwork):
                 model=clip_model, weights=clip_weights, weights_dir=weights_dir, training=clip_training,
                 towers="text", image_tower=False,
             )  # fmt: skip
-            self.texts = RequestTexts(
-                texts, names, self.clip.tokenize, num_classes=num_classes,
-                templates=(referring or ReferringTraining()).templates,
-            )  # fmt: skip
-            self.projector = build_projector(cross_modal_projector, self.clip.dim, DIM)
+            self._build_text_side(texts, names, cross_modal_projector, stages if hierarchical_fusion else ())
         else:
             self.class_queries = nn.Parameter(torch.randn(num_classes + 1, DIM))
-        if text_prompt and hierarchical_fusion:
+
+    def _build_sam(self, backbone: str, window: int, *, adapters: bool, checkpointing: bool) -> None:
+        grid = [side // size for side, size in zip(self.patch, self.multiples, strict=True)]
+        self.image_encoder = build_volume_encoder(
+            backbone, patch=self.patch, token_size=self.multiples, window=choose_window(grid, window),
+            adapters=adapters, checkpointing=checkpointing,
+        )  # fmt: skip
+        self.prompt_encoder = VolumePromptEncoder(dim=DIM)
+        self.mask_decoder = VolumeDecoder(token_size=self.multiples, in_channels=self.in_channels, dim=DIM)
+        if find_volume_backbone(backbone).efficient_decoder:
+            use_efficient_blocks(self.mask_decoder.transformer)
+
+    def _build_text_side(
+        self, texts: Sequence[Sequence[str]], names: Sequence[str], aligned: bool, stages: Sequence[int]
+    ) -> None:
+        templates = (self.referring or ReferringTraining()).templates
+        self.texts = RequestTexts(
+            texts, names, self.clip.tokenize, num_classes=self.num_classes, templates=templates
+        )
+        self.projector = build_projector(aligned, self.clip.dim, DIM)
+        if stages:
             self.cross_attention = HierarchicalCrossAttention(DIM, stages=tuple(stages))
 
     def _load_weights(self, weights: str | None, weights_dir: str | None, backbone: str) -> None:
