@@ -12,7 +12,7 @@ from pgsam_monai.networks.refsam3d.backbones import build_volume_encoder, find_v
 from pgsam_monai.networks.refsam3d.checkpoint import load_volume_state
 from pgsam_monai.networks.refsam3d.cross_attention import CrossModalPrompts, HierarchicalCrossAttention
 from pgsam_monai.networks.refsam3d.decoder import STAGES, VolumeDecoder
-from pgsam_monai.networks.refsam3d.encoder import choose_trained
+from pgsam_monai.networks.refsam3d.encoder import ENCODER_TRAINING, choose_trained
 from pgsam_monai.networks.refsam3d.projector import build_projector
 from pgsam_monai.networks.refsam3d.prompt_encoder import VolumePromptEncoder
 from pgsam_monai.networks.refsam3d.referring import (
@@ -33,7 +33,6 @@ from pgsam_monai.weights import load_weights, resolve_weights
 logger = logging.getLogger(__name__)
 
 DIM = 256
-ENCODER_TRAINING = ("adapters", "full", "frozen")
 ALL_STAGES = (1, 2, 3, 4)
 
 

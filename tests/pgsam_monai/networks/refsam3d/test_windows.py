@@ -3,6 +3,7 @@ import torch
 
 from pgsam_monai.networks.refsam3d.attention import WindowAttention
 from pgsam_monai.networks.refsam3d.windows import (
+from preprocess.rules.volume_memory import window_sides
     BLOCKED,
     choose_window,
     lay_out,
@@ -103,3 +104,11 @@ def test_a_token_sees_its_neighbours_and_no_other_region(shifted, relative_posit
 )
 def test_windows_divide_the_grid_where_they_can(grid, largest, window):
     assert choose_window(grid, largest) == window
+
+
+def test_the_planner_counts_the_windows_that_the_network_chooses():
+    """It has its own copy of the rule, since it never imports torch."""
+    for side in range(1, 41):
+        for largest in (1, 4, 7, 8):
+            grid = (side, 2 * side, 12)
+            assert tuple(window_sides(grid, largest)) == choose_window(grid, largest)
