@@ -3,7 +3,6 @@ import torch
 
 from pgsam_monai.networks.refsam3d.attention import WindowAttention
 from pgsam_monai.networks.refsam3d.windows import (
-from preprocess.rules.volume_memory import window_sides
     BLOCKED,
     choose_window,
     lay_out,
@@ -11,6 +10,7 @@ from preprocess.rules.volume_memory import window_sides
     partition,
     region_mask,
 )
+from preprocess.rules.volume_memory import window_sides
 
 
 @pytest.mark.parametrize("shifted", [False, True])
