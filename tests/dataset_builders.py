@@ -363,8 +363,19 @@ def write_series(
         item.BitsAllocated, item.BitsStored, item.HighBit, item.PixelRepresentation = 16, 16, 15, 1
         item.RescaleSlope, item.RescaleIntercept = "1", "0"
         item.PixelData = np.ascontiguousarray(voxels[:, :, k].T.astype("<i2")).tobytes()
-        item.save_as(target, enforce_file_format=True)
+        _save(item, target)
     return folder
+
+
+def _save(item: Any, target: Path) -> None:
+    """As a file with all that DICOM asks of one; MONAI Label's environment has pydicom 2."""
+    from pydicom import __version__
+
+    if int(__version__.split(".")[0]) >= 3:
+        item.save_as(target, enforce_file_format=True)
+    else:
+        item.is_little_endian, item.is_implicit_VR = True, False
+        item.save_as(target, write_like_original=False)
 
 
 def write_datalist(

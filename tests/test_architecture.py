@@ -9,8 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "monai", "pgsam_monai", "torchvision", "ignite"}
-LENT = "pgsam_monai.prompts.library"
-"""The one module of the runtime that the planner uses: the texts, of the standard library alone."""
+TEXTS = "pgsam_monai.prompts.library"
+SERIES = "pgsam_monai.dicom.series"
+LENT = {TEXTS, SERIES}
+"""The modules of the runtime that the planner uses: the texts, of the standard library alone, and what is told of DICOM
+series, in the same words by both."""
 
 
 def imported_modules(file: Path) -> set[str]:
@@ -29,17 +32,28 @@ def imported(file: Path) -> set[str]:
     return {name.split(".")[0] for name in imported_modules(file)}
 
 
-def test_the_planner_knows_no_torch_and_no_runtime_but_the_texts():
+def test_the_planner_knows_no_torch_and_no_runtime_but_what_is_lent():
     for file in (ROOT / "preprocess").rglob("*.py"):
-        known = imported_modules(file) - {LENT}
+        known = imported_modules(file) - LENT
         assert not {name.split(".")[0] for name in known} & HEAVY, file
 
 
 def test_the_texts_need_the_standard_library_only():
     code = (
-        f"import sys; before = set(sys.modules); import {LENT} as library; library.describe_structure('liver', 'CT'); "
+        f"import sys; before = set(sys.modules); import {TEXTS} as library; library.describe_structure('liver', 'CT'); "
         "new = {name.split('.')[0] for name in set(sys.modules) - before}; "
         "sys.exit(' '.join(sorted(new - set(sys.stdlib_module_names) - {'pgsam_monai'})) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_reading_a_dicom_series_needs_no_heavy_library(tmp_path):
+    code = (
+        f"import sys; from {SERIES} import DicomError, read_series\n"
+        f"try: read_series({str(tmp_path)!r})\n"
+        "except DicomError: pass\n"
+        f"sys.exit(' '.join(sorted(set(sys.modules) & {HEAVY - {'pgsam_monai'}})) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..layouts.records import Case
-from ..layouts.tree import ARCHIVE_ENDINGS, PICTURE_ENDINGS, ending_of
+from ..layouts.tree import ARCHIVE_ENDINGS, DICOM_ENDINGS, PICTURE_ENDINGS, ending_of
 from .archives import read_archive_geometry, read_archives
 from .dicom import read_series, read_series_geometry
 from .itk import read_itk, read_itk_geometry
@@ -63,7 +63,7 @@ def read_label(case: Case, folder: str | Path) -> Volume:
 def read_geometry(path: str | Path) -> Geometry:
     """Shape, channels, affine and type of one file or DICOM folder, without voxels. Raises VolumeError."""
     file = Path(path)
-    if file.is_dir():
+    if file.is_dir() or ending_of(file.name, DICOM_ENDINGS):
         return read_series_geometry(file)
     if ending_of(file.name, NIFTI_ENDINGS):
         return read_nifti_geometry(file)
@@ -75,7 +75,7 @@ def read_geometry(path: str | Path) -> Geometry:
 
 
 def _read_one(file: Path) -> Volume:
-    if file.is_dir():
+    if file.is_dir() or ending_of(file.name, DICOM_ENDINGS):
         return read_series(file)
     if ending_of(file.name, NIFTI_ENDINGS):
         return read_nifti(file)

@@ -65,7 +65,7 @@ def test_dicom_faults(tmp_path, capfd):
     assert "(8 files)" in reason and "(3 files)" in reason
     write_series(tmp_path / "gap", IMAGE)
     (tmp_path / "gap/3.dcm").unlink()
-    assert "unevenly spaced (3 to 6 mm" in read_volume(tmp_path / "gap").notes[0]
+    assert "unevenly spaced (3 to 6 mm" in error_of(tmp_path / "gap")
     last = tmp_path / "cut/1.dcm"
     write_series(tmp_path / "cut", IMAGE)
     last.write_bytes(last.read_bytes()[:-4])

@@ -9,6 +9,8 @@ import numpy as np
 
 from pgsam_monai.data.cases import NIFTI_SUFFIXES, VOLUME_SUFFIXES, file_suffix
 from pgsam_monai.data.readers.base import CaseReader, ReadError
+from pgsam_monai.dicom.headers import is_dicom_file
+from pgsam_monai.dicom.series import DicomError, read_series
 
 try:
     from isal import igzip  # inflates 2-3 x faster than zlib; an optional package
@@ -76,10 +78,11 @@ def _channels_first(array: np.ndarray) -> np.ndarray:
 def _load_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     import SimpleITK as sitk
 
+    files, kind = _itk_files(path)
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # the planner's checks tell of uneven slices, once
     try:
-        image = sitk.ReadImage(dicom_files(path) if path.is_dir() else str(path))
+        image = sitk.ReadImage(files, kind)
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     array = sitk.GetArrayFromImage(image)
@@ -90,14 +93,19 @@ def _load_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return _channels_first(array), usable_affine(itk_affine(image), image.GetSize())
 
 
-def dicom_files(folder: Path) -> list[str]:
-    """The files of the one DICOM series of a folder, in slice order. Raises ReadError for none or several."""
+def _itk_files(path: Path) -> tuple[str | list[str], int]:
+    """What SimpleITK reads, and as which type. Raises ReadError for DICOM that makes no even, straight volume."""
     import SimpleITK as sitk
 
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise ReadError(f"holds {len(series)} DICOM series; a case is a folder with exactly one series.")
-    return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    if not (path.is_dir() or file_suffix(path) == ".dcm" or is_dicom_file(path)):
+        return str(path), sitk.sitkUnknown
+    try:
+        series = read_series(path)
+    except DicomError as error:
+        raise ReadError(f"{error}.") from error
+    files = [str(file) for file in series.files]
+    kind = sitk.sitkFloat32 if series.has_own_scales else sitk.sitkUnknown
+    return (files[0] if len(files) == 1 else files), kind
 
 
 def itk_affine(image: Any) -> np.ndarray:
