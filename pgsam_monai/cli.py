@@ -1,4 +1,4 @@
-"""The `pgsam` command: demo, plan, train, evaluate, predict, describe, export, weights.
+"""The `pgsam` command: demo, plan, train, evaluate, predict, describe, export, view, label, weights.
 
 Heavy libraries are imported by the command that needs them, so that help and errors come at once.
 """
@@ -13,8 +13,10 @@ from pathlib import Path
 from pgsam_monai.cli_describe import describe
 from pgsam_monai.cli_evaluate import check_mode, measure_elsewhere, measure_interaction
 from pgsam_monai.cli_export import export
+from pgsam_monai.cli_label import label
 from pgsam_monai.cli_predict import predict
 from pgsam_monai.cli_values import parallel_runs, seed_numbers, typed_text, whole_numbers
+from pgsam_monai.cli_view import view
 from pgsam_monai.cli_weights import fetch_weights, import_weights, list_weights
 from pgsam_monai.running import check_known, initial_model, root_of, run_bundle
 
@@ -257,7 +259,7 @@ def commands() -> dict:
     weights = {"list": list_weights, "fetch": fetch_weights, "import": import_weights}
     return {
         "demo": demo, "plan": plan, "train": train, "evaluate": evaluate, "predict": predict, "describe": describe,
-        "export": export, "weights": weights,
+        "export": export, "view": view, "label": label, "weights": weights,
     }  # fmt: skip
 
 

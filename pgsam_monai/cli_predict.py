@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from pgsam_monai.cli_values import asked_text, box_numbers, propagation, typed_text, window_numbers
+
+FORMATS = ("same", "dicom-seg")
 
 
 def predict(
@@ -12,6 +15,7 @@ def predict(
     source: str,
     output: str,
     overlays: bool = False,
+    html: bool = False,
     guide_maps: bool = False,
     device: str | None = None,
     clicks: str | None = None,
@@ -21,6 +25,7 @@ def predict(
     background: str = "empty",
     window: object = None,
     text: object = None,
+    format: str = "same",
 ) -> None:
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
@@ -36,6 +41,9 @@ def predict(
     --text segments what you ask for in words, with a network that reads any text (refsam3d): label maps hold 1 where it
     answers, 0 elsewhere. Texts close to those that it was trained with are answered best.
 
+    --format dicom-seg writes what is predicted on DICOM series as DICOM segmentation objects, <name>.seg.dcm, which
+    refer to the series' slices and name their segments in coded terms, for viewers and archives.
+
     Examples:
         pgsam predict bundles/samed_hippocampus scan.nii.gz predictions --overlays
         pgsam predict bundles/pgsam_synapse scans predictions --guide_maps
@@ -43,12 +51,14 @@ def predict(
         pgsam predict bundles/medsa_synapse scan.nii.gz predictions --box 120,210,90,180,88,88 --label liver --propagate
         pgsam predict lite_medsam ct.nii.gz predictions --box 120,210,90,180,88,88 --window=-160,240 --propagate
         pgsam predict bundles/refsam3d_btcv scan.nii.gz predictions --text "perform liver segmentation" --overlays
+        pgsam predict bundles/samed_hippocampus studies/study1 predictions --format dicom-seg
 
     Args:
         bundle: a trained bundle's folder; with --clicks or --box also a name of `pgsam weights list`, untrained.
         source: image file, folder, or DICOM series folder. Several channels: nnU-Net's _0000, _0001 endings.
         output: folder of the predictions.
         overlays: also write overlay PNGs.
+        html: also write a page to look at beside each prediction, for any browser (see `pgsam view`).
         guide_maps: also write PNGs of where PG-SAM's prior points, a heat map per class.
         device: cpu or cuda; by default a GPU if there is one.
         clicks: file of clicks and boxes, by class.
@@ -58,38 +68,63 @@ def predict(
         background: what slices without prompts show, "empty" or "everything".
         window: for a name of weights, low,high: grey values that become black and white; percentiles by default.
         text: what to segment, in words, instead of the bundle's classes.
+        format: same as the input's (NIfTI for DICOM), or dicom-seg.
     """
-    asked = asked_text(text)
+    asked, wishes = asked_text(text), None
     if clicks is not None or box is not None:
-        if guide_maps:
-            raise ValueError("--guide_maps is not for --clicks and --box; leave it out.")
-        if asked is not None:
-            raise ValueError("--text asks in words, --clicks and --box by pointing; give one of them.")
+        _check_pointing(guide_maps, asked, label, box)
         wishes = {
             "clicks": typed_text(clicks), "box": box_numbers(box), "label": label, "propagate": propagation(propagate),
             "background": background, "window": window_numbers(window),
         }  # fmt: skip
-        written = _predict_prompted(bundle, source, output, wishes, overlays=overlays, device=device)
     else:
-        from pgsam_monai.predict import predict as run
-
         shown = background != "empty"
-        given = {"label": label, "propagate": propagate, "background": shown, "window": window}
-        for name in (name for name, value in given.items() if value):
-            raise ValueError(f"--{name} belongs to --clicks or --box; give one of them too.")
-        wishes = {"overlays": overlays, "guide_maps": guide_maps, "device": device, "text": asked}
-        written = run(bundle, source, output, **wishes)
-    for path in written:
+        _check_no_prompts({"label": label, "propagate": propagate, "background": shown, "window": window})
+    options = {"overlays": overlays, "html": html, "guide_maps": guide_maps, "device": device, "text": asked}
+    for path in _predict(bundle, source, output, format, wishes, options):
         print(path)
 
 
-def _predict_prompted(
-    bundle: str, source: str, output: str, wishes: dict, *, overlays: bool, device: str | None
-) -> list[Path]:
-    from pgsam_monai.interactive.predict import PromptWishes, predict_prompted
-
-    if wishes["label"] is not None and wishes["box"] is None:
+def _check_pointing(guide_maps: bool, asked: str | None, label: object, box: object) -> None:
+    if guide_maps:
+        raise ValueError("--guide_maps is not for --clicks and --box; leave it out.")
+    if asked is not None:
+        raise ValueError("--text asks in words, --clicks and --box by pointing; give one of them.")
+    if label is not None and box is None:
         raise ValueError("--label says what is in --box; a file of clicks names its classes itself.")
-    return predict_prompted(
-        str(bundle), source, output, wishes=PromptWishes(**wishes), overlays=overlays, device=device
+
+
+def _check_no_prompts(given: dict[str, object]) -> None:
+    for name in (name for name, value in given.items() if value):
+        raise ValueError(f"--{name} belongs to --clicks or --box; give one of them too.")
+
+
+def _predict(
+    bundle: str, source: str, output: str, format: str, wishes: dict | None, options: dict
+) -> list[Path]:
+    """By classes, or by prompts if there are `wishes`, in the format that was asked for."""
+    if format not in FORMATS:
+        raise ValueError(f"--format is {' or '.join(FORMATS)}, got {format!r}.")
+    if wishes is None:
+        from pgsam_monai.predict import predict as run
+
+        prompts = None
+    else:
+        from pgsam_monai.interactive.predict import PromptWishes
+        from pgsam_monai.interactive.predict import predict_prompted as run
+
+        prompts = PromptWishes(**wishes)
+        bundle = str(bundle)
+        options = {"wishes": prompts} | {name: options[name] for name in ("overlays", "html", "device")}
+    if format == "same":
+        return run(bundle, source, output, **options)
+    from pgsam_monai.dicom.predicting import predict_segmentations
+
+    return predict_segmentations(
+        partial(run, bundle, source, **options),
+        bundle,
+        source,
+        output,
+        text=options.get("text"),
+        wishes=prompts,
     )

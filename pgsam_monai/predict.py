@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgsam_monai.data.cases import PICTURE_SUFFIXES, VOLUME_SUFFIXES, file_suffix
+from pgsam_monai.dicom.headers import is_dicom_file
 from pgsam_monai.weights_table import KNOWN_WEIGHTS
 
 if TYPE_CHECKING:
@@ -50,14 +51,15 @@ def list_inputs(source: str | Path, *, channels: int = 1) -> list[dict]:
 
 
 def is_dicom_series(folder: Path) -> bool:
-    """True when the folder's first regular file carries DICOM's magic word."""
+    """True when the folder's first image carries DICOM's magic word."""
     if not folder.is_dir():
         return False
-    first = next((path for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."), None)
-    if first is None:
-        return False
-    with first.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    for path in sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != "."):
+        if is_dicom_file(path):
+            return True
+        if path.name.lower().endswith(IMAGE_SUFFIXES):
+            return False
+    return False
 
 
 def stem(path: Path) -> str:
@@ -86,6 +88,7 @@ def predict(
     output: str | Path,
     *,
     overlays: bool = False,
+    html: bool = False,
     guide_maps: bool = False,
     device: str | None = None,
     text: str | None = None,
@@ -97,6 +100,7 @@ def predict(
         source: see `list_inputs`.
         output: folder of the predictions.
         overlays: also write overlay pictures to output/overlays.
+        html: also write a page to look at beside each prediction, <name>.html.
         guide_maps: also write pictures of the network's prior to output/guide_maps.
         device: "cpu", "cuda", …; by default a GPU if there is one.
         text: what is asked for in words, instead of the bundle's classes; label maps then hold 0 and 1.
@@ -125,9 +129,16 @@ def predict(
 
     cases = list_inputs(source, channels=channels_of(parser))
     written = infer(parser, cases, output, ready=ready)
-    if overlays:
+    names = {}
+    if overlays or html:
         names = class_values(root) if text is None else {text: ASKED}
+    if overlays:
         _write_overlays(root, cases, written, names, Path(output) / "overlays")
+    if html:
+        from pgsam_monai.page.write import write_pages
+
+        background = background_value(root) if text is None else 0
+        write_pages(cases, written, names, window=planned_window(root), background=background)
     if guide_maps:
         _write_guide_maps(parser, root, cases, written, Path(output) / "guide_maps")
     return written
@@ -233,7 +244,8 @@ def prediction_file(folder: str | Path, name: str) -> Path:
     Raises:
         FileNotFoundError: there is none.
     """
-    found = sorted(path for path in Path(folder).glob(f"{name}.*") if stem(path) == name)
+    beside = sorted(path for path in Path(folder).glob(f"{name}.*") if stem(path) == name)
+    found = [path for path in beside if path.suffix != ".html"]  # the page that --html writes
     if not found:
         raise FileNotFoundError(f"No prediction of case '{name}' in '{folder}'.")
     return found[0]
@@ -247,13 +259,25 @@ def class_values(root: Path) -> dict[str, int]:
     return dict(zip(plan["label_names"][1:], restored_values(plan["labels"])[1:], strict=True))
 
 
+def background_value(root: Path) -> int:
+    """What a bundle's predictions hold where there is no class."""
+    from pgsam_monai.transforms.labels import restored_values
+
+    return restored_values(read_decisions(root)["labels"])[0]
+
+
+def planned_window(root: Path) -> tuple[float, float] | None:
+    """The grey values between which a bundle's network sees, None where they depend on the image."""
+    scheme = read_decisions(root)["intensity"]
+    return (scheme["low"], scheme["high"]) if scheme["scheme"] == "window" else None
+
+
 def _write_overlays(
     root: Path, cases: Sequence[dict], predictions: Sequence[Path], names: Mapping[str, int], folder: Path
 ) -> None:
     from pgsam_monai.overlays import write_overlays
 
-    scheme = read_decisions(root)["intensity"]
-    window = (scheme["low"], scheme["high"]) if scheme["scheme"] == "window" else None
+    window = planned_window(root)
     for case, prediction in zip(cases, predictions, strict=True):
         image = case["image"][0] if isinstance(case["image"], list) else case["image"]
         write_overlays(image, prediction, folder=folder, labels=names, window=window, name=case["name"])

@@ -9,7 +9,14 @@ from pathlib import Path
 from pgsam_monai.interactive.model import PromptModel, load_bundle
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.overlays import write_overlays
-from pgsam_monai.predict import bundle_folder, channels_of, list_inputs, read_decisions, read_inference
+from pgsam_monai.page.write import write_pages
+from pgsam_monai.predict import (
+    bundle_folder,
+    channels_of,
+    list_inputs,
+    planned_window,
+    read_inference,
+)
 from pgsam_monai.prompts.click_files import read_clicks
 from pgsam_monai.transforms import ReadCased
 from pgsam_monai.transforms.save import prediction_suffix
@@ -44,6 +51,7 @@ def predict_prompted(
     *,
     wishes: PromptWishes,
     overlays: bool = False,
+    html: bool = False,
     device: str | None = None,
 ) -> list[Path]:
     """As ``predict.predict`` for one image, by clicks and boxes.
@@ -55,6 +63,7 @@ def predict_prompted(
         output: folder of the prediction.
         wishes: what is asked.
         overlays: also write an overlay picture to output/overlays.
+        html: also write a page to look at beside the prediction, <name>.html.
         device: "cpu", "cuda", …; by default a GPU if there is one.
 
     Returns:
@@ -73,7 +82,7 @@ def predict_prompted(
             raise ValueError(
                 "--window belongs to published weights; a bundle's plan has its own intensities."
             )
-        model, window = load_bundle(bundle, device), _planned_window(bundle)
+        model, window = load_bundle(bundle, device), planned_window(bundle_folder(bundle))
     segmenter = Segmenter(model, background=wishes.background)
     _ask(segmenter, case["image"], wishes)
     Path(output).mkdir(parents=True, exist_ok=True)
@@ -88,6 +97,9 @@ def predict_prompted(
             window=window,
             name=case["name"],
         )
+    if html:
+        # None: what lies between classes may have any value, the names tell
+        write_pages([case], [written], model.labels, window=window, background=None)
     return [written]
 
 
@@ -106,16 +118,17 @@ def _published_model(
     """Weights that know no classes: those that the user names, valued 1, 2, … in the order of their names."""
     from pgsam_monai.interactive.zero_shot import load_zero_shot
 
+    names = named_classes(wishes)
+    channels = ReadCased("image")({"image": image})["image"].shape[0]
+    return load_zero_shot(weights, names, window=wishes.window, channels=channels, device=device)
+
+
+def named_classes(wishes: PromptWishes) -> list[str]:
+    """The classes that a user names in clicks and boxes, sorted."""
     names = set(read_clicks(wishes.clicks).labels) if wishes.clicks else set()
     if wishes.box is not None:
         names.add(str(wishes.label or UNNAMED))
-    channels = ReadCased("image")({"image": image})["image"].shape[0]
-    return load_zero_shot(weights, sorted(names), window=wishes.window, channels=channels, device=device)
-
-
-def _planned_window(bundle: str | Path) -> tuple[float, float] | None:
-    scheme = read_decisions(bundle_folder(bundle))["intensity"]
-    return (scheme["low"], scheme["high"]) if scheme["scheme"] == "window" else None
+    return sorted(names)
 
 
 def _ask(segmenter: Segmenter, image: str | list[str], wishes: PromptWishes) -> None:

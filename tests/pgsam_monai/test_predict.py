@@ -44,6 +44,8 @@ def test_dicom_series_alone_and_in_folders(tmp_path):
     series = write_series(tmp_path / "study" / "one", tiny_image(1, tiny_label(1)), OBLIQUE)
     assert list_inputs(series) == [{"name": "one", "image": str(series)}]
     assert list_inputs(series.parent) == [{"name": "one", "image": str(series)}]
+    (series / "0 README").write_text("notes that sort before the slices")
+    assert list_inputs(series) == [{"name": "one", "image": str(series)}]
 
 
 def test_nothing_there(tmp_path):
