@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pgsam_monai.inferers import unfit_labels
@@ -76,8 +77,17 @@ def _with_masks(prompts: Prompts, masks: Mapping[tuple[int, int], Tensor], size:
     given = prompts.points.new_zeros(B, K, *size)
     has_mask = prompts.labels.new_zeros(B, K, dtype=torch.bool)
     for (row, index), mask in masks.items():
-        given[row, index - 1], has_mask[row, index - 1] = mask, True
+        given[row, index - 1], has_mask[row, index - 1] = _resized(mask, size), True
     return prompts._replace(masks=given, has_mask=has_mask)
+
+
+def _resized(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """A mask that was corrected is as large as the square."""
+    if list(mask.shape) == list(size):
+        return mask
+    return F.interpolate(mask[None, None], size=size, mode="bilinear", align_corners=False, antialias=True)[
+        0, 0
+    ]
 
 
 @torch.no_grad()
@@ -87,6 +97,13 @@ def ask_everything(embeddings: SliceEmbeddings, slices: Sequence[int]) -> Tensor
     features = embeddings.of(slices)
     with autocast(model.device, model.precision):
         return model.network.everything(features).float()
+
+
+def against_others(everything: Tensor) -> Tensor:
+    """An answer without prompts (K+1, h, w) -> logits (K, h, w) of each class against the best of all others."""
+    best, second = everything.topk(2, dim=0).values
+    own = everything[1:]
+    return own - torch.where(own == best, second, best)
 
 
 def on_slices(logits: Tensor, frame: SliceFrame) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pgsam_monai.interactive.answers import Question
-from pgsam_monai.prompts.points import PointList, point_list
+from pgsam_monai.prompts.points import POSITIVE, PointList, point_list
 from pgsam_monai.transforms.fit import SliceFrame, fit_image
 
 MASK_LOGIT = 10.0
@@ -26,10 +26,12 @@ class Asked:
     """two corners, or none"""
     given: Tensor | None = None
     """(h, w) logits of a mask that the user gave"""
+    base: Tensor | None = None
+    """(h, w) the answer that clicks correct (`interactive.corrections`), if they do"""
     before: Tensor | None = None
     """(h, w) the answer before the latest click, which goes in with the points"""
     logits: Tensor | None = None
-    """(h, w) the latest answer"""
+    """(h, w), or as large as the square, the latest answer"""
     propagated: bool = False
     """not asked by the user, but on the way from a slice that was"""
 
@@ -40,6 +42,26 @@ class Asked:
         return Question(
             points=PointList(points, kinds), mask=self.given if self.before is None else self.before
         )
+
+    @property
+    def only_clicked(self) -> bool:
+        """Whether the user gave neither box nor mask."""
+        return self.given is None and not len(self.box.labels)
+
+    @property
+    def opening(self) -> Question:
+        """What is asked where clicks correct the answer: box and mask or, without, the first positive click."""
+        if not self.only_clicked:
+            return Question(points=self.box, mask=self.given)
+        first = np.flatnonzero(self.clicks.labels == POSITIVE)[:1]
+        first = first if len(first) else slice(0, 1)
+        return Question(points=PointList(self.clicks.points[first], self.clicks.labels[first]))
+
+    def opens_as(self, other: Asked) -> bool:
+        """Whether both ask the same first."""
+        own, others = self.opening, other.opening
+        same = np.array_equal(own.points.points, others.points.points)
+        return same and np.array_equal(own.points.labels, others.points.labels) and own.mask is others.mask
 
     def with_clicks(self, more: PointList, *, feedback: bool) -> Asked:
         """Further clicks; with `feedback` the latest answer goes in as a mask, as in SAM."""

@@ -126,10 +126,17 @@ def model_of_config(
     definition = parser.get_parsed_content("network_def")
     require_prompts(definition, source=source)
     definition.load_state_dict(load_weights(checkpoint))
-    inferer = parser.get_parsed_content("inferer")
     device = torch.device(parser.get_parsed_content("device"))
+    return describe_model(definition.to(device).eval(), parser, names=names, source=source)
+
+
+def describe_model(
+    network: nn.Module, parser: ConfigParser, *, names: Sequence[str], source: str
+) -> PromptModel:
+    """As ``model_of_config``, of a network that is loaded already and lies on its device."""
+    inferer = parser.get_parsed_content("inferer")
     return PromptModel(
-        network=definition.to(device).eval(),
+        network=network,
         preprocessing=parser.get_parsed_content("preprocessing"),
         names=names,
         values=parser.get_parsed_content("labels"),
@@ -138,6 +145,6 @@ def model_of_config(
         batch_size=inferer.batch_size,
         stack_overlap=inferer.stack_overlap,
         precision=inferer.precision,
-        device=device,
+        device=torch.device(parser.get_parsed_content("device")),
         source=source,
     )

@@ -83,7 +83,7 @@ def predict_prompted(
                 "--window belongs to published weights; a bundle's plan has its own intensities."
             )
         model, window = load_bundle(bundle, device), planned_window(bundle_folder(bundle))
-    segmenter = Segmenter(model, background=wishes.background)
+    segmenter = Segmenter(model, background=wishes.background, corrections="ask" if published else "pull")
     _ask(segmenter, case["image"], wishes)
     Path(output).mkdir(parents=True, exist_ok=True)
     first = case["image"][0] if isinstance(case["image"], list) else case["image"]

@@ -23,12 +23,13 @@ from pgsam_monai.interactive.asked import Asked, mask_logits
 from pgsam_monai.interactive.model import PromptModel, load_bundle
 from pgsam_monai.interactive.propagation import Propagation, spread
 from pgsam_monai.interactive.session import Session
-from pgsam_monai.interactive.volume import read_volume
+from pgsam_monai.interactive.volume import Volume, read_volume
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks, in_voxels
 from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, point_list
 from pgsam_monai.transforms.labels import label_indices
 
 BACKGROUNDS = ("empty", "everything")
+CORRECTIONS = ("pull", "ask")
 
 
 class Segmenter:
@@ -45,6 +46,7 @@ class Segmenter:
         model: PromptModel,
         *,
         background: str = "empty",
+        corrections: str = "pull",
         mask_feedback: bool | None = None,
         memory_gb: float = 0.5,
     ) -> None:
@@ -53,20 +55,26 @@ class Segmenter:
             model: see ``from_bundle`` and ``from_weights``.
             background: what slices without prompts show, and on other slices the classes without: nothing ("empty")
                 or what the network finds without prompts ("everything").
-            mask_feedback: with a further click the latest answer goes in as a mask, as in SAM and in Med-SA's training;
-                None: if the network was trained with masks.
+            corrections: what clicks do to an answer that is there: "pull" moves it near them
+                (`interactive.corrections`), "ask" asks the network anew with all of them, as in SAM. With "pull" and
+                "everything" the first click, too, corrects what the network found by itself.
+            mask_feedback: of "ask": with a further click the latest answer goes in as a mask, as in SAM and in Med-SA's
+                training; None: if the network was trained with masks.
             memory_gb: for embeddings, see ``SliceEmbeddings``.
 
         Raises:
             ValueError: an unknown background, or "everything" of a network that wasn't trained for it.
         """
-        if background not in BACKGROUNDS:
-            raise ValueError(f"Segmenter: background must be one of {BACKGROUNDS}, got {background!r}.")
+        for what, given, known in (
+            ("background", background, BACKGROUNDS), ("corrections", corrections, CORRECTIONS),
+        ):  # fmt: skip
+            if given not in known:
+                raise ValueError(f"Segmenter: {what} must be one of {known}, got {given!r}.")
         if background == "everything" and not model.knows_everything:
             raise ValueError(
                 f"{model.source} was never trained without prompts; leave the background 'empty'."
             )
-        self.model, self.background = model, background
+        self.model, self.background, self.corrections = model, background, corrections
         self.mask_feedback = model.trained_with_masks if mask_feedback is None else mask_feedback
         self._memory_gb = memory_gb
         self._session: Session | None = None
@@ -82,29 +90,33 @@ class Segmenter:
         weights: str,
         labels: Sequence[str] | Mapping[str, int] = ("object",),
         *,
-        background: str = "empty",
-        mask_feedback: bool | None = None,
-        memory_gb: float = 0.5,
-        **loading: object,
+        corrections: str = "ask",
+        **options: object,
     ) -> Segmenter:
         """Published weights as they are, without any training here.
 
         Args:
             weights: such as "lite_medsam" or "sam_vit_b", see ``zero_shot.load_zero_shot``.
             labels: likewise, what the user calls the classes.
-            background, mask_feedback, memory_gb: of the constructor.
-            loading: the further arguments of ``load_zero_shot``, such as window=(-160, 240) for CT.
+            corrections: of the constructor; weights of SAM's kind have learnt to obey clicks.
+            options: background, mask_feedback and memory_gb of the constructor, and the further arguments of
+                ``load_zero_shot``, such as window=(-160, 240) for CT.
         """
         from pgsam_monai.interactive.zero_shot import load_zero_shot
 
-        model = load_zero_shot(weights, labels, **loading)
-        return cls(model, background=background, mask_feedback=mask_feedback, memory_gb=memory_gb)
+        own = {
+            name: options.pop(name)
+            for name in ("background", "mask_feedback", "memory_gb")
+            if name in options
+        }
+        return cls(load_zero_shot(weights, labels, **options), corrections=corrections, **own)
 
     def set_image(self, image: Paths | np.ndarray, affine: np.ndarray | None = None) -> None:
         """Begin with an image; see ``volume.read_volume`` for what it may be. What was asked before is forgotten."""
-        everything = self.background == "everything"
-        volume = read_volume(self.model, image, affine)
-        self._session = Session(self.model, volume, show_everything=everything, memory_gb=self._memory_gb)
+        self._session = Session(
+            self.model, read_volume(self.model, image, affine), show_everything=self.background == "everything",
+            corrects=self.corrections == "pull", memory_gb=self._memory_gb,
+        )  # fmt: skip
 
     def add_click(
         self, ijk: Sequence[float], label: str | int | None = None, *, positive: bool = True
@@ -218,6 +230,20 @@ class Segmenter:
         """Take all prompts back, or those of one class, as one step. Embeddings are kept."""
         session, index = self._open(), None if label is None else self.model.index_of(label)
         session.change({place: None for place in session.asked if index in (None, place.index)})
+
+    def start_over(self) -> None:
+        """Take all prompts back and forget every step. The image and its embeddings are kept."""
+        self._open().start_over()
+
+    @property
+    def volume(self) -> Volume:
+        """The image as the network sees it. Raises RuntimeError if there is none yet."""
+        return self._open().volume
+
+    @property
+    def asked(self) -> dict[Place, Asked]:
+        """All prompts so far, by slice and class, and the answers to them; slices reached by propagation too."""
+        return dict(self._open().asked)
 
     @property
     def prediction(self) -> np.ndarray:

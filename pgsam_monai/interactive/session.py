@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pgsam_monai.interactive.answers import Place, answer, ask_everything, compete
+from torch import Tensor
+
+from pgsam_monai.interactive.answers import Place, against_others, answer, ask_everything, compete
 from pgsam_monai.interactive.asked import Asked
+from pgsam_monai.interactive.corrections import pull
 from pgsam_monai.interactive.embeddings import SliceEmbeddings
 from pgsam_monai.interactive.label_map import LabelMap
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.volume import Volume
+from pgsam_monai.networks.slices import enlarge
 
 
 class Session:
     """Prompts by class and slice; a step changes some of them, and draws their slices anew."""
 
     def __init__(
-        self, model: PromptModel, volume: Volume, *, show_everything: bool, memory_gb: float
+        self, model: PromptModel, volume: Volume, *, show_everything: bool, corrects: bool, memory_gb: float
     ) -> None:
         """
         Args:
             model: which answers.
             volume: about which it is asked.
             show_everything: what was not asked about shows what the network finds without prompts.
+            corrects: clicks move the first answer of their place, see `interactive.corrections`; else the network is
+                asked anew.
             memory_gb: for embeddings.
         """
         self.volume = volume
@@ -32,7 +38,7 @@ class Session:
         self.asked: dict[Place, Asked] = {}
         self._history: list[dict[Place, Asked | None]] = []  # for each step, what it replaced
         self._unfilled = set(range(volume.depth)) if show_everything else set()
-        self._show_everything = show_everything
+        self._show_everything, self._corrects = show_everything, corrects
 
     def about(self, place: Place) -> Asked:
         """What was said about a class on a slice so far."""
@@ -40,6 +46,9 @@ class Session:
 
     def ask(self, changes: Mapping[Place, Asked]) -> None:
         """A step with prompts to be answered. Whatever goes wrong with the answers, nothing has changed then."""
+        if self._corrects:
+            self.change(self._corrected(changes))
+            return
         answers = answer(self.embeddings, {place: one.question for place, one in changes.items()})
         self.change({place: replace(one, logits=answers[place]) for place, one in changes.items()})
 
@@ -54,9 +63,41 @@ class Session:
             raise RuntimeError("Segmenter: nothing is left to undo.")
         self._show(self._history.pop())
 
+    def start_over(self) -> None:
+        """Take all prompts away; no step is left to undo."""
+        self._show(dict.fromkeys(self.asked))
+        self._history.clear()
+
     def fill(self) -> None:
         """Draw the slices that nobody asked about, if they show anything."""
         self._draw(sorted(self._unfilled))
+
+    def _corrected(self, changes: Mapping[Place, Asked]) -> dict[Place, Asked]:
+        """Answers to what was asked first at each place, moved by the clicks that followed."""
+        bases = {
+            place: known.base
+            for place, one in changes.items()
+            if (known := self.asked.get(place)) is not None and known.base is not None and one.opens_as(known)
+        }
+        new = {place: one for place, one in changes.items() if place not in bases}
+        shown = [place for place, one in new.items() if self._show_everything and one.only_clicked]
+        bases |= self._shown_at(shown)
+        questions = {place: one.opening for place, one in new.items() if place not in bases}
+        bases |= answer(self.embeddings, questions)
+        return {place: self._moved(one, bases[place]) for place, one in changes.items()}
+
+    def _shown_at(self, places: Sequence[Place]) -> dict[Place, Tensor]:
+        """What the network finds by itself of classes on slices: logits (h, w)."""
+        slices, found = sorted({place.slice for place in places}), {}
+        count = max(1, self.embeddings.model.batch_size)
+        for part in (slices[start : start + count] for start in range(0, len(slices), count)):
+            found |= dict(zip(part, map(against_others, ask_everything(self.embeddings, part)), strict=True))
+        return {place: found[place.slice][place.index - 1] for place in places}
+
+    def _moved(self, one: Asked, base: Tensor) -> Asked:
+        frame = self.volume.frame
+        square = enlarge(base[None, None], (frame.image_size, frame.image_size))[0, 0]
+        return replace(one, base=base, logits=pull(square, one.clicks, frame))
 
     def _show(self, changes: Mapping[Place, Asked | None]) -> None:
         for place, one in changes.items():

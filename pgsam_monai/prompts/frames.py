@@ -195,4 +195,4 @@ def _native_extent(native_affine: ArrayLike, affine: ArrayLike, shape: np.ndarra
 
 
 def _written(voxel: ArrayLike) -> str:
-    return f"({', '.join(f'{round(float(place), 2):g}' for place in np.asarray(voxel))})"
+    return f"({', '.join(f'{round(float(place), 2) + 0.0:g}' for place in np.asarray(voxel))})"

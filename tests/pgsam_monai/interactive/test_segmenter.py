@@ -70,7 +70,7 @@ def test_restoring_equals_the_bundles_own_way(tmp_path, turn):
     """Prompts through SliceInferer, Invertd and RestoreLabelsd, as `pgsam predict` goes, give the same voxels."""
     file, _ = write_blocks(tmp_path, oblique_affine(axes=TURNS[turn][0], signs=TURNS[turn][1]))
     model = make_model()
-    segmenter = Segmenter(model)
+    segmenter = Segmenter(model, corrections="ask")
     segmenter.set_image(file)
     data = model.preprocessing({"image": str(file)})
     depth, prompts = data["image"].shape[-1], []
@@ -134,7 +134,7 @@ def test_a_stack_is_encoded_once_whatever_comes_first():
 
 def test_old_embeddings_make_room():
     network = AnsweringNetwork()
-    segmenter = Segmenter(make_model(network), memory_gb=3e-6)  # a slice's take 2 kB
+    segmenter = Segmenter(make_model(network), memory_gb=3e-6, corrections="ask")  # a slice's take 2 kB
     segmenter.set_image(draw_blocks()[0])
     for k in (2, 3, 2, 4, 3):
         segmenter.add_click((28, 20, k), "spleen")
@@ -148,7 +148,7 @@ def test_old_embeddings_make_room():
 def test_the_latest_answer_goes_in_with_a_further_click_if_wanted():
     for feedback in (True, False):
         network = AnsweringNetwork()
-        segmenter = Segmenter(make_model(network), mask_feedback=feedback)
+        segmenter = Segmenter(make_model(network), mask_feedback=feedback, corrections="ask")
         segmenter.set_image(draw_blocks()[0])
         segmenter.add_click(LIVER, "liver")
         answered = segmenter._session.asked[(3, 1)].logits
@@ -254,6 +254,53 @@ def test_everything_shows_where_nobody_asked():
         Segmenter(make_model(knows_everything=False), background="everything")
 
 
+def test_the_first_click_corrects_what_is_shown_and_asks_nothing():
+    """Everything shows the liver; a click takes a piece of it away, near the click alone, without a question."""
+    model = make_model()
+    segmenter = Segmenter(model, background="everything")
+    segmenter.set_image(draw_blocks()[0])
+    shown = segmenter.prediction
+    assert shown[6, 6, 3] == 3 and shown[18, 12, 3] == 3
+    segmenter.add_click((6, 6, 3), "liver", positive=False)
+    corrected = segmenter.prediction
+    assert corrected[6, 6, 3] == 0 and corrected[18, 12, 3] == 3
+    np.testing.assert_array_equal(np.delete(corrected, 3, axis=2), np.delete(shown, 3, axis=2))
+    segmenter.add_click((28, 5, 3), "liver")  # where nothing is
+    assert segmenter.prediction[28, 5, 3] == 3 and segmenter.prediction[6, 6, 3] == 0
+    assert model.network.prompts == []
+    segmenter.undo()
+    np.testing.assert_array_equal(segmenter.prediction, corrected)
+
+
+def test_a_further_click_moves_the_answer_and_asks_nothing():
+    model = make_model()
+    segmenter = Segmenter(model)
+    segmenter.set_image(draw_blocks()[0])
+    segmenter.add_click((8, 8, 3), "liver")
+    asked, first = len(model.network.prompts), segmenter.prediction
+    segmenter.add_click((18, 12, 3), "liver", positive=False)
+    assert len(model.network.prompts) == asked == 1
+    assert (
+        first[18, 12, 3] == 3 and segmenter.prediction[18, 12, 3] == 0 and segmenter.prediction[8, 8, 3] == 3
+    )
+    segmenter.add_box((24, 33, 14, 27, 3, 3), "liver")  # another question
+    assert len(model.network.prompts) == asked + 1 and segmenter.prediction[28, 20, 3] == 3
+    assert segmenter.prediction[18, 12, 3] == 0
+    with pytest.raises(ValueError, match="corrections must be one of"):
+        Segmenter(model, corrections="none")
+
+
+def test_clicks_at_once_are_clicks_one_by_one():
+    one_by_one, at_once = Segmenter(make_model()), Segmenter(make_model())
+    for segmenter in (one_by_one, at_once):
+        segmenter.set_image(draw_blocks()[0])
+    places = [(8, 8, 3), (30, 20, 3), (12, 12, 3)]
+    for place in places:
+        one_by_one.add_click(place, "liver")
+    at_once.add_prompts(read_clicks({"labels": {"liver": {"positive": [list(place) for place in places]}}}))
+    np.testing.assert_array_equal(one_by_one.prediction, at_once.prediction)
+
+
 def test_propagation_fills_the_block_and_stops_at_its_ends(opened):
     label = draw_blocks()[1]
     opened.add_click((28, 20, 3), "spleen")
@@ -338,7 +385,8 @@ def test_med_sa_answers_everything_that_can_be_asked(device):
     torch.manual_seed(0)
     network = MedSA(num_classes=2, image_size=64, backbone="vit_tiny", rank=2, stack_depth=2)
     network = network.to(device).eval()
-    segmenter = Segmenter(make_model(network, device=torch.device(device)), background="everything")
+    model = make_model(network, device=torch.device(device))
+    segmenter = Segmenter(model, background="everything", corrections="ask")
     image, label = draw_blocks()
     segmenter.set_image(image)
     segmenter.add_mask(label)
@@ -385,3 +433,17 @@ def test_preprocessing_that_resamples_is_refused():
     segmenter = Segmenter(replace(model, preprocessing=Compose(steps)))
     with pytest.raises(ValueError, match="this one resamples"):
         segmenter.set_image(draw_blocks()[0])
+
+
+def test_starting_over_forgets_prompts_and_steps_but_not_the_image():
+    segmenter = Segmenter(make_model(AnsweringNetwork(pool=1)), background="everything")
+    segmenter.set_image(draw_blocks()[0])
+    before = segmenter.prediction
+    segmenter.add_click((10, 8, 2), "spleen")
+    assert segmenter.asked and not np.array_equal(segmenter.prediction, before)
+    encoded = len(segmenter.model.network.embedded)
+    segmenter.start_over()
+    assert not segmenter.asked and np.array_equal(segmenter.prediction, before)
+    assert len(segmenter.model.network.embedded) == encoded
+    with pytest.raises(RuntimeError, match="nothing is left to undo"):
+        segmenter.undo()
