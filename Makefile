@@ -5,8 +5,10 @@ DATA ?=
 RECIPES := samed_synapse pgsam_synapse pgsam_synapse_10pct hsam_synapse hsam_synapse_10pct hsam_la hsam_promise12 \
     medsa_btcv medsa_2d refsam3d_btcv
 BIN := $(VENV)/bin
+# MONAI Label wants older versions of some packages, so it has an environment of its own; `pgsam label` finds it here.
+VENV_LABEL := .venv-label
 
-.PHONY: install demo test test-slow check format bundles clean
+.PHONY: install label demo test test-slow check format bundles clean
 
 $(BIN)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -16,14 +18,27 @@ $(BIN)/.installed: setup.cfg pyproject.toml
 
 install: $(BIN)/.installed
 
+$(VENV_LABEL)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV_LABEL)
+	$(VENV_LABEL)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV_LABEL)/bin/python -m pip install --quiet --editable '.[label,test]'
+	touch $@
+
+label: $(VENV_LABEL)/.installed
+
 demo: install
 	$(BIN)/pgsam demo $(if $(DATA),--data '$(DATA)')
 
-# One thread a process: two of pytest's workers with two threads each would wait for each other.
-test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2
+# One thread a process: two of pytest's workers with two threads each would wait for each other. A file's tests stay with
+# one worker, so that a server or a trained bundle is made once. What needs MONAI Label runs in its environment.
+PYTEST := -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
+NEED_LABEL := $(addprefix tests/pgsam_monai/label/test_label_,tasks.py training.py scoring.py)
 
-test-slow: install
+test: install label
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
+	OMP_NUM_THREADS=1 $(VENV_LABEL)/bin/python $(PYTEST) $(NEED_LABEL) tests/pgsam_monai/dicom
+
+test-slow: install label
 	$(BIN)/python -m pytest -m "slow"
 
 check: install
@@ -36,4 +51,4 @@ bundles: install
 	for recipe in $(RECIPES); do $(BIN)/pgsam-plan --recipe $$recipe --bundles_dir bundles || exit 1; done
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV_LABEL) build *.egg-info

@@ -1,0 +1,129 @@
+"""MONAI Label's app with our tasks: the stock app for bundles, whose inference, training and scoring are replaced."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+import monailabel
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.tasks.activelearning.epistemic import Epistemic
+from monailabel.utils.others.generic import strtobool
+
+from pgsam_monai.label.prompted import DeepEdit, DeepGrow
+from pgsam_monai.label.prompting import PromptedImages
+from pgsam_monai.label.segment import Segmentation
+from pgsam_monai.label.served import ServedBundle, ServedFault
+
+
+def stock_app() -> type[MONAILabelApp]:
+    """The class of MONAI Label's own app for bundles, which is installed as data beside its package.
+
+    Raises:
+        FileNotFoundError: it isn't there.
+    """
+    package = Path(monailabel.__file__).parent
+    places = [
+        package.parent / "sample-apps",
+        *(parent / "monailabel/sample-apps" for parent in package.parents),
+    ]
+    file = next((found for place in places if (found := place / "monaibundle/main.py").is_file()), None)
+    if file is None:
+        raise FileNotFoundError(
+            "MONAI Label's app 'monaibundle' is not installed beside its package; install monailabel with pip again."
+        )
+    spec = importlib.util.spec_from_file_location("monailabel_monaibundle", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.MyApp
+
+
+def names_in(listed: str | None) -> list[str]:
+    """The names in a comma list."""
+    return [name.strip() for name in (listed or "").split(",") if name.strip()]
+
+
+# MONAI Label's finder wants MONAILabelApp itself among the bases.
+class PgsamApp(stock_app(), MONAILabelApp):
+    """Serves the bundles that conf["models"] names, from the app folder's model/."""
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        """As MONAI Label's start makes it.
+
+        Args:
+            app_dir: holds model/<name of a bundle>.
+            studies: the images, and their labels.
+            conf: what `pgsam label` passes on: "models", "score", "train", "device".
+        """
+        super().__init__(app_dir, studies, conf)
+        self.name = f"pgsam-monai {metadata.version('pgsam-monai')}"
+        self.description = "Bundles of pgsam-monai: automatic segmentation, by text and by clicks."
+
+    @cached_property
+    def served(self) -> dict[str, ServedBundle]:
+        """Bundles by name; their weights are loaded when they are first needed."""
+        device = self.conf.get("device") or None
+        return {name: ServedBundle(Path(path), device=device) for name, path in self.models.items()}
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """Per bundle: automatic segmentation, and by clicks where its network takes them."""
+        infers: dict[str, InferTask] = {}
+        for name, served in self.served.items():
+            infers[name] = Segmentation(served)
+            if served.takes_prompts:
+                images = PromptedImages(served)
+                infers[f"{name}_deepedit"] = DeepEdit(served, images)
+                infers[f"{name}_deepgrow"] = DeepGrow(served, images)
+        return infers
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """Per bundle, unless conf["train"] is false."""
+        if not strtobool(self.conf.get("train", "true")):
+            return {}
+        from pgsam_monai.label.train import Training
+
+        return {name: Training(str(served.root), self.conf) for name, served in self.served.items()}
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """The stock ones, and the most uncertain image first."""
+        return super().init_strategies() | {"epistemic": Epistemic()}
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        """Per bundle: how uncertain it is of each image."""
+        from pgsam_monai.label.scoring import EpistemicScoring
+
+        return {name: EpistemicScoring(served) for name, served in self.served.items()}
+
+    def async_scoring(self, method: str | None, params: dict | None = None) -> dict:
+        """Start scoring by one method; without any, as after training, by those that conf["score"] names.
+
+        A training's own process scores by itself: it has no token for the server, and perhaps no way to its address.
+        """
+        methods = [method] if method else names_in(self.conf.get("score"))
+        if self._server_mode:
+            started = {name: super(PgsamApp, self).async_scoring(name, params) for name in methods}
+        else:
+            started = {name: self.scoring({"method": name}) for name in methods}
+        return started[method] if method else started
+
+    def on_init_complete(self) -> None:
+        """Called in the server, not in its training and scoring processes: load and check all weights.
+
+        Raises:
+            ServedFault: what is wrong with any of them.
+        """
+        faults = []
+        for served in self.served.values():
+            try:
+                served.load()
+            except ServedFault as fault:
+                faults.append(str(fault))
+        if faults:
+            raise ServedFault(" ".join(faults))
+        super().on_init_complete()

@@ -1,0 +1,171 @@
+"""What is wrong with requests before MONAI Label sees them; only inside MONAI Label's environment.
+
+It would answer them with a bare 500, start a process that fails, or write where a name leads.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import torch
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+
+from pgsam_monai.label.faults import RequestFault
+from pgsam_monai.label.names import known_name, plain_name, session_name
+
+Given = dict[str, Any]
+"""arguments of an endpoint, by name"""
+
+
+def _training(app: MONAILabelApp, given: Given) -> None:
+    _training_of_all(app, given)
+    known_name("trainer", given["model"], app._trainers)
+    _check_task(given["params"], model=given["model"])
+
+
+def _training_of_all(app: MONAILabelApp, given: Given) -> None:
+    if not app._trainers:
+        raise RequestFault("This server doesn't train; it was started with --train False.", status=404)
+    _check_tasks(app._trainers, given["params"])
+
+
+def _scoring(app: MONAILabelApp, given: Given) -> None:
+    known_name("scoring method", given["method"], app._scoring_methods)
+    _check_task(given["params"], method=given["method"])
+
+
+def _scoring_of_all(app: MONAILabelApp, given: Given) -> None:
+    _check_tasks(app._scoring_methods, given["params"])
+
+
+def _check_tasks(names: Mapping[str, Any], params: Mapping[str, Any] | None) -> None:
+    for name in names:
+        settings_of_one = (params or {}).get(name, {})
+        if not isinstance(settings_of_one, dict):
+            raise RequestFault(
+                f"'{name}' must hold a JSON object with its settings, got {settings_of_one!r}."
+            )
+
+
+def _check_task(params: Mapping[str, Any] | None, **path: str) -> None:
+    params = params or {}
+    for name, value in path.items():
+        if params.get(name, value) != value:
+            raise RequestFault(f"The address says {value} and the body says {params[name]!r}; leave one out.")
+    if not isinstance(params.get("gpus") or "", str):
+        raise RequestFault(f'gpus takes "all" or numbers as in "0,1", got {params["gpus"]!r}.')
+
+
+def _batch(app: MONAILabelApp, given: Given) -> None:
+    known_name("model", given["model"], app._infers)
+    params = dict(given["params"] or {})
+    _check_task(params, model=given["model"])
+    if "label_tag" in params:
+        plain_name("label_tag", getattr(params["label_tag"], "value", params["label_tag"]))
+    images = params.get("images")
+    if isinstance(images, list):
+        known = app.datastore().list_images()
+        for image in images:
+            known_name("image", image, known)
+    elif images not in (None, "all", "labeled", "unlabeled"):
+        raise RequestFault(
+            f"images takes all, labeled, unlabeled or a list of names, got {images!r}.", status=422
+        )
+    if not torch.cuda.device_count():  # several GPUs are MONAI Label's default, of which none is no good
+        params["multi_gpu"] = False
+    given["params"] = params
+
+
+def _sample(app: MONAILabelApp, given: Given) -> None:
+    known_name("strategy", given["strategy"], app._strategies)
+
+
+def _new_image(app: MONAILabelApp, given: Given) -> None:
+    ending = _check_ending(given["file"].filename)
+    name = given["image"] or PurePath(given["file"].filename or "").name.removesuffix(ending)
+    plain_name("image", name)
+
+
+def _new_label(app: MONAILabelApp, given: Given) -> None:
+    known_name("image", given["image"], app.datastore().list_images())
+    plain_name("tag", given["tag"])
+    _check_ending(given["label"].filename)
+
+
+def _check_ending(name: str | None) -> str:
+    """The ending of an uploaded file; MONAI Label takes one without a name for .nii.gz."""
+    endings = [pattern.removeprefix("*") for pattern in settings.MONAI_LABEL_DATASTORE_FILE_EXT]
+    for ending in endings:
+        if (name or ".nii.gz").endswith(ending):
+            return ending
+    raise RequestFault(f"Files end in {', '.join(endings)}; '{name}' doesn't.", status=422)
+
+
+def _known_image(app: MONAILabelApp, given: Given) -> None:
+    known_name("image", given.get("image") or given.get("id"), app.datastore().list_images())
+
+
+def _known_label(app: MONAILabelApp, given: Given) -> None:
+    name, tag = given.get("label") or given.get("id"), given["tag"]
+    if not app.datastore().get_label_uri(name, tag):
+        raise RequestFault(
+            f"There is no label of '{name}' with the tag '{tag}' here; GET /datastore/?output=all lists them.",
+            status=404,
+        )
+
+
+def _check_sum(app: MONAILabelApp, given: Given) -> None:
+    kind = (given["check_sum"] or "").rpartition(":")[0] or "SHA256"
+    known_name("kind of checksum", kind, ("SHA256", "SHA512", "MD5"))
+
+
+def _known_model(app: MONAILabelApp, given: Given) -> None:
+    known_name("model", given["model"], app._infers)
+
+
+def _session(app: MONAILabelApp, given: Given) -> None:
+    session_name(given["session_id"])
+
+
+def _graphics(app: MONAILabelApp, given: Given) -> None:
+    if shutil.which("nvidia-smi") is None:
+        raise RequestFault("This server has no GPU that nvidia-smi could tell about.", status=404)
+
+
+def _plain_log(app: MONAILabelApp, given: Given) -> None:
+    given["html"] = False  # MONAI Label's page around it loads scripts from the internet
+
+
+CHECKS: dict[tuple[str, str], Callable[[MONAILabelApp, Given], None]] = {
+    ("POST", "/train/"): _training_of_all,
+    ("POST", "/train/{model}"): _training,
+    ("POST", "/scoring/"): _scoring_of_all,
+    ("POST", "/scoring/{method}"): _scoring,
+    ("POST", "/batch/infer/{model}"): _batch,
+    ("POST", "/activelearning/{strategy}"): _sample,
+    ("PUT", "/datastore/"): _new_image,
+    ("PUT", "/datastore/image"): _new_image,
+    ("DELETE", "/datastore/"): _known_image,
+    ("DELETE", "/datastore/image"): _known_image,
+    ("HEAD", "/datastore/image"): _check_sum,
+    ("GET", "/datastore/image/info"): _known_image,
+    ("PUT", "/datastore/image/info"): _known_image,
+    ("PUT", "/datastore/label"): _new_label,
+    ("DELETE", "/datastore/label"): _known_label,
+    ("GET", "/datastore/label/info"): _known_label,
+    ("PUT", "/datastore/label/info"): _known_label,
+    ("PUT", "/datastore/updatelabelinfo"): _known_label,
+    ("GET", "/model/{model}"): _known_model,
+    ("GET", "/model/info/{model}"): _known_model,
+    ("PUT", "/model/{model}"): _known_model,
+    ("DELETE", "/model/{model}"): _known_model,
+    ("GET", "/session/{session_id}"): _session,
+    ("DELETE", "/session/{session_id}"): _session,
+    ("GET", "/logs/"): _plain_log,
+    ("GET", "/logs/gpu"): _graphics,
+}
+"""by method and path"""

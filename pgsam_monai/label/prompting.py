@@ -1,0 +1,172 @@
+"""Answers clicks and boxes on images, of which the latest stay open so that further clicks are quick."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pgsam_monai.interactive.answers import Place
+from pgsam_monai.interactive.segmenter import Segmenter
+from pgsam_monai.interactive.volume import Volume
+from pgsam_monai.label.click_requests import BACKGROUND, EVERYTHING, Prompting
+from pgsam_monai.label.faults import RequestFault
+from pgsam_monai.label.images import Image, reading, state_of
+from pgsam_monai.label.requests import cut
+from pgsam_monai.label.results import LabelResult
+from pgsam_monai.prompts.click_files import ClassClicks, Clicks, in_voxels
+from pgsam_monai.prompts.frames import from_frame
+from pgsam_monai.prompts.points import NEGATIVE, POSITIVE
+
+if TYPE_CHECKING:
+    from pgsam_monai.label.served import ServedBundle
+
+KEPT = 2
+"""so many images stay open"""
+
+Voxels = list[list[float]]
+
+
+class PromptedImages:
+    """Answers requests one after the other. Each is complete in itself: nothing said before counts."""
+
+    def __init__(self, served: ServedBundle) -> None:
+        self._served = served
+        self._open: OrderedDict[tuple, Segmenter] = OrderedDict()
+
+    def answer(self, image: Image, prompting: Prompting) -> tuple[LabelResult, dict[str, dict[str, Voxels]]]:
+        """The label map, and per class the native voxels (i, j, k) that the network's points map back to.
+
+        A background click counts for the classes with a click or a box on its slice and, where "everything" is shown,
+        for the one that the network finds there by itself; where that is none, it says what is so already.
+
+        Args:
+            image: as `images.find_image` gives it.
+            prompting: with clicks.
+
+        Raises:
+            RequestFault: a click outside the image, or two boxes on one slice.
+            ReadError: an unreadable file.
+            ServedFault: see ``ServedBundle.network``.
+        """
+        with self._served.lock:
+            segmenter = self._segmenter(image, prompting.background)
+            try:
+                segmenter.start_over()
+                segmenter.add_prompts(self._meant(segmenter, prompting))
+                if prompting.propagate:
+                    slices = None if prompting.propagate is True else prompting.propagate
+                    segmenter.propagate(slices=slices)
+            except ValueError as fault:
+                raise RequestFault(cut(str(fault), 300), status=422) from fault
+            served, used = self._served, clicks_used(segmenter, self._served.names)
+            result = LabelResult(
+                voxels=segmenter.prediction,
+                affine=segmenter.volume.grid.affine,
+                source=segmenter.volume.source,
+                names=served.names,
+                values=served.values,
+            )
+        return result if prompting.label is None else result.only(prompting.label), used
+
+    def _meant(self, segmenter: Segmenter, prompting: Prompting) -> Clicks:
+        """The prompts in voxels, each negative click with the classes that it counts for."""
+        clicks = in_voxels(prompting.clicks, segmenter.volume.grid.affine)
+        if prompting.background != EVERYTHING or BACKGROUND not in clicks.labels:
+            return share_negatives(clicks, segmenter.volume, lambda place: None)
+        found = {value: name for name, value in segmenter.model.labels.items()}
+        if prompting.label is not None:
+            found = {value: name for value, name in found.items() if name == prompting.label}
+        label_map = segmenter.prediction
+
+        def shown(place: Sequence[float]) -> str | None:
+            voxel = np.clip(np.rint(place).astype(int), 0, np.array(label_map.shape) - 1)
+            return found.get(int(label_map[tuple(voxel)]))
+
+        return share_negatives(clicks, segmenter.volume, shown)
+
+    def _segmenter(self, image: Image, background: str) -> Segmenter:
+        model = self._served.prompt_model()
+        weights = self._served.stamp
+        for key in [key for key in self._open if key[0] != weights]:
+            del self._open[key]
+        key = (weights, background, state_of(image))
+        if key not in self._open:
+            segmenter = Segmenter(model, background=background)
+            with reading():
+                segmenter.set_image(image)
+            while len(self._open) >= KEPT:
+                self._open.popitem(last=False)
+            self._open[key] = segmenter
+        self._open.move_to_end(key)
+        return self._open[key]
+
+
+def share_negatives(clicks: Clicks, volume: Volume, shown: Callable[[Sequence[float]], str | None]) -> Clicks:
+    """Each class with the negative clicks that count for it.
+
+    Clients send one list of negative clicks for all classes; a class elsewhere is not meant by them.
+
+    Args:
+        clicks: in voxels; ``BACKGROUND`` has the negative ones.
+        volume: which they lie in.
+        shown: voxel (i, j, k) -> the class that is shown there without clicks, if any.
+
+    Raises:
+        ValueError: outside the image.
+    """
+    said = dict(clicks.labels)
+    negative = said.pop(BACKGROUND, ClassClicks()).negative
+    slices = {name: _slices_of(name, one, volume) for name, one in said.items()}
+    taken: dict[str, tuple] = {}
+    for place, at in zip(negative, volume.place_clicks(negative)[1], strict=True):
+        corrected = shown(place)
+        takers = [name for name in said if at in slices[name] or name == corrected]
+        if corrected is not None and corrected not in takers:
+            takers.append(corrected)
+        taken |= {name: (*taken.get(name, ()), place) for name in takers}
+    return replace(
+        clicks,
+        labels={
+            name: replace(said.get(name, ClassClicks()), negative=taken.get(name, ()))
+            for name in dict.fromkeys((*said, *taken))
+        },
+    )
+
+
+def _slices_of(name: str, said: ClassClicks, volume: Volume) -> set[int]:
+    """Where a class has clicks or a box."""
+    try:
+        slices = set(volume.place_clicks(said.positive)[1])
+        for roi in said.boxes:
+            slices |= set(volume.place_roi(roi))
+    except ValueError as fault:
+        raise ValueError(f"Class '{name}': {fault}") from fault
+    return slices
+
+
+def clicks_used(segmenter: Segmenter, names: Sequence[str]) -> dict[str, dict[str, Voxels]]:
+    """By class name, the native voxels (i, j, k) of the points that the network got, "positive" and "negative"."""
+    volume = segmenter.volume
+    used: dict[str, dict[str, Voxels]] = {}
+    for place, asked in sorted(segmenter.asked.items()):
+        for title, kind in (("positive", POSITIVE), ("negative", NEGATIVE)):
+            points = asked.clicks.points[asked.clicks.labels == kind]
+            if len(points):
+                voxels = _native(volume, points, place)
+                used.setdefault(names[place.index], {}).setdefault(title, []).extend(voxels)
+    return used
+
+
+def _native(volume: Volume, points: np.ndarray, place: Place) -> Voxels:
+    voxels = from_frame(
+        points,
+        [place.slice] * len(points),
+        native_affine=volume.grid.affine,
+        affine=volume.affine,
+        frame=volume.frame,
+    )
+    return np.round(voxels, 3).tolist()

@@ -1,0 +1,331 @@
+"""A real MONAI Label server that is asked wrongly: each fault is a sentence, nothing is left behind, it lives on."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dataset_builders import write_msd
+from label_server import LabelServer, good, require_label_environment
+from tiny_bundle import plan_tiny, run_bundle
+
+MODEL = "samed_organ"
+VIEWER = "https://viewer.example.org"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    require_label_environment()
+    return tmp_path_factory.mktemp("label_errors")
+
+
+@pytest.fixture(scope="module")
+def bundle(work) -> Path:
+    dataset = write_msd(work / "Task09_Organ", cases=5)
+    bundle = plan_tiny(dataset, work)
+    run_bundle("training", bundle)
+    assert bundle.name == MODEL
+    return bundle
+
+
+def write_studies(folder: Path) -> Path:
+    """Two images, a broken one, and a folder that is no DICOM series."""
+    folder.mkdir()
+    voxels = np.random.default_rng(0).normal(100, 30, (32, 28, 6)).astype(np.int16)
+    for name in ("case_a", "case_b"):
+        nib.save(nib.Nifti1Image(voxels, np.diag([1.0, 1, 2, 1])), folder / f"{name}.nii.gz")
+    (folder / "broken.nii.gz").write_bytes(b"no image at all")
+    (folder / "empty_folder").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def temporary(work) -> Path:
+    """The server's TMPDIR."""
+    (work / "tmp").mkdir()
+    return work / "tmp"
+
+
+def left_in(folder: Path) -> list[Path]:
+    """Files of requests; torch has a folder of its own there."""
+    return [path for path in folder.iterdir() if not path.name.startswith("torchinductor")]
+
+
+@pytest.fixture(scope="module")
+def server(work, bundle, temporary):
+    variables = {"TMPDIR": str(temporary)}
+    studies, also = write_studies(work / "studies"), work / "also"
+    also.mkdir()
+    shutil.copy(studies / "case_a.nii.gz", also)
+    with LabelServer(
+        bundle,
+        studies=studies,
+        work=work,
+        variables=variables,
+        max_upload_mb=3,
+        allow_origin=VIEWER,
+        also_read=also,
+    ) as server:
+        yield server
+
+
+def form(**fields: object) -> dict:
+    """Options of a request with a form and without a file, as 3D Slicer sends one."""
+    return {"data": fields, "files": {"": ""}}
+
+
+def upload(field: str, name: str, content: bytes = b"x", **fields: object) -> dict:
+    return {"data": fields, "files": {field: (name, content)}}
+
+
+INFER = f"/infer/{MODEL}?image=case_a"
+NO_SESSION = "00000000-0000-0000-0000-000000000000"
+WRONG = [
+    # what is asked for isn't there
+    ("POST", "/infer/nothing?image=case_a", form(), 404, "There is no model 'nothing' here; there are samed_organ"),
+    ("POST", f"/infer/{MODEL}?image=nobody", form(), 404, "There is no image 'nobody' in the studies folder"),
+    ("POST", f"/infer/{MODEL}?image=/etc/hostname", form(), 404, "There is no image '/etc/hostname'"),
+    ("POST", f"/infer/{MODEL}?image=../served/x.nii.gz", form(), 404, "There is no image"),
+    ("POST", f"/infer/{MODEL}?session_id={NO_SESSION}", form(), 404, "has ended; make a new one"),
+    ("POST", f"/infer/{MODEL}?session_id=../../etc", form(), 404, "There is no session '../../etc'"),
+    ("POST", "/infer/wsi_v2/samed_organ?image=case_a", form(), 404, "Not Found"),
+    ("POST", "/train/nothing", {"json": {}}, 404, "There is no trainer 'nothing'"),
+    ("POST", "/scoring/nothing", {"json": {}}, 404, "There is no scoring method 'nothing'"),
+    ("POST", "/batch/infer/nothing", {"json": {}}, 404, "There is no model 'nothing'"),
+    ("POST", "/activelearning/nothing", {"json": {}}, 404, "There is no strategy 'nothing'"),
+    ("GET", "/model/nothing", {}, 404, "There is no model 'nothing'"),
+    ("GET", "/model/info/nothing", {}, 404, "There is no model 'nothing'"),
+    ("PUT", "/model/nothing", upload("file", "model.pt"), 404, "There is no model 'nothing'"),
+    ("DELETE", "/model/nothing", {}, 404, "There is no model 'nothing'"),
+    ("GET", f"/session/{NO_SESSION}", {}, 404, "Not Found"),
+    ("GET", "/session/x", {}, 404, "There is no session 'x'"),
+    ("DELETE", "/session/x", {}, 404, "There is no session 'x'"),
+    ("GET", "/datastore/image?image=nobody", {}, 404, "NOT Found"),
+    ("GET", "/datastore/image/info?image=nobody", {}, 404, "There is no image 'nobody'"),
+    ("PUT", "/datastore/image/info?image=nobody", form(info="{}"), 404, "There is no image 'nobody'"),
+    ("DELETE", "/datastore/image?id=nobody", {}, 404, "There is no image 'nobody'"),
+    ("PUT", "/datastore/label?image=nobody", upload("label", "l.nii.gz"), 404, "There is no image 'nobody'"),
+    ("GET", "/datastore/label?label=case_a&tag=final", {}, 404, "NOT Found"),
+    ("GET", "/datastore/label/info?label=case_a&tag=final", {}, 404, "There is no label of 'case_a'"),
+    ("PUT", "/datastore/label/info?label=case_a&tag=final", form(info="{}"), 404, "There is no label of 'case_a'"),
+    ("DELETE", "/datastore/label?id=case_a&tag=final", {}, 404, "There is no label of 'case_a'"),
+    ("GET", "/datastore/dataset", {}, 404, "No image has a final label yet"),
+    ("GET", "/train/", {}, 404, "No Train Tasks Found"),
+    ("GET", "/logs/gpu", {}, 404, "no GPU"),
+    ("POST", "/reload", {}, 404, "Not Found"),
+    ("GET", "/proxy/dicom/wado/x", {}, 404, "Not Found"),
+    ("GET", "/nothing", {}, 404, "Not Found"),
+    # malformed
+    ("POST", f"/infer/{MODEL}", form(), 400, "No image was named"),
+    ("POST", INFER, form(params="{no json"), 400, "params must be JSON, and it isn't"),
+    ("POST", INFER, form(params="[1, 2]"), 400, "params must be a JSON object"),
+    ("POST", INFER, form(params='{"image": "/etc/passwd"}'), 400, "params can't hold 'image'"),
+    ("POST", INFER, form(params='{"label_tag": "../../x"}'), 400, "label_tag takes a name"),
+    ("POST", INFER, form(params=json.dumps({"text": "x" * (2 << 20)})), 400, "exceeded maximum size"),
+    ("POST", INFER, upload("label", "scribbles.nii.gz"), 400, "send clicks or boxes"),
+    ("POST", f"{INFER}&output=hologram", form(), 422, "output: Input should be 'image', 'json'"),
+    ("POST", f"{INFER}&output=dicom_seg", form(), 400, "DICOM series"),
+    ("POST", f"/train/{MODEL}", {"data": "{no json", "headers": {"Content-Type": "application/json"}}, 422, "JSON"),
+    ("POST", f"/train/{MODEL}", {"json": {"gpus": 3}}, 400, 'gpus takes "all" or numbers'),
+    ("POST", f"/train/{MODEL}", {"json": {"model": "other"}}, 400, "The address says samed_organ"),
+    ("POST", "/train/", {"json": {MODEL: 3}}, 400, "must hold a JSON object"),
+    ("POST", f"/batch/infer/{MODEL}", {"json": {"images": ["case_a", "nobody"]}}, 404, "There is no image 'nobody'"),
+    ("POST", f"/batch/infer/{MODEL}", {"json": {"images": "some"}}, 422, "images takes all, labeled"),
+    ("POST", f"/batch/infer/{MODEL}?images=some", {"json": {}}, 422, "images: Input should be 'all'"),
+    ("POST", f"/batch/infer/{MODEL}", {"json": {"label_tag": "../x"}}, 400, "label_tag takes a name"),
+    ("PUT", "/datastore/image?image=../../out", upload("file", "x.nii.gz"), 400, "image takes a name"),
+    ("PUT", "/datastore/image", upload("file", "..nii.gz"), 400, "image takes a name"),
+    ("PUT", "/datastore/image?image=x", upload("file", "x.sh"), 422, "Files end in .nii.gz"),
+    ("PUT", "/datastore/image?image=x", form(), 422, "file: Field required"),
+    ("PUT", "/datastore/image?image=x", upload("file", "x.nii.gz", params="7"), 400, "params must be a JSON object"),
+    ("PUT", "/datastore/label?image=case_a&tag=../..", upload("label", "l.nii.gz"), 400, "tag takes a name"),
+    ("PUT", "/datastore/label?image=case_a", upload("label", "l.exe"), 422, "Files end in"),
+    ("PUT", "/datastore/label?image=case_a", upload("label", "l.nii.gz", params="{"), 400, "params must be JSON"),
+    ("PUT", "/datastore/image/info?image=case_a", form(info="[]"), 400, "info must be a JSON object"),
+    ("PUT", "/session/", form(), 422, "files: Field required"),
+    ("PUT", "/session/?uncompress=true", upload("files", "x.zip", b"no archive"), 422, "can't be unpacked"),
+    ("PUT", "/session/?uncompress=true", upload("files", "x.odd", b"no archive"), 422, "can't be unpacked"),
+    # unreadable images
+    ("POST", f"/infer/{MODEL}?image=broken", form(), 422, "broken.nii.gz"),
+    ("POST", f"/infer/{MODEL}", upload("file", "x.nii.gz", b"no image"), 422, "can't be read"),
+    ("POST", f"/infer/{MODEL}?image=empty_folder", form(), 404, "empty_folder"),
+    # too much
+    ("POST", f"/infer/{MODEL}", upload("file", "x.nii.gz", bytes(4 << 20)), 413, "At most 3 MB are taken"),
+    ("PUT", "/datastore/image?image=x", upload("file", "x.nii.gz", bytes(4 << 20)), 413, "At most 3 MB"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method, path, options, status, said", WRONG)
+def test_each_fault_is_a_sentence(server, temporary, method, path, options, status, said):
+    reply = server.request(method, path, **options)
+    detail = reply.json()["detail"]
+    assert reply.status_code == status, detail
+    assert isinstance(detail, str) and said in detail
+    assert not left_in(temporary)
+    assert server.get("/health").json()["status"] == "ok"
+
+
+def test_images_are_asked_for_by_name_and_by_path(server, work):
+    """Paths in the studies folder and in that of --also_read; a study may be called as a folder of the app is."""
+    shutil.copy(work / "studies/case_a.nii.gz", work / "studies/model.nii.gz")
+    deadline = time.monotonic() + 10
+    while "model" not in good(server.get("/datastore/?output=all")).json()["objects"]:
+        assert time.monotonic() < deadline, "a new file in the studies folder wasn't noticed"
+        time.sleep(0.2)
+    replies = [
+        server.infer(MODEL, image).content
+        for image in (
+            "case_a",
+            "model",
+            str(work / "studies/case_a.nii.gz"),
+            str(work / "also/case_a.nii.gz"),
+        )
+    ]
+    assert all(replies) and len({len(content) for content in replies}) == 1
+
+
+def test_an_unknown_checksum(server):
+    reply = server.request("HEAD", "/datastore/image?image=case_a&check_sum=CRC:1")
+    assert reply.status_code == 404
+
+
+def archives(name: str) -> dict[str, bytes]:
+    """A .tar.gz and a .zip whose only file is called so."""
+    tarred, zipped = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=tarred, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr(name, b"")
+    return {"x.tar.gz": tarred.getvalue(), "x.zip": zipped.getvalue()}
+
+
+@pytest.mark.parametrize("leading", ["../../..", "absolute"])
+def test_archives_stay_in_their_folder(server, work, temporary, leading):
+    name = str(work / "escaped.nii.gz") if leading == "absolute" else f"{leading}/escaped.nii.gz"
+    for archive, content in archives(name).items():
+        reply = server.put("/session/?uncompress=true", **upload("files", archive, content))
+        assert reply.status_code in (200, 422), reply.text
+        if reply.status_code == 200:
+            good(server.delete(f"/session/{reply.json()['session_id']}"))
+    assert not list(work.parent.rglob("escaped.nii.gz"))
+    assert not left_in(temporary)
+
+
+def test_sessions_and_uploads_answer_and_leave_nothing(server, temporary, work):
+    image = work / "studies/case_a.nii.gz"
+    session = good(server.put("/session/", **upload("files", image.name, image.read_bytes()))).json()
+    name = session["session_id"]
+    by_session = server.infer(MODEL, session=name)
+    assert server.infer(MODEL, file=image).content and by_session.params["label_names"]
+    for output in ("image", "json", "all"):
+        good(server.post(f"{INFER}&output={output}", **form(params="{}")))
+    good(server.get(f"/session/{name}"))
+    good(server.delete(f"/session/{name}"))
+    deadline = time.monotonic() + 5
+    while left_in(temporary) and time.monotonic() < deadline:
+        time.sleep(0.05)  # a file goes after it was sent
+    assert not left_in(temporary)
+    assert not list((server.app_dir / "sessions").iterdir())
+
+
+def test_the_server_answers_others_during_an_inference(server, work):
+    long = work / "long.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((24, 24, 400), np.int16), np.eye(4)), long)
+    done: list[float] = []
+
+    def ask():
+        server.infer(MODEL, file=long)
+        done.append(time.monotonic())
+
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    time.sleep(0.3)
+    for path in ("/health", "/info/", "/datastore/?output=all"):
+        good(server.get(path))
+    answered = time.monotonic()
+    for asker in askers:
+        asker.join()
+    assert len(done) == 2 and answered < max(done)
+
+
+def test_pages_of_strangers_may_not_ask(server):
+    assert server.get("/info/", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert server.post("/train/", headers={"Origin": "null"}).status_code == 403
+    assert server.get("/health", headers={"Host": "evil.example"}).status_code == 403
+    for origin in ("http://localhost:3000", VIEWER):
+        reply = good(server.get("/info/", headers={"Origin": origin}))
+        assert reply.headers["access-control-allow-origin"] == origin
+        asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+        reply = good(server.request("OPTIONS", "/datastore/label", headers=asked))
+        assert reply.headers["access-control-allow-origin"] == origin
+        wrong = server.post("/infer/nothing", headers={"Origin": origin})  # a page can read the sentence too
+        assert wrong.status_code == 404 and wrong.headers["access-control-allow-origin"] == origin
+
+
+def test_the_pages_need_nothing_from_the_internet(server):
+    page = good(server.get("/")).text
+    assert MODEL in page and "/infer/{model}" in page and server.address in page
+    assert "http" not in page.replace(server.address, "")
+    assert good(server.get("/logs/")).headers["Content-Type"].startswith("text/plain")
+    assert "/infer/{model}" in good(server.get("/openapi.json")).json()["paths"]
+
+
+def test_a_batch_with_the_stock_settings(server):
+    """Which are for several GPUs."""
+    body = {"images": ["case_a", "case_b"], "multi_gpu": True, "label_tag": "original"}
+    good(server.post(f"/batch/infer/{MODEL}", json=body))
+    again = server.post(f"/batch/infer/{MODEL}", json=body)
+    assert again.status_code in (200, 429)  # 200 until the first one's process is there
+    assert server.wait_for("batch/infer")["status"] == "DONE"
+    assert good(server.get("/datastore/")).json()["label_tags"] == {"original": 2}
+
+
+def test_upload_in_pieces_that_say_no_length(server):
+    head = b'--y\r\nContent-Disposition: form-data; name="file"; filename="x.nii.gz"\r\n\r\n'
+    pieces = (piece for piece in [head, *[bytes(1 << 20)] * 5, b"\r\n--y--\r\n"])
+    kind = {"Content-Type": "multipart/form-data; boundary=y"}
+    reply = server.put("/datastore/image?image=x", data=pieces, headers=kind)
+    assert reply.status_code == 413 and "At most 3 MB" in reply.json()["detail"]
+
+
+def test_nothing_was_written_elsewhere(server, work, temporary):
+    """After all of the above: no traceback for what clients did wrong, and only images in the studies folder."""
+    log = (server.app_dir / "logs/app.log").read_text()
+    assert "Serving samed_organ" in log and "Traceback" not in log
+    names = {path.name for path in (work / "studies").iterdir()}
+    assert names == {
+        "case_a.nii.gz",
+        "case_b.nii.gz",
+        "model.nii.gz",
+        "broken.nii.gz",
+        "empty_folder",
+        "labels",
+        "datastore_v2.json",
+        ".lock",
+    }
+    assert not (server.app_dir / "mlruns").exists()
+
+
+def test_a_second_server_on_the_same_studies_is_refused(server):
+    done = subprocess.run(
+        [*server.command, "--port", str(server.port + 1)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert (
+        f"served already, by process {server.process.pid}" in done.stderr and "Traceback" not in done.stderr
+    )
