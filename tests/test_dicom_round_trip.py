@@ -18,7 +18,7 @@ import pydicom
 import pytest
 from dataset_builders import tiny_image, tiny_label, write_msd
 from dicom_files import make_series, plain_frames, positions_of
-from shared_data import shared_data
+from shared_data import few_hippocampus_cases, shared_data
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
 from pgsam_monai import cli
@@ -34,7 +34,7 @@ def trained(request, tmp_path_factory) -> tuple[Path, Path]:
     """A bundle, and a folder of DICOM series."""
     work = tmp_path_factory.mktemp(request.param)
     if request.param == "hippocampus":
-        folder, studies = few_real_cases(work), shared_data("dicom")
+        folder, studies = few_hippocampus_cases(work, CASES), shared_data("dicom")
     else:
         folder = write_msd(work / "Task09_Organ", cases=CASES, shape=SHAPE, values=(0, 5, 205))
         studies = work / "studies"
@@ -52,16 +52,6 @@ def trained(request, tmp_path_factory) -> tuple[Path, Path]:
     )
     run_bundle("training", bundle)
     return bundle, studies
-
-
-def few_real_cases(work: Path) -> Path:
-    real, folder = shared_data("Task04_Hippocampus"), work / "Task04_Hippocampus"
-    for part in ("imagesTr", "labelsTr"):
-        (folder / part).mkdir(parents=True)
-        for file in sorted((real / part).glob("[!.]*.nii.gz"))[:CASES]:
-            shutil.copy(file, folder / part)
-    shutil.copy(real / "dataset.json", folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 from dataset_builders import write_msd
 from dicom_files import make_series
 from label_server import LabelServer, good, require_label_environment
-from shared_data import shared_data
+from shared_data import few_hippocampus_cases
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
 from pgsam_monai.dicom.seg_reading import read_segmentation
@@ -34,14 +34,7 @@ def dataset(request, tmp_path_factory) -> Path:
     work = tmp_path_factory.mktemp(f"label_{request.param}")
     if request.param == "drawn":
         return write_msd(work / "Task09_Organ", cases=CASES)
-    real = shared_data("Task04_Hippocampus")
-    folder = work / "Task04_Hippocampus"
-    for part in ("imagesTr", "labelsTr"):
-        (folder / part).mkdir(parents=True)
-        for file in sorted((real / part).glob("[!.]*.nii.gz"))[:CASES]:
-            shutil.copy(file, folder / part)
-    shutil.copy(real / "dataset.json", folder)
-    return folder
+    return few_hippocampus_cases(work, CASES)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from pgsam_monai.data.cases import case_name, file_suffix
-from pgsam_monai.interactive.volume import Volume
-from pgsam_monai.transforms.labels import Entry, label_values
+from pgsam_monai.interactive.answers import Place
+from pgsam_monai.interactive.model import PromptModel
+from pgsam_monai.interactive.volume import NativeGrid, Volume
+from pgsam_monai.transforms.labels import Entry, label_indices, label_values
 from pgsam_monai.transforms.save import prediction_suffix, save_label_map
 
 ARRAY = "segmentation"
@@ -54,3 +56,34 @@ class LabelMap:
             )
         name = path.name[: -len(suffix)]
         return save_label_map(self.voxels, path.parent, name, source, affine=self.volume.grid.affine)
+
+
+def masks_by_place(
+    model: PromptModel, grid: NativeGrid, label_map: np.ndarray, label: str | int | None
+) -> dict[Place, np.ndarray]:
+    """Where a label map holds classes: masks (H, W) of bool by slice and class, not empty.
+
+    Args:
+        model: whose classes.
+        grid: of the image.
+        label_map: (i, j, k), label values or, for one class, bool.
+        label: the class that is meant; None for all that it holds.
+
+    Raises:
+        ValueError: another shape than the image's, or no such label.
+    """
+    if label_map.shape != grid.shape:
+        raise ValueError(
+            f"add_mask: the label map has shape {label_map.shape}, the image {grid.shape}; resample the label map."
+        )
+    chosen = range(1, len(model.names) + 1) if label is None else [model.index_of(label)]
+    if label_map.dtype == bool:
+        chosen, indices = [model.index_of(label)], label_map * model.index_of(label)
+    else:
+        indices = label_indices(label_map, model.values)
+    masks = {index: grid.turned(indices == index) for index in chosen}  # (H, W, D) each
+    return {
+        Place(at, index): mask[..., at]
+        for index, mask in masks.items()
+        for at in np.flatnonzero(mask.any(axis=(0, 1))).tolist()
+    }

@@ -20,13 +20,13 @@ import numpy as np
 from pgsam_monai.data.cases import Paths
 from pgsam_monai.interactive.answers import Place
 from pgsam_monai.interactive.asked import Asked, mask_logits
+from pgsam_monai.interactive.label_map import masks_by_place
 from pgsam_monai.interactive.model import PromptModel, load_bundle
 from pgsam_monai.interactive.propagation import Propagation, spread
 from pgsam_monai.interactive.session import Session
 from pgsam_monai.interactive.volume import Volume, read_volume
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks, in_voxels
 from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, point_list
-from pgsam_monai.transforms.labels import label_indices
 
 BACKGROUNDS = ("empty", "everything")
 CORRECTIONS = ("pull", "ask")
@@ -168,7 +168,8 @@ class Segmenter:
             ValueError: another shape, none of the classes in it, or no such label.
             RuntimeError: no image yet.
         """
-        session, masks = self._open(), self._masks_of(np.asarray(label_map), label)
+        session = self._open()
+        masks = masks_by_place(self.model, session.volume.grid, np.asarray(label_map), label)
         if not masks:
             raise ValueError("add_mask: the label map holds none of the classes; check its values.")
         first = session.embeddings.of([min(masks).slice]).embedding
@@ -267,25 +268,6 @@ class Segmenter:
         if self._session is None:
             raise RuntimeError("Segmenter: no image yet; call set_image first.")
         return self._session
-
-    def _masks_of(self, label_map: np.ndarray, label: str | int | None) -> dict[Place, np.ndarray]:
-        """Masks (H, W) of bool, not empty."""
-        grid = self._open().volume.grid
-        if label_map.shape != grid.shape:
-            raise ValueError(
-                f"add_mask: the label map has shape {label_map.shape}, the image {grid.shape}; resample the label map."
-            )
-        chosen = range(1, len(self.model.names) + 1) if label is None else [self.model.index_of(label)]
-        if label_map.dtype == bool:
-            chosen, indices = [self.model.index_of(label)], label_map * self.model.index_of(label)
-        else:
-            indices = label_indices(label_map, self.model.values)
-        masks = {index: grid.turned(indices == index) for index in chosen}  # (H, W, D) each
-        return {
-            Place(at, index): mask[..., at]
-            for index, mask in masks.items()
-            for at in np.flatnonzero(mask.any(axis=(0, 1))).tolist()
-        }
 
     def _placed(self, said: ClassClicks, index: int) -> dict[Place, Asked]:
         """What a file says about a class, slice by slice, beside what was said before."""
