@@ -1,7 +1,7 @@
 """A real MONAI Label server with four bundles, started by `pgsam label`: it answers what `pgsam predict` writes.
 
-Once with real Hippocampus scans, where these lie beside the checkout, and once with drawn cases (gaps in the label
-values, oblique grid). The tests of one server run in their order: labels are saved, trained on, trained on again.
+With real Hippocampus scans where these lie beside the checkout, else with drawn cases (gaps in the label values,
+oblique grid); `make test-slow` has both. The tests of one server run in their order: labels are saved, trained on, and again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from dataset_builders import write_msd
 from dicom_files import make_series
 from label_server import LabelServer, good, require_label_environment
-from shared_data import few_hippocampus_cases
+from shared_data import SHARED_DATA, few_hippocampus_cases
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
 from pgsam_monai.dicom.seg_reading import read_segmentation
@@ -28,7 +28,10 @@ SLICERS = {"result_extension": ".nrrd", "result_dtype": "uint8", "client_id": "u
 """what 3D Slicer sends with every inference"""
 
 
-@pytest.fixture(scope="module", params=["hippocampus", "drawn"])
+DRAWN = pytest.param("drawn", marks=pytest.mark.slow if (SHARED_DATA / "Task04_Hippocampus").exists() else ())
+
+
+@pytest.fixture(scope="module", params=["hippocampus", DRAWN])
 def dataset(request, tmp_path_factory) -> Path:
     require_label_environment()
     work = tmp_path_factory.mktemp(f"label_{request.param}")
