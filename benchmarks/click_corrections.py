@@ -3,9 +3,9 @@
     python benchmarks/click_corrections.py bundles/medsa_x --cases 6
 
 The held-out cases of the bundle's fold. On each slice, for each structure in it, a user sees the latest mask and clicks
-in the middle of its largest error, up to --clicks times ("pull": `pgsam_monai.interactive.corrections`; "ask": all clicks
-so far and the latest answer as a mask go to the network, as in SAM). Prints a table in Markdown: 3-D Dice, mean of the
-structures and cases, over slices that hold the structure.
+in the middle of its largest error, up to --clicks times. "pull": `pgsam_monai.interactive.corrections`; "ask": all
+clicks so far and the latest answer as a mask go to the network, as in SAM. Prints a table in Markdown: 3-D Dice, mean of
+the structures and cases, over slices that hold the structure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A real MONAI Label server with four bundles, started by `pgsam label`: it answers what `pgsam predict` writes.
 
 With real Hippocampus scans where these lie beside the checkout, else with drawn cases (gaps in the label values,
-oblique grid); `make test-slow` has both. The tests of one server run in their order: labels are saved, trained on, and again.
+oblique grid); `make test-slow` has both. The tests of one server run in their order: labels are saved, then
+trained on, then newer ones.
 """
 
 from __future__ import annotations

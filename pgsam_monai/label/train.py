@@ -60,9 +60,9 @@ TOLD = (ValueError, FileNotFoundError, StoreError, WeightsError, SystemExit)
 class Training(BundleTrainTask):
     """A request trains the bundle on all studies with a final label, from the raw files, through its store.
 
-    It starts from models/model.pt unless told otherwise. What it writes: ``StudyCheckpoints``. Everything else is as
-    planned, but for the few slices of a recipe, which were drawn for another data set, and for lengths, which follow
-    the epochs asked for.
+    It starts from models/model.pt, with a tenth of the planned learning rate, unless told otherwise. What it writes:
+    ``StudyCheckpoints``. Everything else is as planned, but for the few slices of a recipe, which were drawn for
+    another data set, and for lengths, which follow the epochs asked for.
     """
 
     def __init__(self, path: str, conf: dict[str, str]) -> None:
@@ -195,6 +195,7 @@ def overrides(
         "schedule_epochs": wanted.epochs,
         "stage_epochs": wanted.epochs,
         "iterations_per_epoch": wanted.iterations_per_epoch,
+        "learning_rate": wanted.learning_rate,
         "warmup_iterations": min(config["warmup_iterations"], iterations // WARMUP_SHARE),
         "val_interval": min(config["val_interval"], max(1, wanted.epochs // LEAST_VALIDATIONS)),
         "early_stop_epochs": config["early_stop_epochs"] if validation else 0,

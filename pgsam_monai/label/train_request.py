@@ -16,6 +16,9 @@ from pgsam_monai.label.names import known_name
 RUN_IDS = ("training", "run")
 """of a bundle's train.json, which mean the same"""
 EPOCHS, VALIDATION_SHARE = 50, 0.2
+GOING_ON = 0.1
+"""Of the planned learning rate, for trained weights: at all of it they are worse for as long as it lasts, and the few
+studies of a server don't make up for that."""
 OWN_VALIDATION = -1
 """val_split: the bundle's own validation cases"""
 TRACKING_SCHEMES = ("http://", "https://", "file:///")
@@ -27,6 +30,7 @@ class TrainingRequest:
 
     epochs: int
     iterations_per_epoch: int
+    learning_rate: float
     validation_share: float
     """of the studies, 0 to below 1; OWN_VALIDATION for the cases that the bundle was planned with"""
     model_file: Path | None
@@ -59,11 +63,13 @@ def read_training_request(
             f"train.json','{root}/configs/multi_gpu_train.json']\"",
             status=422,
         )
+    model_file = _model_file(request, root) if _flag(request, "pretrained", True) else None
     return TrainingRequest(
+        learning_rate=_learning_rate(request, config["learning_rate"] * (GOING_ON if model_file else 1)),
         epochs=count_in(request, "max_epochs", default_epochs(config)),
         iterations_per_epoch=count_in(request, "iterations_per_epoch", config["iterations_per_epoch"]),
         validation_share=_validation_share(request),
-        model_file=_model_file(request, root) if _flag(request, "pretrained", True) else None,
+        model_file=model_file,
         device=checked_device(device),
         mlflow_uri=_mlflow_uri(request),
     )
@@ -134,6 +140,16 @@ def _mlflow_uri(request: Mapping[str, Any]) -> str | None:
             f"tracking_uri must begin with {', '.join(TRACKING_SCHEMES)}, got {uri!r}.", status=422
         )
     return uri
+
+
+def _learning_rate(request: Mapping[str, Any], default: float) -> float:
+    rate = _number(request, "learning_rate", default)
+    if rate <= 0:
+        raise RequestFault(
+            f"learning_rate must be above 0, got {request['learning_rate']!r}; left out, it is {default:g}.",
+            status=422,
+        )
+    return rate
 
 
 def _validation_share(request: Mapping[str, Any]) -> float:

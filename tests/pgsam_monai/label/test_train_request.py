@@ -10,7 +10,7 @@ from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.label.train_request import TrainingRequest, read_training_request
 
 ROOT = Path(__file__).parents[3]
-CONFIG = {"epochs": 300, "iterations_per_epoch": 14}
+CONFIG = {"epochs": 300, "iterations_per_epoch": 14, "learning_rate": 0.005}
 
 
 @pytest.fixture
@@ -27,9 +27,14 @@ def wanted(root: Path, device: str = "cpu", **request: object) -> TrainingReques
 
 def test_nothing_said_means_the_present_weights_and_the_planned_steps(root):
     assert wanted(root) == TrainingRequest(
-        epochs=50, iterations_per_epoch=14, validation_share=0.2, model_file=root / "models/model.pt",
-        device="cpu", mlflow_uri=None,
+        epochs=50, iterations_per_epoch=14, learning_rate=0.0005, validation_share=0.2,
+        model_file=root / "models/model.pt", device="cpu", mlflow_uri=None,
     )  # fmt: skip
+
+
+def test_trained_weights_go_on_with_a_tenth_of_the_planned_rate(root):
+    assert wanted(root, pretrained=False).learning_rate == 0.005
+    assert wanted(root, learning_rate="0.002").learning_rate == 0.002
 
 
 def test_texts_and_lists_count_as_what_they_say(root):
@@ -66,6 +71,7 @@ def test_anew_needs_no_weights(root):
         ({"max_epochs": [3]}, "must be a number"),
         ({"max_epochs": float("inf")}, "must be a number"),
         ({"iterations_per_epoch": -1}, "iterations_per_epoch must be a whole number"),
+        ({"learning_rate": 0}, "learning_rate must be above 0, got 0; left out, it is 0.0005"),
         ({"val_split": 1}, "val_split must be 0 to below 1, or -1"),
         ({"val_split": -0.5}, "val_split must be 0 to below 1, or -1"),
         ({"val_split": float("nan")}, "val_split must be a number"),
@@ -108,5 +114,6 @@ def test_a_tracking_address_is_never_an_expression(root, monkeypatch):
 def test_every_committed_bundle_says_what_a_request_needs():
     for file in (ROOT / "bundles").glob("*/configs/train.json"):
         config = json.loads(file.read_text())
-        needed = {"epochs", "iterations_per_epoch", "warmup_iterations", "val_interval", "early_stop_epochs"}
-        assert needed | {"initial_model", "model_selection", "checkpoints", "labels"} <= config.keys(), file
+        lengths = {"epochs", "iterations_per_epoch", "learning_rate", "warmup_iterations", "val_interval"}
+        others = {"early_stop_epochs", "initial_model", "model_selection", "checkpoints", "labels"}
+        assert lengths | others <= config.keys(), file
