@@ -4,7 +4,7 @@
 
 The held-out cases of the bundle's fold. On each slice, for each structure in it, a user sees the latest mask and clicks
 in the middle of its largest error, up to --clicks times. "pull": `pgsam_monai.interactive.corrections`; "ask": all
-clicks so far and the latest answer as a mask go to the network, as in SAM. Prints a table in Markdown: 3-D Dice, mean of
+clicks so far and the latest answer as a mask go to the network, as in SAM. Prints a Markdown table: 3-D Dice, mean of
 the structures and cases, over slices that hold the structure.
 """
 
