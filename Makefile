@@ -30,12 +30,13 @@ demo: install
 	$(BIN)/pgsam demo $(if $(DATA),--data '$(DATA)')
 
 # One thread a process: two of pytest's workers with two threads each would wait for each other. A file's tests stay with
-# one worker, so that a server or a trained bundle is made once. What needs MONAI Label runs in its environment.
-PYTEST := -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
+# one worker, so that a server or a trained bundle is made once; the longest files come first, so that both end together.
+# What needs MONAI Label runs in its environment.
+PYTEST := -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 NEED_LABEL := $(addprefix tests/pgsam_monai/label/test_label_,tasks.py training.py scoring.py)
 
 test: install label
-	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) tests/test_*.py tests/pgsam_monai tests/preprocess
 	OMP_NUM_THREADS=1 $(VENV_LABEL)/bin/python $(PYTEST) $(NEED_LABEL) tests/pgsam_monai/dicom
 
 test-slow: install label
