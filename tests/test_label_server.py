@@ -168,11 +168,12 @@ def test_clicks_answer_as_predict_does(server, bundles, images, tmp_path):
     shape = nib.load(images[2]).shape
     first, second = [side // 2 for side in shape], [side // 3 for side in shape]
     clicks = {names[0]: [first], names[1]: [second]}
+    clicks["background_shows"] = "empty"
     reply = server.infer("medsa_lab_deepedit", names_of(images)[2], label_values="original", **clicks)
-    segmenter = Segmenter.from_bundle(bundles["medsa"], device="cpu", background="everything")
+    segmenter = Segmenter.from_bundle(bundles["medsa"], device="cpu")
     segmenter.set_image(images[2])
-    for name, (click,) in clicks.items():
-        segmenter.add_click(click, name)
+    segmenter.add_click(first, names[0])
+    segmenter.add_click(second, names[1])
     np.testing.assert_array_equal(read_voxels(reply.save(tmp_path))[0], segmenter.prediction)
 
 

@@ -111,26 +111,42 @@ def on_slices(logits: Tensor, frame: SliceFrame) -> Tensor:
     return unfit_logits(enlarge(logits, (frame.image_size, frame.image_size)), frame)
 
 
-def compete(answers: Mapping[int, Tensor], frame: SliceFrame, everything: Tensor | None = None) -> np.ndarray:
+def compete(
+    answers: Mapping[int, Tensor],
+    frame: SliceFrame,
+    everything: Tensor | None = None,
+    shown: Mapping[int, Tensor] | None = None,
+) -> np.ndarray:
     """Class indices (H, W) of a slice.
 
     Where classes that were asked about overlap, the highest logit wins, the lower index on a tie. Where none of them
-    is above 0, `everything` shows the other classes, and what it says of those asked about counts no more.
+    is above 0, `everything` shows the other classes, and what it says of those asked about counts no more. Classes
+    whose clicks correct what `everything` shows keep it wherever the clicks changed nothing.
 
     Args:
         answers: logits (h, w) by class index 1..K.
         frame: of the slice.
         everything: logits (K+1, h, w) without prompts, background first; None for background.
+        shown: of those classes that clicks correct, the logits before them.
     """
-    indices = np.zeros((frame.height, frame.width), dtype=np.int16)
+    indices, shown = np.zeros((frame.height, frame.width), dtype=np.int16), shown or {}
     if everything is not None:
         square = enlarge(everything[None], (frame.image_size, frame.image_size))
         indices[:] = unfit_labels(square, frame)[0, 0].cpu().numpy()
-        indices[np.isin(indices, list(answers))] = 0
+        indices[np.isin(indices, [index for index in answers if index not in shown])] = 0
     best = np.zeros((frame.height, frame.width), dtype=np.float32)
     for index in sorted(answers):
-        rival = on_slices(answers[index][None, None], frame)[0, 0].cpu().numpy()
+        rival = _on_slice(answers[index], frame)
         won = rival > best
+        if index in shown:
+            before = _on_slice(shown[index], frame) > 0
+            indices[before & (rival <= 0) & (indices == index)] = 0
+            won &= ~before
         indices[won] = index
         best[won] = rival[won]
     return indices
+
+
+def _on_slice(logits: Tensor, frame: SliceFrame) -> np.ndarray:
+    """(h, w) of the square -> (H, W) of the slice."""
+    return on_slices(logits[None, None], frame)[0, 0].cpu().numpy()

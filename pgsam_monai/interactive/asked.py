@@ -28,6 +28,8 @@ class Asked:
     """(h, w) logits of a mask that the user gave"""
     base: Tensor | None = None
     """(h, w) the answer that clicks correct (`interactive.corrections`), if they do"""
+    shown: bool = False
+    """the base is what the network finds by itself"""
     before: Tensor | None = None
     """(h, w) the answer before the latest click, which goes in with the points"""
     logits: Tensor | None = None

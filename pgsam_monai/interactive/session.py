@@ -73,18 +73,21 @@ class Session:
         self._draw(sorted(self._unfilled))
 
     def _corrected(self, changes: Mapping[Place, Asked]) -> dict[Place, Asked]:
-        """Answers to what was asked first at each place, moved by the clicks that followed."""
+        """What the network shows by itself, or its answers to what was asked first, moved by the clicks."""
+        shown = {place for place, one in changes.items() if self._show_everything and one.only_clicked}
         bases = {
             place: known.base
             for place, one in changes.items()
-            if (known := self.asked.get(place)) is not None and known.base is not None and one.opens_as(known)
+            if (known := self.asked.get(place)) is not None
+            and known.shown == (place in shown)
+            and (known.shown or (known.base is not None and one.opens_as(known)))
         }
-        new = {place: one for place, one in changes.items() if place not in bases}
-        shown = [place for place, one in new.items() if self._show_everything and one.only_clicked]
-        bases |= self._shown_at(shown)
-        questions = {place: one.opening for place, one in new.items() if place not in bases}
-        bases |= answer(self.embeddings, questions)
-        return {place: self._moved(one, bases[place]) for place, one in changes.items()}
+        bases |= self._shown_at(sorted(shown - bases.keys()))
+        bases |= answer(self.embeddings, {at: one.opening for at, one in changes.items() if at not in bases})
+        return {
+            place: replace(self._moved(one, bases[place]), shown=place in shown)
+            for place, one in changes.items()
+        }
 
     def _shown_at(self, places: Sequence[Place]) -> dict[Place, Tensor]:
         """What the network finds by itself of classes on slices: logits (h, w)."""
@@ -113,6 +116,8 @@ class Session:
                 ask_everything(self.embeddings, part) if self._show_everything else [None] * len(part)
             )
             for at, shown in zip(part, everything, strict=True):
-                answers = {place.index: one.logits for place, one in self.asked.items() if place.slice == at}
-                self.drawn.draw(at, compete(answers, self.volume.frame, shown))
+                here = {place.index: one for place, one in self.asked.items() if place.slice == at}
+                answers = {index: one.logits for index, one in here.items()}
+                corrected = {index: one.base for index, one in here.items() if one.shown}
+                self.drawn.draw(at, compete(answers, self.volume.frame, shown, corrected))
         self._unfilled.difference_update(slices)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from pgsam_monai.interactive.answers import Place
 from pgsam_monai.interactive.segmenter import Segmenter
@@ -35,7 +36,7 @@ class PromptedImages:
 
     def __init__(self, served: ServedBundle) -> None:
         self._served = served
-        self._open: OrderedDict[tuple, Segmenter] = OrderedDict()
+        self._open: OrderedDict[tuple, _OpenImage] = OrderedDict()
 
     def answer(self, image: Image, prompting: Prompting) -> tuple[LabelResult, dict[str, dict[str, Voxels]]]:
         """The label map, and per class the native voxels (i, j, k) that the network's points map back to.
@@ -53,10 +54,12 @@ class PromptedImages:
             ServedFault: see ``ServedBundle.network``.
         """
         with self._served.lock:
-            segmenter = self._segmenter(image, prompting.background)
+            opened = self._opened(image, prompting.background)
+            segmenter = opened.segmenter
             try:
                 segmenter.start_over()
-                segmenter.add_prompts(self._meant(segmenter, prompting))
+                meant = self._meant(segmenter, prompting)
+                segmenter.add_prompts(meant)
                 if prompting.propagate:
                     slices = None if prompting.propagate is True else prompting.propagate
                     segmenter.propagate(slices=slices)
@@ -64,7 +67,7 @@ class PromptedImages:
                 raise RequestFault(cut(str(fault), 300), status=422) from fault
             served, used = self._served, clicks_used(segmenter, self._served.names)
             result = LabelResult(
-                voxels=segmenter.prediction,
+                voxels=opened.with_changes(segmenter.prediction, meant),
                 affine=segmenter.volume.grid.affine,
                 source=segmenter.volume.source,
                 names=served.names,
@@ -88,7 +91,7 @@ class PromptedImages:
 
         return share_negatives(clicks, segmenter.volume, shown)
 
-    def _segmenter(self, image: Image, background: str) -> Segmenter:
+    def _opened(self, image: Image, background: str) -> _OpenImage:
         model = self._served.prompt_model()
         weights = self._served.stamp
         for key in [key for key in self._open if key[0] != weights]:
@@ -100,9 +103,36 @@ class PromptedImages:
                 segmenter.set_image(image)
             while len(self._open) >= KEPT:
                 self._open.popitem(last=False)
-            self._open[key] = segmenter
+            found = segmenter.prediction if background == EVERYTHING else None
+            shown = None if found is None else self._served.clean(found)
+            self._open[key] = _OpenImage(segmenter=segmenter, found=found, shown=shown)
         self._open.move_to_end(key)
         return self._open[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OpenImage:
+    """An image, and what is shown of it without clicks: label maps (i, j, k)."""
+
+    segmenter: Segmenter
+    found: np.ndarray | None
+    """by the network; None where nothing is shown"""
+    shown: np.ndarray | None
+    """after the bundle's postprocessing, as automatic segmentation shows it"""
+
+    def with_changes(self, prediction: np.ndarray, clicks: Clicks) -> np.ndarray:
+        """What is shown, with what `clicks` changed; a part that postprocessing took away is back where one says so."""
+        if self.found is None:
+            return prediction
+        result = np.where(prediction != self.found, prediction, self.shown)
+        for name, said in clicks.labels.items():
+            value = self.segmenter.model.labels[name]
+            for place in said.positive:
+                voxel = tuple(np.clip(np.rint(place).astype(int), 0, np.array(result.shape) - 1))
+                if prediction[voxel] == value != result[voxel]:
+                    parts, _ = ndimage.label(prediction == value)
+                    result[parts == parts[voxel]] = value
+        return result
 
 
 def share_negatives(clicks: Clicks, volume: Volume, shown: Callable[[Sequence[float]], str | None]) -> Clicks:

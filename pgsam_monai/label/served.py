@@ -14,9 +14,10 @@ from pgsam_monai.label.images import Image, time_and_size
 from pgsam_monai.label.results import LabelResult
 from pgsam_monai.label.steps import BundleSteps
 from pgsam_monai.predict import ASKED, bundle_folder, channels_of, read_decisions, read_inference, stem
-from pgsam_monai.transforms.labels import restored_values
+from pgsam_monai.transforms.labels import label_indices, label_values, restored_values
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from monai.inferers import Inferer
     from monai.transforms import Compose
@@ -182,6 +183,11 @@ class ServedBundle:
     ) -> Path:
         """As ``label_map``, written to `folder` as `pgsam predict` writes it; returns the file."""
         return self.label_map(image, text=text, texts=texts).save(Path(folder), stem(as_paths(image)[0]))
+
+    def clean(self, label_map: np.ndarray) -> np.ndarray:
+        """The bundle's own postprocessing of classes, done to a label map (i, j, k) of the data set's values."""
+        indices = label_indices(label_map, self.values)
+        return label_values(self._steps.clean(indices), self.values)
 
     def prompt_model(self) -> PromptModel:
         """The same network as it answers clicks and boxes; its weights are renewed with ``network``.

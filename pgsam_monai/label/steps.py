@@ -51,6 +51,17 @@ class BundleSteps:
         """Class indices -> label map with the data set's values on the image's grid, and its file."""
         return self._parser.get_parsed_content(OWN)
 
+    def clean(self, indices: np.ndarray) -> np.ndarray:
+        """What the postprocessing does to class indices (i, j, k), such as keeping a class's largest component."""
+        import torch
+        from monai.transforms import Invertd
+
+        steps = list(self.postprocessing.transforms)
+        data = {"pred": torch.from_numpy(indices)[None]}
+        for step in steps[: next(n for n, step in enumerate(steps) if isinstance(step, Invertd))]:
+            data = step(data)
+        return np.asarray(data["pred"])[0]
+
     def run(
         self, image: Image, network: nn.Module, device: torch.device, *, answer: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:

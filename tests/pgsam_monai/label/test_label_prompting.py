@@ -32,6 +32,9 @@ class Service:
     def prompt_model(self):
         return self.model
 
+    def clean(self, label_map):
+        return label_map
+
 
 @pytest.fixture
 def service():
@@ -134,6 +137,19 @@ def test_background_clicks_leave_classes_on_other_slices_alone(images, scan):
     assert used["liver"]["negative"] == [[30, 5, 2]] and "negative" not in used["spleen"]
     without, _ = edit(images, scan, liver=[LIVER], spleen=[SPLEEN])
     assert np.array_equal(with_it.voxels[..., 3], without.voxels[..., 3])
+
+
+def test_what_clicks_leave_alone_is_cleaned_as_without_them(service, scan, monkeypatch):
+    """Of the spleen, postprocessing keeps the slices up to 3; a click on what it took away brings that back."""
+    monkeypatch.setattr(
+        service, "clean", lambda found: np.where((found == 7) & (np.arange(6) > 3), 0, found).astype(found.dtype)
+    )  # fmt: skip
+    images = PromptedImages(service)
+    result, _ = edit(images, scan, background=[LIVER])
+    assert result.voxels[tuple(LIVER)] == 0 and result.voxels[30, 20, 3] == 7
+    assert not (result.voxels[..., 4:] == 7).any() and (result.voxels[..., 3] == 7).any()
+    back, _ = edit(images, scan, spleen=[[30, 20, 5]])
+    assert back.voxels[30, 20, 5] == 7 and back.voxels[30, 20, 4] == 7
 
 
 def test_a_background_click_where_nothing_is_shown_changes_nothing(images, scan):
