@@ -7,6 +7,7 @@ trained on, then newer ones.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -200,6 +201,32 @@ def test_words_change_the_answer_for_one_request_only(server, bundles, images, t
     other, _ = answer("pgsam_lab", **swapped)
     assert (other != before).any()
     np.testing.assert_array_equal(answer("pgsam_lab")[0], before)
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "status", "says"),
+    [
+        ("medsa_lab_deepedit", '{"NAME": [[9999, 2, 2]]}', 422, "outside the image"),
+        ("medsa_lab_deepedit", '{"NAME": [[NaN, 2, 2]]}', 422, "NAME"),
+        ("medsa_lab_deepedit", '{"NAME": ["here"]}', 422, "NAME"),
+        ("medsa_lab_deepedit", '{"nobody": [[2, 2, 2]]}', 422, "nobody"),
+        ("medsa_lab_deepedit", json.dumps({"NAME": [[2, 2, 2]] * 2000}), 422, "1000"),
+        ("medsa_lab_deepgrow", '{"foreground": [[2, 2, 2]]}', 422, "label"),
+        ("medsa_lab_deepgrow", '{"label": "NAME", "roi": [1, 2, 3]}', 422, "6 numbers"),
+        ("medsa_lab_deepgrow", '{"label": "NAME"}', 422, "at least one click"),
+        ("refsam3d_lab", json.dumps({"text": "x" * 100_000}), 413, "at most 1000"),
+        ("samed_lab", '{"text": "liver"}', 422, "text"),
+    ],
+)
+def test_absurd_requests_get_a_sentence_and_the_server_lives(
+    server, bundles, images, model, params, status, says
+):
+    name = next(iter(class_values(bundles["medsa"])))
+    query, body = {"image": names_of(images)[0]}, {"params": params.replace("NAME", name)}
+    reply = server.post(f"/infer/{model}", params=query, data=body)
+    assert says.replace("NAME", name) in reply.json()["detail"], reply.text
+    assert reply.status_code in (400, status)
+    assert good(server.get("/health")).json()["status"] == "ok"
 
 
 def test_a_dicom_series_is_answered_as_dicom_seg(server, bundles, studies, tmp_path):
