@@ -58,7 +58,7 @@ class PromptedImages:
             segmenter = opened.segmenter
             try:
                 segmenter.start_over()
-                meant = self._meant(segmenter, prompting)
+                meant = _meant(opened, prompting)
                 segmenter.add_prompts(meant)
                 if prompting.propagate:
                     slices = None if prompting.propagate is True else prompting.propagate
@@ -74,22 +74,6 @@ class PromptedImages:
                 values=served.values,
             )
         return result if prompting.label is None else result.only(prompting.label), used
-
-    def _meant(self, segmenter: Segmenter, prompting: Prompting) -> Clicks:
-        """The prompts in voxels, each negative click with the classes that it counts for."""
-        clicks = in_voxels(prompting.clicks, segmenter.volume.grid.affine)
-        if prompting.background != EVERYTHING or BACKGROUND not in clicks.labels:
-            return share_negatives(clicks, segmenter.volume, lambda place: None)
-        found = {value: name for name, value in segmenter.model.labels.items()}
-        if prompting.label is not None:
-            found = {value: name for value, name in found.items() if name == prompting.label}
-        label_map = segmenter.prediction
-
-        def shown(place: Sequence[float]) -> str | None:
-            voxel = np.clip(np.rint(place).astype(int), 0, np.array(label_map.shape) - 1)
-            return found.get(int(label_map[tuple(voxel)]))
-
-        return share_negatives(clicks, segmenter.volume, shown)
 
     def _opened(self, image: Image, background: str) -> _OpenImage:
         model = self._served.prompt_model()
@@ -128,11 +112,31 @@ class _OpenImage:
         for name, said in clicks.labels.items():
             value = self.segmenter.model.labels[name]
             for place in said.positive:
-                voxel = tuple(np.clip(np.rint(place).astype(int), 0, np.array(result.shape) - 1))
+                voxel = _voxel_of(place, result.shape)
                 if prediction[voxel] == value != result[voxel]:
                     parts, _ = ndimage.label(prediction == value)
                     result[parts == parts[voxel]] = value
         return result
+
+
+def _meant(opened: _OpenImage, prompting: Prompting) -> Clicks:
+    """The prompts in voxels, each negative click with the classes that it counts for."""
+    volume, label_map = opened.segmenter.volume, opened.found
+    clicks = in_voxels(prompting.clicks, volume.grid.affine)
+    if label_map is None:
+        return share_negatives(clicks, volume, lambda place: None)
+    names = {value: name for name, value in opened.segmenter.model.labels.items()}
+
+    def shown(place: Sequence[float]) -> str | None:
+        name = names.get(int(label_map[_voxel_of(place, label_map.shape)]))
+        return name if prompting.label in (None, name) else None
+
+    return share_negatives(clicks, volume, shown)
+
+
+def _voxel_of(place: Sequence[float], shape: Sequence[int]) -> tuple[int, ...]:
+    """The voxel that a place lies in, or the nearest one."""
+    return tuple(np.clip(np.rint(place).astype(int), 0, np.array(shape) - 1).tolist())
 
 
 def share_negatives(clicks: Clicks, volume: Volume, shown: Callable[[Sequence[float]], str | None]) -> Clicks:
