@@ -113,7 +113,7 @@ def prepare(
 
         write_phantom(folder / "phantom", cases=arguments.cases, seed=0)
         call(
-            "preprocess.cli", str(folder / "phantom"), f"--networks={','.join(networks)}", "--target=cpu",
+            "preprocess.commands.main", str(folder / "phantom"), f"--networks={','.join(networks)}", "--target=cpu",
             "--name=phantom", *([f"--resolution={arguments.resolution}"] if arguments.resolution else []),
             "--override=model_selection=last",
             f"--override=epochs={arguments.epochs}", f"--override=val_interval={arguments.epochs}",

@@ -27,7 +27,7 @@ from pgsam_monai.interactive.embeddings import SliceEmbeddings  # noqa: E402
 from pgsam_monai.interactive.model import load_bundle  # noqa: E402
 from pgsam_monai.interactive.volume import make_volume  # noqa: E402
 from pgsam_monai.networks.slices import enlarge  # noqa: E402
-from pgsam_monai.predict import read_inference  # noqa: E402
+from pgsam_monai.predicting.predict import read_inference  # noqa: E402
 from pgsam_monai.prompts.clicks import next_click  # noqa: E402
 from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, point_list  # noqa: E402
 

@@ -22,7 +22,7 @@ sys.path[:0] = [str(REPOSITORY), str(Path(__file__).parent)]
 
 from few_shot_curves import seconds_per_step  # noqa: E402
 
-from pgsam_monai.child_processes import hold, run_logged  # noqa: E402
+from pgsam_monai.base.child_processes import hold, run_logged  # noqa: E402
 from pgsam_monai.metrics.summary import OVERALL  # noqa: E402
 
 EPOCHS = 10
@@ -68,7 +68,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def plan_bundles(folder: Path, arguments: argparse.Namespace) -> None:
-    from preprocess.cli import plan
+    from preprocess.commands.main import plan
 
     plan(
         str(arguments.dataset.resolve()), networks=arguments.networks, name="data", target="cpu",

@@ -23,12 +23,12 @@ from statistics import mean
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from pgsam_monai.child_processes import hold, run_logged  # noqa: E402
-from pgsam_monai.few_shot import Curve, make_curve, run_curves  # noqa: E402
-from pgsam_monai.few_shot_figure import by_cases, draw_curves, spread  # noqa: E402
-from pgsam_monai.few_shot_results import Row, read_rows, write_atomically, write_results  # noqa: E402
-from preprocess.few_shot import few_shot_splits  # noqa: E402
-from preprocess.splits import Splits  # noqa: E402
+from pgsam_monai.base.child_processes import hold, run_logged  # noqa: E402
+from pgsam_monai.evaluation.few_shot import Curve, make_curve, run_curves  # noqa: E402
+from pgsam_monai.evaluation.few_shot_figure import by_cases, draw_curves, spread  # noqa: E402
+from pgsam_monai.evaluation.few_shot_results import Row, read_rows, write_atomically, write_results  # noqa: E402
+from preprocess.splits.few_shot import few_shot_splits  # noqa: E402
+from preprocess.splits.splits import Splits  # noqa: E402
 
 EPOCHS = 20
 """Into which each training is divided: checkpoints, and schedules that go by epoch."""
@@ -84,7 +84,7 @@ def numbers(text: str) -> list[int]:
 
 def plan_all(folder: Path, networks: Sequence[str], arguments: argparse.Namespace) -> dict[str, Path]:
     """A bundle per network, on the same splits; planned again every time, which gives the same bytes."""
-    from preprocess.cli import plan
+    from preprocess.commands.main import plan
 
     dataset = arguments.dataset
     if dataset is None:

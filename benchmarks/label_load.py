@@ -96,7 +96,7 @@ def start_server(arguments: argparse.Namespace, studies: Path, work: Path) -> tu
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "pgsam_monai.cli", "label", *map(str, arguments.bundles)]
+    command = [sys.executable, "-m", "pgsam_monai.commands.main", "label", *map(str, arguments.bundles)]
     command += ["--studies", str(studies), "--port", str(port), "--app_dir", str(work / "app")]
     log = (work / "server.log").open("w")
     server = subprocess.Popen(

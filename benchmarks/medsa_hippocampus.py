@@ -21,7 +21,7 @@ sys.path[:0] = [str(REPOSITORY), str(Path(__file__).parent)]
 
 from equal_minutes import hold_out, places, run  # noqa: E402
 
-from pgsam_monai.child_processes import hold, run_logged  # noqa: E402
+from pgsam_monai.base.child_processes import hold, run_logged  # noqa: E402
 from pgsam_monai.metrics.summary import OVERALL  # noqa: E402
 
 STARTS = {"LiteMedSAM": [], "random": ["weights=null"]}
@@ -78,7 +78,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def plan_bundles(folder: Path, overrides: list[str], arguments: argparse.Namespace) -> None:
-    from preprocess.cli import plan
+    from preprocess.commands.main import plan
 
     plan(
         str(arguments.dataset.resolve()), networks=arguments.networks, name="data", target="cpu",
@@ -104,7 +104,7 @@ def run_with_users(bundle: Path, folder: Path, key: tuple[str, str], arguments: 
 def measure_prompted(bundle: Path, work: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Mean Dice over classes and cases by kind of prompt: `pgsam evaluate --interaction`."""
     command = [
-        sys.executable, "-m", "pgsam_monai.cli", "evaluate", str(bundle), "--interaction", "--cases",
+        sys.executable, "-m", "pgsam_monai.commands.main", "evaluate", str(bundle), "--interaction", "--cases",
         str(arguments.prompted_cases), "--seeds", f"{arguments.seed},", *places(work),
     ]  # fmt: skip
     with hold(work) as held:

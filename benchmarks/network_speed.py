@@ -33,10 +33,10 @@ from speed.timing import evaluate  # noqa: E402
 from speed.turns import Batch, make_contender, make_plain_contender, take_turns  # noqa: E402
 from torch import nn  # noqa: E402
 
-from pgsam_monai.export import merge_for_inference  # noqa: E402
-from pgsam_monai.memory import keep_freed_memory  # noqa: E402
+from pgsam_monai.export.network import merge_for_inference  # noqa: E402
+from pgsam_monai.inference.precision import choose_dtype  # noqa: E402
 from pgsam_monai.networks.samed import SAMed  # noqa: E402
-from pgsam_monai.precision import choose_dtype  # noqa: E402
+from pgsam_monai.training.memory import keep_freed_memory  # noqa: E402
 
 TITLES = {"pgsam": "PG-SAM", "hsam": "H-SAM"}
 BESIDE, REFERENCE = "SAMed", "plain fp32"

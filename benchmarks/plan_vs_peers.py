@@ -30,10 +30,10 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from preprocess.facts import Fingerprint  # noqa: E402
-from preprocess.facts_cache import cache_path, read_case, source_of  # noqa: E402
-from preprocess.fingerprint import load_fingerprint  # noqa: E402
-from preprocess.intensity import Sample  # noqa: E402
+from preprocess.fingerprint.cache import cache_path, read_case, source_of  # noqa: E402
+from preprocess.fingerprint.dataset import load_fingerprint  # noqa: E402
+from preprocess.fingerprint.facts import Fingerprint  # noqa: E402
+from preprocess.fingerprint.intensity import Sample  # noqa: E402
 from preprocess.layouts import Dataset, find_dataset  # noqa: E402
 
 FLOORS = {"given": 8.0, "ct": 5.0}
@@ -128,7 +128,9 @@ def commands(name: str, dataset: Dataset, scratch: Path, arguments: argparse.Nam
     if name == OURS:
         shutil.rmtree(scratch / "ours", ignore_errors=True)
         outputs = ["--plans_dir", f"{scratch}/ours/plans", "--bundles_dir", f"{scratch}/ours/bundles"]
-        return [[sys.executable, "-m", "preprocess.cli", dataset.folder, "--workers", workers, *outputs]]
+        return [
+            [sys.executable, "-m", "preprocess.commands.main", dataset.folder, "--workers", workers, *outputs]
+        ]
     if name == PEERS[0]:
         shutil.rmtree(scratch / "nnUNet_preprocessed", ignore_errors=True)
         extract, plan = (

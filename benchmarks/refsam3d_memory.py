@@ -88,7 +88,7 @@ def print_row(arguments: argparse.Namespace, patch: tuple, token_size: tuple, ch
 
 
 def planned_gb(arguments: argparse.Namespace, patch: tuple, token_size: tuple, checkpointing: bool) -> float:
-    from preprocess.rules.volume_memory import fixed_gb, patch_gb
+    from preprocess.networks.refsam3d.memory import fixed_gb, patch_gb
 
     shape = {"patch": patch, "token_size": token_size}
     own = patch_gb(
@@ -117,7 +117,7 @@ def measure(
 ) -> dict:
     import torch
 
-    from pgsam_monai.memory import keep_freed_memory
+    from pgsam_monai.training.memory import keep_freed_memory
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -146,7 +146,7 @@ def training_step(network, image, label, arguments: argparse.Namespace):
     import torch
     from monai.losses import DiceCELoss
 
-    from pgsam_monai.precision import autocast
+    from pgsam_monai.inference.precision import autocast
 
     loss = DiceCELoss(to_onehot_y=True, softmax=True, squared_pred=True, batch=True)
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-4)
@@ -164,7 +164,7 @@ def training_step(network, image, label, arguments: argparse.Namespace):
 def window(network, image, arguments: argparse.Namespace):
     import torch
 
-    from pgsam_monai.precision import autocast
+    from pgsam_monai.inference.precision import autocast
 
     network.eval()
 

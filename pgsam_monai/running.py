@@ -10,15 +10,15 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from pgsam_monai.base.errors import MissingFile, UserFault, root_of
+
 
 def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str, object]) -> None:
     """Run a bundle in this process; a fault is its root's sentence and the command that shows the whole story."""
     root = Path(bundle)
     missing = [name for name in configs if not (root / "configs" / name).is_file()]
     if missing:
-        raise FileNotFoundError(
-            f"'{bundle}' is no bundle (no configs/{missing[0]}); plan one with pgsam-plan."
-        )
+        raise MissingFile(f"'{bundle}' is no bundle (no configs/{missing[0]}); plan one with pgsam-plan.")
     files = [str(root / "configs" / name) for name in configs]
     flags = [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
     config_file = files[0] if len(files) == 1 else str(files)
@@ -44,15 +44,15 @@ def initial_model(bundle: str, start: str, *, resume: bool) -> str:
         ValueError: together with --resume, or the bundle's train.json can't start from a model.
     """
     if resume:
-        raise ValueError("--from begins a training and --resume goes on with one; give one of them.")
+        raise UserFault("--from begins a training and --resume goes on with one; give one of them.")
     model = Path(start) / "models/model.pt"
     if not model.is_file():
-        raise FileNotFoundError(
+        raise MissingFile(
             f"'{start}' has no models/model.pt to start from; train it first: pgsam train {start}"
         )
     config = Path(bundle) / "configs/train.json"
     if config.is_file() and "initial_model" not in json.loads(config.read_text()):
-        raise ValueError(
+        raise UserFault(
             f"Bundle '{bundle}' knows no initial_model, which --from sets; plan it again with pgsam-plan."
         )
     return str(model)
@@ -70,14 +70,7 @@ def check_known(name: str, known: Collection[str]) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean --{near[0]}?" if near else ""
-        raise ValueError(f"--{name} is no option here.{hint}")
-
-
-def root_of(fault: BaseException) -> BaseException:
-    """What lies below MONAI's wrappers, which are plain RuntimeErrors."""
-    while type(fault) is RuntimeError and fault.__cause__ is not None:
-        fault = fault.__cause__
-    return fault
+        raise UserFault(f"--{name} is no option here.{hint}")
 
 
 def _sentence(fault: BaseException) -> str:

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .facts import Fingerprint
-from .layouts import Dataset, find_dataset
-from .outputs import PlanFolder, write_json, write_text
-from .plan import Plan, PlanError, find_edits, make_plan, replan, with_edits
-from .recipes import Recipe, load_recipe, published_splits, splits_by_recipe
-from .request import Request
-from .rules import Evidence, Machine, collect_evidence
-from .rules.evidence import channel_names
-from .splits import Splits, make_splits
+from preprocess.commands.request import Request
+from preprocess.fingerprint.facts import Fingerprint
+from preprocess.layouts import Dataset, find_dataset
+from preprocess.plan.outputs import PlanFolder, write_json, write_text
+from preprocess.plan.plan import Plan, PlanError, find_edits, make_plan, replan, with_edits
+from preprocess.recipes import Recipe, load_recipe, published_splits, splits_by_recipe
+from preprocess.rules import Evidence, Machine, collect_evidence
+from preprocess.rules.evidence import channel_names
+from preprocess.splits.splits import Splits, make_splits
 
 
 @dataclass(kw_only=True)
@@ -66,7 +66,7 @@ def plan_dataset(request: Request, machine: Machine, progress: Progress) -> Plan
         DatasetFaults: fatal faults stand; nothing but the cached facts was written.
         TooFewCases, SplitError, RecipeError, PlanError: the data set doesn't allow what was asked for.
     """
-    from .fingerprint import write_fingerprint
+    from preprocess.fingerprint.dataset import write_fingerprint
 
     with progress.step("find"):
         published = request.recipe.dataset["name"] if request.recipe else None
@@ -151,8 +151,8 @@ def measure(dataset: Dataset, folder: PlanFolder, request: Request, progress: Pr
     Raises:
         DatasetFaults: fatal faults stand.
     """
-    from .checks import FATAL, DatasetFaults, check_dataset, faulty_cases
-    from .fingerprint import make_fingerprint, measure_cases
+    from preprocess.checks import FATAL, DatasetFaults, check_dataset, faulty_cases
+    from preprocess.fingerprint.dataset import make_fingerprint, measure_cases
 
     with progress.step("measure"):
         entries = measure_cases(dataset, folder.measured, workers=request.workers)
@@ -216,8 +216,8 @@ def _finish(
     progress: Progress,
     measured: Measured | None,
 ) -> Planned:
-    from .bundle import bundle_name, emit_bundle
-    from .report import make_report
+    from preprocess.bundle.emit import bundle_name, emit_bundle
+    from preprocess.report import make_report
 
     with progress.step("report"):
         write_text(folder.report, make_report(plan, splits, measured))
@@ -230,8 +230,8 @@ def _finish(
 
 
 def _measured_before(plan: Plan, folder: PlanFolder) -> Measured | None:
-    from .fingerprint import load_fingerprint
-    from .layouts import LayoutError
+    from preprocess.fingerprint.dataset import load_fingerprint
+    from preprocess.layouts import LayoutError
 
     if not folder.fingerprint.is_file():
         return None

@@ -5,11 +5,8 @@ import dataclasses
 import numpy as np
 from dataset_builders import OBLIQUE, write_volume
 
-from preprocess.checks import (
-    check_dataset,
-    format_faults,
-)
-from preprocess.facts import CaseFacts, ChannelFacts, Intensity, LabelFacts
+from preprocess.checks import check_dataset, format_faults
+from preprocess.fingerprint.facts import CaseFacts, ChannelFacts, Intensity, LabelFacts
 from preprocess.layouts import Case, Dataset
 
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import requests
 
-from pgsam_monai.label.environment import find_environment
+from pgsam_monai.label.launch.environment import find_environment
 
 START_S, STOP_S, REQUEST_S = 180, 60, 120
 
@@ -66,7 +66,14 @@ class LabelServer:
         self.address = f"http://127.0.0.1:{self.port}"
         words = {"studies": studies, "port": self.port, "app_dir": self.app_dir, **options}
         flags = [word for name, value in words.items() for word in (f"--{name}", str(value))]
-        self.command = [sys.executable, "-m", "pgsam_monai.cli", "label", *map(str, bundles), *flags]
+        self.command = [
+            sys.executable,
+            "-m",
+            "pgsam_monai.commands.main",
+            "label",
+            *map(str, bundles),
+            *flags,
+        ]
         self.variables = {**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})}
         self.output = Path(work) / "server.txt"
         self.headers: dict[str, str] = {}

@@ -9,9 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pgsam_monai.overlays import colour_of, make_view
-from pgsam_monai.page import encode
-from pgsam_monai.page.write import write_page
+from pgsam_monai.pictures.overlays import colour_of, make_view
+from pgsam_monai.pictures.page import encode
+from pgsam_monai.pictures.page.write import write_page
 
 SHAPE = (14, 11, 8)
 AFFINE = np.array([[0, 1.5, 0, -20.0], [-1, 0, 0, 30.0], [0, 0, 3.0, 5.5], [0, 0, 0, 1]])

@@ -1,4 +1,4 @@
-"""Reads a page that `pgsam_monai.page` wrote, with nothing of the code that wrote it."""
+"""Reads a page that `pgsam_monai.pictures.page` wrote, with nothing of the code that wrote it."""
 
 from __future__ import annotations
 

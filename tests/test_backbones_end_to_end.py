@@ -9,8 +9,8 @@ import torch
 from dataset_builders import write_msd
 from tiny_bundle import plan_tiny, run_bundle
 
-from pgsam_monai.export import save_adapters
-from pgsam_monai.weights import load_weights, resolve_weights
+from pgsam_monai.export.network import save_adapters
+from pgsam_monai.weights.files import load_weights, resolve_weights
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def expressions(content):
 
 @pytest.mark.parametrize("name", COMMITTED)
 def test_committed_bundles_are_reproduced_byte_for_byte(name, tmp_path):
-    from preprocess.cli import plan
+    from preprocess.commands.main import plan
 
     plan(recipe=name, plans_dir=str(tmp_path / "plans"), bundles_dir=str(tmp_path / "bundles"))
     made, committed = tmp_path / "bundles" / name, ROOT / "bundles" / name
@@ -93,7 +93,7 @@ def test_the_tenth_is_drawn_alike_from_a_bundle_planned_with_data_and_one_withou
     """Slices are counted where training starts; what the planner saw of the data changes nothing."""
     from monai.bundle import ConfigParser
 
-    from preprocess.cli import plan
+    from preprocess.commands.main import plan
 
     scans = write_synapse(tmp_path / "scans", cases=40, shape=(12, 10, 7))
     places, common = [], {"recipe": "samed_synapse_10pct", "override": "image_size=32"}
@@ -227,8 +227,8 @@ def test_a_bundle_carries_its_papers(bundle):
 
 
 def test_large_files_agree_with_the_weights_table():
-    from pgsam_monai.weights import KNOWN_WEIGHTS
-    from preprocess.large_files import LARGE_FILES
+    from pgsam_monai.weights.files import KNOWN_WEIGHTS
+    from preprocess.bundle.large_files import LARGE_FILES
 
     downloads = {name for name, known in KNOWN_WEIGHTS.items() if known.sha256 and known.package is None}
     assert set(LARGE_FILES) == downloads

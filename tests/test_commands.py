@@ -103,16 +103,16 @@ def test_torchrun_trains_in_two_processes(trained):
 
 
 def test_pgsam_trains_evaluates_predicts_and_exports(trained, tmp_path):
-    done = call("-m", "pgsam_monai.cli", "evaluate", str(trained), "--tolerance_mm", "1.0")
+    done = call("-m", "pgsam_monai.commands.main", "evaluate", str(trained), "--tolerance_mm", "1.0")
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((trained / "eval/validation/metrics.json").read_text())["tolerance_mm"] == 1.0
-    done = call("-m", "pgsam_monai.cli", "export", str(trained))
+    done = call("-m", "pgsam_monai.commands.main", "export", str(trained))
     assert done.returncode == 0, done.stderr[-3000:]
     assert (trained / "models/adapters.safetensors").stat().st_size > 0
 
 
 def test_the_demo_goes_the_whole_way_and_can_be_repeated(tmp_path):
-    words = ["-m", "pgsam_monai.cli", "demo", "--cases", "5", "--epochs", "1", "--resolution", "32"]
+    words = ["-m", "pgsam_monai.commands.main", "demo", "--cases", "5", "--epochs", "1", "--resolution", "32"]
     done = call(*words, "--folder", str(tmp_path / "demo"))
     assert done.returncode == 0, done.stderr[-3000:]
     for said in ("not patients", "Protocol 'mm'", "report.html", "overlays", "tensorboard --logdir"):
@@ -128,7 +128,7 @@ def test_a_fault_in_training_is_its_own_sentence(trained, tmp_path):
     shutil.copytree(trained.parents[1] / "Dataset001_Pair", damaged)
     image = damaged / "imagesTr/case_2_0000.nii.gz"
     image.write_bytes(image.read_bytes()[:200])
-    done = call("-m", "pgsam_monai.cli", "train", str(bundle), "--dataset_dir", str(damaged))
+    done = call("-m", "pgsam_monai.commands.main", "train", str(bundle), "--dataset_dir", str(damaged))
     assert done.returncode == 1
     assert "pgsam: training failed: Case 'case_2'" in done.stderr
     assert "case_2_0000.nii.gz" in done.stderr and "Traceback" not in done.stderr
@@ -137,7 +137,7 @@ def test_a_fault_in_training_is_its_own_sentence(trained, tmp_path):
 def test_training_starts_from_another_bundles_network(trained, tmp_path):
     bundle = tmp_path / "samed_five_shots"
     shutil.copytree(trained, bundle, ignore=shutil.ignore_patterns("models", "eval"))
-    words = ["-m", "pgsam_monai.cli", "train", str(bundle), "--from"]
+    words = ["-m", "pgsam_monai.commands.main", "train", str(bundle), "--from"]
     done = call(*words, str(trained), "--learning_rate", "0.0")
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"Training starts from {trained}/models/model.pt" in done.stdout
@@ -157,7 +157,7 @@ def test_training_starts_from_another_bundles_network(trained, tmp_path):
 
 def test_another_data_set_from_the_command_line(trained, tmp_path):
     other = write_nnunet(tmp_path / "Dataset009_Again", cases=1, shape=(20, 18, 4))
-    words = ["-m", "pgsam_monai.cli", "evaluate", str(trained), "--dataset", str(other)]
+    words = ["-m", "pgsam_monai.commands.main", "evaluate", str(trained), "--dataset", str(other)]
     done = call(*words, "--map", "auto", "--tolerance_mm", "1.5")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Compared: 2 of 2 classes" in done.stdout and "NSD 1.5 mm" in done.stdout
@@ -169,7 +169,12 @@ def test_another_data_set_from_the_command_line(trained, tmp_path):
 def test_an_unreadable_image_is_one_sentence(trained, tmp_path):
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")
     done = call(
-        "-m", "pgsam_monai.cli", "predict", str(trained), str(tmp_path / "broken.nii.gz"), str(tmp_path)
+        "-m",
+        "pgsam_monai.commands.main",
+        "predict",
+        str(trained),
+        str(tmp_path / "broken.nii.gz"),
+        str(tmp_path),
     )
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("pgsam: ") and "broken.nii.gz" in done.stderr
@@ -195,17 +200,18 @@ def test_an_unreadable_image_is_one_sentence(trained, tmp_path):
     ],
 )
 def test_faults_are_one_sentence(words, said):
-    done = call("-m", "pgsam_monai.cli", *words)
+    done = call("-m", "pgsam_monai.commands.main", *words)
     assert done.returncode != 0
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_an_override_that_no_config_knows_is_refused(trained):
-    done = call("-m", "pgsam_monai.cli", "train", str(trained), "--epoch", "3")
+    done = call("-m", "pgsam_monai.commands.main", "train", str(trained), "--epoch", "3")
     assert done.returncode != 0 and "Did you mean --epochs?" in done.stderr
 
 
 def test_help_needs_no_torch():
-    code = "import sys, pgsam_monai.cli as c; c.commands(); sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
+    code = "import sys, pgsam_monai.commands.main as c; c.commands(); "
+    code += "sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
     assert call("-c", code).returncode == 0

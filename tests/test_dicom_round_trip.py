@@ -21,9 +21,9 @@ from dicom_files import make_series, plain_frames, positions_of
 from shared_data import few_hippocampus_cases, shared_data
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
-from pgsam_monai import cli
+from pgsam_monai.commands import main as cli
 from pgsam_monai.dicom.seg_reading import read_segmentation
-from pgsam_monai.predict import class_values, list_inputs
+from pgsam_monai.predicting.predict import class_values, list_inputs
 
 CASES, SHAPE = 5, (17, 13, 7)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

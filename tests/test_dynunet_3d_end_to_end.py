@@ -8,7 +8,7 @@ import torch
 from dataset_builders import write_nnunet
 from tiny_bundle import read_voxels, run_bundle
 
-from pgsam_monai.predict import predict, prediction_file
+from pgsam_monai.predicting.predict import predict, prediction_file
 
 TOPOLOGY = {
     "kernels": [[3, 3, 1], [3, 3, 3], [3, 3, 3], [3, 3, 3]],
@@ -22,7 +22,7 @@ TINY = (
 
 
 def test_it_trains_evaluates_infers_and_predicts(tmp_path):
-    from preprocess.cli import plan
+    from preprocess.commands.main import plan
 
     folder = write_nnunet(
         tmp_path / "Dataset007_Organs", cases=5, test=1, shape=(28, 24, 12), values=(0, 5, 205)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import few_shot_curves
-from pgsam_monai.few_shot_results import Row
+from pgsam_monai.evaluation.few_shot_results import Row
 
 
 @pytest.mark.parametrize("step_s, trials", [(0.01, 4), (2.0, 3)])

@@ -14,12 +14,12 @@ import torch
 from dataset_builders import write_msd
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
-from pgsam_monai import cli
-from pgsam_monai.interactive import evaluate as evaluating
+from pgsam_monai.commands import main as cli
+from pgsam_monai.evaluation.interaction import evaluate as evaluating
 from pgsam_monai.interactive.model import load_bundle
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.volume import read_volume
-from pgsam_monai.predict import read_inference
+from pgsam_monai.predicting.predict import read_inference
 from pgsam_monai.transforms.labels import label_values
 
 SHAPE, VALUES = (20, 18, 7), (0, 2, 300)
@@ -158,7 +158,10 @@ def test_a_network_without_prompts_says_so(without_prompts, tmp_path):
     scan = folder / "imagesTr/organ_001.nii.gz"
     words = ["predict", str(bundle), str(scan), str(tmp_path), "--box=1,9,1,9,3,3", "--label=organ1"]
     done = subprocess.run(
-        [sys.executable, "-m", "pgsam_monai.cli", *words], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pgsam_monai.commands.main", *words],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "takes no clicks and no boxes: its network is SAMed" in done.stderr

@@ -22,7 +22,7 @@ from shared_data import SHARED_DATA, few_hippocampus_cases
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
 from pgsam_monai.dicom.seg_reading import read_segmentation
-from pgsam_monai.predict import class_values, predict
+from pgsam_monai.predicting.predict import class_values, predict
 
 NETWORKS = ("samed", "pgsam", "medsa", "refsam3d")
 CASES = 5

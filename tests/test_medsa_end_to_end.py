@@ -73,7 +73,7 @@ def test_monai_verifies_it(trained):
 
 
 def test_encoder_and_decoder_are_exported_by_command(trained, tmp_path, capsys):
-    from pgsam_monai.cli import export
+    from pgsam_monai.commands.main import export
 
     export(str(trained), form="sam", output=str(tmp_path))
     assert capsys.readouterr().out.split() == [

@@ -11,7 +11,7 @@ from picture_builders import write_isic, write_refuge, write_ultrasound
 from PIL import Image
 from tiny_bundle import plan_tiny, run_bundle
 
-from pgsam_monai.predict import predict
+from pgsam_monai.predicting.predict import predict
 
 
 def decided(bundle: Path) -> dict:

@@ -63,7 +63,7 @@ def test_it_evaluates_and_infers_on_the_scans_own_grid(trained):
 
 
 def test_asked_in_words_it_answers_with_one_structure(trained, tmp_path):
-    from pgsam_monai.cli import predict
+    from pgsam_monai.commands.main import predict
 
     source = sorted((trained.parents[1] / "Task02_Heart/imagesTr").glob("*.nii.gz"))[0]
     answers = []

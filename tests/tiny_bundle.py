@@ -18,7 +18,7 @@ TINY = (
 
 def plan_tiny(folder: Path, work: Path, *overrides: str, **options: object) -> Path:
     """Plan the data set in `folder`, write to `work`/plans and `work`/bundles; returns the (first) bundle."""
-    from preprocess.cli import plan
+    from preprocess.commands.main import plan
     from preprocess.layouts.naming import short_name
 
     network, *others = str(options.get("networks", "samed")).split(",")

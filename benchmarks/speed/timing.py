@@ -10,7 +10,7 @@ import torch
 from monai.losses import DeepSupervisionLoss, DiceCELoss
 from torch import Tensor, nn
 
-from pgsam_monai.inferers import PrecisionInferer
+from pgsam_monai.inference.slices import PrecisionInferer
 
 PARTS = {
     "image encoder": ("image_encoder", "encode"),

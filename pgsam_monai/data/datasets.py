@@ -10,6 +10,7 @@ import torch
 from monai.transforms import Randomizable
 from torch.utils.data import Dataset
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.data.samplers import SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
@@ -56,7 +57,7 @@ class SliceDataset(Dataset):
         fit: "pad" or "stretch" (`transforms.fit`).
         augmentation: MONAI (Compose of) random transforms on {"image", "label"}; None leaves slices as they
         are.
-        few_slices: trains on some of the slices only (`splits.FewSlices`); None on all.
+        few_slices: trains on some of the slices only (`splits.splits.FewSlices`); None on all.
         progress: show a bar while filling the store.
         stack_depth: slices per item, D.
     Raises:
@@ -83,11 +84,11 @@ class SliceDataset(Dataset):
         for case in self.cases:
             slice_frame(*case.image_shape[1:3], image_size, fit)
             if not case.has_label:
-                raise ValueError(f"Case '{case.name}': training needs a label, its item has none.")
+                raise UserFault(f"Case '{case.name}': training needs a label, its item has none.")
         chosen = [_chosen_slices(case, item) for case, item in zip(self.cases, self.data, strict=True)]
         self.places = np.concatenate([np.empty((0, 2), int), *map(places_of, range(len(chosen)), chosen)])
         if not len(self.places):
-            raise ValueError("SliceDataset: no slices to train on; 'data' is empty.")
+            raise UserFault("SliceDataset: no slices to train on; 'data' is empty.")
         if few_slices is not None:
             self.places = self.places[few_slices.draw(len(self.places))]
         self._holding = index_by_class(self.cases, self.places)
@@ -130,10 +131,10 @@ class SliceDataset(Dataset):
 
 def _check_stack(stack_depth: int, data: Sequence[Mapping[str, Any]], few_slices: FewSlices | None) -> None:
     if stack_depth < 1:
-        raise ValueError(f"SliceDataset: stack_depth must be at least 1, got {stack_depth}.")
+        raise UserFault(f"SliceDataset: stack_depth must be at least 1, got {stack_depth}.")
     chosen = few_slices is not None or any(item.get("slices") is not None for item in data)
     if chosen and stack_depth > 1:
-        raise ValueError(
+        raise UserFault(
             f"SliceDataset: stacks of {stack_depth} slices would train on the labels of neighbours that weren't chosen;"
             " choose whole cases, or train with stack_depth 1."
         )
@@ -145,7 +146,7 @@ def _chosen_slices(case: StoredCase, item: Mapping[str, Any]) -> list[int]:
         return list(range(depth))
     slices = [int(index) for index in item["slices"]]
     if not slices or min(slices) < 0 or max(slices) >= depth:
-        raise ValueError(f"Case '{case.name}': 'slices' must be indices from 0 to {depth - 1}, got {slices}.")
+        raise UserFault(f"Case '{case.name}': 'slices' must be indices from 0 to {depth - 1}, got {slices}.")
     return slices
 
 

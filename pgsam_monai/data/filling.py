@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from pgsam_monai.data.cases import as_paths, file_suffix
+from pgsam_monai.base.cases import as_paths, file_suffix
 
 if TYPE_CHECKING:
     from pgsam_monai.data.store import CaseStore, StoredCase

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from monai.data.utils import affine_to_spacing
 from torch.utils.data import Dataset
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.data.datasets import augment, index_by_class, places_of
 from pgsam_monai.data.samplers import SliceDraw
 from pgsam_monai.data.splits import FewSlices
@@ -75,7 +76,7 @@ class PatchDataset(Dataset):
         self.cases = store.fill(self.data, progress=progress)
         for case in self.cases:
             if not case.has_label:
-                raise ValueError(f"Case '{case.name}': training needs a label, its item has none.")
+                raise UserFault(f"Case '{case.name}': training needs a label, its item has none.")
         self.grids = [_grid(case, self.spacing) for case in self.cases]
         slices = [range(case.image_shape[-1]) for case in self.cases]
         self.places = np.concatenate([places_of(number, every) for number, every in enumerate(slices)])
@@ -143,13 +144,13 @@ def axis_window(centre: int, *, native: int, resampled: int, patch: int) -> Axis
 
 def _check(data: Sequence[Mapping[str, Any]], patch: Sequence[int], few_slices: FewSlices | None) -> None:
     if not data:
-        raise ValueError("PatchDataset: no patches to train on; 'data' is empty.")
+        raise UserFault("PatchDataset: no patches to train on; 'data' is empty.")
     if len(patch) != 3 or min(patch) < 1:
-        raise ValueError(
+        raise UserFault(
             f"PatchDataset: patch must be voxels (rows, columns, slices), at least 1 each, got {patch}."
         )
     if few_slices is not None or any(item.get("slices") is not None for item in data):
-        raise ValueError(
+        raise UserFault(
             "PatchDataset: patches would train on the labels of slices that weren't chosen; choose whole cases, or"
             " train a network on slices."
         )
@@ -161,7 +162,7 @@ def _grid(case: StoredCase, spacing: Sequence[float] | None) -> Size:
     try:
         return grid_size(case.image_shape[1:], own, spacing)
     except ValueError as error:
-        raise ValueError(f"Case '{case.name}': {error}") from error
+        raise UserFault(f"Case '{case.name}': {error}") from error
 
 
 def _centre_in_slice(case: StoredCase, index: int, draw: SliceDraw | None) -> tuple[int, int]:
@@ -175,7 +176,7 @@ def _centre_in_slice(case: StoredCase, index: int, draw: SliceDraw | None) -> tu
     label = case.read_slice(index)[1]
     voxels = (label[0] == draw.label).nonzero()
     if not len(voxels):
-        raise ValueError(
+        raise UserFault(
             f"Case '{case.name}': slice {index} holds no voxel of class {draw.label} that it was drawn for; draw"
             " it with ClassAwareSliceSampler, or with label 0."
         )

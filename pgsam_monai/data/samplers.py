@@ -10,6 +10,8 @@ import numpy as np
 import torch.distributed as dist
 from torch.utils.data.distributed import DistributedSampler
 
+from pgsam_monai.base.errors import UserFault
+
 if TYPE_CHECKING:
     from pgsam_monai.data.datasets import SliceDataset
     from pgsam_monai.data.patches import PatchDataset
@@ -65,7 +67,7 @@ class ClassAwareSliceSampler(DistributedSampler):
         place = rank if rank is not None else dist.get_rank() if running else 0
         super().__init__(dataset, num_replicas=world, rank=place, shuffle=True, seed=seed)
         if draws_per_epoch < 1 or not 0 <= foreground_share <= 1:
-            raise ValueError(
+            raise UserFault(
                 "ClassAwareSliceSampler: needs draws_per_epoch >= 1 and foreground_share from 0 to 1, got"
                 f" {draws_per_epoch} and {foreground_share}."
             )
@@ -97,7 +99,7 @@ def _class_chances(classes: Sequence[int], weights: Sequence[float] | None) -> t
     chances = np.ones(len(classes))
     if weights is not None:
         if len(classes) and len(weights) < max(classes):
-            raise ValueError(
+            raise UserFault(
                 f"ClassAwareSliceSampler: {len(weights)} class_weights for classes 1 to {max(classes)}."
             )
         chances = np.asarray([weights[index - 1] for index in classes], dtype=float)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgsam_monai.data.cases import as_paths
+from pgsam_monai.base.cases import as_paths
+from pgsam_monai.base.errors import MissingFile, UserFault
 
 PARTS = ("training", "validation", "test", "unseen")
 SAME_FILES = "@images"
@@ -36,7 +37,7 @@ class FewSlices:
         """
         wanted = self.count if self.share is None else max(1, round(self.share * available))
         if wanted > available:
-            raise ValueError(
+            raise UserFault(
                 f"Few-shot '{self.spec}': the training list holds {available} slices only; plan again with at "
                 "most as many."
             )
@@ -106,9 +107,7 @@ def require_files(cases: Sequence[Mapping[str, Any]], dataset_dir: str | Path) -
 def _read(splits_file: str | Path) -> dict[str, Any]:
     splits_file = Path(splits_file)
     if not splits_file.is_file():
-        raise FileNotFoundError(
-            f"Splits file {splits_file} does not exist; run pgsam-plan, or correct its path."
-        )
+        raise MissingFile(f"Splits file {splits_file} does not exist; run pgsam-plan, or correct its path.")
     return json.loads(splits_file.read_text(encoding="utf-8"))
 
 
@@ -116,11 +115,11 @@ def _names(splits: dict, fold: int, part: str) -> list[str]:
     if part not in PARTS:
         near = difflib.get_close_matches(str(part), PARTS, n=1)
         hint = f" did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"select_cases: part must be one of {', '.join(PARTS)}, got {part!r};{hint}")
+        raise UserFault(f"select_cases: part must be one of {', '.join(PARTS)}, got {part!r};{hint}")
     if part == "test" or (part == "unseen" and splits["test"]):
         return splits["test"]
     if not 0 <= fold < len(splits["folds"]):
-        raise ValueError(f"select_cases: fold must be 0 to {len(splits['folds']) - 1}, got {fold}.")
+        raise UserFault(f"select_cases: fold must be 0 to {len(splits['folds']) - 1}, got {fold}.")
     return splits["folds"][fold]["validation" if part == "unseen" else part]
 
 
@@ -135,7 +134,7 @@ def _resolve(name: str, files: dict[str, Any], folder: Path, part: str) -> dict[
     if label:
         case["label"] = case["image"] if label == SAME_FILES else under(label)
     elif part not in ("test", "unseen"):
-        raise ValueError(
+        raise UserFault(
             f"Case '{name}' of part '{part}' has no label in splits.json; plan the data set again."
         )
     if files.get("slices") is not None:

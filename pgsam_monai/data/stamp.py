@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pgsam_monai.data.cases import as_paths
+from pgsam_monai.base.cases import as_paths
 
 
 @dataclass(frozen=True, kw_only=True)

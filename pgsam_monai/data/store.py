@@ -38,7 +38,8 @@ import torch
 from filelock import FileLock, Timeout
 from monai.data import MetaTensor
 
-from pgsam_monai.data.cases import as_paths, case_name
+from pgsam_monai.base.cases import as_paths, case_name
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.data.stamp import (
     SourceFile,
     describe,
@@ -53,7 +54,7 @@ STORE_FORMAT = 1
 ARRAYS = ("image", "label")
 
 
-class StoreError(RuntimeError):
+class StoreError(UserFault):
     """Cases that could not be preprocessed; `reasons` maps each case's name to its reason."""
 
     def __init__(self, reasons: Mapping[str, str]):
@@ -206,9 +207,9 @@ def _write_arrays(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Compresses image and label into the folder; returns what entry.json says of them."""
     image, label = data["image"], data.get("label")
     if image.ndim != 4:
-        raise ValueError(f"preprocessing must give an image (C, H, W, D), got shape {tuple(image.shape)}.")
+        raise UserFault(f"preprocessing must give an image (C, H, W, D), got shape {tuple(image.shape)}.")
     if label is not None and tuple(label.shape) != (1, *image.shape[1:]):
-        raise ValueError(
+        raise UserFault(
             f"image shape {tuple(image.shape[1:])} and label shape {tuple(label.shape)[1:]} differ;"
             " re-export the label on the image grid."
         )

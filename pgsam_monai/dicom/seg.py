@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pgsam_monai.dicom.headers import DicomError
+from pgsam_monai.base.dicom.headers import DicomError
+from pgsam_monai.base.dicom.series import Series, read_series
 from pgsam_monai.dicom.segments import Maker, describe_segments, long_string
-from pgsam_monai.dicom.series import Series, read_series
 
 GRID_TOLERANCE = 0.1
 """voxels that a corner of the label map may lie off the series' grid"""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pgsam_monai.dicom.headers import DicomError
-from pgsam_monai.dicom.series import Series, read_series
+from pgsam_monai.base.dicom.headers import DicomError
+from pgsam_monai.base.dicom.series import Series, read_series
 
 
 def read_segmentation(file: str | Path, series: Series | str | Path) -> tuple[np.ndarray, dict[str, int]]:

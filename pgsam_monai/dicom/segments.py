@@ -89,7 +89,7 @@ def display_colour(index: int) -> list[int]:
     from highdicom.color import CIELabColor
     from skimage.color import rgb2lab
 
-    from pgsam_monai.overlays import colour_of
+    from pgsam_monai.pictures.overlays import colour_of
 
     lab = rgb2lab(np.array(colour_of(index), np.float64)[None, None] / 255)[0, 0]
     return [int(value) for value in CIELabColor(*(float(value) for value in lab)).value]

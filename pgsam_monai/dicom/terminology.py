@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from pgsam_monai.prompts.library import UnknownStructure, find_structure
-from pgsam_monai.prompts.spelling import side_of, spelling_keys
+from pgsam_monai.base.structures.library import UnknownStructure, find_structure
+from pgsam_monai.base.structures.spelling import side_of, spelling_keys
 
 TUMOR_WORDS = frozenset("tumor neoplasm cancer carcinoma metastasis sarcoma lymphoma glioma gtv".split())
 LESION_WORDS = frozenset("lesion nodule mass cyst infarct hemorrhage edema plaque aneurysm abscess".split())

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pgsam_monai.inferers import unfit_labels
+from pgsam_monai.inference.precision import autocast
+from pgsam_monai.inference.slices import unfit_labels
 from pgsam_monai.interactive.embeddings import SliceEmbeddings
 from pgsam_monai.networks.slices import enlarge
-from pgsam_monai.precision import autocast
 from pgsam_monai.prompts.points import PointList, Prompts, point_list, stack_points
 from pgsam_monai.transforms.fit import SliceFrame, unfit_logits
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pgsam_monai.inference.precision import autocast
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.volume import Volume
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
-from pgsam_monai.precision import autocast
 from pgsam_monai.transforms.fit import fit_image
 from pgsam_monai.transforms.stacks import Stack, stacks_over
 
@@ -20,7 +20,7 @@ class SliceEmbeddings:
     """Makes embeddings when they are first asked for and keeps the latest asked within `memory_gb`.
 
     A network whose slices see each other encodes a slice's whole stack, and all that the stack is kept for; which
-    stack that is doesn't depend on the order of questions and is the same as in `inferers.SliceInferer`.
+    stack that is doesn't depend on the order of questions and is the same as in `inference.slices.SliceInferer`.
     """
 
     def __init__(self, model: PromptModel, volume: Volume, *, memory_gb: float = 0.5) -> None:

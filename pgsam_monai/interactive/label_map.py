@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pgsam_monai.data.cases import case_name, file_suffix
+from pgsam_monai.base.cases import case_name, file_suffix
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive.answers import Place
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.volume import NativeGrid, Volume
@@ -50,7 +51,7 @@ class LabelMap:
                 self.voxels, path, case_name(source), source, affine=self.volume.grid.affine
             )
         if file_suffix(path) != suffix:
-            raise ValueError(
+            raise UserFault(
                 f"save: the label map of this image is written as {suffix}, got '{path}'; change the file's suffix, or "
                 "give a folder."
             )
@@ -73,7 +74,7 @@ def masks_by_place(
         ValueError: another shape than the image's, or no such label.
     """
     if label_map.shape != grid.shape:
-        raise ValueError(
+        raise UserFault(
             f"add_mask: the label map has shape {label_map.shape}, the image {grid.shape}; resample the label map."
         )
     chosen = range(1, len(model.names) + 1) if label is None else [model.index_of(label)]

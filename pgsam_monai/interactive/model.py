@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from torch import nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.transforms.labels import Entry, restored_values
 
 PROMPT_METHODS = ("embed", "answer", "everything")
@@ -38,7 +39,7 @@ class PromptModel:
     stack_overlap: int = 0
     """slices that stacks of a network with ``stack_depth`` above 1 share (`transforms.stacks`)"""
     precision: str = "auto"
-    """what the network computes in, see `precision.choose_dtype`"""
+    """what the network computes in, see `inference.precision.choose_dtype`"""
     device: torch.device = torch.device("cpu")
     source: str = "The network"
     """what messages call it"""
@@ -67,17 +68,17 @@ class PromptModel:
             return values.index(label) + 1
         known = ", ".join(f"{name} ({value})" for name, value in self.labels.items())
         if label is None:
-            raise ValueError(f"{self.source} has several labels, say which is meant: {known}.")
+            raise UserFault(f"{self.source} has several labels, say which is meant: {known}.")
         near = difflib.get_close_matches(str(label), names, n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise ValueError(f"{self.source} has no label {label!r}; it has {known}.{hint}")
+        raise UserFault(f"{self.source} has no label {label!r}; it has {known}.{hint}")
 
 
 def require_prompts(network: nn.Module, *, source: str) -> None:
     """Raise ValueError if the network takes no prompts; `source` is what the message calls it."""
     if not all(hasattr(network, method) for method in PROMPT_METHODS):
         kind = getattr(network, "title", type(network).__name__)
-        raise ValueError(
+        raise UserFault(
             f"{source} takes no clicks and no boxes: its network is {kind}, which segments without prompts; use a "
             "bundle planned with --networks medsa."
         )
@@ -94,7 +95,7 @@ def load_bundle(bundle: str | Path, device: str | None = None) -> PromptModel:
         FileNotFoundError: no bundle there, or not trained yet.
         ValueError: its network takes no prompts.
     """
-    from pgsam_monai.predict import bundle_folder, read_decisions, read_inference
+    from pgsam_monai.predicting.predict import bundle_folder, read_decisions, read_inference
 
     root = bundle_folder(bundle)
     parser = read_inference(root, device)
@@ -121,7 +122,7 @@ def model_of_config(
     Raises:
         ValueError: the network takes no prompts.
     """
-    from pgsam_monai.weights import load_weights
+    from pgsam_monai.weights.files import load_weights
 
     definition = parser.get_parsed_content("network_def")
     require_prompts(definition, source=source)

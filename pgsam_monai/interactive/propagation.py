@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive.answers import Place, answer, on_slices
 from pgsam_monai.interactive.asked import Asked
 from pgsam_monai.interactive.embeddings import SliceEmbeddings
@@ -36,9 +37,9 @@ class Propagation:
 
     def __post_init__(self) -> None:
         if self.slices is not None and self.slices < 1:
-            raise ValueError(f"propagate: slices must be at least 1, got {self.slices}.")
+            raise UserFault(f"propagate: slices must be at least 1, got {self.slices}.")
         if min(self.margin, self.most_change) < 0 or not 0 <= min(self.least_area, self.least_overlap) <= 1:
-            raise ValueError(
+            raise UserFault(
                 "propagate: margin and most_change must be 0 or more, least_area and least_overlap 0 to 1, got "
                 f"{self.margin}, {self.most_change}, {self.least_area} and {self.least_overlap}."
             )

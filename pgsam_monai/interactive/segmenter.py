@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pgsam_monai.data.cases import Paths
+from pgsam_monai.base.cases import Paths
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive.answers import Place
 from pgsam_monai.interactive.asked import Asked, mask_logits
 from pgsam_monai.interactive.label_map import masks_by_place
@@ -69,9 +70,9 @@ class Segmenter:
             ("background", background, BACKGROUNDS), ("corrections", corrections, CORRECTIONS),
         ):  # fmt: skip
             if given not in known:
-                raise ValueError(f"Segmenter: {what} must be one of {known}, got {given!r}.")
+                raise UserFault(f"Segmenter: {what} must be one of {known}, got {given!r}.")
         if background == "everything" and not model.knows_everything:
-            raise ValueError(
+            raise UserFault(
                 f"{model.source} was never trained without prompts; leave the background 'empty'."
             )
         self.model, self.background, self.corrections = model, background, corrections
@@ -112,7 +113,7 @@ class Segmenter:
         return cls(load_zero_shot(weights, labels, **options), corrections=corrections, **own)
 
     def set_image(self, image: Paths | np.ndarray, affine: np.ndarray | None = None) -> None:
-        """Begin with an image; see ``volume.read_volume`` for what it may be. What was asked before is forgotten."""
+        """Begin with an image; see ``volume.read_volume`` for what it may be. What was asked before goes."""
         self._session = Session(
             self.model, read_volume(self.model, image, affine), show_everything=self.background == "everything",
             corrects=self.corrections == "pull", memory_gb=self._memory_gb,
@@ -171,7 +172,7 @@ class Segmenter:
         session = self._open()
         masks = masks_by_place(self.model, session.volume.grid, np.asarray(label_map), label)
         if not masks:
-            raise ValueError("add_mask: the label map holds none of the classes; check its values.")
+            raise UserFault("add_mask: the label map holds none of the classes; check its values.")
         first = session.embeddings.of([min(masks).slice]).embedding
         size, frame = tuple(4 * side for side in first.shape[2:]), session.volume.frame
         session.ask(
@@ -193,7 +194,7 @@ class Segmenter:
             try:
                 changes |= self._placed(said, self.model.index_of(label))
             except ValueError as fault:
-                raise ValueError(f"Class '{label}': {fault}") from fault
+                raise UserFault(f"Class '{label}': {fault}") from fault
         session.ask(changes)
 
     def propagate(
@@ -215,7 +216,7 @@ class Segmenter:
         own = {place: asked for place, asked in session.asked.items() if place.index in chosen}
         seeds = {place: asked.logits for place, asked in own.items() if not asked.propagated}
         if not seeds:
-            raise ValueError("propagate: nothing was asked about it yet; add a click or a box first.")
+            raise UserFault("propagate: nothing was asked about it yet; add a click or a box first.")
         gone = {place: None for place, asked in own.items() if asked.propagated}
         session.change(gone | spread(session.embeddings, seeds, Propagation(slices=slices, **settings)))
 
@@ -275,7 +276,7 @@ class Segmenter:
         for roi in said.boxes:
             for at, box in session.volume.place_roi(roi).items():
                 if at in boxed:
-                    raise ValueError(
+                    raise UserFault(
                         f"two boxes lie on one slice, {list(roi)} is the second; a class takes one box a slice, join "
                         "them or use clicks."
                     )

@@ -13,7 +13,8 @@ from monai.transforms import Compose
 from monai.utils.enums import MetaKeys, SpaceKeys
 from torch import Tensor
 
-from pgsam_monai.data.cases import Paths, as_paths
+from pgsam_monai.base.cases import Paths, as_paths
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.prompts.boxes import Box
 from pgsam_monai.prompts.frames import roi_to_frame, to_frame
@@ -118,7 +119,7 @@ def read_volume(model: PromptModel, image: Paths | np.ndarray, affine: np.ndarra
         rest = [step for step in model.preprocessing.transforms if not isinstance(step, ReadCased)]
         return make_volume(model, Compose(rest)({"image": _as_read(image, affine)})["image"])
     if affine is not None:
-        raise ValueError("An affine belongs to an array; a file states its own.")
+        raise UserFault("An affine belongs to an array; a file states its own.")
     files = as_paths(image)
     given = str(files[0]) if len(files) == 1 else [str(file) for file in files]
     return make_volume(model, model.preprocessing({"image": given})["image"], source=str(files[0]))
@@ -143,7 +144,7 @@ def _native_grid(model: PromptModel, shape: tuple[int, ...], affine: np.ndarray,
     whole = np.rint(turn)
     axes = tuple(int(axis) for axis in np.abs(whole).argmax(axis=1))
     if np.abs(turn - whole).max() > WHOLE or sorted(axes) != [0, 1, 2] or np.abs(whole).sum() != 3:
-        raise ValueError(
+        raise UserFault(
             f"{model.source}: interactive segmentation needs preprocessing that keeps voxels as they are, this one "
             "resamples; use a bundle of slices, planned without a spacing."
         )
@@ -157,7 +158,7 @@ def _native_grid(model: PromptModel, shape: tuple[int, ...], affine: np.ndarray,
 def _as_read(array: np.ndarray, affine: np.ndarray | None) -> MetaTensor:
     """An array as the project's readers give files."""
     if array.ndim not in (2, 3, 4):
-        raise ValueError(f"set_image: an array must be (i, j), (i, j, k) or (C, i, j, k), got {array.shape}.")
+        raise UserFault(f"set_image: an array must be (i, j), (i, j, k) or (C, i, j, k), got {array.shape}.")
     voxels = array if array.ndim == 4 else array[None, ..., None] if array.ndim == 2 else array[None]
     affine = np.eye(4) if affine is None else np.asarray(affine, dtype=np.float64)
     meta = {

@@ -10,12 +10,13 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import CastToTyped, Compose, MapTransform, Orientationd, ScaleIntensityRanged
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.networks.medsa import MedSA
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
-from pgsam_monai.overlays import PLANES, choose_plane
+from pgsam_monai.pictures.overlays import PLANES, choose_plane
 from pgsam_monai.transforms import MapLabelsd, ReadCased, ScalePercentilesd
-from pgsam_monai.weights import KNOWN_WEIGHTS, WeightsError
+from pgsam_monai.weights.files import KNOWN_WEIGHTS, WeightsError
 
 IMAGE_SIZES = {"lite_medsam": 256}
 """Side of the square that weights were trained for, where it isn't SAM's 1024."""
@@ -52,7 +53,7 @@ def load_zero_shot(
         image_size: side of the network's square input, pixels, a multiple of 16; None: what the weights were trained
             for.
         channels: of the images; 1, or 3 for colours.
-        precision: see `precision.choose_dtype`.
+        precision: see `inference.precision.choose_dtype`.
         device: "cpu", "cuda", …; by default a GPU if there is one.
         weights_dir: where weights are kept; None for the default folder.
 
@@ -61,7 +62,7 @@ def load_zero_shot(
         ValueError: an unknown plane.
     """
     if plane is not None and plane not in AXCODES:
-        raise ValueError(f"plane must be one of {', '.join(AXCODES)}, got {plane!r}.")
+        raise UserFault(f"plane must be one of {', '.join(AXCODES)}, got {plane!r}.")
     named = dict(labels) if isinstance(labels, Mapping) else {name: n for n, name in enumerate(labels, 1)}
     record, values = _find(weights), [0, *named.values()]
     size = image_size or IMAGE_SIZES.get(record.name, 1024)

@@ -16,10 +16,11 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.epistemic import Epistemic
 from monailabel.utils.others.generic import strtobool
 
-from pgsam_monai.label.prompted import DeepEdit, DeepGrow
-from pgsam_monai.label.prompting import PromptedImages
-from pgsam_monai.label.segment import Segmentation
-from pgsam_monai.label.served import ServedBundle, ServedFault
+from pgsam_monai.base.errors import MissingFile
+from pgsam_monai.label.tasks.prompted import DeepEdit, DeepGrow
+from pgsam_monai.label.tasks.prompting import PromptedImages
+from pgsam_monai.label.tasks.segment import Segmentation
+from pgsam_monai.label.tasks.served import ServedBundle, ServedFault
 
 
 def stock_app() -> type[MONAILabelApp]:
@@ -35,7 +36,7 @@ def stock_app() -> type[MONAILabelApp]:
     ]
     file = next((found for place in places if (found := place / "monaibundle/main.py").is_file()), None)
     if file is None:
-        raise FileNotFoundError(
+        raise MissingFile(
             "MONAI Label's app 'monaibundle' is not installed beside its package; install monailabel with pip again."
         )
     spec = importlib.util.spec_from_file_location("monailabel_monaibundle", file)
@@ -86,7 +87,7 @@ class PgsamApp(stock_app(), MONAILabelApp):
         """Per bundle, unless conf["train"] is false."""
         if not strtobool(self.conf.get("train", "true")):
             return {}
-        from pgsam_monai.label.train import Training
+        from pgsam_monai.label.training.train import Training
 
         return {name: Training(str(served.root), self.conf) for name, served in self.served.items()}
 
@@ -96,7 +97,7 @@ class PgsamApp(stock_app(), MONAILabelApp):
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         """Per bundle: how uncertain it is of each image."""
-        from pgsam_monai.label.scoring import EpistemicScoring
+        from pgsam_monai.label.tasks.scoring import EpistemicScoring
 
         return {name: EpistemicScoring(served) for name, served in self.served.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgsam_monai.running import root_of
+from pgsam_monai.base.errors import UserFault, root_of
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 NOT_THERE = ("ImageNotFoundException", "LabelNotFoundException")
@@ -10,7 +10,7 @@ LONGEST = 400
 """characters of a fault's own words that a client gets; the log has them all"""
 
 
-class RequestFault(ValueError):
+class RequestFault(UserFault):
     """A request that can't be answered; the message is the sentence that the client gets."""
 
     def __init__(self, sentence: str, *, status: int = 400) -> None:

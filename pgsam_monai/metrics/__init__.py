@@ -1,9 +1,9 @@
 """How good a prediction is: per class and case, in millimetres, or by the Synapse papers' protocol."""
 
-from .cases import CaseMetrics, ClassMetrics, evaluate_case
-from .files import MetricsError, evaluate_files, read_label_file
-from .label_dice import LabelDice, LabelDiceHandler
-from .summary import Score, Summary, format_table, summarise, write_metrics
+from pgsam_monai.metrics.cases import CaseMetrics, ClassMetrics, evaluate_case
+from pgsam_monai.metrics.files import MetricsError, evaluate_files, read_label_file
+from pgsam_monai.metrics.label_dice import LabelDice, LabelDiceHandler
+from pgsam_monai.metrics.summary import Score, Summary, format_table, summarise, write_metrics
 
 __all__ = [
     "CaseMetrics",

@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.metrics.surfaces import measure_surfaces, voxel_hausdorff_95
 from pgsam_monai.transforms.labels import values_of
-
-from .surfaces import measure_surfaces, voxel_hausdorff_95
 
 PROTOCOLS = ("mm", "synapse")
 NAN = float("nan")
@@ -136,7 +136,7 @@ def _of_reference(labels: Mapping, reference_labels: Mapping | None) -> Mapping[
     if reference_labels is None:
         return labels
     if reference_labels.keys() != labels.keys():
-        raise ValueError(
+        raise UserFault(
             f"reference_labels must name the classes of labels ({', '.join(labels)}), got "
             f"{', '.join(reference_labels)}."
         )
@@ -174,15 +174,15 @@ def _union(first: tuple[slice, ...] | None, second: tuple[slice, ...] | None) ->
 
 def _check(prediction, reference, spacing, protocol: str, tolerance_mm: float) -> None:
     if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
+        raise UserFault(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
     if prediction.shape != reference.shape:
-        raise ValueError(
+        raise UserFault(
             f"prediction shape {prediction.shape} and reference shape {reference.shape} differ; "
             "bring the prediction onto the reference's grid."
         )
     if len(spacing) != reference.ndim or min(spacing) <= 0:
-        raise ValueError(
+        raise UserFault(
             f"spacing must be one positive length in mm per axis of {reference.shape}, got {spacing}."
         )
     if not tolerance_mm >= 0:
-        raise ValueError(f"tolerance_mm must be 0 or more, got {tolerance_mm}.")
+        raise UserFault(f"tolerance_mm must be 0 or more, got {tolerance_mm}.")

@@ -10,15 +10,15 @@ import nibabel as nib
 import numpy as np
 from rich.progress import track
 
-from pgsam_monai.data.cases import Paths, case_name
+from pgsam_monai.base.cases import Paths, case_name
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.data.readers import reader_for
-
-from .cases import CaseMetrics, evaluate_case
+from pgsam_monai.metrics.cases import CaseMetrics, evaluate_case
 
 GEOMETRY_TOLERANCE = 0.1  # largest displacement of a corner, in voxels; headers are often rounded
 
 
-class MetricsError(ValueError):
+class MetricsError(UserFault):
     """A pair of files that cannot be compared."""
 
 
@@ -45,9 +45,9 @@ def evaluate_files(
     """
     names = [case_name(prediction) for prediction, _ in pairs] if names is None else list(names)
     if len(names) != len(pairs):
-        raise ValueError(f"evaluate_files: one name per pair, got {len(names)} names and {len(pairs)} pairs.")
+        raise UserFault(f"evaluate_files: one name per pair, got {len(names)} names and {len(pairs)} pairs.")
     if not labels or "background" in labels:
-        raise ValueError(
+        raise UserFault(
             f"evaluate_files: labels must name foreground values, without the background's, got {dict(labels)}."
         )
 

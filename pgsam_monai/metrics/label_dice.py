@@ -8,6 +8,8 @@ import torch
 from monai.handlers import IgniteMetricHandler
 from monai.metrics import CumulativeIterationMetric
 
+from pgsam_monai.base.errors import UserFault
+
 
 class LabelDice(CumulativeIterationMetric):
     """Dice per class of class-index maps, without one-hot encoding: one count of index pairs per case.
@@ -22,14 +24,14 @@ class LabelDice(CumulativeIterationMetric):
         """`num_classes` is K, background excluded. Raises ValueError below 1."""
         super().__init__()
         if num_classes < 1:
-            raise ValueError(
+            raise UserFault(
                 f"LabelDice: num_classes counts the foreground classes, must be 1 or more, got {num_classes}."
             )
         self.num_classes = num_classes
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs) -> torch.Tensor:
         if y is None or y_pred.shape != y.shape or y_pred.shape[1] != 1:
-            raise ValueError(
+            raise UserFault(
                 "LabelDice: prediction and label must be index maps of the same shape (B, 1, ...), got "
                 f"{tuple(y_pred.shape)} and {None if y is None else tuple(y.shape)}; take the arg-max first."
             )
@@ -44,7 +46,7 @@ class LabelDice(CumulativeIterationMetric):
         for name, values in zip(("prediction", "label"), indices, strict=True):
             low, high = (int(v) for v in values.aminmax())
             if low < 0 or high > self.num_classes:
-                raise ValueError(f"LabelDice: {name} must hold 0 to {self.num_classes}, got {low} to {high}.")
+                raise UserFault(f"LabelDice: {name} must hold 0 to {self.num_classes}, got {low} to {high}.")
         joint = (
             torch.bincount(indices[0] * size + indices[1], minlength=size * size).reshape(size, size).double()
         )
@@ -55,7 +57,7 @@ class LabelDice(CumulativeIterationMetric):
         """(K,) mean over cases, NaN for a class that no case held."""
         values = self.get_buffer()
         if values is None:
-            raise ValueError("LabelDice: nothing was measured; call it on predictions before aggregate().")
+            raise UserFault("LabelDice: nothing was measured; call it on predictions before aggregate().")
         return values.nanmean(dim=0)
 
     def aggregate(self) -> torch.Tensor:

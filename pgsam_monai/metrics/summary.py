@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .cases import CaseMetrics
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.metrics.cases import CaseMetrics
 
 METRICS = ("dice", "hd95", "nsd")
 OVERALL = "mean"
@@ -61,10 +62,10 @@ def summarise(rows: Sequence[CaseMetrics], seed: int = 0) -> Summary:
     classes of a case drawn together. Raises ValueError for no rows or rows of unlike protocols or classes.
     """
     if not rows:
-        raise ValueError("summarise: no cases were evaluated.")
+        raise UserFault("summarise: no cases were evaluated.")
     kinds = {(row.protocol, row.tolerance_mm, tuple(c.label for c in row.classes)) for row in rows}
     if len(kinds) > 1:
-        raise ValueError(f"summarise: cases differ in protocol, tolerance or classes: {sorted(kinds)}.")
+        raise UserFault(f"summarise: cases differ in protocol, tolerance or classes: {sorted(kinds)}.")
     protocol, tolerance_mm, labels = kinds.pop()
     random = np.random.default_rng(seed)
     draws = random.multinomial(

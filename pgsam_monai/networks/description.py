@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from pgsam_monai.base.errors import UserFault
+
 Description = Mapping[str, str | int | bool]
 
 
@@ -35,7 +37,7 @@ def check_description(own: Description, other: Description, *, source: str) -> N
     if not fields:
         return
     differences = ", ".join(f"{key} {other.get(key, 'unknown')} (this network: {own[key]})" for key in fields)
-    raise ValueError(
+    raise UserFault(
         f"{source} belongs to another network: {differences}. Build the network with the "
         "checkpoint's values; monai.networks.utils.copy_model_state takes over only the weights that fit."
     )

@@ -9,6 +9,7 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.description import DescribedNetwork
 
 
@@ -61,7 +62,7 @@ class SliceNetwork(DescribedNetwork):
         pixels, classes = plain(image), plain(label)
         if pixels.ndim not in (4, 5):
             shape = tuple(pixels.shape)
-            raise ValueError(f"{self.title}: image must be (B, C, H, W) or (B, C, H, W, D), got {shape}.")
+            raise UserFault(f"{self.title}: image must be (B, C, H, W) or (B, C, H, W, D), got {shape}.")
         batch = pixels.shape[0]
         fold = fold_slices if pixels.ndim == 5 else _as_it_is
         flat = fold(pixels)
@@ -84,13 +85,13 @@ class SliceNetwork(DescribedNetwork):
     def check_channels(self, image: Tensor) -> None:
         """Raise ValueError unless (B, C, H, W) has the channels that the network was built for."""
         if not torch.jit.is_tracing() and image.shape[1] != self.in_channels:
-            raise ValueError(
+            raise UserFault(
                 f"{self.title}: image must have {self.in_channels} channels, got {image.shape[1]}."
             )
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What ``torch.jit.script``, and thus MONAI's ``ckpt_export``, exports in this network's place."""
-        from pgsam_monai.export import TracedNetwork
+        from pgsam_monai.export.network import TracedNetwork
 
         return TracedNetwork(self)
 

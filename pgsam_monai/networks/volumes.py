@@ -8,6 +8,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.description import DescribedNetwork
 from pgsam_monai.networks.slices import plain
 
@@ -66,19 +67,19 @@ class VolumeNetwork(DescribedNetwork):
             return
         shape = tuple(volume.shape)
         if volume.ndim != 5 or shape[1] != self.in_channels:
-            raise ValueError(
+            raise UserFault(
                 f"{self.title}: image must be (B, {self.in_channels}, H, W, D), got {shape}; it takes volumes, not "
                 "slices."
             )
         if any(side % multiple for side, multiple in zip(shape[2:], self.multiples, strict=True)):
-            raise ValueError(
+            raise UserFault(
                 f"{self.title}: sides must be multiples of {self.multiples} voxels, got {shape[2:]}; cut patches such "
                 f"as {self.patch}."
             )
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What ``torch.jit.script``, and thus MONAI's ``ckpt_export``, exports in this network's place."""
-        from pgsam_monai.export import TracedVolumeNetwork
+        from pgsam_monai.export.network import TracedVolumeNetwork
 
         return TracedVolumeNetwork(self)
 
@@ -86,7 +87,7 @@ class VolumeNetwork(DescribedNetwork):
 def three(sides: Sequence[int], *, who: str) -> tuple[int, int, int]:
     """Rows, columns and slices as a tuple; ValueError unless they are three numbers of at least 1."""
     if len(sides) != 3 or min(sides) < 1:
-        raise ValueError(
+        raise UserFault(
             f"{who} must be three numbers of at least 1 (rows, columns, slices), got {list(sides)}."
         )
     return tuple(int(side) for side in sides)

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pgsam_monai.base.errors import UserFault
+
 DRAWS = 16
 """random directions tried for a box of a stated IoU before the plain ones: all outwards, all inwards"""
 STEPS = 60
@@ -81,10 +83,10 @@ def box_with_iou(
         ValueError: an IoU out of range, an empty mask, or an image without any such box.
     """
     if not 0 < iou <= 1:
-        raise ValueError(f"box_with_iou: iou must be above 0 and at most 1, got {iou}.")
+        raise UserFault(f"box_with_iou: iou must be above 0 and at most 1, got {iou}.")
     tight = target if isinstance(target, PixelBox) else tight_box(target)
     if tight is None:
-        raise ValueError("box_with_iou: the mask is empty; ask for boxes of present structures only.")
+        raise UserFault("box_with_iou: the mask is empty; ask for boxes of present structures only.")
     exact = corners(tight)
     if iou == 1:
         return exact
@@ -93,7 +95,7 @@ def box_with_iou(
         box = _moved_to_iou(exact, moves, iou, shape)
         if box is not None:
             return box
-    raise ValueError(f"box_with_iou: no box in an image of {shape} pixels has IoU {iou} with {exact}.")
+    raise UserFault(f"box_with_iou: no box in an image of {shape} pixels has IoU {iou} with {exact}.")
 
 
 def jittered_box(

@@ -7,8 +7,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pgsam_monai.base.errors import UserFault
 
-class ClicksError(ValueError):
+
+class ClicksError(UserFault):
     """A file of clicks is missing or malformed; the message names it, what is wrong and the remedy."""
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.prompts.boxes import Box, PixelBox, box_with_iou, jittered_box, tight_box
 from pgsam_monai.prompts.points import (
     ABSENT,
@@ -118,10 +119,10 @@ def protocol_prompts(mask: np.ndarray, kind: str, rng: np.random.Generator, *, w
         ValueError: another kind, or more slips than points.
     """
     if kind not in PROTOCOLS:
-        raise ValueError(f"protocol_prompts: kind must be one of {PROTOCOLS}, got {kind!r}.")
+        raise UserFault(f"protocol_prompts: kind must be one of {PROTOCOLS}, got {kind!r}.")
     count = int(kind[0]) if kind.endswith(("point", "points")) else 0
     if not 0 <= wrong <= count:
-        raise ValueError(f"protocol_prompts: {kind!r} has {count} points, {wrong} of them can't be wrong.")
+        raise UserFault(f"protocol_prompts: {kind!r} has {count} points, {wrong} of them can't be wrong.")
     tight = tight_box(mask)
     if tight is None:
         return point_list()
@@ -157,9 +158,9 @@ def make_training_prompts(
         ValueError: an unknown kind, none, or another shape of label.
     """
     if not kinds or set(kinds) - set(TRAINING_KINDS):
-        raise ValueError(f"make_training_prompts: kinds must be of {TRAINING_KINDS}, got {tuple(kinds)}.")
+        raise UserFault(f"make_training_prompts: kinds must be of {TRAINING_KINDS}, got {tuple(kinds)}.")
     if label.ndim != 4 or label.shape[1] != 1:
-        raise ValueError(f"make_training_prompts: label must be (B, 1, H, W), got {tuple(label.shape)}.")
+        raise UserFault(f"make_training_prompts: label must be (B, 1, H, W), got {tuple(label.shape)}.")
     classes = label[:, 0].cpu().numpy().astype(np.int32, copy=False)  # (B, H, W)
     lists = []
     for image in classes:

@@ -18,6 +18,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.prompts.boxes import Box
 from pgsam_monai.transforms.fit import SliceFrame
 
@@ -47,7 +48,7 @@ def to_frame(
     outside = ((volume < -0.5 - EDGE) | (volume > shape - 0.5 + EDGE)).any(axis=1)
     if outside.any():
         first = int(outside.argmax())
-        raise ValueError(
+        raise UserFault(
             f"to_frame: click {first + 1}, voxel {_written(clicks[first])}, lies outside the image, whose"
             f" voxels run from {_native_extent(native_affine, affine, shape)}; give clicks in voxels (i, j, k) of"
             " the original file."
@@ -64,7 +65,7 @@ def from_frame(
     columns_rows = _from_square(_rows_of(points, 2, "from_frame: points"), frame)
     slices = np.asarray(slices, dtype=np.float64).reshape(-1, 1)
     if len(slices) != len(columns_rows):
-        raise ValueError(f"from_frame: {len(columns_rows)} points need as many slices, got {len(slices)}.")
+        raise UserFault(f"from_frame: {len(columns_rows)} points need as many slices, got {len(slices)}.")
     volume = np.concatenate([columns_rows[:, ::-1], slices], axis=1)
     return _apply(_between(affine, native_affine), volume)
 
@@ -88,7 +89,7 @@ def roi_to_frame(
     shape = np.array([frame.height, frame.width, depth])
     first, last = np.maximum(volume.min(axis=0), -0.5), np.minimum(volume.max(axis=0), shape - 0.5)
     if (last - first < EDGE).any():
-        raise ValueError(
+        raise UserFault(
             f"roi_to_frame: region {[float(end) for end in roi]} lies outside the image, whose voxels run"
             f" from {_native_extent(native_affine, affine, shape)}; give [i0, i1, j0, j1, k0, k1] in voxels of the"
             " original file."
@@ -118,7 +119,7 @@ def box_to_frame(
     geometry = {"native_affine": native_affine, "affine": affine, "frame": frame, "depth": depth}
     slices = to_frame([first, second], **geometry)[1]
     if slices[0] != slices[1]:
-        raise ValueError(
+        raise UserFault(
             f"box_to_frame: corners {_written(first)} and {_written(second)} lie on slices {slices[0]} and"
             f" {slices[1]}; a box needs both on one slice, and a region over several has six numbers."
         )
@@ -145,7 +146,7 @@ def sorted_roi(roi: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """[i0, i1, j0, j1, k0, k1], ends in either order -> lowest (3,) and highest (3,)."""
     ends = np.asarray(roi, dtype=np.float64)
     if ends.shape != (6,) or not np.isfinite(ends).all():
-        raise ValueError(f"A region must be six numbers [i0, i1, j0, j1, k0, k1], got {list(roi)}.")
+        raise UserFault(f"A region must be six numbers [i0, i1, j0, j1, k0, k1], got {list(roi)}.")
     return ends.reshape(3, 2).min(axis=1), ends.reshape(3, 2).max(axis=1)
 
 
@@ -153,7 +154,7 @@ def _rows_of(values: ArrayLike, width: int, who: str) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     array = array.reshape(0, width) if array.size == 0 else array
     if array.ndim != 2 or array.shape[1] != width or not np.isfinite(array).all():
-        raise ValueError(f"{who} must be (N, {width}) finite numbers, got shape {array.shape}.")
+        raise UserFault(f"{who} must be (N, {width}) finite numbers, got shape {array.shape}.")
     return array
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgsam_monai.base.errors import UserFault
+
 ABSENT, PADDING, NEGATIVE, POSITIVE, BOX_FIRST, BOX_LAST = -2, -1, 0, 1, 2, 3
 
 
@@ -48,9 +50,9 @@ def point_list(points: Sequence[Sequence[float]] = (), labels: Sequence[int] = (
     places = np.asarray(points, dtype=np.float32).reshape(-1, 2)
     kinds = np.asarray(labels, dtype=np.int64).reshape(-1)
     if len(places) != len(kinds):
-        raise ValueError(f"point_list: {len(places)} points need as many labels, got {len(kinds)}.")
+        raise UserFault(f"point_list: {len(places)} points need as many labels, got {len(kinds)}.")
     if not set(kinds.tolist()) <= {NEGATIVE, POSITIVE, BOX_FIRST, BOX_LAST}:
-        raise ValueError(
+        raise UserFault(
             "point_list: labels must be 1 (positive), 0 (negative), 2 and 3 (a box's corners), got"
             f" {kinds.tolist()}."
         )
@@ -72,7 +74,7 @@ def stack_points(lists: Sequence[Sequence[PointList]], device: torch.device | st
     """
     B, K = len(lists), len(lists[0]) if lists else 0
     if any(len(row) != K for row in lists):
-        raise ValueError(
+        raise UserFault(
             f"stack_points: every image needs one list per class, got {[len(row) for row in lists]} lists."
         )
     N = max((len(each.labels) for row in lists for each in row), default=0)

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 
+from pgsam_monai.base.errors import UserFault
+
 
 class RandAffineSliced(RandomizableTransform, MapTransform):
     """One random rotation, scaling and shift of image and label about the centre; outside becomes 0.
@@ -43,7 +45,7 @@ class RandAffineSliced(RandomizableTransform, MapTransform):
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
         if not 0 < scale[0] <= scale[1]:
-            raise ValueError(f"RandAffineSliced: scale must be 0 < smallest <= largest, got {tuple(scale)}.")
+            raise UserFault(f"RandAffineSliced: scale must be 0 < smallest <= largest, got {tuple(scale)}.")
         self.label_keys = (label_keys,) if isinstance(label_keys, str) else tuple(label_keys)
         self.rotate, self.scale, self.shift = rotate, tuple(scale), shift
 
@@ -88,7 +90,7 @@ class RandCropSliced(RandomizableTransform, MapTransform):
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
         if not 0 < side[0] <= side[1] <= 1:
-            raise ValueError(f"RandCropSliced: side must be 0 < smallest <= largest <= 1, got {tuple(side)}.")
+            raise UserFault(f"RandCropSliced: side must be 0 < smallest <= largest <= 1, got {tuple(side)}.")
         self.label_keys = (label_keys,) if isinstance(label_keys, str) else tuple(label_keys)
         self.side = tuple(side)
 

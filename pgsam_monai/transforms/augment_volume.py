@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.transforms.meta import with_meta_of
 
 LEVELS = 255
@@ -35,7 +36,7 @@ class RandPosterized(RandomizableTransform, MapTransform):
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
         if not 1 <= bits[0] <= bits[1] <= 8:
-            raise ValueError(f"RandPosterized: bits must be 1 <= fewest <= most <= 8, got {tuple(bits)}.")
+            raise UserFault(f"RandPosterized: bits must be 1 <= fewest <= most <= 8, got {tuple(bits)}.")
         self.bits = tuple(bits)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -70,7 +71,7 @@ class RandSharpnessd(RandomizableTransform, MapTransform):
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
         if not 0 <= factor[0] <= factor[1]:
-            raise ValueError(f"RandSharpnessd: factor must be 0 <= smallest <= largest, got {tuple(factor)}.")
+            raise UserFault(f"RandSharpnessd: factor must be 0 <= smallest <= largest, got {tuple(factor)}.")
         self.factor = tuple(factor)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

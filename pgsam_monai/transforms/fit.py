@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from pgsam_monai.base.errors import UserFault
+
 FITS = ("pad", "stretch")
 
 
@@ -39,9 +41,9 @@ def slice_frame(height: int, width: int, image_size: int, fit: str = "pad") -> S
     Raises ValueError for another fit or sizes below one.
     """
     if fit not in FITS:
-        raise ValueError(f"slice_frame: fit must be one of {FITS}, got {fit!r}.")
+        raise UserFault(f"slice_frame: fit must be one of {FITS}, got {fit!r}.")
     if min(height, width, image_size) < 1:
-        raise ValueError(
+        raise UserFault(
             f"slice_frame: sizes must be at least 1, got slice {(height, width)}, square {image_size}."
         )
     fitted = (image_size, image_size)
@@ -73,7 +75,7 @@ def fit_label(label: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
 def unfit_logits(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
     """(B, K, S, S) -> float32 (B, K, H, W): the padding is cropped, the rest resized bilinearly."""
     if logits.shape[-2:] != (frame.image_size, frame.image_size):
-        raise ValueError(
+        raise UserFault(
             f"unfit_logits: logits must be {frame.image_size} x {frame.image_size}, got"
             f" {tuple(logits.shape[-2:])}; give the inferer and the network the same image_size."
         )

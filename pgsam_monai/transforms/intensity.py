@@ -11,6 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.transforms.meta import with_meta_of
 
 
@@ -31,7 +32,7 @@ class ScalePercentilesd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if not 0 <= low < high <= 100:
-            raise ValueError(f"ScalePercentilesd: needs 0 <= low < high <= 100, got low {low}, high {high}.")
+            raise UserFault(f"ScalePercentilesd: needs 0 <= low < high <= 100, got low {low}, high {high}.")
         self.low, self.high = float(low), float(high)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -10,6 +10,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.transforms.meta import with_meta_of
 
 LOOKUP_LIMIT = 1 << 16
@@ -77,7 +78,7 @@ def check_labels(labels: Sequence[Entry]) -> tuple[tuple[int, ...], ...]:
         or min(values) < 0
         or max(values) >= 2**31
     ):
-        raise ValueError(
+        raise UserFault(
             "labels must be distinct integers from 0 to 2^31-1, or lists of them for a class of several, with"
             f" background first and 0 among them, got {list(labels)}."
         )
@@ -117,7 +118,7 @@ def label_values(indices: np.ndarray, labels: Sequence[Entry]) -> np.ndarray:
     highest = max(values)
     dtype = np.uint8 if highest < 1 << 8 else np.uint16 if highest < 1 << 16 else np.int32
     if indices.size and (indices.max() >= len(labels) or indices.min() < 0):
-        raise ValueError(
+        raise UserFault(
             f"RestoreLabelsd: class indices must be 0 to {len(labels) - 1}, got {int(indices.min())} to"
             f" {int(indices.max())}; the network and 'labels' belong to different plans."
         )

@@ -9,7 +9,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from pgsam_monai.data.cases import as_paths
+from pgsam_monai.base.cases import as_paths
 from pgsam_monai.data.readers import reader_for
 
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from pgsam_monai.base.errors import UserFault
+
 Size = tuple[int, int, int]
 
 
@@ -28,7 +30,7 @@ def grid_size(shape: Sequence[int], spacing: Sequence[float], target: Sequence[f
     if target is None:
         return tuple(int(count) for count in shape)
     if not (min(spacing) > 0 and min(target) > 0):
-        raise ValueError(
+        raise UserFault(
             f"grid_size: spacings must be positive, got {[float(mm) for mm in spacing]} of the volume and"
             f" {list(target)} planned; correct the file's header, or plan spacing None."
         )
@@ -48,7 +50,7 @@ def resample_volume(volume: torch.Tensor, size: Size) -> torch.Tensor:
         ValueError: other than four axes, or a size below one.
     """
     if volume.ndim != 4 or len(size) != 3 or min(size) < 1:
-        raise ValueError(
+        raise UserFault(
             f"resample_volume: needs a volume (C, H, W, D) and a size of three numbers from 1, got shape"
             f" {tuple(volume.shape)} and size {tuple(size)}."
         )

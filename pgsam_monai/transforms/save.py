@@ -13,7 +13,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import SaveImaged
 
-from pgsam_monai.data.cases import NIFTI_SUFFIXES, as_paths, case_name, file_format, file_suffix
+from pgsam_monai.base.cases import NIFTI_SUFFIXES, as_paths, case_name, file_format, file_suffix
+from pgsam_monai.base.errors import UserFault
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -54,12 +55,12 @@ class SavePredictiond(SaveImaged):
         for key in self.key_iterator(d):
             source = d[key].meta.get("filename_or_obj") if isinstance(d[key], MetaTensor) else None
             if not source:
-                raise ValueError(
+                raise UserFault(
                     f"SavePredictiond: '{key}' doesn't know its input file; run Invertd before saving."
                 )
             name = str(d.get("name") or case_name(source))
             if self.written.setdefault(name, str(source)) != str(source):
-                raise ValueError(
+                raise UserFault(
                     f"SavePredictiond: {source} and {self.written[name]} would both be written as '{name}';"
                     " give each item its own 'name'."
                 )
@@ -153,7 +154,7 @@ def _on_shape(labels: np.ndarray, shape: tuple[int, ...], source: str | Path) ->
     """(i, j, k) -> the input's own shape, which may lack the last axis."""
     expected = (*shape, *(1,) * (3 - len(shape)))
     if labels.shape != expected:
-        raise ValueError(
+        raise UserFault(
             f"SavePredictiond: label map {labels.shape} and input {source} {expected} differ in shape;"
             " put Invertd with the preprocessing before it."
         )

@@ -4,8 +4,8 @@
 together.
 """
 
-from .checking import check_dataset
-from .faults import FATAL, MENDED, WARNING, DatasetFaults, Fault, faulty_cases, format_faults
+from preprocess.checks.checking import check_dataset
+from preprocess.checks.faults import FATAL, MENDED, WARNING, DatasetFaults, Fault, faulty_cases, format_faults
 
 __all__ = [
     "FATAL",

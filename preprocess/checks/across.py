@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from ..facts import CaseFacts, to_anatomical
-from ..layouts.records import Dataset
-from ..modality import guess_modality
-from .duplicates import check_duplicates
-from .faults import FATAL, MENDED, WARNING, Fault
-from .labels import check_labels
+from preprocess.checks.duplicates import check_duplicates
+from preprocess.checks.faults import FATAL, MENDED, WARNING, Fault
+from preprocess.checks.labels import check_labels
+from preprocess.fingerprint.facts import CaseFacts, to_anatomical
+from preprocess.fingerprint.modality import guess_modality
+from preprocess.layouts.records import Dataset
 
 FEWEST_CASES = 2
 LEAVE_ONE_OUT_BELOW = 5

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..facts import CaseFacts
-from ..layouts.records import Dataset
-from .across import check_across
-from .faults import FATAL, MENDED, WARNING, Fault
-from .partners import check_partners
-from .single import check_case
+from preprocess.checks.across import check_across
+from preprocess.checks.faults import FATAL, MENDED, WARNING, Fault
+from preprocess.checks.partners import check_partners
+from preprocess.checks.single import check_case
+from preprocess.fingerprint.facts import CaseFacts
+from preprocess.layouts.records import Dataset
 
 _ORDER = (FATAL, WARNING, MENDED)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..facts import CaseFacts
-from .faults import WARNING, Fault
+from preprocess.checks.faults import WARNING, Fault
+from preprocess.fingerprint.facts import CaseFacts
 
 ENOUGH_BINS = 8
 """Images whose values fill fewer histogram bins (black pictures, drawings) may agree by chance."""

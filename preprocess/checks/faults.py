@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pgsam_monai.base.errors import UserFault
+
 FATAL = "fatal"
 """Training would fail or learn nonsense; the case must be mended or left out."""
 WARNING = "warning"
@@ -42,7 +44,7 @@ class Fault:
         return f"{who}{where}: {self.found}; {self.consequence}. {self.remedy[:1].upper()}{self.remedy[1:]}."
 
 
-class DatasetFaults(Exception):
+class DatasetFaults(UserFault):
     """A data set that cannot be planned as it is; `faults` holds every fault, fatal or not."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:

@@ -8,8 +8,8 @@ from itertools import product
 
 import numpy as np
 
-from ..facts import CaseFacts
-from .faults import FATAL, WARNING, Fault
+from preprocess.checks.faults import FATAL, WARNING, Fault
+from preprocess.fingerprint.facts import CaseFacts
 
 SILENT_VOXELS = 0.05
 """Rounding of headers stays below this: cosines off by 2e-8, spacings stored in single precision."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from ..facts import CaseFacts
-from ..layouts.records import Dataset
-from .faults import FATAL, MENDED, WARNING, Fault
+from preprocess.checks.faults import FATAL, MENDED, WARNING, Fault
+from preprocess.fingerprint.facts import CaseFacts
+from preprocess.layouts.records import Dataset
 
 MOST_COVERED = 0.75
 """No structure covers such a share of the images; an inverted mask's background does."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..layouts.records import Dataset
-from ..layouts.tree import stem_of
-from .faults import FATAL, Fault
+from preprocess.checks.faults import FATAL, Fault
+from preprocess.layouts.records import Dataset
+from preprocess.layouts.tree import stem_of
 
 
 def check_partners(dataset: Dataset) -> Iterator[Fault]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..facts import CaseFacts
-from .faults import FATAL, WARNING, Fault
-from .geometry import check_geometry
+from preprocess.checks.faults import FATAL, WARNING, Fault
+from preprocess.checks.geometry import check_geometry
+from preprocess.fingerprint.facts import CaseFacts
 
 
 def check_case(case: CaseFacts, *, expected_channels: int | None, is_picture: bool) -> Iterator[Fault]:

@@ -4,8 +4,8 @@ One file per family of layouts; `tree` lists the folder once, `naming` and `pair
 `finding` tries the layouts in order and explains a failure.
 """
 
-from .describing import describe_dataset
-from .finding import LAYOUTS, find_dataset
-from .records import Case, Dataset, LayoutError
+from preprocess.layouts.describing import describe_dataset
+from preprocess.layouts.finding import LAYOUTS, find_dataset
+from preprocess.layouts.records import Case, Dataset, LayoutError
 
 __all__ = ["LAYOUTS", "Case", "Dataset", "LayoutError", "describe_dataset", "find_dataset"]

@@ -6,11 +6,11 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from .labelnames import read_label_names
-from .naming import folder_group, unique_names
-from .pairing import Key, found_from
-from .records import Case, Found, NoMatch
-from .tree import Tree, join, natural_key, parent_of
+from preprocess.layouts.labelnames import read_label_names
+from preprocess.layouts.naming import folder_group, unique_names
+from preprocess.layouts.pairing import Key, found_from
+from preprocess.layouts.records import Case, Found, NoMatch
+from preprocess.layouts.tree import Tree, join, natural_key, parent_of
 
 IMAGE_FILE, LABEL_FILE, ARCHIVE_FILE = "lgemri.nrrd", "laendo.nrrd", "mri_norm2.h5"
 CHANNEL = "LGE-MRI"

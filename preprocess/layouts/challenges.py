@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .labelnames import read_label_names
-from .naming import folder_group, words
-from .pairing import Key, found_from
-from .records import CERTAIN, Found, NoMatch
-from .tree import VOLUME_ENDINGS, Tree, join, parent_of, stem_of
+from preprocess.layouts.labelnames import read_label_names
+from preprocess.layouts.naming import folder_group, words
+from preprocess.layouts.pairing import Key, found_from
+from preprocess.layouts.records import CERTAIN, Found, NoMatch
+from preprocess.layouts.tree import VOLUME_ENDINGS, Tree, join, parent_of, stem_of
 
 
 @dataclass(frozen=True, kw_only=True)

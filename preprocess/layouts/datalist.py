@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from .labelnames import channel_names_from, label_names_from, read_json
-from .listed import Entry, found_from_entries, parse_entries
-from .records import Found, NoMatch
-from .tree import Tree
+from preprocess.layouts.labelnames import channel_names_from, label_names_from, read_json
+from preprocess.layouts.listed import Entry, found_from_entries, parse_entries
+from preprocess.layouts.records import Found, NoMatch
+from preprocess.layouts.tree import Tree
 
 _PARTS: tuple[tuple[str, str, int | None], ...] = (
     ("training", "train", None),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .labelnames import channel_names_from, label_names_from, read_json
-from .listed import Entry, found_from_entries, parse_entries, unlisted_note
-from .nnunet import training_base
-from .records import Found, NoMatch
-from .tree import VOLUME_ENDINGS, Tree, join, parent_of
+from preprocess.layouts.labelnames import channel_names_from, label_names_from, read_json
+from preprocess.layouts.listed import Entry, found_from_entries, parse_entries, unlisted_note
+from preprocess.layouts.nnunet import training_base
+from preprocess.layouts.records import Found, NoMatch
+from preprocess.layouts.tree import VOLUME_ENDINGS, Tree, join, parent_of
 
 
 def find_decathlon(tree: Tree) -> Found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .records import Case, Dataset
+from preprocess.layouts.records import Case, Dataset
 
 _SHOWN_AT_EACH_END = 3
 

@@ -5,11 +5,27 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import PurePosixPath
 
-from .labelnames import read_label_names
-from .naming import IMAGE_WORDS, LABEL_WORDS, folder_group, folder_role, has_word, strip_words
-from .pairing import Key, found_from, neutral_folder
-from .records import Found, NoMatch
-from .tree import DICOM_ENDINGS, VOLUME_ENDINGS, Tree, ending_of, is_dicom_file, join, parent_of, stem_of
+from preprocess.layouts.labelnames import read_label_names
+from preprocess.layouts.naming import (
+    IMAGE_WORDS,
+    LABEL_WORDS,
+    folder_group,
+    folder_role,
+    has_word,
+    strip_words,
+)
+from preprocess.layouts.pairing import Key, found_from, neutral_folder
+from preprocess.layouts.records import Found, NoMatch
+from preprocess.layouts.tree import (
+    DICOM_ENDINGS,
+    VOLUME_ENDINGS,
+    Tree,
+    ending_of,
+    is_dicom_file,
+    join,
+    parent_of,
+    stem_of,
+)
 
 _SNIFFED_FILES = 3
 """files without a telling name that are opened, per folder, to look for DICOM's mark"""

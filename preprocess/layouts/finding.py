@@ -8,19 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .atrium import find_atrium, find_atrium_archives
-from .challenges import find_kits, find_lits, find_mmwhs
-from .datalist import find_datalist
-from .decathlon import find_decathlon
-from .dicom import find_dicom
-from .folders import find_paired, find_pictures
-from .fundus import find_refuge
-from .naming import short_name
-from .nnunet import find_nnunet
-from .prostate import find_promise12
-from .records import CERTAIN, Dataset, Found, LayoutError, NoMatch
-from .synapse import find_synapse, find_transunet
-from .tree import Tree, count_files, format_of, list_tree
+from preprocess.layouts.atrium import find_atrium, find_atrium_archives
+from preprocess.layouts.challenges import find_kits, find_lits, find_mmwhs
+from preprocess.layouts.datalist import find_datalist
+from preprocess.layouts.decathlon import find_decathlon
+from preprocess.layouts.dicom import find_dicom
+from preprocess.layouts.folders import find_paired, find_pictures
+from preprocess.layouts.fundus import find_refuge
+from preprocess.layouts.naming import short_name
+from preprocess.layouts.nnunet import find_nnunet
+from preprocess.layouts.prostate import find_promise12
+from preprocess.layouts.records import CERTAIN, Dataset, Found, LayoutError, NoMatch
+from preprocess.layouts.synapse import find_synapse, find_transunet
+from preprocess.layouts.tree import Tree, count_files, format_of, list_tree
 
 
 @dataclass(frozen=True)

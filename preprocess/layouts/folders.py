@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .labelnames import read_label_names
-from .pairing import Roles, assign_roles, pair
-from .records import Found, NoMatch
-from .tree import PICTURE_ENDINGS, VOLUME_ENDINGS, Tree, parent_of, stem_of
+from preprocess.layouts.labelnames import read_label_names
+from preprocess.layouts.pairing import Roles, assign_roles, pair
+from preprocess.layouts.records import Found, NoMatch
+from preprocess.layouts.tree import PICTURE_ENDINGS, VOLUME_ENDINGS, Tree, parent_of, stem_of
 
 
 def find_paired(tree: Tree) -> Found:

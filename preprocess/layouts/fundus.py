@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from .labelnames import read_label_names
-from .naming import words
-from .pairing import Roles, pair
-from .records import Found, NoMatch
-from .tree import PICTURE_ENDINGS, Tree, parent_of
+from preprocess.layouts.labelnames import read_label_names
+from preprocess.layouts.naming import words
+from preprocess.layouts.pairing import Roles, pair
+from preprocess.layouts.records import Found, NoMatch
+from preprocess.layouts.tree import PICTURE_ENDINGS, Tree, parent_of
 
 REFUGE_LABELS = {"optic cup": 0, "optic disc rim": 128, "background": 255}
 """The cup is darkest in the masks and lies in the disc: what is called rim is the disc without its cup."""

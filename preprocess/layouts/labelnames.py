@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .records import NoMatch
-from .tree import Tree
+from preprocess.layouts.records import NoMatch
+from preprocess.layouts.tree import Tree
 
 NAME_FILES = ("dataset.json", "labels.json")
 

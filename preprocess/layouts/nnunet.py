@@ -7,11 +7,19 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
-from .labelnames import channel_names_from, label_names_from, read_json
-from .listed import found_from_entries, parse_entries
-from .pairing import Key, found_from
-from .records import CERTAIN, Found, NoMatch
-from .tree import DICOM_ENDINGS, PICTURE_ENDINGS, VOLUME_ENDINGS, Tree, join, parent_of, stem_of
+from preprocess.layouts.labelnames import channel_names_from, label_names_from, read_json
+from preprocess.layouts.listed import found_from_entries, parse_entries
+from preprocess.layouts.pairing import Key, found_from
+from preprocess.layouts.records import CERTAIN, Found, NoMatch
+from preprocess.layouts.tree import (
+    DICOM_ENDINGS,
+    PICTURE_ENDINGS,
+    VOLUME_ENDINGS,
+    Tree,
+    join,
+    parent_of,
+    stem_of,
+)
 
 _CHANNEL = re.compile(r"^(.+)_(\d{4})$")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from .naming import (
+from preprocess.layouts.naming import (
     CHANNEL_WORDS,
     IMAGE_WORDS,
     LABEL_WORDS,
@@ -19,8 +19,8 @@ from .naming import (
     unique_names,
     words,
 )
-from .records import Case, Found, NoMatch
-from .tree import natural_key, natural_sorted, parent_of, stem_of
+from preprocess.layouts.records import Case, Found, NoMatch
+from preprocess.layouts.tree import natural_key, natural_sorted, parent_of, stem_of
 
 Key = tuple[str, str]
 """(group, slash-separated name)"""

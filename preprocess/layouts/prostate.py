@@ -6,11 +6,11 @@ import re
 from collections import defaultdict
 from dataclasses import replace
 
-from .labelnames import read_label_names
-from .naming import folder_group
-from .pairing import Key, found_from
-from .records import Found, NoMatch
-from .tree import VOLUME_ENDINGS, Tree, stem_of
+from preprocess.layouts.labelnames import read_label_names
+from preprocess.layouts.naming import folder_group
+from preprocess.layouts.pairing import Key, found_from
+from preprocess.layouts.records import Found, NoMatch
+from preprocess.layouts.tree import VOLUME_ENDINGS, Tree, stem_of
 
 PROMISE12_LABELS = {"background": 0, "prostate": 1}
 CHANNEL = "T2-weighted MR"

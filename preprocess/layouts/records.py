@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..label_values import background_of
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import background_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Dataset:
         return background_of(self.label_names)
 
 
-class LayoutError(Exception):
+class LayoutError(UserFault):
     """The folder fits no known layout, or not the one that was asked for."""
 
 

@@ -6,10 +6,19 @@ import re
 from collections import defaultdict
 from dataclasses import replace
 
-from .labelnames import read_label_names
-from .pairing import Key, found_from
-from .records import Case, Found, NoMatch
-from .tree import ARCHIVE_ENDINGS, VOLUME_ENDINGS, Tree, join, natural_key, natural_sorted, parent_of, stem_of
+from preprocess.layouts.labelnames import read_label_names
+from preprocess.layouts.pairing import Key, found_from
+from preprocess.layouts.records import Case, Found, NoMatch
+from preprocess.layouts.tree import (
+    ARCHIVE_ENDINGS,
+    VOLUME_ENDINGS,
+    Tree,
+    join,
+    natural_key,
+    natural_sorted,
+    parent_of,
+    stem_of,
+)
 
 BTCV_LABELS = {
     "background": 0,

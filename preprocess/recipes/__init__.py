@@ -20,17 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..few_shot import shuffle
-from ..label_values import values_of
-from ..rules.decision import RECIPE, Decision
-from ..splits import Fold, Splits, case_entry, with_few_shot
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import values_of
+from preprocess.rules.decision import RECIPE, Decision
+from preprocess.splits.few_shot import shuffle
+from preprocess.splits.splits import Fold, Splits, case_entry, with_few_shot
 
 FOLDER = Path(__file__).parent
 PREPARED_IN_ARCHIVES = ("labels", "label_names", "intensity", "slice_axis", "orientation")
 """Whoever made archives of the published files has settled these already: there the planning rules look at the data."""
 
 
-class RecipeError(ValueError):
+class RecipeError(UserFault):
     """No such recipe, or one that can't be cooked from what is given."""
 
 

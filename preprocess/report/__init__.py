@@ -1,5 +1,5 @@
 """report.html: one self-contained page with what was found, what is wrong, and what was decided and why."""
 
-from .page import make_report
+from preprocess.report.page import make_report
 
 __all__ = ["make_report"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..facts import CaseFacts
+from preprocess.fingerprint.facts import CaseFacts
 
 WIDTH, HEIGHT = 960, 240
 MAX_CURVES = 48

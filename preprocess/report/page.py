@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..console import shown_value
-from ..label_values import values_of
-from ..plan import Plan
-from ..rules import TEXT_READERS, collect_evidence
-from ..rules.network import LARGE_SIZE, LOW_RES_STRIDE, MIN_SPAN, SMALL_SIZE, structure_spans
-from ..splits import Splits
-from .charts import intensity_charts
-from .thumbnails import colour_of, make_thumbnails
+from pgsam_monai.base.labels import values_of
+from preprocess.commands.console import shown_value
+from preprocess.networks import TEXT_READERS
+from preprocess.plan.plan import Plan
+from preprocess.report.charts import intensity_charts
+from preprocess.report.thumbnails import colour_of, make_thumbnails
+from preprocess.rules import collect_evidence
+from preprocess.rules.network import LARGE_SIZE, LOW_RES_STRIDE, MIN_SPAN, SMALL_SIZE, structure_spans
+from preprocess.splits.splits import Splits
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+TEMPLATES = Path(__file__).parent
 MAX_CASE_ROWS = 400
 
 
@@ -88,7 +89,7 @@ def _frame_ratio(thumbnails: Sequence[Any]) -> float:
 
 def _structures(plan: Plan, measured: Any) -> list[dict[str, Any]]:
     """One row per foreground label: its sizes, and its span in the low-resolution mask at 224 and 512."""
-    from ..rules import Machine
+    from preprocess.rules import Machine
 
     machine = Machine(target="cpu", memory_gb=1, target_reason="", memory_reason="")
     evidence = collect_evidence(measured.fingerprint, measured.dataset, machine=machine)

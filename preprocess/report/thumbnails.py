@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..facts import CaseFacts
-from ..label_values import Entry, values_of
-from ..layouts import Case, Dataset
+from pgsam_monai.base.labels import Entry, values_of
+from preprocess.fingerprint.facts import CaseFacts
+from preprocess.layouts import Case, Dataset
 
 MAX_CASES = 12
 MIN_CASES = 2
@@ -76,7 +76,7 @@ def _spread(cases: list[CaseFacts]) -> list[CaseFacts]:
 def _thumbnail(
     case: Case, facts: CaseFacts, dataset: Dataset, decisions: Mapping[str, Any]
 ) -> Thumbnail | None:
-    from ..volume import VolumeError, read_label, read_volume
+    from pgsam_monai.base.volume import VolumeError, read_label, read_volume
 
     try:
         image = read_volume([Path(dataset.folder, path) for path in case.images])

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from ..facts import Fingerprint, Intensity, LabelSummary, to_anatomical
-from ..label_values import background_of
-from ..layouts import Dataset
+from pgsam_monai.base.labels import background_of
+from preprocess.fingerprint.facts import Fingerprint, Intensity, LabelSummary, to_anatomical
+from preprocess.layouts import Dataset
 
 WORLD_SLICE_AXIS = {
     "L": "sagittal",
@@ -107,7 +107,7 @@ def collect_evidence(
     fingerprint: Fingerprint, dataset: Dataset, *, machine: Machine, few_shot: str | None = None
 ) -> Evidence:
     """Flattens `fingerprint` for the rules. Only labelled, readable training cases count."""
-    from ..folding import is_countable
+    from preprocess.fingerprint.folding import is_countable
 
     summary, label_names = fingerprint.summary, dataset.label_names
     training = [case for case in fingerprint.cases if is_countable(case)]

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..facts import SLICE_AXES
-from .decision import Decision
-from .evidence import Evidence
+from preprocess.fingerprint.facts import SLICE_AXES
+from preprocess.rules.decision import Decision
+from preprocess.rules.evidence import Evidence
 
 ORIENTATION_OF = {"axial": "PLS", "coronal": "ILP", "sagittal": "IPR", "none": ""}
 """Codes whose last axis is the slice axis and whose first two are display rows and columns."""

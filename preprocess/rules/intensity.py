@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .decision import Decision
-from .evidence import Evidence
+from preprocess.rules.decision import Decision
+from preprocess.rules.evidence import Evidence
 
 WINDOW_STEP_HU = 5
 MIN_WINDOW_HU = 100

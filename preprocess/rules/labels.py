@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from ..label_values import values_of
-from .decision import Decision
-from .evidence import Evidence
+from pgsam_monai.base.labels import values_of
+from preprocess.rules.decision import Decision
+from preprocess.rules.evidence import Evidence
 
 LEAST_CLASS_WEIGHT, MOST_CLASS_WEIGHT = 0.25, 4.0
 """Keep a tiny structure from drowning the others in a weighted loss, and a large one from vanishing."""

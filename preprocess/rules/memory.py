@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .encoders import BACKBONES, Backbone
+from preprocess.rules.encoders import BACKBONES, Backbone
 
 
 @dataclass(frozen=True, kw_only=True)

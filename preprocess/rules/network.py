@@ -3,12 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..label_values import class_of
-from .decision import Decision
-from .encoders import BACKBONES, TINY_VITS
-from .evidence import Evidence
-from .geometry import in_oriented_order
-from .memory import CLIPS, UNKNOWN_CLIP, Guidance, Prompting, fixed_gb, image_gb, largest_batch
+from pgsam_monai.base.labels import class_of
+from preprocess.rules.decision import Decision
+from preprocess.rules.encoders import BACKBONES, TINY_VITS
+from preprocess.rules.evidence import Evidence
+from preprocess.rules.geometry import in_oriented_order
+from preprocess.rules.memory import (
+    CLIPS,
+    UNKNOWN_CLIP,
+    Guidance,
+    Prompting,
+    fixed_gb,
+    image_gb,
+    largest_batch,
+)
 
 LOW_RES_STRIDE = 4
 """The decoder's own masks are 4 times smaller than its input."""

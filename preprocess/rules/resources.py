@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .decision import Decision
-from .evidence import Evidence
+from preprocess.rules.decision import Decision
+from preprocess.rules.evidence import Evidence
 
 
 def choose_target(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:

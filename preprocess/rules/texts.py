@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pgsam_monai.prompts.library import UnknownStructure, describe_structure, plain_text
-
-from .decision import Decision
-from .evidence import Evidence
+from pgsam_monai.base.structures.library import UnknownStructure, describe_structure, plain_text
+from preprocess.rules.decision import Decision
+from preprocess.rules.evidence import Evidence
 
 
 def choose_texts(evidence: Evidence | None, decided: Mapping[str, Any]) -> Decision:

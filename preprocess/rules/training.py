@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..few_shot import FewShot
-from .decision import Decision
-from .evidence import Evidence
-from .geometry import in_oriented_order
+from pgsam_monai.base.errors import UserFault
+from preprocess.rules.decision import Decision
+from preprocess.rules.evidence import Evidence
+from preprocess.rules.geometry import in_oriented_order
+from preprocess.splits.few_shot import FewShot
 
 # The budgets of training. They may be tuned here; nothing else holds copies.
 CPU_EPOCHS, GPU_EPOCHS = 30, 160
@@ -28,7 +29,7 @@ MAX_FOLDS = 5
 SEED = 123
 
 
-class TooFewCases(ValueError):
+class TooFewCases(UserFault):
     """A data set that can't be split into training and validation."""
 
 

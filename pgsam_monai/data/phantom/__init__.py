@@ -4,7 +4,7 @@ They exist so that the whole pipeline can be tried and tested where no medical d
 A score reached on them says that the software works, and nothing about medicine.
 """
 
-from .draw import ORGANS, Phantom, make_phantom
-from .write import write_phantom
+from pgsam_monai.data.phantom.draw import ORGANS, Phantom, make_phantom
+from pgsam_monai.data.phantom.write import write_phantom
 
 __all__ = ["ORGANS", "Phantom", "make_phantom", "write_phantom"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shapes import ellipsoid, smooth_cut, smooth_union, tube
+from pgsam_monai.data.phantom.shapes import ellipsoid, smooth_cut, smooth_union, tube
 
 ORGANS = {
     "spleen": 1,

@@ -9,9 +9,10 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from .anatomy import ORGANS, Anatomy, Paint
-from .shapes import rotation
-from .trunk import Trunk, draw_trunk
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.data.phantom.anatomy import ORGANS, Anatomy, Paint
+from pgsam_monai.data.phantom.shapes import rotation
+from pgsam_monai.data.phantom.trunk import Trunk, draw_trunk
 
 __all__ = ["ORGANS", "Phantom", "make_phantom"]
 
@@ -53,7 +54,7 @@ def make_phantom(
     shape give the same voxels. Raises ValueError when an axis is shorter than 2.
     """
     if shape is not None and (len(shape) != 3 or min(shape) < 2):
-        raise ValueError(
+        raise UserFault(
             f"make_phantom: shape must be three axes of at least 2 voxels, got {shape}; try (48, 40, 12)."
         )
     random = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .shapes import ellipsoid
+from pgsam_monai.data.phantom.shapes import ellipsoid
 
 AIR, LUNG, FAT, MUSCLE, CANAL = -1000.0, -830.0, -102.0, 58.0, 30.0
 WALL_MM = 11.0  # muscle between fat and cavity

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 from rich.progress import track
 
-from .draw import ORGANS, make_phantom
+from pgsam_monai.data.phantom.draw import ORGANS, make_phantom
 
 NOTICE = "README.txt"
 FORMAT_VERSION = 1  # raise it when the same seed gives other voxels

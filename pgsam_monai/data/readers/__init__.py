@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pgsam_monai.data.cases import file_format
+from pgsam_monai.base.cases import file_format
 from pgsam_monai.data.readers.archive import ArchiveReader
 from pgsam_monai.data.readers.base import CaseReader, ReadError
 from pgsam_monai.data.readers.picture import PictureReader

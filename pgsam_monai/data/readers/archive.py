@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pgsam_monai.data.cases import ARCHIVE_SUFFIXES
+from pgsam_monai.base.cases import ARCHIVE_SUFFIXES
 from pgsam_monai.data.readers.base import CaseReader, ReadError
 
 SLICES_LAST = ("mri_norm2.h5",)

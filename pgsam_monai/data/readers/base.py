@@ -11,13 +11,14 @@ import torch
 from monai.data import ImageReader
 from monai.utils.enums import MetaKeys, SpaceKeys
 
-from pgsam_monai.data.cases import as_paths, file_suffix
+from pgsam_monai.base.cases import as_paths, file_suffix
+from pgsam_monai.base.errors import UserFault
 
 AFFINE_TOLERANCE_MM = 1e-2
 INTEGER_TOLERANCE = 1e-3
 
 
-class ReadError(ValueError):
+class ReadError(UserFault):
     """A file that can't be read as the image or label it should be; the message names the file and the
     reason."""
 
@@ -34,7 +35,7 @@ class CaseReader(ImageReader):
 
     def __init__(self, role: str = "image"):
         if role not in ("image", "label"):
-            raise ValueError(f"{type(self).__name__}: role must be 'image' or 'label', got {role!r}.")
+            raise UserFault(f"{type(self).__name__}: role must be 'image' or 'label', got {role!r}.")
         self.role = role
 
     def verify_suffix(self, filename: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgsam_monai.data.cases import PICTURE_SUFFIXES
+from pgsam_monai.base.cases import PICTURE_SUFFIXES
 from pgsam_monai.data.readers.base import CaseReader, ReadError
 
 LOSSY_MASK_BAND = (64, 191)

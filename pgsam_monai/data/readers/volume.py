@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pgsam_monai.data.cases import NIFTI_SUFFIXES, VOLUME_SUFFIXES, file_suffix
+from pgsam_monai.base.cases import NIFTI_SUFFIXES, VOLUME_SUFFIXES, file_suffix
+from pgsam_monai.base.dicom.headers import is_dicom_file
+from pgsam_monai.base.dicom.series import DicomError, read_series
 from pgsam_monai.data.readers.base import CaseReader, ReadError
-from pgsam_monai.dicom.headers import is_dicom_file
-from pgsam_monai.dicom.series import DicomError, read_series
 
 try:
     from isal import igzip  # inflates 2-3 x faster than zlib; an optional package

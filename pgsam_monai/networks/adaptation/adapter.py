@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
+
 
 class Adapter(nn.Module):
     """Down-projection, ReLU, up-projection (Med-SA, Section 3.2, Fig. 1b), without the residual.
@@ -24,7 +26,7 @@ class Adapter(nn.Module):
         """
         super().__init__()
         if rank < 1:
-            raise ValueError(f"An adapter's rank must be at least 1, got {rank}; to do without, turn it off.")
+            raise UserFault(f"An adapter's rank must be at least 1, got {rank}; to do without, turn it off.")
         self.down = nn.Linear(dim, rank)
         self.up = nn.Linear(rank, dim)
         zero_(self.up)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from pgsam_monai.base.errors import UserFault
+
 TARGETS = ("q", "v")
 """The layers that SAMed, H-SAM and PG-SAM adapt in every block."""
 
@@ -24,7 +26,7 @@ def add_lora(encoder: nn.Module, *, rank: int, targets: Sequence[str] = TARGETS)
         ValueError: ``rank`` is less than 1, or no layer has such a name.
     """
     if rank < 1:
-        raise ValueError(f"rank must be at least 1, got {rank}; without LoRA use encoder_training 'frozen'.")
+        raise UserFault(f"rank must be at least 1, got {rank}; without LoRA use encoder_training 'frozen'.")
     from peft import LoraConfig, inject_adapter_in_model  # seconds to import, and only needed here
 
     config = LoraConfig(target_modules=list(targets), r=rank, lora_alpha=rank, lora_dropout=0.0, bias="none")

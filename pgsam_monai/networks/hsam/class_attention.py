@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.hsam.class_noise import ClassNoise
 from pgsam_monai.networks.sam.attention import MLPBlock
 from pgsam_monai.networks.sam.transformer import Attention
@@ -40,9 +41,7 @@ class ClassAttention(nn.Module):
         """
         super().__init__()
         if grid**2 % heads:
-            raise ValueError(
-                f"H-SAM's class attention: {heads} heads don't divide {grid} x {grid} positions."
-            )
+            raise UserFault(f"H-SAM's class attention: {heads} heads don't divide {grid} x {grid} positions.")
         self.grid = grid
         self.noise = noise
         self.attention = Attention(grid**2, heads)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
+
 PARTS = 10**9
 """Planned frequencies are kept as counts of so many voxels."""
 
@@ -32,7 +34,7 @@ class ClassNoise(nn.Module):
         """
         super().__init__()
         if std < 0:
-            raise ValueError(f"noise_std must be at least 0, got {std}.")
+            raise UserFault(f"noise_std must be at least 0, got {std}.")
         if frequencies is not None:
             _check_frequencies(frequencies, num_classes)
         self.std = std
@@ -65,10 +67,8 @@ class ClassNoise(nn.Module):
 
 def _check_frequencies(frequencies: Sequence[float], num_classes: int) -> None:
     if len(frequencies) != num_classes + 1:
-        raise ValueError(
+        raise UserFault(
             f"class_frequencies must hold {num_classes + 1} shares, background first, got {len(frequencies)}."
         )
     if min(frequencies) < 0 or max(frequencies) <= 0:
-        raise ValueError(
-            f"class_frequencies must be shares of which one is above 0, got {list(frequencies)}."
-        )
+        raise UserFault(f"class_frequencies must be shares of which one is above 0, got {list(frequencies)}.")

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.inference.precision import full_precision
 from pgsam_monai.networks.hsam.class_noise import ClassNoise
 from pgsam_monai.networks.hsam.masked_attention import MASK_ATTENTIONS
 from pgsam_monai.networks.hsam.second_stage import SecondStage
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.networks.sam.network import SamNetwork
 from pgsam_monai.networks.slices import enlarge
-from pgsam_monai.precision import full_precision
 
 ENSEMBLES = ("mean", "second")
 
@@ -59,11 +60,11 @@ class HSAM(SamNetwork):
             WeightsError: SAM's weights are neither here nor obtainable.
         """
         if mask_attention not in MASK_ATTENTIONS:
-            raise ValueError(
+            raise UserFault(
                 f"mask_attention must be one of {', '.join(MASK_ATTENTIONS)}, got '{mask_attention}'."
             )
         if ensemble not in ENSEMBLES:
-            raise ValueError(f"ensemble must be one of {', '.join(ENSEMBLES)}, got '{ensemble}'.")
+            raise UserFault(f"ensemble must be one of {', '.join(ENSEMBLES)}, got '{ensemble}'.")
         super().__init__(**sam)
         self.ensemble = ensemble
         noise = ClassNoise(num_classes=self.num_classes, frequencies=class_frequencies, std=noise_std)
@@ -139,7 +140,7 @@ class HSAM(SamNetwork):
     def _check_label(self, label: Tensor | None) -> None:
         attention = self.second_stage.class_attention
         if self.training and label is None and attention is not None and attention.noise.std > 0:
-            raise ValueError(
+            raise UserFault(
                 "H-SAM: training with class-balanced noise needs the labels, network(image, label=label); bundles "
                 "pass them by PrepareBatchExtraInput. For training without that noise give noise_std=0."
             )

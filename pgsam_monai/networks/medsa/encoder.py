@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from torch import Tensor, nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.adaptation.adapter import Adapter
 from pgsam_monai.networks.medsa.space_depth import build_fusion
 
@@ -94,7 +95,7 @@ def adapt_encoder(
 def _check_choice(blocks: int, layers: Collection[int] | None, positions: Collection[str]) -> None:
     unknown = [index for index in layers or () if not 0 <= index < blocks]
     if unknown:
-        raise ValueError(f"adapted_layers must be blocks 0 to {blocks - 1} of this encoder, got {unknown}.")
+        raise UserFault(f"adapted_layers must be blocks 0 to {blocks - 1} of this encoder, got {unknown}.")
     strange = [name for name in positions if name not in POSITIONS]
     if strange:
-        raise ValueError(f"adapter_positions must be some of {', '.join(POSITIONS)}, got {strange}.")
+        raise UserFault(f"adapter_positions must be some of {', '.join(POSITIONS)}, got {strange}.")

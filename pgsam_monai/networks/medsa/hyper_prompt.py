@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.adaptation.adapter import Adapter, zero_
 
 HYPER_PROMPTS = ("hyper", "add", "concat", "none")
@@ -22,7 +23,7 @@ def build_prompt_adapter(kind: str, dim: int, *, rank: int, prompt_dim: int) -> 
         ValueError: unknown ``kind``.
     """
     if kind not in HYPER_PROMPTS:
-        raise ValueError(f"hyper_prompt must be one of {', '.join(HYPER_PROMPTS)}, got '{kind}'.")
+        raise UserFault(f"hyper_prompt must be one of {', '.join(HYPER_PROMPTS)}, got '{kind}'.")
     if kind == "hyper":
         return HyperPromptAdapter(dim, rank=rank, prompt_dim=prompt_dim)
     if kind == "add":

@@ -8,6 +8,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.medsa.decoder import PromptedDecoder
 from pgsam_monai.networks.medsa.encoder import POSITIONS, adapt_encoder
 from pgsam_monai.networks.medsa.simulation import PromptTraining, simulate_prompts
@@ -238,7 +239,7 @@ class MedSA(SamNetwork):
 
     def _check_prompts(self, prompts: Prompts, images: int) -> None:
         if tuple(prompts.labels.shape[:2]) != (images, self.num_classes):
-            raise ValueError(
+            raise UserFault(
                 f"Med-SA: prompts must be for {images} images and {self.num_classes} classes, got "
                 f"{tuple(prompts.labels.shape[:2])}; fold a volume's slices into the batch."
             )
@@ -246,13 +247,13 @@ class MedSA(SamNetwork):
 
 def _check(num_classes: int, encoder_training: str, stack_depth: int, depth_fusion: str) -> None:
     if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1 (background is not counted), got {num_classes}.")
+        raise UserFault(f"num_classes must be at least 1 (background is not counted), got {num_classes}.")
     if encoder_training not in ENCODER_TRAINING:
-        raise ValueError(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
+        raise UserFault(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
     if stack_depth < 1:
-        raise ValueError(f"stack_depth must be at least 1, got {stack_depth}.")
+        raise UserFault(f"stack_depth must be at least 1, got {stack_depth}.")
     if depth_fusion not in DEPTH_FUSIONS:
-        raise ValueError(f"depth_fusion must be one of {', '.join(DEPTH_FUSIONS)}, got '{depth_fusion}'.")
+        raise UserFault(f"depth_fusion must be one of {', '.join(DEPTH_FUSIONS)}, got '{depth_fusion}'.")
 
 
 def _with_padding(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.adaptation.adapter import zero_
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 from pgsam_monai.networks.sam.attention import across_slices
@@ -20,7 +21,7 @@ def build_fusion(kind: str, dim: int, *, heads: int, rank: int) -> nn.Module | N
         ValueError: unknown ``kind``.
     """
     if kind not in DEPTH_FUSIONS:
-        raise ValueError(f"depth_fusion must be one of {', '.join(DEPTH_FUSIONS)}, got '{kind}'.")
+        raise UserFault(f"depth_fusion must be one of {', '.join(DEPTH_FUSIONS)}, got '{kind}'.")
     makers = {
         "add": AddFusion,
         "gated": lambda: GatedFusion(dim),

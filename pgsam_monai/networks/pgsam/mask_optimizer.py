@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.pgsam.features import MaskFeatures, add_shifted
 
 KERNEL = 3
@@ -38,7 +39,7 @@ class MaskOptimizer(nn.Module):
         """
         super().__init__()
         if steps < 1:
-            raise ValueError(
+            raise UserFault(
                 f"PG-SAM: refinement_steps must be at least 1, got {steps}; mask_optimizer=False turns it off."
             )
         self.steps = steps

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.pgsam.aligner import Prior, PriorAligner
 from pgsam_monai.networks.pgsam.decoder import PriorGuidedDecoder
 from pgsam_monai.networks.pgsam.texts import ClassTexts
@@ -114,6 +115,6 @@ class PGSAM(SamNetwork):
             ValueError: the network was built without its prior aligner.
         """
         if self.aligner is None:
-            raise ValueError("PG-SAM: guide maps need the prior aligner; this network was built without it.")
+            raise UserFault("PG-SAM: guide maps need the prior aligner; this network was built without it.")
         features = self.image_encoder.encode(self.normalise(image))
         return enlarge(self.find_prior(image, features.embedding).weights, image.shape[2:])

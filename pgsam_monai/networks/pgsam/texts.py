@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.text.clip import ClipTowers
 
 
@@ -36,12 +37,12 @@ class ClassTexts(nn.Module):
         """
         super().__init__()
         if len(texts) != num_classes + 1:
-            raise ValueError(
+            raise UserFault(
                 f"{self.title}: texts must describe background and {num_classes} classes, so {num_classes + 1} "
                 f"entries, got {len(texts)}; correct configs/texts.json or plan again."
             )
         if not all(isinstance(entry, list | tuple) and entry for entry in texts):
-            raise ValueError(f"{self.title}: each entry of texts must be a list of one description or more.")
+            raise UserFault(f"{self.title}: each entry of texts must be a list of one description or more.")
         every = [text for descriptions in texts for text in descriptions]
         owners = [index for index, descriptions in enumerate(texts) for _ in descriptions]
         self.register_buffer("tokens", tokenize(every), persistent=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.refsam3d.encoder import VolumeEncoder
 from pgsam_monai.networks.sam.builders import BACKBONES, Backbone
 
@@ -31,9 +32,9 @@ def find_volume_backbone(name: str) -> Backbone:
         return VOLUME_BACKBONES[name]
     known = f"RefSAM3D's backbone must be one of {', '.join(VOLUME_BACKBONES)}, got '{name}'"
     if name in BACKBONES:
-        raise ValueError(f"{known}, which is made of 2-D convolutions; choose a plain ViT, such as vit_mini.")
+        raise UserFault(f"{known}, which is made of 2-D convolutions; choose a plain ViT, such as vit_mini.")
     near = difflib.get_close_matches(str(name), VOLUME_BACKBONES, n=1)
-    raise ValueError(f"{known}." + (f" Did you mean '{near[0]}'?" if near else ""))
+    raise UserFault(f"{known}." + (f" Did you mean '{near[0]}'?" if near else ""))
 
 
 def build_volume_encoder(

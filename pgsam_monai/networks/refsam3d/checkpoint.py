@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.checkpoint import to_our_layout
 from pgsam_monai.networks.sam.position import crop_relative, resize_absolute
 
@@ -164,7 +165,7 @@ def _shape_faults(own: Mapping[str, Tensor], filled: Mapping[str, Tensor]) -> li
 
 def _raise_if(faults: list[str], source: str) -> None:
     if faults:
-        raise ValueError(
+        raise UserFault(
             f"Weights '{source}' don't fit this network ({len(faults)} entries differ): "
             f"{'; '.join(faults[:4])}. Choose the weights that belong to the backbone, "
             "for example sam_vit_b for vit_b."

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 from pgsam_monai.networks.slices import sides
 
@@ -45,7 +46,7 @@ class StageCrossAttention(nn.Module):
         """
         super().__init__()
         if dim % heads:
-            raise ValueError(f"Cross-attention: heads must divide the {dim} channels, got {heads}.")
+            raise UserFault(f"Cross-attention: heads must divide the {dim} channels, got {heads}.")
         self.heads = heads
         self.q, self.v, self.out = (nn.Linear(dim, dim) for _ in range(3))
         self.k = nn.Linear(dim, dim, bias=False)  # what all keys gain changes no softmax
@@ -92,7 +93,7 @@ class HierarchicalCrossAttention(nn.Module):
         """
         super().__init__()
         if not stages or len(set(stages)) < len(stages) or not set(stages) <= set(range(1, taps + 1)):
-            raise ValueError(
+            raise UserFault(
                 f"Cross-attention: stages must be some of 1 to {taps}, each once, got {list(stages)}."
             )
         self.taps = taps
@@ -115,7 +116,7 @@ class HierarchicalCrossAttention(nn.Module):
             ValueError: not N stages.
         """
         if len(taps) != self.taps:
-            raise ValueError(f"Cross-attention: the image must come in {self.taps} stages, got {len(taps)}.")
+            raise UserFault(f"Cross-attention: the image must come in {self.taps} stages, got {len(taps)}.")
         grid = sides(taps[0], 2, 3, 4)
         outputs = {
             name: attention(taps[int(name) - 1].flatten(2).transpose(1, 2), text, present)

@@ -10,6 +10,7 @@ from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.efficient_sam import among_tokens
 from pgsam_monai.networks.sam.transformer import TwoWayTransformer
 from pgsam_monai.networks.slices import sides
@@ -147,7 +148,7 @@ def stage_strides(token_size: tuple[int, int, int]) -> list[tuple[int, int, int]
     """
     doublings = [round(math.log2(size)) for size in token_size]
     if any(2**count != size or count > STAGES for count, size in zip(doublings, token_size, strict=True)):
-        raise ValueError(f"token_size must be powers of two from 1 to {2**STAGES}, got {token_size}.")
+        raise UserFault(f"token_size must be powers of two from 1 to {2**STAGES}, got {token_size}.")
     return [tuple(2 if step >= STAGES - count else 1 for count in doublings) for step in range(STAGES)]
 
 

@@ -9,6 +9,7 @@ from segment_anything.modeling.common import MLPBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.refsam3d.adapter import VolumeAdapter
 from pgsam_monai.networks.refsam3d.attention import WindowAttention
 from pgsam_monai.networks.refsam3d.patch_embedding import FactoredPatchEmbedding, check_sides
@@ -189,7 +190,7 @@ def choose_trained(encoder: VolumeEncoder, training: str) -> None:
         ValueError: another ``training``.
     """
     if training not in ENCODER_TRAINING:
-        raise ValueError(f"encoder_training must be one of {ENCODER_TRAINING}, got '{training}'.")
+        raise UserFault(f"encoder_training must be one of {ENCODER_TRAINING}, got '{training}'.")
     for name, value in encoder.named_parameters():
         adapted = training == "adapters" and not ADAPTED.isdisjoint(name.split("."))
         value.requires_grad_(training == "full" or adapted)
@@ -211,5 +212,5 @@ def _neck(embed_dim: int, out_channels: int, convolution: bool) -> nn.Sequential
 def _tap_blocks(depth: int) -> tuple[int, ...]:
     """The blocks, from 0, whose outputs are handed on."""
     if depth < TAPS or depth % TAPS:
-        raise ValueError(f"depth must be a multiple of {TAPS} blocks, one part per tap, got {depth}.")
+        raise UserFault(f"depth must be a multiple of {TAPS} blocks, one part per tap, got {depth}.")
     return tuple(depth * stage // TAPS - 1 for stage in range(1, TAPS + 1))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.refsam3d.backbones import build_volume_encoder, find_volume_backbone
 from pgsam_monai.networks.refsam3d.checkpoint import load_volume_state
 from pgsam_monai.networks.refsam3d.cross_attention import CrossModalPrompts, HierarchicalCrossAttention
@@ -28,7 +29,7 @@ from pgsam_monai.networks.sam.efficient_sam import use_efficient_blocks
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
 from pgsam_monai.networks.text.clip import ClipTowers, Words
 from pgsam_monai.networks.volumes import VolumeNetwork, three
-from pgsam_monai.weights import load_weights, resolve_weights
+from pgsam_monai.weights.files import load_weights, resolve_weights
 
 logger = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ class RefSAM3D(VolumeNetwork):
             ValueError: the network was built without texts.
         """
         if self.texts is None:
-            raise ValueError(f"{self.title}: this network was built without texts and can't be asked.")
+            raise UserFault(f"{self.title}: this network was built without texts and can't be asked.")
         sentences = self.texts(self.clip)
         background = self._project(sentences[:1], sentences).expand(len(words.sentence), -1)
         queries = torch.stack([background, self._project(words.sentence, sentences)], dim=1)
@@ -268,7 +269,7 @@ class RefSAM3D(VolumeNetwork):
     def _request_words(self) -> Words:
         """The request's words, encoded once for all patches."""
         if self.texts is None:
-            raise ValueError(f"{self.title}: this network was built without texts and can't be asked.")
+            raise UserFault(f"{self.title}: this network was built without texts and can't be asked.")
         with torch.no_grad():
             return self.texts.free(self.clip, [self.request])
 
@@ -277,13 +278,13 @@ def _check_arguments(
     num_classes: int, encoder_training: str, in_channels: int, stages: Sequence[int]
 ) -> None:
     if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1 (background is not counted), got {num_classes}.")
+        raise UserFault(f"num_classes must be at least 1 (background is not counted), got {num_classes}.")
     if encoder_training not in ENCODER_TRAINING:
-        raise ValueError(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
+        raise UserFault(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
     if in_channels < 1:
-        raise ValueError(f"in_channels must be at least 1, got {in_channels}.")
+        raise UserFault(f"in_channels must be at least 1, got {in_channels}.")
     if not stages or set(stages) - set(ALL_STAGES) or len(set(stages)) != len(stages):
-        raise ValueError(f"stages must be some of {ALL_STAGES}, each once, got {list(stages)}.")
+        raise UserFault(f"stages must be some of {ALL_STAGES}, each once, got {list(stages)}.")
 
 
 def _averaging_convolution(in_channels: int) -> nn.Conv3d:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.image_encoder import PATCH
 
 PLANE_SIDES = (4, 8, 16)
@@ -64,7 +65,7 @@ def check_token_size(token_size: Sequence[int]) -> tuple[int, int, int]:
     sizes = tuple(int(side) for side in token_size)
     if len(sizes) == 3 and sizes[0] == sizes[1] and sizes[0] in PLANE_SIDES and sizes[2] in DEPTH_SIDES:
         return sizes
-    raise ValueError(
+    raise UserFault(
         f"token_size must be (p, p, p_d) with p of {PLANE_SIDES} and p_d of {DEPTH_SIDES} voxels, got {sizes}."
     )
 
@@ -74,7 +75,7 @@ def check_sides(sides: Sequence[int], token_size: Sequence[int], *, who: str) ->
     sides = tuple(int(side) for side in sides)
     if len(sides) != 3 or any(side < 1 or side % unit for side, unit in zip(sides, token_size, strict=True)):
         near = tuple(max(1, -(-side // unit)) * unit for side, unit in zip(sides, token_size, strict=False))
-        raise ValueError(
+        raise UserFault(
             f"{who}: its sides (rows, columns, slices) must be multiples of {tuple(token_size)} voxels, "
             f"got {sides}; pad it, for example to {near}."
         )

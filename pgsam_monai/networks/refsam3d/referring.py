@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.refsam3d.texts import TEMPLATES
 from pgsam_monai.networks.slices import plain
 
@@ -38,7 +39,7 @@ class ReferringTraining:
         """
         for field in ("share", "absent_share", "drawn_share"):
             if not 0 <= getattr(self, field) <= 1:
-                raise ValueError(f"Referring: {field} must lie between 0 and 1, got {getattr(self, field)}.")
+                raise UserFault(f"Referring: {field} must lie between 0 and 1, got {getattr(self, field)}.")
 
 
 class Referred(NamedTuple):

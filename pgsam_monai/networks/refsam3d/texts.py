@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.pgsam.texts import ClassTexts, learns_text
 from pgsam_monai.networks.text.clip import ClipTowers
 from pgsam_monai.networks.text.words import Words
@@ -55,7 +56,7 @@ class RequestTexts(ClassTexts):
         """
         super().__init__(texts, tokenize, num_classes=num_classes)
         if len(names) != num_classes + 1:
-            raise ValueError(
+            raise UserFault(
                 f"{self.title}: names must be those of background and {num_classes} classes, so {num_classes + 1} "
                 f"entries, got {len(names)}; plan again."
             )
@@ -79,7 +80,7 @@ class RequestTexts(ClassTexts):
         """
         wanted = classes.tolist()
         if not all(1 <= index <= self.num_classes for index in wanted):
-            raise ValueError(
+            raise UserFault(
                 f"{self.title}: classes that can be asked for are 1 to {self.num_classes}, got {wanted}."
             )
         return self._encoded(
@@ -112,9 +113,9 @@ class RequestTexts(ClassTexts):
 
 def _check_templates(templates: Sequence[str], title: str) -> None:
     if isinstance(templates, str) or not templates:
-        raise ValueError(f"{title}: templates must be a list of one request or more, got {templates!r}.")
+        raise UserFault(f"{title}: templates must be a list of one request or more, got {templates!r}.")
     for template in templates:
         if NAME not in template:
-            raise ValueError(
+            raise UserFault(
                 f"{title}: each template must hold {NAME} where the class's name goes, got '{template}'."
             )

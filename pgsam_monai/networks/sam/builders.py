@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.efficient_sam import make_efficient
 from pgsam_monai.networks.sam.image_encoder import ImageEncoder
 from pgsam_monai.networks.sam.mask_decoder import MaskDecoder
@@ -97,7 +98,7 @@ def find_backbone(name: str) -> Backbone | TinyBackbone:
         return BACKBONES[name]
     near = difflib.get_close_matches(str(name), BACKBONES, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, got '{name}'.{hint}")
+    raise UserFault(f"backbone must be one of {', '.join(BACKBONES)}, got '{name}'.{hint}")
 
 
 def build_sam(
@@ -124,7 +125,7 @@ def build_sam(
     """
     sizes = find_backbone(backbone)
     if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1 (background is not counted), got {num_classes}.")
+        raise UserFault(f"num_classes must be at least 1 (background is not counted), got {num_classes}.")
     prompt_encoder = PromptEncoder(image_size=image_size)
     if isinstance(sizes, TinyBackbone):
         encoder = TinyViTEncoder(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.position import resize_absolute, resize_relative
 
 REINITIALISED = (
@@ -76,7 +77,7 @@ def load_sam_state(
     given = {key: _fit_table(key, value, own.get(key)) for key, value in given.items()}
     faults = _faults(own, wanted, given)
     if faults:
-        raise ValueError(
+        raise UserFault(
             f"Weights '{source}' don't fit this network ({len(faults)} entries differ): "
             f"{'; '.join(faults[:4])}. Choose the weights that belong to the backbone, "
             "for example sam_vit_b for vit_b."

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.attention import LAYER_NORM, Block
 from pgsam_monai.networks.sam.norm import LayerNorm2d
 from pgsam_monai.networks.sam.position import grid_of, resize_absolute
@@ -125,7 +126,7 @@ def check_size(height: int, width: int, *, who: str) -> None:
     """Raise ValueError unless both sides are positive multiples of the patch (16 pixels)."""
     if height < PATCH or width < PATCH or height % PATCH or width % PATCH:
         near = max(PATCH, round(max(height, width) / PATCH) * PATCH)
-        raise ValueError(
+        raise UserFault(
             f"{who}: sides must be multiples of {PATCH} pixels, got {height} x {width}; "
             f"resize or pad the image, for example to {near} x {near}."
         )

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.adaptation.lora import add_lora
 from pgsam_monai.networks.sam.builders import build_sam
 from pgsam_monai.networks.sam.checkpoint import load_sam_state
 from pgsam_monai.networks.sam.image_encoder import check_size
 from pgsam_monai.networks.slices import SliceNetwork
-from pgsam_monai.weights import load_weights, resolve_weights
+from pgsam_monai.weights.files import load_weights, resolve_weights
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class SamNetwork(SliceNetwork):
             in_channels: channels of the image. 1 is repeated for SAM's three, 3 goes in as it is, any other
                 count passes a trained 1×1 convolution that starts as the average of the channels.
             backbone: a name in ``builders.BACKBONES``.
-            weights: weights of the backbone by name or file (see ``pgsam_monai.weights``); None for random ones.
+            weights: weights of the backbone by name or file (see ``pgsam_monai.weights.files``); None for random ones.
             weights_dir: where weights are kept; None for the default folder.
             encoder_training: "lora" trains updates of rank ``rank`` to q and v (TinyViT: to q, k and v, which are
                 one layer), "full" all of the image encoder, "frozen" none of it.
@@ -131,9 +132,9 @@ class SamNetwork(SliceNetwork):
 
 def _check_arguments(encoder_training: str, in_channels: int) -> None:
     if encoder_training not in ENCODER_TRAINING:
-        raise ValueError(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
+        raise UserFault(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
     if in_channels < 1:
-        raise ValueError(f"in_channels must be at least 1, got {in_channels}.")
+        raise UserFault(f"in_channels must be at least 1, got {in_channels}.")
 
 
 def _averaging_convolution(in_channels: int) -> nn.Conv2d:

@@ -10,6 +10,7 @@ from segment_anything.modeling.image_encoder import window_partition, window_unp
 from timm.models.tiny_vit import Attention, ConvLayer, ConvNorm, PatchEmbed, PatchMerging, TinyVitBlock
 from torch import Tensor, nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.attend import attend, join_heads
 from pgsam_monai.networks.sam.attention import across_slices
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures, check_size
@@ -145,7 +146,7 @@ class TinyViTEncoder(nn.Module):
         """
         check_size(image_size, image_size, who="TinyViTEncoder's image_size")
         if embed_stride not in (1, 4):
-            raise ValueError(f"TinyViTEncoder: embed_stride must be 1 or 4, got {embed_stride}.")
+            raise UserFault(f"TinyViTEncoder: embed_stride must be 1 or 4, got {embed_stride}.")
         super().__init__()
         self.stride = 4 * embed_stride
         self.learns_statistics = learns_statistics

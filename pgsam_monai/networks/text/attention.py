@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 
 
@@ -49,7 +50,7 @@ class SplitAttention(nn.Module):
             ValueError: weights are asked for.
         """
         if need_weights:
-            raise ValueError("SplitAttention returns no attention weights: call it with need_weights=False.")
+            raise UserFault("SplitAttention returns no attention weights: call it with need_weights=False.")
         q, k, v = (
             split_heads(layer(tokens), self.heads)
             for layer, tokens in ((self.q, query), (self.k, key), (self.v, value))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.text.attention import split_attentions
 from pgsam_monai.networks.text.clip_lora import adapt_tower
 from pgsam_monai.networks.text.clip_models import build_clip, find_clip_model, load_tokenizer
@@ -130,7 +131,7 @@ class ClipTowers(nn.Module):
             ValueError: there is no image tower.
         """
         if self.image_tower is None:
-            raise ValueError("CLIP: there is no image tower; build ClipTowers with image_tower=True.")
+            raise UserFault("CLIP: there is no image tower; build ClipTowers with image_tower=True.")
         pixels = resize_bicubic(image, self.image_size)
         return _pooled(self.image_tower((pixels - self.pixel_mean) / self.pixel_std))
 
@@ -156,11 +157,11 @@ class ClipTowers(nn.Module):
 
 def _check_arguments(training: str, towers: str, image_tower: bool) -> None:
     if training not in CLIP_TRAINING:
-        raise ValueError(f"clip_training must be one of {CLIP_TRAINING}, got '{training}'.")
+        raise UserFault(f"clip_training must be one of {CLIP_TRAINING}, got '{training}'.")
     if towers not in CLIP_TOWERS:
-        raise ValueError(f"clip_towers must be one of {tuple(CLIP_TOWERS)}, got '{towers}'.")
+        raise UserFault(f"clip_towers must be one of {tuple(CLIP_TOWERS)}, got '{towers}'.")
     if not image_tower and towers != "text":
-        raise ValueError(f"clip_towers must be 'text' where there is no image tower, got '{towers}'.")
+        raise UserFault(f"clip_towers must be 'text' where there is no image tower, got '{towers}'.")
 
 
 def _switches_activation(model: str, weights: str | None) -> bool:

@@ -11,9 +11,10 @@ from typing import Any
 
 from torch import nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.text.hub import hub_access
 from pgsam_monai.networks.text.tokens import Tokenizer
-from pgsam_monai.weights import WeightsError
+from pgsam_monai.weights.files import WeightsError
 
 TINY = "clip_tiny"
 FOLDER = "local-dir:"
@@ -67,7 +68,7 @@ def find_clip_model(name: str, *, tag: str | None = None, cache: Path) -> ClipMo
     if config is None:
         near = difflib.get_close_matches(name, [TINY, *open_clip.list_models()], n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(
+        raise UserFault(
             f"clip_model must be {TINY}, a name in open_clip.list_models() such as ViT-B-32-quickgelu, "
             f"{FOLDER}FOLDER or {HUB}ORGANISATION/NAME, got '{name}'.{hint}"
         )

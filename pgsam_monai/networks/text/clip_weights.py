@@ -10,7 +10,7 @@ from torch import nn
 
 from pgsam_monai.networks.text.clip_models import FOLDER, HUB, HUB_URL, ClipModel
 from pgsam_monai.networks.text.hub import hub_access
-from pgsam_monai.weights import WeightsError, default_weights_dir
+from pgsam_monai.weights.files import WeightsError, default_weights_dir
 
 logger = logging.getLogger(__name__)
 

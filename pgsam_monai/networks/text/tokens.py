@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from pgsam_monai.base.errors import UserFault
+
 logger = logging.getLogger(__name__)
 
 
@@ -25,7 +27,7 @@ class Tokenizer:
             ValueError: no texts, or not a list of strings.
         """
         if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"CLIP's texts must be a list of at least one string, got {texts!r}.")
+            raise UserFault(f"CLIP's texts must be a list of at least one string, got {texts!r}.")
         cut = [(text, count) for text in texts if (count := self.count(text)) > self.context_length]
         if cut:
             named = "; ".join(f"'{text}' ({count} tokens)" for text, count in cut)

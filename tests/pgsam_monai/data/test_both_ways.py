@@ -25,7 +25,7 @@ def config(folder, item):
         },
         "store": {"_target_": "pgsam_monai.data.store.CaseStore", "folder": str(folder / "store"),
                   "preprocessing": "@preprocessing"},
-        "inferer": {"_target_": "pgsam_monai.inferers.SliceInferer", "image_size": 32, "batch_size": 3},
+        "inferer": {"_target_": "pgsam_monai.inference.slices.SliceInferer", "image_size": 32, "batch_size": 3},
         "network": {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 4, "kernel_size": 1},
         "train": {
             "dataset": {"_target_": "pgsam_monai.data.datasets.SliceDataset", "data": [item],

@@ -14,7 +14,7 @@ from pgsam_monai.data.patches import PatchDataset, axis_window
 from pgsam_monai.data.samplers import ClassAwareSliceSampler, SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
-from pgsam_monai.patch_inferer import PatchInferer
+from pgsam_monai.inference.patches import PatchInferer
 from pgsam_monai.transforms.resample import grid_size, resample_labels, resample_volume
 
 SPACING = (0.5, 0.5, 2.0)

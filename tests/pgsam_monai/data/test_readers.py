@@ -12,10 +12,10 @@ from PIL import Image
 from shared_data import shared_data
 from small_volumes import make_arrays, oblique_affine
 
+from pgsam_monai.base.volume import read_label as read_planned_label
+from pgsam_monai.base.volume import read_volume
 from pgsam_monai.data.readers import ReadError, reader_for
 from preprocess.layouts import find_dataset
-from preprocess.volume import read_label as read_planned_label
-from preprocess.volume import read_volume
 
 
 def read(path, role="image"):
@@ -181,7 +181,7 @@ def test_dicom_series_matches_simpleitk(tmp_path):
 
 def test_planner_and_trainer_read_alike(tmp_path):
     """The planner has its own reader, without torch; both must see the same voxels."""
-    volume = pytest.importorskip("preprocess.volume")
+    volume = pytest.importorskip("pgsam_monai.base.volume")
     image, _ = make_arrays()
     nib.save(nib.Nifti1Image(image, oblique_affine()), tmp_path / "a.nii.gz")
     write_itk(image, oblique_affine(), tmp_path / "b.nrrd")

@@ -5,14 +5,8 @@ import re
 
 import pytest
 
-from pgsam_monai.data.cases import case_name
-from pgsam_monai.data.splits import (
-    FewSlices,
-    images_only,
-    read_few_slices,
-    require_files,
-    select_cases,
-)
+from pgsam_monai.base.cases import case_name
+from pgsam_monai.data.splits import FewSlices, images_only, read_few_slices, require_files, select_cases
 
 
 @pytest.fixture

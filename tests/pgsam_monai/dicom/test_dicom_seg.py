@@ -8,12 +8,12 @@ import pytest
 from dataset_builders import OBLIQUE, tiny_image, tiny_label
 from dicom_files import FRAME, make_series, plain_frames, positions_of
 
-from pgsam_monai import overlays
-from pgsam_monai.dicom.headers import DicomError
+from pgsam_monai.base.dicom.headers import DicomError
+from pgsam_monai.base.dicom.series import read_series
 from pgsam_monai.dicom.seg import write_segmentation
 from pgsam_monai.dicom.seg_reading import read_segmentation
 from pgsam_monai.dicom.segments import Maker
-from pgsam_monai.dicom.series import read_series
+from pgsam_monai.pictures import overlays
 
 SHAPE = (11, 9, 7)  # 99 pixels a frame: no whole number of bytes
 IMAGE = tiny_image(1, tiny_label(1, SHAPE))

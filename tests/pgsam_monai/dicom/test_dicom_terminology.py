@@ -10,8 +10,8 @@ import pydicom
 import pytest
 from pydicom.sr._concepts_dict import concepts
 
+from pgsam_monai.base.structures.library import load_library
 from pgsam_monai.dicom.terminology import concept_of
-from pgsam_monai.prompts.library import load_library
 
 TABLE = json.loads((files("pgsam_monai.dicom") / "terminology.json").read_text(encoding="utf-8"))
 KNOWN_BY_KIND_ALONE = {

@@ -10,7 +10,7 @@ from answering_network import LABELS, AnsweringNetwork, draw_blocks, make_model
 from monai.transforms import Compose, Invertd
 from small_volumes import oblique_affine
 
-from pgsam_monai.inferers import SliceInferer
+from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.networks.medsa import MedSA
 from pgsam_monai.prompts.click_files import read_clicks

@@ -7,12 +7,12 @@ import pytest
 import torch
 from small_volumes import oblique_affine, write_case
 
+from pgsam_monai.base.weights import Weights
 from pgsam_monai.interactive import zero_shot
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.zero_shot import OrientSlicesd, load_zero_shot
 from pgsam_monai.transforms import ReadCased
-from pgsam_monai.weights import WeightsError
-from pgsam_monai.weights_table import Weights
+from pgsam_monai.weights.files import WeightsError
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_network_is_sam_and_knows_no_class(known):
 
 
 def test_it_segments_from_a_file_and_measures_labels(known, tmp_path):
-    from pgsam_monai.interactive.measure import InteractionSettings, measure_interaction
+    from pgsam_monai.evaluation.interaction.measure import InteractionSettings, measure_interaction
 
     item = write_case(tmp_path, shape=(20, 18, 5), values=[0, 5])
     segmenter = Segmenter.from_weights("tiny", {"liver": 5}, image_size=32, window=(-160, 240), device="cpu")

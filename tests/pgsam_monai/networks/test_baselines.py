@@ -10,7 +10,10 @@ from monai.data import MetaTensor
 from monai.losses import DeepSupervisionLoss, DiceCELoss
 from monai.networks import nets
 
-from pgsam_monai.networks.baselines import UNETR, DynUNet, SwinUNETR, UNet
+from pgsam_monai.networks.dynunet import DynUNet
+from pgsam_monai.networks.swinunetr import SwinUNETR
+from pgsam_monai.networks.unet import UNet
+from pgsam_monai.networks.unetr import UNETR
 
 TOPOLOGY = {"kernels": [3] * 5, "strides": [1, 2, 2, 2, 2], "filters": [4, 8, 16, 16, 16]}
 SMALL = {
@@ -162,7 +165,8 @@ def test_sam_peft_and_clip_are_not_needed():
     """MONAI imports segment_anything where it is; here nothing is."""
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('segment_anything', 'peft', 'open_clip')));"
-        "import pgsam_monai.networks.baselines, pgsam_monai.handlers, pgsam_monai.inferers, pgsam_monai.export;"
+        "from pgsam_monai.networks import dynunet, dynunet_3d, swinunetr, unet, unetr;"
+        "import pgsam_monai.training.handlers, pgsam_monai.inference.slices, pgsam_monai.export.network;"
         "print([name for name in sys.modules if name.startswith('pgsam_monai.networks.sam')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

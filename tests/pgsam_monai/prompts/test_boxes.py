@@ -3,15 +3,7 @@
 import numpy as np
 import pytest
 
-from pgsam_monai.prompts.boxes import (
-    Box,
-    PixelBox,
-    box_iou,
-    box_with_iou,
-    corners,
-    jittered_box,
-    tight_box,
-)
+from pgsam_monai.prompts.boxes import Box, PixelBox, box_iou, box_with_iou, corners, jittered_box, tight_box
 
 SHAPE = (60, 90)
 TIGHT = PixelBox(20, 30, 39, 49)  # 20 x 20 pixels

@@ -3,14 +3,7 @@
 import pytest
 import torch
 
-from pgsam_monai.prompts.points import (
-    ABSENT,
-    asked,
-    empty_prompts,
-    join_points,
-    point_list,
-    stack_points,
-)
+from pgsam_monai.prompts.points import ABSENT, asked, empty_prompts, join_points, point_list, stack_points
 
 CLICK = point_list([(3, 5)], [1])
 BOX = point_list([(1, 2), (6.5, 7)], [2, 3])

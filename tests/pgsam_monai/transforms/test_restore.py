@@ -13,7 +13,7 @@ from shared_data import shared_data
 from small_volumes import LABELS, bundle_preprocessing, make_arrays, oblique_affine, write_case
 
 from pgsam_monai.data.readers import reader_for
-from pgsam_monai.inferers import SliceInferer
+from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.transforms import ReadCased, RestoreLabelsd, SavePredictiond
 
 ORIENTATIONS = {

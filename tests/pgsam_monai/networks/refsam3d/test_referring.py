@@ -4,12 +4,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from pgsam_monai.networks.refsam3d.referring import (
-    ReferringTraining,
-    choose_asked,
-    is_drawn,
-    target_of,
-)
+from pgsam_monai.networks.refsam3d.referring import ReferringTraining, choose_asked, is_drawn, target_of
 from pgsam_monai.networks.refsam3d.texts import TEMPLATES
 
 

@@ -8,11 +8,11 @@ import torch
 from monai.data import MetaTensor
 from monai.losses import DiceCELoss
 
-from pgsam_monai.losses import RequestLoss
 from pgsam_monai.networks.refsam3d import ReferringTraining, RefSAM3D
 from pgsam_monai.networks.refsam3d.backbones import VOLUME_BACKBONES
 from pgsam_monai.networks.refsam3d.referring import Referred
 from pgsam_monai.networks.sam.builders import Backbone
+from pgsam_monai.training.losses import RequestLoss
 
 PATCH = (32, 32, 16)
 NAMES = ["background", "spleen", "kidney", "liver", "stomach", "aorta", "pancreas", "gallbladder", "lung"]

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from pgsam_monai.export import fix_texts
+from pgsam_monai.export.network import fix_texts
 from pgsam_monai.networks.pgsam.texts import ClassTexts
 from pgsam_monai.networks.refsam3d.texts import TEMPLATES, RequestTexts
 from pgsam_monai.networks.text.clip import ClipTowers

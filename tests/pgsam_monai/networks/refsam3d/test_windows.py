@@ -10,7 +10,7 @@ from pgsam_monai.networks.refsam3d.windows import (
     partition,
     region_mask,
 )
-from preprocess.rules.volume_memory import window_sides
+from preprocess.networks.refsam3d.memory import window_sides
 
 
 @pytest.mark.parametrize("shifted", [False, True])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pgsam_monai.export import merge_for_inference
+from pgsam_monai.export.network import merge_for_inference
 from pgsam_monai.networks.text.clip import ClipTowers
 
 TEXTS = ["a CT of the spleen", "a CT of the left kidney"]

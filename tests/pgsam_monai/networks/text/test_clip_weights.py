@@ -9,7 +9,7 @@ from pgsam_monai.networks.text import clip_models
 from pgsam_monai.networks.text.clip import ClipTowers
 from pgsam_monai.networks.text.clip_models import HUB, find_clip_model
 from pgsam_monai.networks.text.clip_weights import OWN_FILES, load_clip_weights
-from pgsam_monai.weights import WeightsError
+from pgsam_monai.weights.files import WeightsError
 
 
 @pytest.fixture(scope="module")

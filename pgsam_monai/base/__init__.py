@@ -1,0 +1,1 @@
+"""What planning and training both know, without torch: image files, labels, structures in words, weights, errors."""

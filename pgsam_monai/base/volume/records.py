@@ -1,0 +1,89 @@
+"""The records of a read volume, and the affine's arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pgsam_monai.base.errors import UserFault
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Volume:
+    """Voxels in the stored data type, with their geometry. A picture is one slice with the unit affine."""
+
+    voxels: np.ndarray
+    """(channels, i, j, k); memory order is the file's, so axis i usually varies fastest"""
+    affine: np.ndarray
+    """(4, 4) float64, voxel index -> mm, RAS+"""
+    spacing: tuple[float, float, float]
+    """mm along i, j, k: the norms of the affine's columns"""
+    notes: tuple[str, ...] = ()
+    """oddities of the file that were decided on the way, for the user"""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Geometry:
+    """What a header says, read without voxels."""
+
+    shape: tuple[int, int, int]
+    """voxels along i, j, k"""
+    channels: int
+    affine: np.ndarray
+    """(4, 4) float64, voxel index -> mm, RAS+"""
+    spacing: tuple[float, float, float]
+    dtype: np.dtype
+    """what read_volume would return"""
+    notes: tuple[str, ...] = ()
+
+
+class VolumeError(UserFault):
+    """A file that can't be read as a volume: which one, and why."""
+
+    def __init__(self, file: str | Path, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file = str(file)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """Errors travel between worker processes."""
+        return type(self), (self.file, self.reason)
+
+
+def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
+    """Voxel size in mm along i, j, k of a (4, 4) affine."""
+    i, j, k = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    return float(i), float(j), float(k)
+
+
+def usable_affine(
+    affine: np.ndarray, shape: tuple[int, int, int], file: Path
+) -> tuple[np.ndarray, list[str]]:
+    """`affine`, completed along a single-slice axis without extent. Raises VolumeError if it is singular."""
+    if not np.isfinite(affine).all():
+        raise VolumeError(file, "the affine holds NaN or Inf; set a valid orientation in the header")
+    flat = [axis for axis in range(3) if not affine[:3, axis].any()]
+    notes = []
+    if len(flat) == 1 and shape[flat[0]] == 1:
+        axis = flat[0]
+        across = np.cross(affine[:3, (axis + 1) % 3], affine[:3, (axis + 2) % 3])
+        length = np.linalg.norm(across)
+        if length > 0:
+            affine = affine.copy()
+            affine[:3, axis] = across / length
+            notes.append(f"the affine gives axis {'ijk'[axis]} (one voxel) no extent: 1 mm assumed")
+    directions = affine[:3, :3] / np.maximum(spacing_of(affine), np.finfo(float).tiny)
+    skew = abs(np.linalg.det(directions))
+    if skew < _SINGULAR:
+        raise VolumeError(
+            file, "the affine is singular (two axes are parallel or without extent); mend the header"
+        )
+    if skew < _ORTHOGONAL:
+        notes.append(f"the axes are not orthogonal (volume of unit directions {skew:.4f}, 1 if orthogonal)")
+    return affine, notes
+
+
+_SINGULAR = 1e-3
+_ORTHOGONAL = 1 - 1e-4

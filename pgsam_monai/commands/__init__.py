@@ -1,0 +1,1 @@
+"""The `pgsam` command, a file per subcommand."""

@@ -1,0 +1,182 @@
+"""`pgsam evaluate BUNDLE --interaction`: simulated users on the cases of a bundle, resumable case by case."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pgsam_monai.base.errors import MissingFile, UserFault
+from pgsam_monai.data.stamp import preprocessing_hash, stamp_sources, stamps_to_json
+from pgsam_monai.evaluation.few_shot_results import write_atomically
+from pgsam_monai.evaluation.interaction.measure import (
+    EVERYTHING,
+    InteractionSettings,
+    clicks_title,
+    measure_interaction,
+)
+from pgsam_monai.evaluation.interaction.results import SCHEMA_VERSION, format_interaction, write_interaction
+from pgsam_monai.evaluation.interaction.scores import OVERALL, CaseScores, mean_dice
+from pgsam_monai.interactive.model import PromptModel, model_of_config
+from pgsam_monai.running import check_overrides
+
+CONFIGS = ("train.json", "evaluate.json")
+
+
+def evaluate_interaction(
+    bundle: str | Path,
+    settings: InteractionSettings,
+    *,
+    cases: int | None = None,
+    overrides: Mapping[str, object] | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Measure a trained bundle and write interaction.csv, .json and .png beside its metrics.
+
+    Finished cases lie in the folder `interaction` there and are taken over while settings, weights, preprocessing and
+    the case's files are the same.
+
+    Args:
+        bundle: the bundle's folder.
+        settings: what is measured.
+        cases: the first so many of the part's labelled cases; None for all.
+        overrides: values of train.json and evaluate.json, `part` among them.
+        say: hears a line per case, and the tables.
+
+    Raises:
+        FileNotFoundError: no bundle, or not trained.
+        ValueError: unknown overrides, a network without prompts, no labelled case, or a number below 1.
+        SystemExit: the data set's files aren't here.
+    """
+    from pgsam_monai.data.splits import require_files
+    from pgsam_monai.evaluation.interaction.figure import draw_interaction
+    from pgsam_monai.weights.files import sha256_of
+
+    root = Path(bundle)
+    parser = _read_configs(root, overrides or {})
+    checkpoint = Path(parser.get_parsed_content("ckpt_dir")) / "model.pt"
+    if not checkpoint.is_file():
+        raise MissingFile(f"Bundle '{root}' has no '{checkpoint}'; train it first: pgsam train {root}")
+    names = list(parser.get_parsed_content("label_values"))
+    model = model_of_config(parser, names=names, checkpoint=checkpoint, source=f"Bundle '{root}'")
+    chosen = _choose(parser.get_parsed_content("evaluation_cases"), cases)
+    require_files(chosen, parser.get_parsed_content("dataset_dir"))
+    folder, digest = Path(parser.get_parsed_content("evaluation_dir")), sha256_of(checkpoint)
+    done = measure_cases(model, chosen, settings, folder=folder / "interaction", weights_hash=digest, say=say)
+    about = {"bundle": root.name, "part": parser.get_parsed_content("part"), "model_sha256": digest}
+    table, _ = write_interaction(done, folder, settings=settings, about=about)
+    figure = draw_interaction(done, settings, folder / "interaction.png")
+    say(format_interaction(done, settings))
+    say(
+        f"Prompts came from the reference (see interaction.json). Per case and class: {table}; figure: {figure}"
+    )
+
+
+def measure_cases(
+    model: PromptModel,
+    cases: Sequence[Mapping[str, Any]],
+    settings: InteractionSettings,
+    *,
+    folder: Path,
+    weights_hash: str,
+    say: Callable[[str], None] = print,
+) -> list[CaseScores]:
+    """Scores of every case, in their order; each is kept in `folder` and taken over by the next run.
+
+    Args:
+        model: see ``measure_interaction``.
+        cases: likewise, each with its label.
+        settings: likewise.
+        folder: a file per case, made if missing.
+        weights_hash: of the network's weights; another one has every case measured anew.
+        say: hears a line per case measured.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stamps = [_stamp(model, case, settings, weights_hash) for case in cases]
+    found = [_kept(folder / f"{case['name']}.json", stamp) for case, stamp in zip(cases, stamps, strict=True)]
+    todo = [number for number, scores in enumerate(found) if scores is None]
+    if len(todo) < len(cases):
+        say(f"{len(cases) - len(todo)} of {len(cases)} cases are measured already.")
+    started = time.monotonic()
+    for done, number in enumerate(todo, 1):
+        case = cases[number]
+        with tqdm(unit="slice", desc=f"{case['name']} ({done} of {len(todo)})", leave=False) as bar:
+
+            def progress(slices: int, total: int, bar: tqdm = bar) -> None:
+                bar.total = total
+                bar.update(slices - bar.n)
+
+            scores = measure_interaction(model, case, settings, progress=progress)
+        content = {"stamp": stamps[number], **scores.to_json()}
+        write_atomically(folder / f"{case['name']}.json", json.dumps(content) + "\n")
+        found[number], left = scores, len(todo) - done
+        minutes = (time.monotonic() - started) / done * left / 60
+        say(f"{_line(scores, settings)}; {left} left" + (f", about {minutes:.0f} min" if left else ""))
+    return found
+
+
+def _read_configs(root: Path, overrides: Mapping[str, object]):
+    from monai.bundle import ConfigParser
+
+    files = [root / "configs" / name for name in CONFIGS]
+    for file in files:
+        if not file.is_file():
+            raise MissingFile(f"'{root}' is no bundle (no configs/{file.name}); plan one with pgsam-plan.")
+    check_overrides(overrides, files)
+    parser = ConfigParser()
+    parser.read_config([str(file) for file in files])
+    parser.read_meta(root / "configs/metadata.json")
+    parser.update({"bundle_root": str(root), **overrides})
+    return parser
+
+
+def _choose(cases: Sequence[Mapping[str, Any]], count: int | None) -> list[Mapping[str, Any]]:
+    labelled = [case for case in cases if case.get("label")]
+    if not labelled:
+        raise UserFault(
+            "evaluate: none of the cases has a label; choose --part validation, or label some cases."
+        )
+    if count is not None and count < 1:
+        raise UserFault(f"evaluate: --cases must be at least 1, got {count}.")
+    return labelled[:count]
+
+
+def _stamp(
+    model: PromptModel, case: Mapping[str, Any], settings: InteractionSettings, weights_hash: str
+) -> str:
+    """Changes with everything that the scores depend on."""
+    parts = {
+        "format": SCHEMA_VERSION,
+        "settings": asdict(settings),
+        "weights": weights_hash,
+        "preprocessing": preprocessing_hash(model.preprocessing, SCHEMA_VERSION),
+        "files": [{**row, "mtime_ns": None} for row in stamps_to_json(stamp_sources(case))],
+        "model": [
+            list(model.names), model.image_size, model.fit, model.stack_overlap, model.precision,
+            model.knows_everything, model.trained_with_masks,
+        ],
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _kept(file: Path, stamp: str) -> CaseScores | None:
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return CaseScores.from_json(content) if content["stamp"] == stamp else None
+
+
+def _line(scores: CaseScores, settings: InteractionSettings) -> str:
+    """A case's means in one line."""
+    if not scores.scores:
+        return f"{scores.name}: holds none of the classes"
+    means = {row.prompts: row.mean for row in mean_dice([scores]) if row.label == OVERALL}
+    told = [clicks_title(number) for number in (min(settings.clicks), max(settings.clicks))]
+    told = dict.fromkeys([*told, "box", EVERYTHING])
+    return f"{scores.name}: " + ", ".join(f"{what} {means[what]:.3f}" for what in told if what in means)

@@ -1,0 +1,137 @@
+"""Files and tables of measured interaction."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from pgsam_monai.evaluation.few_shot_results import write_atomically
+from pgsam_monai.evaluation.interaction.measure import (
+    EVERYTHING,
+    EVERYTHING_THERE,
+    InteractionSettings,
+    clicks_title,
+    prompts_of,
+)
+from pgsam_monai.evaluation.interaction.scores import (
+    OVERALL,
+    CaseScores,
+    ClicksNeeded,
+    clicks_needed,
+    mean_dice,
+)
+
+SCHEMA_VERSION = 1
+HONESTY = (
+    "Clicks and boxes come from a simulated user who sees the reference: every slice that holds a class is prompted "
+    "for it, the others are not and count as empty. These numbers tell how the network answers someone who knows the "
+    "structure and where it ends, not what it finds by itself; only 'everything' is without any prompt, over the "
+    "whole volume, and 'everything on prompted slices' gives it the knowledge of the slices. Classes are asked about "
+    "one by one and do not compete. Nothing is post-processed, which `pgsam evaluate` may do. Cases that don't hold a "
+    "class are left out of its means."
+)
+SHORT = {
+    EVERYTHING: "everything", EVERYTHING_THERE: "(there)", "3 points": "3 points", "3 points with 1 wrong": "1 wrong",
+    "3 points with 2 wrong": "2 wrong", "box 0.5": "box .5", "box 0.75": "box .75", "box": "box",
+}  # fmt: skip
+"""Heads of the table's columns."""
+
+
+def write_interaction(
+    cases: Sequence[CaseScores], folder: Path, *, settings: InteractionSettings, about: dict[str, object]
+) -> tuple[Path, Path]:
+    """Write interaction.csv, a line per number, and interaction.json; each renamed into place. Returns both.
+
+    Args:
+        cases: measured with the same settings.
+        folder: made if missing.
+        settings: these.
+        about: what else a reader should know: bundle, hash of the weights, …
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "prompts_from": HONESTY,
+        **about,
+        "settings": asdict(settings),
+        "dice": [asdict(row) for row in mean_dice(cases)],
+        "clicks_needed": [_needed_json(one) for one in clicks_needed(cases)],
+        "cases": [case.to_json() for case in cases],
+    }
+    write_atomically(folder / "interaction.csv", _csv(cases))
+    write_atomically(folder / "interaction.json", json.dumps(content, indent=1) + "\n")
+    return folder / "interaction.csv", folder / "interaction.json"
+
+
+def _csv(cases: Sequence[CaseScores]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "label", "seed", "prompts", "measure", "value"])
+    for case in cases:
+        for score in case.scores:
+            seed = "" if score.seed is None else score.seed
+            writer.writerow([case.name, score.label, seed, score.prompts, "dice", f"{score.dice:.6f}"])
+        for one in case.needed:
+            most, median = clicks_title(len(one.after)), "" if one.median is None else one.median
+            start = [case.name, one.label, one.seed, most]
+            writer.writerow([*start, f"median clicks to {one.goal}", median])
+            writer.writerow([*start, f"share of slices that reach {one.goal}", f"{one.share:.6f}"])
+    return text.getvalue()
+
+
+def _needed_json(one: ClicksNeeded) -> dict[str, object]:
+    return {
+        "label": one.label,
+        "goal": one.goal,
+        "median_clicks": one.median,
+        "share_of_slices": one.share,
+        "after": one.after,
+        "never": one.never,
+    }
+
+
+def format_interaction(cases: Sequence[CaseScores], settings: InteractionSettings) -> str:
+    """Two text tables: Dice of every class by prompts, and the clicks that slices need."""
+    rows = mean_dice(cases)
+    labels = list(dict.fromkeys(row.label for row in rows if row.label != OVERALL)) + [OVERALL]
+    dice = {(row.label, row.prompts): f"{row.mean:.3f}" for row in rows}
+    clicks = {clicks_title(number): str(number) for number in sorted(settings.clicks)}
+    columns = [what for what in prompts_of(settings) if (OVERALL, what) in dice]
+    heads = ["class", *((clicks | SHORT)[what] for what in columns)]
+    body = [[label, *(dice.get((label, what), "-") for what in columns)] for label in labels]
+    title = f"3-D Dice, {len(cases)} case{'s' if len(cases) != 1 else ''}; numbers are clicks per slice"
+    return "\n".join([title, _table(heads, body), "", _format_needed(clicks_needed(cases))])
+
+
+def _format_needed(needed: Sequence[ClicksNeeded]) -> str:
+    goals = sorted({one.goal for one in needed})
+    by_place = {(one.label, one.goal): one for one in needed}
+    most = len(needed[0].after)
+    body = []
+    for label in dict.fromkeys(one.label for one in needed):
+        found = [by_place[label, goal] for goal in goals]
+        cells = [
+            (f"> {most}" if one.median is None else str(one.median), f"{100 * one.share:.0f} %")
+            for one in found
+        ]
+        body.append(["all" if label == OVERALL else label, *(cell for pair in cells for cell in pair)])
+    heads = ["class", *(head for goal in goals for head in (f"to {goal:.2f}", "reach it"))]
+    return f"Clicks that half of the slices need, at most {most}\n{_table(heads, body)}"
+
+
+def _table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [list(heads), *body]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    texts = [
+        "  ".join(
+            cell.rjust(w) if n else cell.ljust(w)
+            for n, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+    rule = "-" * len(texts[0])
+    return "\n".join([texts[0], rule, *texts[1:-1], rule, texts[-1]])

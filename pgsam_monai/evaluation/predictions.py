@@ -1,0 +1,56 @@
+"""The last step of a bundle's `evaluating`: predictions on disk against the data set's own label files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.metrics import evaluate_files, format_table, summarise, write_metrics
+from pgsam_monai.predicting.predict import prediction_file
+
+PREDICTIONS = "predictions"
+
+
+def evaluate_predictions(
+    cases: Sequence[Mapping[str, Any]],
+    folder: str | Path,
+    *,
+    labels: Mapping[str, int],
+    reference_labels: Mapping[str, int | Sequence[int]] | None = None,
+    protocol: str = "mm",
+    tolerance_mm: float = 2.0,
+) -> None:
+    """Write metrics.csv and metrics.json into `folder` and print the table.
+
+    Measured are the files as a user gets them, on the original grid and with the original values.
+
+    Args:
+        cases: [{"name", "image", "label"}]; those without a label are left out.
+        folder: holds `predictions/<case name>.*`.
+        labels: foreground class names -> values in the files.
+        reference_labels: the same names -> values in the label files, or lists of values that are one class, where
+            these come from another data set; None where both have the same.
+        protocol: "mm" (honest) or "synapse" (as in the papers).
+        tolerance_mm: of the normalised surface Dice.
+
+    Raises:
+        ValueError: no case has a label.
+        FileNotFoundError: a prediction is missing.
+    """
+    labelled = [case for case in cases if case.get("label")]
+    if not labelled:
+        raise UserFault(
+            "evaluate: none of the cases has a label; choose --part validation, or label some cases."
+        )
+    folder = Path(folder)
+    pairs = [(prediction_file(folder / PREDICTIONS, case["name"]), case["label"]) for case in labelled]
+    names = [case["name"] for case in labelled]
+    rows = evaluate_files(
+        pairs, labels=labels, reference_labels=reference_labels, protocol=protocol, tolerance_mm=tolerance_mm,
+        names=names, progress=True,
+    )  # fmt: skip
+    table, _ = write_metrics(rows, folder)
+    print(format_table(summarise(rows)))
+    print(f"Per case and class: {table}")

@@ -1,0 +1,152 @@
+"""How a 3-D network walks over a volume: at the planned spacing, in overlapping patches, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
+from monai.inferers import Inferer, SlidingWindowInferer
+
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.inference.precision import autocast
+from pgsam_monai.inference.slices import OUTPUTS
+from pgsam_monai.transforms.meta import with_meta_of
+from pgsam_monai.transforms.resample import Size, grid_size, resample_volume
+
+
+class PatchInferer(Inferer):
+    """Runs a 3-D network in overlapping patches and puts the result on the volume's own grid.
+
+    `__call__(inputs, network)`: inputs (B, C, H, W, D), any float dtype; `network` is any callable from float32
+    (n, C, *patch) to logits (n, K+1, *patch), alone or first of a list or tuple. The inferer gives
+    "labels": class indices (B, 1, H, W, D), uint8 (int16 above 255 classes);
+    "logits": float32 (B, K+1, H, W, D).
+    A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it.
+
+    Each volume is resampled once to the planned spacing (`transforms.resample`), as training patches are, and walked by
+    MONAI's SlidingWindowInferer with Gaussian weights; a volume smaller than the patch lies in one between zeros. The
+    logits at the planned spacing, (K+1) x 4 bytes a voxel, are then restored and compared one class at a time: what is
+    held on the volume's own grid is the best logit so far, one class's, and the result.
+
+    Args:
+        patch: voxels of the network's input (rows, columns, slices), as in training.
+        spacing: mm of the patch's voxels in the same order, as in training; None: the volume's own.
+        overlap: of consecutive patches along each axis, as a share of the patch, 0 to below 1.
+        batch_size: patches per forward pass.
+        output: "labels" or "logits".
+        progress: show a progress bar over the batches.
+        precision: what the network computes in, see `inference.precision.choose_dtype`; logits are weighted and
+            compared in float32.
+        device: where the network runs. None: the inputs' device (MONAI's convention). Given, volume, logits and
+            result stay where the inputs are, for example on the CPU, and only the batches travel.
+    """
+
+    def __init__(
+        self,
+        patch: Sequence[int],
+        spacing: Sequence[float] | None = None,
+        overlap: float = 0.5,
+        batch_size: int = 1,
+        output: str = "labels",
+        progress: bool = False,
+        precision: str = "fp32",
+        device: str | torch.device | None = None,
+    ) -> None:
+        super().__init__()
+        if len(patch) != 3 or min(patch) < 1:
+            raise UserFault(
+                f"PatchInferer: patch must be voxels (rows, columns, slices), at least 1 each, got {patch}."
+            )
+        if not 0 <= overlap < 1:
+            raise UserFault(f"PatchInferer: overlap must be a share of the patch below 1, got {overlap}.")
+        if batch_size < 1:
+            raise UserFault(f"PatchInferer: batch_size must be at least 1, got {batch_size}.")
+        if output not in OUTPUTS:
+            raise UserFault(f"PatchInferer: output must be one of {OUTPUTS}, got {output!r}.")
+        self.patch, self.spacing = tuple(patch), None if spacing is None else tuple(spacing)
+        self.overlap, self.batch_size = overlap, batch_size
+        self.output, self.progress, self.precision = output, progress, precision
+        self.device = None if device is None else torch.device(device)
+
+    @torch.no_grad()
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        if inputs.ndim != 5 or not inputs.numel():
+            raise UserFault(
+                f"PatchInferer: inputs must be (B, C, H, W, D) with voxels, got shape {tuple(inputs.shape)}."
+            )
+
+        def predict(windows: torch.Tensor) -> torch.Tensor:
+            with autocast(windows.device, self.precision):
+                output = network(windows, *args, **kwargs)
+            return self._logits(output, windows)
+
+        volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        results = [self._run(*pair, predict) for pair in zip(volumes, self._grids(inputs), strict=True)]
+        # no second copy of a single volume's logits
+        return with_meta_of(results[0][None] if len(results) == 1 else torch.stack(results), inputs)
+
+    def _run(self, volume: torch.Tensor, grid: Size, predict: Callable) -> torch.Tensor:
+        """(C, H, W, D) -> (1 or K+1, H, W, D) on the volume's device."""
+        walk = SlidingWindowInferer(
+            roi_size=self.patch,
+            sw_batch_size=self.batch_size,
+            overlap=self.overlap,
+            mode="gaussian",
+            sw_device=self.device or volume.device,
+            device=volume.device,
+            progress=self.progress,
+        )
+        logits = walk(resample_volume(volume, grid)[None], predict)[0]
+        restore = restore_labels if self.output == "labels" else restore_logits
+        return restore(logits, tuple(volume.shape[1:]))
+
+    def _logits(self, output: Any, windows: torch.Tensor) -> torch.Tensor:
+        """A network's output for windows (n, C, *patch) -> float32 (n, K+1, *patch) in memory of its own."""
+        logits = output[0] if isinstance(output, list | tuple) else output
+        if logits.shape[2:] != windows.shape[2:]:
+            raise UserFault(
+                f"PatchInferer: logits must be as large as the patch {self.patch}, got {tuple(logits.shape[2:])};"
+                " give the inferer the network's patch."
+            )
+        return logits.to(torch.float32, copy=True)  # MONAI weights it in place
+
+    def _grids(self, inputs: torch.Tensor) -> list[Size]:
+        """Size of each volume at the planned spacing."""
+        shape = tuple(inputs.shape[2:])
+        if self.spacing is None:
+            return [shape] * len(inputs)
+        if not isinstance(inputs, MetaTensor):
+            raise UserFault(
+                f"PatchInferer: resampling to {list(self.spacing)} mm needs the volume's own spacing, got a tensor"
+                " without affine; keep MONAI's meta data on the inputs, or use an inferer with spacing None."
+            )
+        affines = inputs.affine.cpu()
+        affines = affines if affines.ndim == 3 else affines.expand(len(inputs), 4, 4)
+        return [grid_size(shape, affine_to_spacing(affine).tolist(), self.spacing) for affine in affines]
+
+
+def restore_logits(logits: torch.Tensor, size: Size) -> torch.Tensor:
+    """(K+1, h, w, d) -> (K+1, *size), float32."""
+    if tuple(logits.shape[1:]) == size:
+        return logits
+    restored = torch.empty((len(logits), *size), device=logits.device)
+    for index in range(len(logits)):
+        restored[index] = resample_volume(logits[index : index + 1], size)[0]
+    return restored
+
+
+def restore_labels(logits: torch.Tensor, size: Size) -> torch.Tensor:
+    """(K+1, h, w, d) -> (1, *size) class of the highest restored logit, the lower index on a tie."""
+    dtype = torch.uint8 if len(logits) <= 256 else torch.int16
+    labels = torch.zeros((1, *size), dtype=dtype, device=logits.device)
+    best = resample_volume(logits[:1], size).clone()  # its own: at equal size it is the logits' memory
+    for index in range(1, len(logits)):
+        rival = resample_volume(logits[index : index + 1], size)
+        labels.masked_fill_(rival > best, index)
+        torch.maximum(best, rival, out=best)
+    return labels

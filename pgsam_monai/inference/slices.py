@@ -1,0 +1,178 @@
+"""Inferers: how a network walks over a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from tqdm import tqdm
+
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.inference.precision import autocast
+from pgsam_monai.networks.slices import fold_slices, unfold_slices
+from pgsam_monai.transforms.fit import SliceFrame, fit_image, slice_frame, unfit_logits
+from pgsam_monai.transforms.meta import with_meta_of
+from pgsam_monai.transforms.stacks import Stack, stacks_over
+
+OUTPUTS = ("labels", "logits")
+
+
+class PrecisionInferer(Inferer):
+    """Calls the network on the whole input under autocast, as training does; see `inference.precision.choose_dtype`."""
+
+    def __init__(self, precision: str = "auto") -> None:
+        super().__init__()
+        self.precision = precision
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> Any:
+        with autocast(inputs.device, self.precision):
+            return network(inputs, *args, **kwargs)
+
+
+class SliceInferer(Inferer):
+    """Runs a 2-D network slice by slice along the last axis and puts the result on the volume's own grid.
+
+    `__call__(inputs, network)`: inputs (B, C, H, W, D), any float dtype, or (B, C, H, W) for one slice each;
+    `network` is any callable from float32 (n, C, S, S) to logits (n, K+1, S, S). With a stack_depth d > 1 it is given
+    stacks of neighbouring slices (n, C, S, S, d) and gives logits (n, K+1, S, S, d); each slice counts once
+    (`transforms.stacks.stacks_over`). The inferer gives
+    "labels": class indices (B, 1, H, W, D), uint8 (int16 above 255 classes);
+    "logits": float32 (B, K+1, H, W, D), which needs (K+1) x 4 bytes a voxel.
+    A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it.
+
+    For labels, logits are resized and compared one class at a time: memory grows neither with the number of
+    classes nor, beyond the result itself, with the volume, and it is faster than resizing all and arg-max.
+
+    Args:
+        image_size: side S of the network's input, pixels.
+        fit: "pad" or "stretch", as in training (`transforms.fit`).
+        batch_size: slices per forward pass, those of all its stacks together; at least one stack is run.
+        output: "labels" or "logits".
+        progress: show a progress bar over the batches.
+        precision: what the network computes in, see `inference.precision.choose_dtype`; logits are compared in float32.
+        device: where the network runs. None: the inputs' device (MONAI's convention). Given, volume and
+            result stay where the inputs are, for example on the CPU, and only the batches travel.
+        stack_depth: slices that the network sees together.
+        stack_overlap: slices that consecutive stacks share, 0 to stack_depth - 1; more cost time, and let slices at a
+            stack's end see both of their neighbours.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        fit: str = "pad",
+        batch_size: int = 16,
+        output: str = "labels",
+        progress: bool = False,
+        precision: str = "fp32",
+        device: str | torch.device | None = None,
+        stack_depth: int = 1,
+        stack_overlap: int = 0,
+    ) -> None:
+        super().__init__()
+        if output not in OUTPUTS:
+            raise UserFault(f"SliceInferer: output must be one of {OUTPUTS}, got {output!r}.")
+        if batch_size < 1:
+            raise UserFault(f"SliceInferer: batch_size must be at least 1, got {batch_size}.")
+        if not 0 <= stack_overlap < stack_depth:
+            raise UserFault(
+                f"SliceInferer: needs a stack_depth of at least 1 and a smaller stack_overlap of at least 0, got"
+                f" {stack_depth} and {stack_overlap}."
+            )
+        slice_frame(1, 1, image_size, fit)
+        self.image_size, self.fit = image_size, fit
+        self.batch_size, self.output, self.progress = batch_size, output, progress
+        self.precision = precision
+        self.device = None if device is None else torch.device(device)
+        self.stack_depth, self.stack_overlap = stack_depth, stack_overlap
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        if inputs.ndim not in (4, 5):
+            raise UserFault(
+                f"SliceInferer: inputs must be (B, C, H, W[, D]), got shape {tuple(inputs.shape)}."
+            )
+        volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        volume = volume if volume.ndim == 5 else volume[..., None]
+        B, C, H, W, D = volume.shape
+        slices = volume.permute(0, 4, 1, 2, 3)  # (B, D, C, H, W), a view
+        result = self._run(slices, slice_frame(H, W, self.image_size, self.fit), network, *args, **kwargs)
+        result = result.permute(0, 2, 3, 4, 1)  # (B, n, H, W, D)
+        return with_meta_of(result if inputs.ndim == 5 else result[..., 0], inputs)
+
+    @torch.no_grad()
+    def _run(
+        self,
+        slices: torch.Tensor,
+        frame: SliceFrame,
+        network: Callable[..., torch.Tensor],
+        *args: Any,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """(B, D, C, H, W) -> (B, D, 1 or K+1, H, W) on the slices' device."""
+        B, D = slices.shape[:2]
+        if B * D == 0:
+            raise UserFault(f"SliceInferer: no slices in inputs of batch and depth {(B, D)}.")
+        stacks = stacks_over(D, stack_depth=self.stack_depth, overlap=self.stack_overlap)
+        walk = [(b, stack) for b in range(B) for stack in stacks]
+        count, result = max(1, self.batch_size // self.stack_depth), None
+        steps = range(0, len(walk), count)
+        for start in tqdm(steps, unit="batch", leave=False) if self.progress else steps:
+            part = walk[start : start + count]
+            batch = torch.stack([slices[b, d] for b, stack in part for d in stack.slices])
+            logits = self._predict(batch.to(self.device or slices.device), frame, network, *args, **kwargs)
+            where = [(b, stack.slices[n]) for b, stack in part for n in stack.kept]
+            logits = _kept(logits, [stack for _, stack in part], self.stack_depth)
+            pieces = unfit_logits(logits, frame) if self.output == "logits" else unfit_labels(logits, frame)
+            if result is None:
+                result = torch.empty((B, D, *pieces.shape[1:]), dtype=pieces.dtype, device=slices.device)
+            result[tuple(zip(*where, strict=True))] = pieces.to(slices.device)
+        return result
+
+    def _predict(
+        self,
+        batch: torch.Tensor,
+        frame: SliceFrame,
+        network: Callable[..., torch.Tensor],
+        *args: Any,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """Slices (n * d, C, H, W), stack after stack -> logits (n * d, K+1, S, S)."""
+        image = fit_image(batch, frame)
+        if self.stack_depth > 1:
+            image = unfold_slices(image, len(batch) // self.stack_depth)
+        with autocast(batch.device, self.precision):
+            logits = _first(network(image, *args, **kwargs))
+        return logits if self.stack_depth == 1 else fold_slices(logits)
+
+
+def unfit_labels(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(B, K+1, S, S) -> (B, 1, H, W) class of the highest un-fitted logit, the lower index on a tie."""
+    classes = logits.shape[1]
+    best = unfit_logits(
+        logits[:, :1], frame
+    ).clone()  # its own: the network's logits may be returned unresized
+    dtype = torch.uint8 if classes <= 256 else torch.int16
+    labels = torch.zeros(best.shape, dtype=dtype, device=best.device)
+    for index in range(1, classes):
+        rival = unfit_logits(logits[:, index : index + 1], frame)
+        labels.masked_fill_(rival > best, index)
+        torch.maximum(best, rival, out=best)
+    return labels
+
+
+def _kept(logits: torch.Tensor, stacks: Sequence[Stack], stack_depth: int) -> torch.Tensor:
+    """(n * d, K+1, S, S) -> the rows whose results are used."""
+    rows = [n * stack_depth + position for n, stack in enumerate(stacks) for position in stack.kept]
+    return logits if len(rows) == len(logits) else logits[rows]
+
+
+def _first(output: Any) -> torch.Tensor:
+    """Deep supervision puts the final logits first."""
+    return output[0] if isinstance(output, list | tuple) else output

@@ -1,0 +1,120 @@
+"""MONAI Label's endpoints, each in a thread of its own, checked, with faults as sentences and no file left behind.
+
+Its own run one after the other on the event loop, so that nothing at all is answered during a long inference. Only
+inside MONAI Label's environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, HTTPException
+from fastapi.routing import APIRoute
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.utils.app import app_instance
+
+from pgsam_monai.label.faults import is_unexpected, status_and_sentence
+from pgsam_monai.label.http import inference, sign_in, uploads
+from pgsam_monai.label.http.endpoint_checks import CHECKS
+from pgsam_monai.label.launch.checks import is_dicomweb
+from pgsam_monai.label.names import json_object
+
+logger = logging.getLogger(__name__)
+
+Given = dict[str, Any]
+Call = Callable[[MONAILabelApp, Given], Any]
+
+SLIDES, PROXY = "/infer/wsi", "/proxy/"
+"""whole slides of pathology, which aren't served here; a DICOMweb server's studies, for OHIF"""
+FORMS = ("params", "info")
+"""fields that hold JSON"""
+OURS: dict[tuple[str, str], Call] = {
+    ("POST", "/infer/{model}"): inference.infer,
+    ("PUT", "/session/"): uploads.new_session,
+    ("GET", "/datastore/dataset"): uploads.dataset_archive,
+    ("POST", "/auth/token"): sign_in.fetch_token,
+}
+"""in place of MONAI Label's"""
+LONG = (
+    ("GET", "/datastore/dataset"),
+    ("POST", "/batch/infer/{model}"),
+    ("POST", "/train/{model}"),
+    ("POST", "/scoring/{method}"),
+)
+"""may take minutes, when they are asked to answer at the end only"""
+INFERENCE_LINE, RECORDS_LINE, LONG_LINE = CapacityLimiter(1), CapacityLimiter(1), CapacityLimiter(4)
+"""One inference at a time, and one change of the records; the two don't wait for each other."""
+
+
+def guard(router: APIRouter) -> None:
+    """Put guarded endpoints in place of a router's own; before an application includes it."""
+    dropped = (SLIDES,) if is_dicomweb(settings.MONAI_LABEL_STUDIES) else (SLIDES, PROXY)
+    routes = [route for route in router.routes if not route.path.startswith(dropped)]
+    router.routes[:] = [
+        _guarded(route) if isinstance(route, APIRoute) and not route.path.startswith(PROXY) else route
+        for route in routes
+    ]
+
+
+def _guarded(route: APIRoute) -> APIRoute:
+    endpoint, key = route.endpoint, (next(iter(route.methods)), route.path)
+    call = OURS.get(key) or _stock(endpoint)
+    check, line = CHECKS.get(key), _line_of(key)
+
+    @functools.wraps(endpoint)  # FastAPI reads the parameters from it, those about users included
+    async def guarded(**given: Any) -> Any:
+        def answer() -> Any:
+            for name in FORMS:
+                if isinstance(given.get(name), str):
+                    json_object(name, given[name])
+            app = app_instance()
+            if check is not None:
+                check(app, given)
+            return call(app, given)
+
+        return await _in_thread(answer, line)
+
+    return APIRoute(
+        route.path, guarded, methods=route.methods, name=route.name, summary=route.summary, tags=route.tags,
+        responses=route.responses, deprecated=route.deprecated, include_in_schema=route.include_in_schema,
+        response_model=route.response_model,
+    )  # fmt: skip
+
+
+def _line_of(key: tuple[str, str]) -> CapacityLimiter:
+    if key == ("POST", "/infer/{model}"):
+        return INFERENCE_LINE
+    return LONG_LINE if key in LONG else RECORDS_LINE
+
+
+def _stock(endpoint: Callable) -> Call:
+    """MONAI Label's own endpoint, a coroutine that never waits for anything."""
+
+    def call(app: MONAILabelApp, given: Given) -> Any:
+        try:
+            return asyncio.run(endpoint(**given))
+        except BaseException:
+            tasks = given.get("background_tasks")  # FastAPI forgets them when a request fails
+            for task in tasks.tasks if tasks is not None else ():
+                task.func(*task.args)
+            raise
+
+    return call
+
+
+async def _in_thread(answer: Callable[[], Any], line: CapacityLimiter) -> Any:
+    try:
+        return await to_thread.run_sync(answer, limiter=line)
+    except HTTPException:
+        raise
+    except Exception as fault:
+        status, sentence = status_and_sentence(fault)
+        if is_unexpected(fault):
+            logger.exception("A request failed")
+        raise HTTPException(status, sentence) from fault

@@ -1,0 +1,151 @@
+"""The application that `pgsam label` starts: MONAI Label's, made fit for more than one careful user.
+
+Only inside MONAI Label's environment. Importing this builds the application, because uvicorn is given its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from monailabel import endpoints as stock_endpoints
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import get_current_user
+from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.async_tasks import utils as background
+from starlette.middleware.cors import CORSMiddleware
+
+from pgsam_monai.label.faults import status_and_sentence
+from pgsam_monai.label.http.endpoints import guard
+from pgsam_monai.label.http.gate import Application, Gate, Receive, Send
+from pgsam_monai.label.http.home_page import home_page
+from pgsam_monai.label.http.sign_in import current_user
+from pgsam_monai.label.launch.checks import is_loopback
+
+logger = logging.getLogger(__name__)
+
+PARTS = (
+    "activelearning", "batch_infer", "datastore", "infer", "info", "login", "logs", "model", "ohif", "proxy", "scoring",
+    "session", "train", "wsi_infer",
+)  # fmt: skip
+REPLACED = ("/", "/docs", "/reload")
+"""pages with scripts from the internet, and a new app without its checks for whoever asks"""
+LOOPBACK_PAGES = r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?"
+
+
+async def health() -> dict[str, Any]:
+    """Does the server live, what does it serve, is it training; asks nobody who they are and reads no study."""
+    return {
+        "status": "ok",
+        "models": list(app_instance()._infers),
+        "training": bool(background.processes("train")),
+        "version": metadata.version("pgsam-monai"),
+    }
+
+
+async def home(request: Request) -> HTMLResponse:
+    """The page at /."""
+    address = str(request.base_url).rstrip("/")
+    return HTMLResponse(home_page(address, list(app_instance()._infers), request.app.openapi()))
+
+
+async def tell_fault(request: Request, fault: Exception) -> JSONResponse:
+    """What no endpoint has told; the traceback is logged by uvicorn."""
+    status, sentence = status_and_sentence(fault)
+    return JSONResponse({"detail": sentence}, status)
+
+
+async def tell_misfit(request: Request, fault: RequestValidationError) -> JSONResponse:
+    """Parameters that are missing or of another type, in one sentence."""
+    parts = [f"{'.'.join(map(str, error['loc'][1:])) or 'body'}: {error['msg']}" for error in fault.errors()]
+    return JSONResponse({"detail": "; ".join(parts) + "."}, 422)
+
+
+def build() -> FastAPI:
+    """MONAI Label's application with our endpoints, faults, rules for web pages and check of tokens."""
+    for name in PARTS:
+        guard(importlib.import_module(f"{stock_endpoints.__name__}.{name}").router)
+    with contextlib.redirect_stdout(io.StringIO()):  # it says which pages it lets in, which isn't so here
+        from monailabel.app import app
+    app.router.routes[:] = [
+        route for route in app.router.routes if getattr(route, "path", "") not in REPLACED
+    ]
+    app.user_middleware[:] = [kept for kept in app.user_middleware if kept.cls is not CORSMiddleware]
+    app.add_middleware(
+        CORSMiddleware, allow_origins=allowed_origins(), allow_origin_regex=LOOPBACK_PAGES, allow_credentials=True,
+        allow_methods=["*"], allow_headers=["*"],
+    )  # fmt: skip
+    app.add_api_route("/", home, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/health", health, methods=["GET"], summary="Does the server live?", tags=["App"])
+    app.add_exception_handler(RequestValidationError, tell_misfit)
+    app.add_exception_handler(Exception, tell_fault)
+    if settings.MONAI_LABEL_AUTH_ENABLE:
+        app.dependency_overrides[get_current_user] = current_user
+    return app
+
+
+def allowed_origins() -> list[str]:
+    """Addresses of web pages that may ask, beside those of this machine."""
+    listed = settings.MONAI_LABEL_APP_CONF.get("allow_origin", "")
+    return [origin for origin in listed.split(",") if origin]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """An ASGI application that starts MONAI Label's app before `inside` is asked, and ends its processes afterwards."""
+
+    inside: Application
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            return await self.inside(scope, receive, send)
+        await receive()
+        try:
+            start_app()
+        except Exception as fault:
+            status, sentence = status_and_sentence(fault)
+            if status == 500 and not isinstance(fault, ValueError | FileNotFoundError):
+                logger.exception("The server can't start")
+            message = f"pgsam: {sentence if status != 500 else fault}"
+            return await send({"type": "lifespan.startup.failed", "message": message})
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        end_processes()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def start_app() -> None:
+    """Make the app, which loads and checks all weights."""
+    app = app_instance()
+    app.server_mode(True)
+    app.on_init_complete()
+    logger.info("Serving %s at port %s", ", ".join(app._infers), settings.MONAI_LABEL_SERVER_PORT)
+
+
+def end_processes() -> None:
+    """Trainings and scorings end with the server, those that wait included."""
+    for executor in background.background_executors.values():
+        executor.shutdown(wait=False, cancel_futures=True)
+    for method in list(background.background_processes):
+        while background.processes(method):
+            background.stop_background_task(method)
+
+
+def served() -> Application:
+    """What uvicorn serves."""
+    conf = settings.MONAI_LABEL_APP_CONF
+    return Gate(
+        inside=Service(inside=build()), origins=allowed_origins(), only_loopback=is_loopback(conf.get("host", "")),
+        max_bytes=int(conf.get("max_upload_mb", "2000")) * 10**6,
+    )  # fmt: skip
+
+
+app = served()

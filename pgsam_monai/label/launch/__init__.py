@@ -1,0 +1,1 @@
+"""What `pgsam label` checks and starts."""

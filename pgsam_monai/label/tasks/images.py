@@ -1,0 +1,79 @@
+"""Images as clients name them and as bundles read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pgsam_monai.base.cases import as_paths
+from pgsam_monai.base.errors import root_of
+from pgsam_monai.data.readers.base import ReadError
+from pgsam_monai.label.faults import RequestFault
+from pgsam_monai.predicting.predict import list_inputs
+
+Image = str | Path | Sequence[str | Path]
+"""A file, a DICOM series folder, or one file per channel."""
+
+
+def find_image(image: object, *, channels: int) -> str | list[str]:
+    """What a client calls an image, as what a bundle reads.
+
+    Args:
+        image: path of a file, of a DICOM series folder, or of a folder with one file per channel; or a list of files.
+        channels: that the bundle takes.
+
+    Raises:
+        RequestFault: no paths, nothing there, or not one image with so many channels.
+    """
+    given = image if isinstance(image, list | tuple) else [image]
+    if not given or not all(isinstance(path, str | Path) and str(path) for path in given):
+        raise RequestFault("The image must be named by its id, or by the path of a file or DICOM folder.")
+    missing = [path for path in given if not Path(path).exists()]
+    if missing:
+        raise RequestFault(f"There is no image '{missing[0]}' here.", status=404)
+    if len(given) > 1:
+        return [str(path) for path in given]
+    try:
+        cases = list_inputs(given[0], channels=channels)
+    except ValueError as error:
+        raise RequestFault(str(error), status=422) from error
+    except FileNotFoundError as error:
+        raise RequestFault(str(error), status=404) from error
+    if len(cases) != 1:
+        raise RequestFault(
+            f"'{given[0]}' holds {len(cases)} images; name one image file or one DICOM series.", status=422
+        )
+    return cases[0]["image"]
+
+
+def paths_of(image: Image) -> str | list[str]:
+    """One path as text, several as a list, as transforms read them."""
+    paths = [str(path) for path in as_paths(image)]
+    return paths[0] if len(paths) == 1 else paths
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Within it, what can't be read raises ReadError itself and not the RuntimeError that MONAI makes of it."""
+    try:
+        yield
+    except RuntimeError as fault:
+        cause = root_of(fault)
+        if isinstance(cause, ReadError):
+            raise cause from fault
+        raise
+
+
+def state_of(image: Image) -> tuple:
+    """What changes when an image's files change."""
+    files = [
+        file for path in as_paths(image) for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+    ]
+    return tuple((str(file), *time_and_size(file)) for file in files)
+
+
+def time_and_size(file: Path) -> tuple[int, int]:
+    """When a file was changed (ns), and its size (bytes)."""
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size

@@ -1,0 +1,1 @@
+"""What a person looks at: overlays, maps of a network's prior, and a page for any browser."""

@@ -1,0 +1,143 @@
+"""`pgsam predict … --clicks` and `--box`: one image, by what a user asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.interactive.model import PromptModel, load_bundle
+from pgsam_monai.interactive.segmenter import Segmenter
+from pgsam_monai.pictures.overlays import write_overlays
+from pgsam_monai.pictures.page.write import write_pages
+from pgsam_monai.predicting.predict import (
+    bundle_folder,
+    channels_of,
+    list_inputs,
+    planned_window,
+    read_inference,
+)
+from pgsam_monai.prompts.click_files import read_clicks
+from pgsam_monai.transforms import ReadCased
+from pgsam_monai.transforms.save import prediction_suffix
+from pgsam_monai.weights.files import KNOWN_WEIGHTS
+
+UNNAMED = "object"
+"""The class that published weights are asked about where the user names none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptWishes:
+    """What a user asks of one image."""
+
+    clicks: str | Path | None = None
+    """a file of clicks and boxes (`prompts.click_files`)"""
+    box: Sequence[float] | None = None
+    """i0, i1, j0, j1, k0, k1 in voxels of the image, both ends included"""
+    label: str | int | None = None
+    """name or value of the class in the box; None where there is only one"""
+    propagate: bool | int = False
+    """carry the classes to slices without prompts; a number: at most so many on each side"""
+    background: str = "empty"
+    """what is shown where nothing was asked: "empty" or "everything" """
+    window: tuple[float, float] | None = None
+    """grey values that become 0 and 1, for published weights, which have no plan; None for percentiles"""
+
+
+def predict_prompted(
+    bundle: str | Path,
+    source: str | Path,
+    output: str | Path,
+    *,
+    wishes: PromptWishes,
+    overlays: bool = False,
+    html: bool = False,
+    device: str | None = None,
+) -> list[Path]:
+    """As ``predicting.predict.predict`` for one image, by clicks and boxes.
+
+    Args:
+        bundle: the folder of a trained bundle whose network takes prompts; or a name of `pgsam weights list`, whose
+            weights answer as they were published.
+        source: one image file or DICOM series; for several channels a folder with the files of one case.
+        output: folder of the prediction.
+        wishes: what is asked.
+        overlays: also write an overlay picture to output/overlays.
+        html: also write a page to look at beside the prediction, <name>.html.
+        device: "cpu", "cuda", …; by default a GPU if there is one.
+
+    Returns:
+        the one written file.
+
+    Raises:
+        ValueError: the network takes no prompts, several images, or prompts that don't fit.
+    """
+    published = str(bundle) in KNOWN_WEIGHTS and not Path(bundle).is_dir()
+    case = _one_case(source, channels=1 if published else channels_of(read_inference(bundle_folder(bundle))))
+    window = wishes.window
+    if published:
+        model = _published_model(str(bundle), case["image"], wishes, device)
+    else:
+        if window is not None:
+            raise UserFault("--window belongs to published weights; a bundle's plan has its own intensities.")
+        model, window = load_bundle(bundle, device), planned_window(bundle_folder(bundle))
+    segmenter = Segmenter(model, background=wishes.background, corrections="ask" if published else "pull")
+    _ask(segmenter, case["image"], wishes)
+    Path(output).mkdir(parents=True, exist_ok=True)
+    first = case["image"][0] if isinstance(case["image"], list) else case["image"]
+    written = segmenter.save(Path(output) / f"{case['name']}{prediction_suffix(first)}")
+    if overlays:
+        write_overlays(
+            first,
+            written,
+            folder=Path(output) / "overlays",
+            labels=model.labels,
+            window=window,
+            name=case["name"],
+        )
+    if html:
+        # None: what lies between classes may have any value, the names tell
+        write_pages([case], [written], model.labels, window=window, background=None)
+    return [written]
+
+
+def _one_case(source: str | Path, *, channels: int) -> dict:
+    cases = list_inputs(source, channels=channels)
+    if len(cases) > 1:
+        raise UserFault(
+            f"predict: clicks and boxes belong to one image, '{source}' holds {len(cases)}; name one."
+        )
+    return cases[0]
+
+
+def _published_model(
+    weights: str, image: str | list[str], wishes: PromptWishes, device: str | None
+) -> PromptModel:
+    """Weights that know no classes: those that the user names, valued 1, 2, … in the order of their names."""
+    from pgsam_monai.interactive.zero_shot import load_zero_shot
+
+    names = named_classes(wishes)
+    channels = ReadCased("image")({"image": image})["image"].shape[0]
+    return load_zero_shot(weights, names, window=wishes.window, channels=channels, device=device)
+
+
+def named_classes(wishes: PromptWishes) -> list[str]:
+    """The classes that a user names in clicks and boxes, sorted."""
+    names = set(read_clicks(wishes.clicks).labels) if wishes.clicks else set()
+    if wishes.box is not None:
+        names.add(str(wishes.label or UNNAMED))
+    return sorted(names)
+
+
+def _ask(segmenter: Segmenter, image: str | list[str], wishes: PromptWishes) -> None:
+    names = segmenter.model.names
+    clicks = read_clicks(wishes.clicks, names=names) if wishes.clicks else None
+    segmenter.set_image(image)
+    if wishes.box is not None:
+        unnamed = UNNAMED if UNNAMED in names else None
+        segmenter.add_box(wishes.box, unnamed if wishes.label is None else wishes.label)
+    if clicks is not None:
+        segmenter.add_prompts(clicks)
+    if wishes.propagate:
+        segmenter.propagate(slices=None if wishes.propagate is True else wishes.propagate)

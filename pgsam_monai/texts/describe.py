@@ -1,0 +1,173 @@
+"""`pgsam describe`: a language model writes or refines the texts of a bundle's classes.
+
+Nothing leaves the machine unless the user names an endpoint, and what is sent is printed first: class names, their
+texts and the modality; pictures only with `per_image`, and to another machine only with `send_to_remote`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pgsam_monai.texts.answer_cache import load_answers, request_key, store_answers
+from pgsam_monai.texts.answers import BadAnswer, text_fault
+from pgsam_monai.texts.asking import Asker, DescribeError, ask_for_text
+from pgsam_monai.texts.consent import announcement, check_permission
+from pgsam_monai.texts.questions import Question, Subject, ask_about, question_text, read_subject
+from pgsam_monai.texts.texts import write_texts
+from pgsam_monai.texts.wishes import ModelChoice, Wishes, check_wishes
+
+CACHE_FILE = "configs/texts_cache.json"
+ATTEMPTS = 3
+IMAGES = 3
+
+
+def describe(
+    bundle: str | Path, choice: ModelChoice, wishes: Wishes, *, attempts: int = ATTEMPTS,
+    make_asker: Callable[[ModelChoice], Asker] | None = None, say: Callable[[str], None] = print,
+) -> Path | None:  # fmt: skip
+    """Write the bundle's configs/texts.json anew; the old one stays as texts.json.bak. Returns it (None: dry run).
+
+    Each accepted answer is stored at once in configs/texts_cache.json: started again after an interruption, the
+    same command asks for the rest only. A bad answer goes back to the model with its fault, `attempts` answers in
+    all. A class with several pictures gets a text from each, alternatives whose embeddings CLIP averages; if one
+    of them fails, the class keeps its old texts.
+
+    Raises:
+        DescribeError: no such bundle, class, model or permission; or, after the other classes were written,
+            classes without a good answer.
+    """
+    check_wishes(choice, wishes)
+    subject = read_subject(bundle)
+    labels = _choose_labels(subject, wishes.classes)
+    questions = _questions(subject, labels, wishes)
+    kept = _kept_texts(subject, choice, questions)
+    say(
+        announcement(choice, wishes, questions, sum(_key(choice, question) in kept for question in questions))
+    )
+    check_permission(choice, wishes, questions)
+    if wishes.dry_run:
+        return _show(questions, say)
+    faults = {label: "no training slice of fold 0 shows it." for label in labels}
+    for question in questions:
+        faults.pop(question.label, None)
+    needed = any(_key(choice, question) not in kept for question in questions)
+    asker = (make_asker or _make_asker)(choice) if needed else None
+    try:
+        texts = _ask_all(subject, choice, asker, questions, kept, faults, attempts)
+    except DescribeError as error:
+        if not (subject.root / CACHE_FILE).is_file():
+            raise
+        raise DescribeError(
+            f"{error} Answers so far are kept; the same command goes on after them."
+        ) from error
+    _write(subject, texts, append=wishes.append)
+    say(f"{len(texts)} of {len(labels)} classes described: {subject.file}")
+    if faults:
+        raise DescribeError(_told(faults, len(labels)))
+    return subject.file
+
+
+def _choose_labels(subject: Subject, classes: Sequence[str] | None) -> list[str]:
+    if classes is None:
+        return list(subject.names[1:])
+    for name in classes:
+        if name not in subject.names:
+            near = difflib.get_close_matches(name, subject.names, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise DescribeError(
+                f"--classes: the bundle has no class '{name}'.{hint} It has: {', '.join(subject.names)}."
+            )
+    return list(dict.fromkeys(classes))
+
+
+def _questions(subject: Subject, labels: Sequence[str], wishes: Wishes) -> list[Question]:
+    if not wishes.per_image:
+        return [ask_about(subject, label, instructions=wishes.instructions) for label in labels]
+    from pgsam_monai.texts.pictures import make_pictures
+
+    count = IMAGES if wishes.images is None else wishes.images
+    pictures = make_pictures(subject, labels, count=count, dataset_dir=wishes.dataset_dir)
+    return [
+        ask_about(subject, label, instructions=wishes.instructions, picture=picture)
+        for label in labels
+        for picture in pictures[label]
+    ]
+
+
+def _make_asker(choice: ModelChoice) -> Asker:
+    if choice.local:
+        from pgsam_monai.texts.local_model import LocalModel
+
+        return LocalModel(choice.local)
+    from pgsam_monai.texts.endpoint import Endpoint, read_api_key
+
+    return Endpoint(choice.endpoint, choice.model, api_key=read_api_key(choice.api_key_file)[0])
+
+
+def _key(choice: ModelChoice, question: Question) -> str:
+    return request_key(choice.name, question.messages)
+
+
+def _kept_texts(subject: Subject, choice: ModelChoice, questions: Sequence[Question]) -> dict[str, str]:
+    """{request key: text} of the questions that were answered before and still pass the rules."""
+    answers = load_answers(subject.root / CACHE_FILE)
+    keys = {_key(choice, question) for question in questions} & set(answers)
+    texts = {key: answers[key]["text"] for key in keys}
+    return {key: text for key, text in texts.items() if not text_fault(text, clip_tokens=subject.clip_tokens)}
+
+
+def _show(questions: Sequence[Question], say: Callable[[str], None]) -> None:
+    for question in questions:
+        picture = question.picture
+        shown = f" with {picture.case} slice {picture.slice} ({len(picture.png)} bytes)" if picture else ""
+        say(f"\n--- {question.label}{shown}\n{question_text(question)}")
+
+
+def _ask_all(
+    subject: Subject, choice: ModelChoice, asker: Asker | None, questions: Sequence[Question],
+    kept: Mapping[str, str], faults: dict[str, str], attempts: int,
+) -> dict[str, list[str]]:  # fmt: skip
+    """{class: its new texts}; classes that fail go into `faults` with the reason."""
+    file = subject.root / CACHE_FILE
+    answers, texts = load_answers(file), {}
+    for question in tqdm(questions, desc="describing", unit="text"):
+        label, key = question.label, _key(choice, question)
+        if label in faults:
+            continue
+        text = kept.get(key)
+        try:
+            text = text or ask_for_text(
+                asker, question.messages, attempts=attempts, clip_tokens=subject.clip_tokens
+            )
+        except BadAnswer as fault:
+            faults[label] = str(fault)
+            texts.pop(label, None)
+            continue
+        if key not in kept:
+            answers[key] = {"label": label, "model": choice.name, "text": text}
+            store_answers(file, answers)
+        texts.setdefault(label, []).append(text)
+    return texts
+
+
+def _write(subject: Subject, texts: Mapping[str, Sequence[str]], *, append: bool) -> None:
+    """All classes' texts, old and new, without repeating one; untouched where nothing changes."""
+    old = {name: list(lines) for name, lines in zip(subject.names, subject.texts, strict=True)}
+    added = {name: list(dict.fromkeys([*(old[name] if append else []), *texts[name]])) for name in texts}
+    new = old | added
+    if new != old:
+        shutil.copyfile(subject.file, subject.file.with_name(f"{subject.file.name}.bak"))
+        write_texts(subject.file, new)
+
+
+def _told(faults: Mapping[str, str], count: int) -> str:
+    reasons = " ".join(f"'{label}': {fault}" for label, fault in faults.items())
+    return (
+        f"{len(faults)} of {count} classes keep their old text. {reasons} "
+        f'Try again with --classes "{",".join(faults)}", or with another model or --instructions.'
+    )

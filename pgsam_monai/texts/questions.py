@@ -1,0 +1,162 @@
+"""What a language model is asked about a class: everything in it is text, but for pictures asked for by name."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgsam_monai.base.structures.library import UnknownStructure, find_structure
+from pgsam_monai.texts.answers import CLIP_TOKENS
+from pgsam_monai.texts.asking import DescribeError, Message
+from pgsam_monai.texts.texts import read_texts
+
+if TYPE_CHECKING:
+    from pgsam_monai.texts.pictures import Picture
+
+TEXTS_FILE = "configs/texts.json"
+TASK = """\
+You write a text from which a vision-language model learns to find one structure in medical images.
+Structure: {name}
+Images: {modality}
+Other structures labelled in the same images: {others}
+Current text: {current}
+Write one English sentence of at most 50 words on this structure: its shape, its position, its neighbours (above all \
+those among the other structures), its look on such images, and what it is commonly confused with. Correct the current \
+text where it is wrong. Say only what holds for most patients; use no markdown.
+"""
+PICTURE = """\
+The picture is one of them, of one patient. There the structure lies {place}. \
+Let the sentence tell how it looks in images like this one; do not speak of "the picture" or of this patient.
+"""
+FORM = 'Answer with this JSON and nothing else: {"text": "the sentence"}'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What the requests of a bundle draw on."""
+
+    root: Path
+    names: tuple[str, ...]
+    """class names in the order of the labels, background first"""
+    texts: tuple[tuple[str, ...], ...]
+    """the current alternatives of each class, in the same order"""
+    modality: str
+    """"CT", "MR", "RGB" or "unknown", as planned"""
+    plane: str
+    """"axial", "coronal", "sagittal" or "none", as planned"""
+    orientation: str
+    """axis codes of (rows, columns, slices); '' for pictures"""
+    clip_tokens: int | None
+    """context length of the text tower, None if it does not read CLIP's own tokens"""
+
+    @property
+    def file(self) -> Path:
+        """The bundle's texts."""
+        return self.root / TEXTS_FILE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One request on one class."""
+
+    label: str
+    messages: tuple[Message, ...]
+    picture: Picture | None = None
+    """what the messages hold beside text"""
+
+
+def read_subject(bundle: str | Path) -> Subject:
+    """The bundle's classes, current texts and planned images.
+
+    Raises:
+        DescribeError: no bundle, or one whose network reads no text. ValueError: texts.json does not fit the plan.
+    """
+    root = Path(bundle)
+    plan_file = root / "configs/plan.json"
+    if not plan_file.is_file():
+        raise DescribeError(f"'{bundle}' is no bundle (no configs/plan.json); plan one with pgsam-plan.")
+    if not (root / TEXTS_FILE).is_file():
+        raise DescribeError(
+            f"Bundle '{bundle}' has no {TEXTS_FILE}: its network reads no text. Plan one that does, such as "
+            "pgsam-plan … --networks pgsam."
+        )
+    plan = json.loads(plan_file.read_text(encoding="utf-8"))
+    decided = {name: decision["value"] for name, decision in plan["decisions"].items()}
+    names = tuple(decided["label_names"])
+    return Subject(
+        root=root, names=names, texts=tuple(map(tuple, read_texts(root / TEXTS_FILE, list(names)))),
+        modality=decided["modality"], plane=decided["slice_axis"], orientation=decided["orientation"],
+        clip_tokens=_clip_tokens(plan),
+    )  # fmt: skip
+
+
+def ask_about(
+    subject: Subject, label: str, *, instructions: str = "", picture: Picture | None = None
+) -> Question:
+    """The request on a class, with a picture in OpenAI's vision form if there is one."""
+    current = " / ".join(subject.texts[subject.names.index(label)])
+    others = [name for name in subject.names[1:] if name != label]
+    text = TASK.format(
+        name=_spoken(subject, label),
+        modality=_images(subject),
+        others=", ".join(others) or "none",
+        current=current,
+    )
+    if picture:
+        text += PICTURE.format(place=picture.place)
+    if instructions:
+        text += f"Also heed: {instructions}\n"
+    content = text + FORM
+    if picture:
+        content = [
+            {"type": "text", "text": content},
+            {"type": "image_url", "image_url": {"url": _url(picture)}},
+        ]
+    return Question(label=label, messages=({"role": "user", "content": content},), picture=picture)
+
+
+def question_text(question: Question) -> str:
+    """The words of a question, without its picture."""
+    content = question.messages[0]["content"]
+    return content if isinstance(content, str) else content[0]["text"]
+
+
+def _spoken(subject: Subject, label: str) -> str:
+    """The structure's plain name, and the label where it differs ("right kidney (label 'rkid')")."""
+    try:
+        name = find_structure(label, context=" ".join(subject.names)).name
+    except UnknownStructure:
+        return label.replace("_", " ")
+    return name if name == label else f"{name} (label '{label}')"
+
+
+def _images(subject: Subject) -> str:
+    kinds = {
+        "CT": "computed tomography (CT)",
+        "MR": "magnetic resonance imaging (MR)",
+        "RGB": "colour pictures",
+    }
+    kind = kinds.get(subject.modality, "medical images of unstated modality")
+    if subject.plane == "none":
+        return kind
+    # PLS: rows run to the back, columns to the patient's left, as radiologists look at axial slices
+    view = "; the patient's right is on the left side" if subject.orientation == "PLS" else ""
+    return f"{kind}, {subject.plane} slices{view}"
+
+
+def _clip_tokens(plan: dict) -> int | None:
+    """CLIP's 77 for open_clip's own models; towers from a hub or a folder bring another tokenizer and context."""
+    models: Sequence[str] = [
+        configuration["clip_model"]["value"]
+        for configuration in plan.get("configurations", {}).values()
+        if "clip_model" in configuration
+    ]
+    return None if any(model.startswith(("hf-hub:", "local-dir:")) for model in models) else CLIP_TOKENS
+
+
+def _url(picture: Picture) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture.png).decode('ascii')}"

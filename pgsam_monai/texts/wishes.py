@@ -1,0 +1,77 @@
+"""What the user of `pgsam describe` asks for: which model, which classes, from what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgsam_monai.texts.asking import DescribeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """Which language model answers: one behind an endpoint, or one in a folder of this machine."""
+
+    endpoint: str | None = None
+    """address, such as http://localhost:11434/v1"""
+    model: str | None = None
+    """its name at the endpoint"""
+    api_key_file: str | None = None
+    """file with the key; None: the variable OPENAI_API_KEY, if set"""
+    local: str | None = None
+    """folder of a transformers model"""
+
+    @property
+    def name(self) -> str:
+        """What stored answers are filed under; '' without a model."""
+        return str(Path(self.local).expanduser().resolve()) if self.local else self.model or ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What shall be described, and from what."""
+
+    classes: tuple[str, ...] | None = None
+    """class names; None: all but the background"""
+    instructions: str = ""
+    """added to every request"""
+    per_image: bool = False
+    """a text for each of several training slices, by a vision model"""
+    images: int | None = None
+    """slices per class; None: 3"""
+    send_to_remote: bool = False
+    """allows pictures to leave this machine"""
+    dry_run: bool = False
+    """print the requests, send and write nothing"""
+    append: bool = False
+    """keep the current texts beside the new ones"""
+    dataset_dir: str | None = None
+    """the data set's place if it is not the bundle's own"""
+
+
+def check_wishes(choice: ModelChoice, wishes: Wishes) -> None:
+    """Raises DescribeError, one sentence, for wishes that contradict each other or name no model."""
+    if choice.endpoint and choice.local:
+        raise DescribeError("describe takes either --endpoint or --local, got both.")
+    if not (choice.endpoint or choice.local or wishes.dry_run):
+        raise DescribeError(
+            "describe asks no model of its own accord; name one: --endpoint http://localhost:11434/v1 --model NAME, "
+            "or --local FOLDER. --dry_run shows the requests."
+        )
+    if choice.endpoint:
+        _check_endpoint(choice)
+    if choice.local and wishes.per_image:
+        raise DescribeError(
+            "--per_image needs a model that sees; --local models read text only. Serve a vision model on this "
+            "machine (vLLM, Ollama, llama.cpp) and name it with --endpoint."
+        )
+    if wishes.images is not None and not (wishes.per_image and wishes.images >= 1):
+        raise DescribeError(f"--images is the number (1 or more) for --per_image, got {wishes.images}.")
+
+
+def _check_endpoint(choice: ModelChoice) -> None:
+    from pgsam_monai.texts.endpoint import check_address
+
+    check_address(choice.endpoint)
+    if not choice.model:
+        raise DescribeError("--endpoint needs --model NAME, the model's name there.")

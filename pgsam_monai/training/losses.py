@@ -1,0 +1,34 @@
+"""Losses that MONAI has no place for."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.modules.loss import _Loss
+
+from pgsam_monai.networks.refsam3d.referring import Referred
+
+
+class RequestLoss(_Loss):
+    """One loss for both of RefSAM3D's questions: all classes at once, or one structure by its text.
+
+    In a config: ``{"_target_": "pgsam_monai.training.losses.RequestLoss",
+    "loss": {"_target_": "monai.losses.DiceCELoss", …}}``.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        """``loss``: of logits and class indices, for any number of classes, so without weights per class."""
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: Tensor | Referred, label: Tensor) -> Tensor:
+        """
+        Args:
+            outputs: logits (B, K+1, H, W, D), or the answer to a request together with its own target.
+            label: class indices (B, 1, H, W, D), which an answer to a request doesn't need any more.
+
+        Returns:
+            the loss, as ``loss`` reduces it.
+        """
+        if isinstance(outputs, Referred):
+            return self.loss(outputs.logits, outputs.target)
+        return self.loss(outputs, label)

@@ -1,0 +1,1 @@
+"""Pretrained weights: where they lie on this machine, and how they come here."""

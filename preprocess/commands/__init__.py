@@ -1,0 +1,1 @@
+"""The `pgsam-plan` command."""

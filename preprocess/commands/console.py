@@ -1,0 +1,136 @@
+"""What `pgsam-plan` shows: what was found, what is wrong, what was decided and why, and what to type next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from preprocess.checks import FATAL, DatasetFaults, format_faults
+from preprocess.layouts import Dataset, describe_dataset
+from preprocess.networks import TEXT_READERS
+from preprocess.planning import Planned
+from preprocess.rules import OVERRIDE, Decision
+
+SHOWN_VALUE = 44
+PIPED_WIDTH = 132
+MINOR = frozenset({"poly_power", "schedule_epochs", "pixel_mean", "pixel_std", "ce_weight", "dice_weight"})
+"""Decisions left to plan.json and the report."""
+
+
+def say(what: Any) -> None:
+    """Shows a data set, its faults, or a line of text."""
+    if isinstance(what, Dataset):
+        _out(describe_dataset(what))
+    elif isinstance(what, tuple):
+        _out(format_faults(what))
+    else:
+        _out(str(what))
+
+
+def show_planned(planned: Planned, times_s: Mapping[str, float]) -> None:
+    """The decisions with their reasons, times, places and the next command."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    console.print()
+    shared = dict(planned.plan.decisions)
+    if not TEXT_READERS & set(planned.plan.configurations):
+        shared.pop("texts")
+    _table(console, "Decisions", shared)
+    for network, entries in planned.plan.configurations.items():
+        _table(console, f"Decisions for {network}", entries)
+    console.print(_splits_line(planned))
+    total = sum(times_s.values())
+    steps = ", ".join(f"{name} {time_s:.2f}" for name, time_s in times_s.items() if time_s >= 0.005)
+    console.print(f"Took {total:.2f} s ({steps}).")
+    console.print(
+        "\nPlan      ", Text(str(planned.folder.plan), style="bold"), "  (edit, then --from_plan)", sep=""
+    )
+    console.print(
+        "Report    ", Text(str(planned.folder.report), style="bold"), "  (open in a browser)", sep=""
+    )
+    for bundle in planned.bundles:
+        console.print("Bundle    ", Text(str(bundle), style="bold"), sep="")
+        texts = bundle / "configs/texts.json"
+        if texts.is_file():
+            console.print(
+                "Texts     ", Text(str(texts), style="bold"), "  (edit, or `pgsam describe`)", sep=""
+            )
+    console.print("\nNext:")
+    for bundle in planned.bundles:
+        print(f"  python -m monai.bundle run training --config_file {_config(bundle)}")
+
+
+def show_refusal(error: DatasetFaults) -> None:
+    """Why no plan was written; the faults themselves were shown before."""
+    fatal = [fault for fault in error.faults if fault.level == FATAL]
+    plural = "s" if len(fatal) > 1 else ""
+    sentence = f"pgsam-plan: {len(fatal)} fatal fault{plural}, so no plan was written. Mend the files"
+    if all(fault.case for fault in fatal):
+        sentence += ", or go on without the faulty cases with --skip_faulty"
+    else:
+        lone = [f"{fault.found} ({fault.remedy})" for fault in fatal if not fault.case]
+        sentence += ": " + "; ".join(lone)
+    print(sentence + ".", file=sys.stderr)
+
+
+def show_error(error: Exception) -> None:
+    print(f"pgsam-plan: {error}", file=sys.stderr)
+
+
+def _table(console: Console, title: str, entries: Mapping[str, Decision]) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("decision", no_wrap=True)
+    table.add_column("value", overflow="fold", max_width=SHOWN_VALUE)
+    table.add_column("reason")
+    for name, decision in entries.items():
+        if name in MINOR and decision.source != OVERRIDE:
+            continue
+        style = "bold yellow" if decision.source == OVERRIDE else ""
+        value = f"{len(decision.value)} texts" if name == "texts" else shown_value(decision.value)
+        table.add_row(name, Text(value, style=style), Text(decision.reason))
+    console.print(table)
+
+
+def shown_value(value: Any) -> str:
+    """A decision's value for people: no braces, no trailing zeros."""
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {shown_value(item).rstrip('.')}" for key, item in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(shown_value(item) for item in value) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value) if value != "" else "none"
+
+
+def _splits_line(planned: Planned) -> str:
+    splits = planned.splits
+    sizes = sorted({len(fold.training) for fold in splits.folds})
+    validation = sorted({len(fold.validation) for fold in splits.folds})
+    line = (
+        f"Splits: {len(splits.folds)} fold{'s' if len(splits.folds) > 1 else ''}, each "
+        f"{_range(sizes)} cases to train "
+        f"and {_range(validation)} to validate on; {len(splits.test)} test cases."
+    )
+    return line + (f" Few-shot: {splits.few_shot['spec']}." if splits.few_shot else "")
+
+
+def _range(counts: list[int]) -> str:
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def _config(bundle: Path) -> str:
+    import shlex
+
+    return shlex.quote((bundle / "configs/train.json").as_posix())
+
+
+def _out(text: str) -> None:
+    print(text)

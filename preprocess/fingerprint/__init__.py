@@ -1,0 +1,1 @@
+"""What is in this data set: every case measured once, and all of them folded into a summary."""

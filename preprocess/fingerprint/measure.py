@@ -1,0 +1,200 @@
+"""One case, read once: everything the fingerprint and the checks need to know about it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pgsam_monai.base.volume import Volume, read_label, read_volume
+from preprocess.fingerprint.facts import CaseFacts
+from preprocess.fingerprint.intensity import Sample, measure_channel, summarize
+from preprocess.fingerprint.structures import NotAClassMap, measure_labels
+from preprocess.layouts.records import Case, Dataset
+
+IN_THE_IMAGES = "@images"
+"""`Case.label` of archives whose files hold image and label together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredCase:
+    """The facts of a case and, per channel, its foreground values (which the facts only summarize)."""
+
+    facts: CaseFacts
+    samples: tuple[Sample, ...]
+
+
+def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
+    """Reads the files of `case` and measures them.
+
+    Bad data never raises: what is wrong with it becomes part of the facts (`error`, `label_problem`, counts
+    of NaN).
+    """
+    paths = case_files(case)
+    facts = CaseFacts(name=case.name, group=case.group, image_files=case.images, label_file=case.label)
+    file = paths[0]
+    try:
+        digests = {}
+        for file in paths:
+            digests[file] = digest_file(os.path.join(dataset.folder, file))
+        facts = replace(facts, files=digests)
+        file = case.images[0]
+        image = read_volume([Path(dataset.folder, name) for name in case.images])
+        facts = replace(facts, **_image_facts(image, has_orientation=dataset.file_format == "volume"))
+        label = None
+        if case.label is not None:
+            file = case.images[0] if case.label == IN_THE_IMAGES else case.label
+            label = read_label(case, dataset.folder)
+            facts = replace(
+                facts, **_label_geometry(label), notes=facts.notes + _new_notes(label, facts.notes)
+            )
+        return _measure_voxels(facts, image, label, background=dataset.background)
+    except Exception as error:  # damaged files make third-party readers raise anything
+        reason = str(getattr(error, "reason", "") or error) or type(error).__name__
+        where = _relative(getattr(error, "file", None) or file, dataset.folder)
+        return MeasuredCase(facts=replace(facts, error=reason, error_file=where), samples=())
+
+
+def case_files(case: Case) -> tuple[str, ...]:
+    """Every file of the case, relative to the dataset, each once."""
+    own_label = case.label is not None and case.label != IN_THE_IMAGES
+    return tuple(dict.fromkeys((*case.images, case.label) if own_label else case.images))
+
+
+def digest_file(path: str | Path) -> str:
+    """SHA-256 of a file; of a folder (a DICOM series), that of its files' names and digests in name order."""
+    digest = hashlib.sha256()
+    if os.path.isdir(path):
+        for child in sorted(Path(path).iterdir()):
+            if child.is_file():
+                digest.update(f"{child.name} {digest_file(child)}\n".encode())
+        return digest.hexdigest()
+    with open(path, "rb", buffering=0) as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _image_facts(image: Volume, *, has_orientation: bool) -> dict:
+    return {
+        "shape": tuple(int(n) for n in image.voxels.shape[1:]),
+        "spacing": tuple(float(mm) for mm in image.spacing),
+        "affine": _rows(image.affine),
+        "orientation": orientation_of(image.affine) if has_orientation else "",
+        "dtype": str(image.voxels.dtype),
+        "channels": int(image.voxels.shape[0]),
+        "cropped_shape": cropped_shape(image.voxels),
+        "notes": tuple(image.notes),
+    }
+
+
+def _label_geometry(label: Volume) -> dict:
+    return {
+        "label_shape": tuple(int(n) for n in label.voxels.shape[1:]),
+        "label_spacing": tuple(float(mm) for mm in label.spacing),
+        "label_affine": _rows(label.affine),
+        "label_voxels": int(label.voxels[0].size),
+    }
+
+
+def _new_notes(label: Volume, known: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"label: {note}" for note in label.notes if note not in known)
+
+
+def _measure_voxels(
+    facts: CaseFacts, image: Volume, label: Volume | None, *, background: int
+) -> MeasuredCase:
+    classes = None
+    if label is not None:
+        try:
+            classes = as_classes(label.voxels[0])
+            labels = measure_labels(classes, label.spacing, background=background)
+            facts = replace(facts, labels=labels)
+        except NotAClassMap as problem:
+            classes = None
+            facts = replace(facts, label_problem=str(problem))
+    channels, samples = [], []
+    for voxels in image.voxels:
+        order = "F" if voxels.flags.f_contiguous else "C"
+        usable = classes is not None and classes.shape == voxels.shape
+        foreground = classes.ravel(order) != background if usable else None
+        channel, sample = measure_channel(voxels.ravel(order), foreground)
+        channels.append(channel)
+        samples.append(sample)
+    intensity = [summarize([sample]) for sample in samples]
+    facts = replace(facts, image=tuple(channels), intensity=() if None in intensity else tuple(intensity))
+    return MeasuredCase(facts=facts, samples=tuple(samples))
+
+
+def as_classes(label: np.ndarray) -> np.ndarray:
+    """`label` (i, j, k) as the smallest fitting unsigned integers, memory order kept.
+
+    Raises NotAClassMap when it holds fractions, NaN, or negative values.
+    """
+    if label.dtype == bool:
+        return label.view(np.uint8)
+    low, high = label.min(), label.max()
+    if label.dtype.kind == "f":
+        if not (np.isfinite(low) and np.isfinite(high)):
+            count = int(np.count_nonzero(~np.isfinite(label)))
+            raise NotAClassMap(f"{count} of its {label.size} voxels are NaN or infinite")
+        fractions = label != np.rint(label)
+        if fractions.any():
+            count, example = int(np.count_nonzero(fractions)), float(label[fractions][0])
+            raise NotAClassMap(
+                f"{count} of its {label.size} voxels are no whole numbers, the first {example:g}"
+            )
+    if low < 0:
+        count = int(np.count_nonzero(label < 0))
+        raise NotAClassMap(f"{count} of its {label.size} voxels are negative, down to {low:g}")
+    return label.astype(np.min_scalar_type(int(high)), order="K", copy=False)
+
+
+def cropped_shape(voxels: np.ndarray) -> tuple[int, int, int]:
+    """Shape of the smallest box around every voxel of (C, i, j, k) that is not zero; the whole shape if all
+    are."""
+    box = voxels
+    for axis in sorted(
+        (1, 2, 3), key=lambda axis: -abs(voxels.strides[axis])
+    ):  # whole planes of memory first
+        planes = np.moveaxis(box, axis, 0)
+        first = next((n for n, plane in enumerate(planes) if plane.any()), None)
+        if first is None:
+            return tuple(int(n) for n in voxels.shape[1:])
+        last = next(n for n in range(len(planes) - 1, -1, -1) if planes[n].any())
+        box = np.moveaxis(planes[first : last + 1], 0, axis)
+    return tuple(int(n) for n in box.shape[1:])
+
+
+def orientation_of(affine: np.ndarray) -> str:
+    """Axis codes such as "LPS" of a (4, 4) voxel -> RAS mm affine, as `nibabel.aff2axcodes` gives them.
+
+    An axis without direction gets the code left over.
+    """
+    matrix = np.asarray(affine, dtype=float)[:3, :3]
+    lengths = np.linalg.norm(matrix, axis=0)
+    left, singular, right = np.linalg.svd(matrix / np.where(lengths == 0, 1, lengths))
+    kept = singular > singular.max() * 3 * np.finfo(float).eps
+    rotation = left[:, kept] @ right[kept]  # the nearest matrix without shear
+    codes, world = [""] * 3, [0, 1, 2]
+    for axis in np.argsort(-np.abs(rotation).max(axis=0), kind="stable"):
+        along = max(world, key=lambda n: abs(rotation[n, axis]))
+        world.remove(along)
+        codes[axis] = ("LR", "PA", "IS")[along][int(rotation[along, axis] >= 0)]
+    return "".join(codes)
+
+
+def _rows(affine: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(value) for value in row) for row in np.asarray(affine, dtype=float))
+
+
+def _relative(file: str | Path, folder: str) -> str:
+    path = Path(file)
+    return (
+        path.relative_to(folder).as_posix()
+        if path.is_absolute() and path.is_relative_to(folder)
+        else str(file)
+    )

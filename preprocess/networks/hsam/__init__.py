@@ -1,0 +1,1 @@
+"""H-SAM's own decisions and configs."""

@@ -1,0 +1,56 @@
+"""H-SAM's own decisions: how its two stages share the loss, and how strong its class-balanced noise is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from preprocess.rules.decision import Decision
+from preprocess.rules.evidence import Evidence
+
+CE_WEIGHT, DICE_WEIGHT = 0.1, 0.9
+PUBLISHED_EPOCHS = 300
+NOISE_STD = 0.35
+
+
+def choose_ce_weight(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Weight of cross-entropy in each stage's loss."""
+    return Decision(value=CE_WEIGHT, reason="H-SAM's released code; the paper states no weights (Eq. 4).")
+
+
+def choose_dice_weight(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Weight of the Dice loss in each stage's loss."""
+    return Decision(value=DICE_WEIGHT, reason="H-SAM's released code; the paper states no weights (Eq. 4).")
+
+
+def choose_stage_schedule(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """How the loss's weight moves from the first to the second stage: "paper" or "released"."""
+    reason = (
+        "The paper's: the first stage starts with 0.8 of the loss and decays exponentially by 0.005 an epoch."
+    )
+    return Decision(value="paper", reason=reason)
+
+
+def choose_stage_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Epochs over which the published 300 epochs of that schedule are laid out."""
+    epochs = decided["epochs"]
+    reason = (
+        f"The published {PUBLISHED_EPOCHS} epochs of it are laid out over the {epochs} of this training; else a "
+        "short one would hardly train the second stage."
+    )
+    return Decision(value=epochs, reason=reason)
+
+
+def choose_noise_std(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Standard deviation of the class-balanced noise (Eq. 1) at the rarest class's positions."""
+    reason = (
+        "The released code's largest; the paper states none. A class's variance is inverse to its frequency."
+    )
+    return Decision(value=NOISE_STD, reason=reason)
+
+
+def choose_ensemble(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """What evaluation takes: the "mean" of both stages' probabilities, or the "second" stage's."""
+    reason = (
+        "The second stage alone was better than the paper's mean of both wherever it was measured (docs/results.md): "
+        "the first one's masks have a quarter of the size."
+    )
+    return Decision(value="second", reason=reason)

@@ -1,0 +1,1 @@
+"""Med-SA's own decisions and configs."""

@@ -1,0 +1,190 @@
+"""Med-SA's own decisions: slices that see each other, adapters, and the prompts it trains with."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from preprocess.rules import network, training
+from preprocess.rules.decision import Decision
+from preprocess.rules.evidence import Evidence
+from preprocess.rules.geometry import in_oriented_order
+from preprocess.splits.few_shot import FewShot
+
+STACK_DEPTH = 4
+RANK, SCALE = 64, 0.05
+LEARNING_RATE = 0.001
+TRIAL = "Hippocampus from LiteMedSAM's weights, 13 steps of 8 slices, one seed"
+CPU_REASON = (
+    f"On a CPU a step affords few slices, and those of one stack are alike: in a short trial ({TRIAL}) single slices "
+    "had brought the loss to 0.516, stacks of 4 to 0.534."
+)
+UNTAUGHT = {
+    "lite_medsam": "LiteMedSAM was trained with boxes alone",
+    "medsam_vit_b": "MedSAM was trained with boxes alone",
+    "efficient_sam_ti": "EfficientSAM knows neither negative clicks nor masks",
+    "efficient_sam_s": "EfficientSAM knows neither negative clicks nor masks",
+}
+"""Weights that some prompts are new to, and why."""
+ADAPTED = {"medsa": "Med-SA", "refsam3d": "RefSAM3D"}
+"""The networks that learn adapters instead of low-rank updates, and their titles."""
+
+PROMPT_KINDS = ("point", "points", "box")
+PROMPTED_CLASSES, FURTHER_CLICKS, PROMPTED_SHARE = 4, 4, 0.5
+
+
+def choose_stack_depth(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Neighbouring slices that see each other (SD-Trans, Section 3.3); 1 for every slice on its own."""
+    if decided["dimension"] == "2d":
+        reason = (
+            "Every slice is seen on its own: the decision `dimension` says why neighbours would tell little."
+        )
+        return Decision(value=1, reason=reason)
+    if evidence.few_shot is not None and FewShot.parse(evidence.few_shot).level == "slice":
+        reason = "Single slices are chosen for training; their neighbours' labels may not help."
+        return Decision(value=1, reason=reason)
+    if decided["target"] == "cpu":
+        return Decision(value=1, reason=CPU_REASON)
+    slices = in_oriented_order(evidence.median_shape, decided["slice_axis"])[2]
+    spacing = in_oriented_order(evidence.median_spacing, decided["slice_axis"])
+    reason = (
+        f"Slices lie {spacing[2]:.3g} mm apart, {spacing[2] / max(spacing[:2]):.1f} pixels: neighbours show the same "
+        f"structures. The paper states no number; {STACK_DEPTH} show both sides of a slice, and more would leave fewer "
+        "cases in a training step."
+    )
+    return Decision(value=min(STACK_DEPTH, int(slices)), reason=reason)
+
+
+def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """ "adapters" with pretrained weights, else "full"."""
+    if decided["weights"] is None:
+        reason = "Without pretrained weights every encoder weight has to be learnt, beside the adapters."
+        return Decision(value="full", reason=reason)
+    reason = "The paper's: SAM stays as it is, encoder and decoder; adapters are learnt."
+    return Decision(value="adapters", reason=reason)
+
+
+def choose_rank(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Middle width of the adapters."""
+    return Decision(value=RANK, reason="The paper's best of 1, 16, 32, 64 and 256 (Table 7a).")
+
+
+def choose_scale(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Factor of the adapters beside an MLP."""
+    return Decision(
+        value=SCALE,
+        reason="The paper's best (Table 7c); its released code has 0.5, and that was not searched.",
+    )
+
+
+def choose_hyper_prompt(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """What the decoder's first adapter makes of the prompt: "hyper", "add", "concat" or "none"."""
+    return Decision(
+        value="hyper", reason="Weights made from the prompt, the paper's HyP-Adpt, its best (Table 5)."
+    )
+
+
+def choose_depth_fusion(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """How what a slice sees in itself and in its neighbours is joined: "add", "concat", "cross", "gated", "none"."""
+    used = " Not used: every slice is on its own." if decided["stack_depth"] == 1 else ""
+    if decided["encoder_training"] == "full":
+        reason = "Added, as the paper adopts; cross-attention gained it 0.5 % of Dice for 28.3 M weights (Table 8)."
+        return Decision(value="add", reason=reason + used)
+    reason = (
+        "Added as in the paper, but times learnt factors that start at 0: the plain sum spoils pretrained features "
+        f"before anything is learnt, and learnt more slowly in a short trial ({TRIAL}: loss 0.576 against 0.534)."
+    )
+    return Decision(value="gated", reason=reason + used)
+
+
+def choose_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Stacks per training step."""
+    slices, depth = network.choose_batch_size(evidence, decided), decided["stack_depth"]
+    if depth == 1:
+        return slices
+    value = max(1, slices.value // depth)
+    return replace(
+        slices,
+        value=value,
+        reason=f"{slices.reason} An image is a slice: in stacks of {depth} these are {value}.",
+    )
+
+
+def choose_inference_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Slices per forward pass without gradients, those of all stacks together."""
+    return network.choose_inference_batch_size(evidence, _counting_slices(decided))
+
+
+def choose_iterations_per_epoch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Optimiser steps per epoch: one pass over the training slices, within the budget."""
+    return training.choose_iterations_per_epoch(evidence, _counting_slices(decided))
+
+
+def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Peak learning rate of AdamW."""
+    if decided["weights"] is None:
+        return training.choose_learning_rate(evidence, decided)
+    reason = (
+        f"{LEARNING_RATE}, not searched: near SAM's own 0.0008, to whose settings the paper refers. The released "
+        "code's 0.0001 is for 100 epochs of large data sets."
+    )
+    return Decision(value=LEARNING_RATE, reason=reason)
+
+
+def choose_prompt_kinds(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """First prompts that are simulated while training, one of them drawn for each structure."""
+    reason = "The paper trains with clicks and boxes and tests with 1 point, 3 points and boxes; it states no shares."
+    return Decision(value=list(PROMPT_KINDS), reason=reason)
+
+
+def choose_prompt_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Whether SAM's prompt encoder is trained beside the adapters."""
+    taught = UNTAUGHT.get(decided["weights"])
+    if decided["encoder_training"] == "adapters" and taught:
+        reason = f"{taught}: what clicks or masks mean to its decoder has to be learnt, with 6220 weights."
+        return Decision(value=True, reason=reason)
+    return Decision(
+        value=False, reason="The paper's: only adapters are learnt (all is, from random weights)."
+    )
+
+
+def choose_prompted_classes(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Structures asked about in one slice of a training step, at most."""
+    return Decision(
+        value=PROMPTED_CLASSES,
+        reason="Each is decoded by itself; a few of those that a slice holds, drawn anew, bound time and memory.",
+    )
+
+
+def choose_further_clicks(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Clicks into the answer's errors that may follow the first prompt."""
+    return Decision(
+        value=FURTHER_CLICKS,
+        reason="The paper says «a few» after the first; their number is drawn, 0 to this. With 4 in place of 2, and "
+        "the prompt encoder trained, Dice after 5 clicks was 0.764 instead of 0.709 in one trial (docs/results.md).",
+    )
+
+
+def choose_prompted_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Share of the loss that answers to prompts have; the rest is for segmenting everything without one."""
+    return Decision(
+        value=PROMPTED_SHARE, reason="Both modes of the one network count alike; the paper states no shares."
+    )
+
+
+def training_fault(name: str, values: Mapping[str, Any]) -> str | None:
+    """A sentence where a network can't be trained in the decided way."""
+    way, learner = values.get("encoder_training"), ADAPTED.get(name)
+    if learner and way == "lora":
+        ways = f"{name}.encoder_training=adapters, full, frozen"
+        return f"encoder_training lora: {learner} learns adapters; override {ways}."
+    if not learner and way == "adapters":
+        return (
+            f"encoder_training adapters: only {' and '.join(ADAPTED)} have them; override "
+            f"{name}.encoder_training=lora, full or frozen."
+        )
+    return None
+
+
+def _counting_slices(decided: Mapping[str, Any]) -> dict[str, Any]:
+    """`decided` with a batch size that counts slices."""
+    return {**decided, "batch_size": decided["batch_size"] * decided["stack_depth"]}

@@ -1,0 +1,1 @@
+"""PG-SAM's own decisions and configs."""

@@ -1,0 +1,1 @@
+"""RefSAM3D's own decisions and configs."""

@@ -1,0 +1,299 @@
+"""RefSAM3D's own decisions: the sub-volume it trains on, its tokens, and what memory makes of both."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil, log2, prod
+from typing import Any
+
+from preprocess.networks.pgsam import clip
+from preprocess.networks.refsam3d.memory import TOKEN_SIZES, WINDOW, largest_batch, step_gb
+from preprocess.rules import training
+from preprocess.rules.decision import Decision
+from preprocess.rules.encoders import PATCH
+from preprocess.rules.evidence import Evidence
+from preprocess.splits.few_shot import FewShot
+
+CPU_TOKENS = {"vit_mini": 4}
+OTHER_CPU_TOKEN = 8
+BATCHES = {"cpu": 2, "gpu": 1}
+"""Patches per step for which checkpointing is decided; the paper has 1."""
+
+MOST_ON_GPU, MOST_WINDOWS = 2, 4
+MOST_TOKENS = 32**3
+"""Of a patch: as many as 3DSAM-adapter's. Memory may hold more, but a step takes as long as it has tokens."""
+
+PATCHES_PER_CASE = 4
+GPU_EPOCHS = 200
+LEARNING_RATE, SCRATCH_LEARNING_RATE, WEIGHT_DECAY = 1e-4, 1e-3, 1e-5
+WARMUP, POLY_POWER = 100, 1.0
+OVERLAP, REFERRING_SHARE = 0.5, 0.25
+
+
+def choose_clip_model(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """An open_clip model, whose text tower alone is used, or `clip_tiny`."""
+    if decided["target"] == "cpu":
+        reason = "A small CLIP that learns with the network: it will know the words of the training texts, no others."
+        return Decision(value=clip.CPU_CLIP, reason=reason)
+    return Decision(
+        value=clip.GPU_CLIP,
+        reason="The paper names CLIP without its size; ViT-B/32 is OpenAI's smallest ViT.",
+    )
+
+
+def choose_clip_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """ "frozen" with published weights, else "full"."""
+    if decided["clip_weights"] is None:
+        return Decision(value="full", reason="Without published weights the text tower has to be learnt.")
+    reason = (
+        "The paper doesn't say whether CLIP is trained. Frozen, it keeps what it knows of words that no label names, "
+        "which a request in free text needs."
+    )
+    return Decision(value="frozen", reason=reason)
+
+
+def choose_backbone(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """`vit_mini` on CPUs, ViT-B on GPUs."""
+    if decided["target"] == "cpu":
+        reason = "SAM's ViT-B is slow on a CPU, on volumes even more; the small encoder was made for that."
+        return Decision(value="vit_mini", reason=reason)
+    return Decision(
+        value="vit_b", reason="The paper's, for all experiments; memory rather goes into finer tokens."
+    )
+
+
+def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """ "adapters" with pretrained weights, else "full"."""
+    if decided["weights"] is None:
+        reason = "Without pretrained weights every encoder weight has to be learnt, beside the adapters."
+        return Decision(value="full", reason=reason)
+    reason = (
+        "The paper's: SAM's attention, MLPs and patch embedding stay frozen; adapters, norms, necks and what concerns "
+        "depth are learnt."
+    )
+    return Decision(value="adapters", reason=reason)
+
+
+def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Sub-volume of a training step and of a window in voxels (rows, columns, slices), multiples of 16."""
+    wanted = wanted_patch(decided)
+    patch = shorten(wanted, lambda patch: _fits(decided, patch, _coarsest(decided)))
+    if patch == wanted:
+        return Decision(value=patch, reason="The 3-D patch that the decision `patch_3d` gives.")
+    reason = (
+        f"{_by(wanted)} voxels as in the decision `patch_3d` don't fit into {decided['memory_gb']:g} GB even with "
+        f"tokens of {_coarsest(decided)} and checkpointing: shortened along the longest axes, {PATCH} voxels at a time."
+    )
+    if not _fits(decided, patch, _coarsest(decided)):
+        reason += " Training may run out of memory even so."
+    return Decision(value=patch, reason=reason)
+
+
+def choose_token_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Voxels per token [p, p, p_d]: in plane 4, 8 or 16; in depth the power of two that makes a token most nearly a
+    cube in mm, at most p."""
+    patch = decided["patch"]
+    affordable = (p for p in _token_sizes(decided) if _affords(decided, patch, p))
+    finest = next(affordable, _coarsest(decided))
+    value, spacing = _token(decided, finest), decided["spacing"]
+    grid = _grid(patch, value)
+    if decided["target"] == "cpu":
+        said = f"{finest} pixels, which a CPU can afford with {decided['backbone']}"
+    else:
+        sizes = ", ".join(map(str, TOKEN_SIZES))
+        said = (
+            f"{finest} pixels, the finest of {sizes} that gives at most {MOST_TOKENS} tokens and whose step "
+            f"{decided['memory_gb']:g} GB hold"
+        )
+    reason = (
+        f"In plane {said}; in depth {value[2]} slices, the power of two nearest to {finest} x {max(spacing[:2]):.3g} "
+        f"mm / {spacing[2]:.3g} mm = {_depth(decided, finest):.2g}, at most {finest}. A patch has {_by(grid)} = "
+        f"{prod(grid)} tokens. The paper has 16 pixels."
+    )
+    return Decision(value=value, reason=reason)
+
+
+def choose_window(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Side of the attention windows in tokens."""
+    reason = "Windows as in the Swin Transformer, whose size the paper doesn't state; 8 x 8 x 8 tokens see each other."
+    return Decision(value=WINDOW, reason=reason)
+
+
+def choose_checkpointing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Whether the encoder's blocks are computed again in the backward pass, rather than kept."""
+    batch = BATCHES[decided["target"]]
+    fixed, one = step_gb(decided, checkpointing=False)
+    fitting = largest_batch(decided, checkpointing=False)
+    arithmetic = (
+        f"Keeping every block, a step takes about {fixed:.1f} GB and {one:.2f} GB per patch, so "
+        f"{decided['memory_gb']:g} GB hold {fitting}"
+    )
+    if fitting >= batch:
+        return Decision(value=False, reason=f"{arithmetic}; {batch} is wanted.")
+    reason = f"{arithmetic}, but {batch} is wanted: blocks are computed twice, for about a third more time."
+    return Decision(value=True, reason=reason)
+
+
+def choose_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Patches per training step."""
+    cpu = decided["target"] == "cpu"
+    wanted = BATCHES["cpu"] if cpu else MOST_ON_GPU
+    (fixed, one), fitting = step_gb(decided), largest_batch(decided)
+    value = max(1, min(wanted, fitting))
+    reason = (
+        f"Training {decided['backbone']} on {_by(decided['patch'])} voxels takes about {fixed:.1f} GB and {one:.2f} GB "
+        f"per patch, so {decided['memory_gb']:g} GB hold {fitting}"
+    )
+    if fitting < 1:
+        reason += ": training may run out of memory even with one patch."
+    else:
+        reason += f"; at most {wanted} are taken, and 1 is the paper's batch."
+    return Decision(value=value, reason=reason)
+
+
+def choose_iterations_per_epoch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Optimiser steps per epoch: a few patches of each training case, within the budget."""
+    cpu = decided["target"] == "cpu"
+    most = training.CPU_MAX_ITERATIONS if cpu else training.GPU_MAX_ITERATIONS
+    cases, batch = _training_cases(evidence, decided), decided["batch_size"]
+    one_pass = ceil(PATCHES_PER_CASE * cases / batch)
+    value = max(training.MIN_ITERATIONS, min(most, one_pass))
+    reason = (
+        f"{PATCHES_PER_CASE} patches from each of about {cases} training cases of a fold take {one_pass} steps of "
+        f"{batch}"
+    )
+    if one_pass > most:
+        reason += f"; the budget on a {decided['target'].upper()} is {most} per epoch"
+    if one_pass < training.MIN_ITERATIONS:
+        reason += f"; fewer than {training.MIN_ITERATIONS} aren't worth an epoch's bookkeeping"
+    return Decision(value=value, reason=f"{reason}.")
+
+
+def choose_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Epochs to train."""
+    if decided["target"] == "cpu":
+        return training.choose_epochs(evidence, decided)
+    return Decision(value=GPU_EPOCHS, reason="The paper's.")
+
+
+def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Peak learning rate of AdamW."""
+    if decided["weights"] is None:
+        reason = "AdamW's own default, for random weights; other rates were not searched."
+        return Decision(value=SCRATCH_LEARNING_RATE, reason=reason)
+    return Decision(value=LEARNING_RATE, reason="The paper's.")
+
+
+def choose_weight_decay(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """AdamW's weight decay."""
+    return Decision(value=WEIGHT_DECAY, reason="The paper's.")
+
+
+def choose_warmup_iterations(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Steps of linear warm-up."""
+    steps = decided["epochs"] * decided["iterations_per_epoch"]
+    value = min(WARMUP, max(1, steps // 10))
+    cut = "." if value == WARMUP else f", cut to a tenth of all {steps} steps."
+    return Decision(value=value, reason=f"The paper states none; {WARMUP} steps are short{cut}")
+
+
+def choose_poly_power(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Exponent of the polynomial decay after warm-up."""
+    return Decision(value=POLY_POWER, reason="The paper's linear schedule.")
+
+
+def choose_loss_weight(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Weight of cross-entropy, and of the Dice loss."""
+    reason = "Dice and cross-entropy count alike, as in nnU-Net; the paper names no loss."
+    return Decision(value=1.0, reason=reason)
+
+
+def choose_foreground_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Share of patches that are drawn around a structure, chosen first; the rest lie anywhere."""
+    reason = "The paper's ratio of foreground to background patches, 1:1."
+    return Decision(value=training.FOREGROUND_SHARE, reason=reason)
+
+
+def choose_inference_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Windows per forward pass without gradients."""
+    if decided["target"] == "cpu":
+        return Decision(value=1, reason="More windows at a time gain nothing on a CPU.")
+    value = min(MOST_WINDOWS, 2 * decided["batch_size"])
+    reason = f"Twice the training batch, since nothing is kept for gradients; at most {MOST_WINDOWS}."
+    return Decision(value=value, reason=reason)
+
+
+def choose_overlap(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """How much of a window's side its neighbour shares."""
+    reason = "Half, as nnU-Net: inside a volume a voxel is seen by 8 windows, weighted by nearness to their centres."
+    return Decision(value=OVERLAP, reason=reason)
+
+
+def choose_referring_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Share of the training steps that ask for one structure by a text; the others segment all structures."""
+    reason = (
+        "A quarter of the steps ask for a single structure in words, so that the network can be asked; the paper has "
+        "one text per data set and states no share."
+    )
+    return Decision(value=REFERRING_SHARE, reason=reason)
+
+
+def wanted_patch(decided: Mapping[str, Any]) -> list[int]:
+    """The decision `patch_3d` in whole multiples of 16."""
+    return [max(1, ceil(side / PATCH)) * PATCH for side in decided["patch_3d"]]
+
+
+def shorten(patch: Sequence[int], fits: Callable[[Sequence[int]], bool]) -> list[int]:
+    """`patch`, 16 voxels at a time taken off its longest axes until it fits, or nothing can be taken off."""
+    shorter = list(patch)
+    while not fits(shorter) and max(shorter) > PATCH:
+        shorter[shorter.index(max(shorter))] -= PATCH
+    return shorter
+
+
+def _token_sizes(decided: Mapping[str, Any]) -> Sequence[int]:
+    """What may be planned in plane, fine tokens first."""
+    if decided["target"] == "cpu":
+        return (CPU_TOKENS.get(decided["backbone"], OTHER_CPU_TOKEN),)
+    return TOKEN_SIZES
+
+
+def _coarsest(decided: Mapping[str, Any]) -> int:
+    return max(_token_sizes(decided))
+
+
+def _depth(decided: Mapping[str, Any], in_plane: int) -> float:
+    """Slices that are as long in mm as a token's side in plane."""
+    rows, columns, slices = decided["spacing"]
+    return in_plane * max(rows, columns) / slices
+
+
+def _token(decided: Mapping[str, Any], in_plane: int) -> list[int]:
+    depth = 2 ** round(log2(_depth(decided, in_plane)))
+    return [in_plane, in_plane, int(min(max(1, depth), in_plane))]
+
+
+def _fits(decided: Mapping[str, Any], patch: Sequence[int], in_plane: int) -> bool:
+    """Whether a step of one patch fits where nothing is kept that can be computed again."""
+    return 1 <= largest_batch(decided, patch=patch, token_size=_token(decided, in_plane), checkpointing=True)
+
+
+def _affords(decided: Mapping[str, Any], patch: Sequence[int], in_plane: int) -> bool:
+    """Whether a step of one patch fits, and doesn't take too long."""
+    return prod(_grid(patch, _token(decided, in_plane))) <= MOST_TOKENS and _fits(decided, patch, in_plane)
+
+
+def _grid(patch: Sequence[int], token: Sequence[int]) -> list[int]:
+    return [side // size for side, size in zip(patch, token, strict=True)]
+
+
+def _training_cases(evidence: Evidence, decided: Mapping[str, Any]) -> int:
+    """About how many cases one fold trains on, a few-shot wish respected."""
+    folds = decided["folds"]
+    pool = max(1, round(len(evidence.cases) * (folds - 1) / folds))
+    if evidence.few_shot is None:
+        return pool
+    few_shot = FewShot.parse(evidence.few_shot)
+    return pool if few_shot.level == "slice" else few_shot.count(pool)
+
+
+def _by(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))

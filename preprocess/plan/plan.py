@@ -1,0 +1,287 @@
+"""The plan: every decision with its reason, from rules, recipe and the user's overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pgsam_monai.base.errors import UserFault
+from preprocess import __version__
+from preprocess.networks import AUTO, NETWORK_RULES, TEXT_READERS, auto_networks
+from preprocess.networks.baselines import size_fault
+from preprocess.networks.dynunet_3d.rules import patch_fault
+from preprocess.networks.medsa.rules import training_fault
+from preprocess.networks.refsam3d.faults import choice_fault, input_fault
+from preprocess.plan.overrides import Override, make_override
+from preprocess.recipes import Recipe
+from preprocess.rules import OVERRIDE, SHARED_RULES, Decision, Evidence, overridden
+from preprocess.rules.evidence import WORLD_SLICE_AXIS
+
+SCHEMA_VERSION = 1
+PER_CLASS = ("label_names", "class_frequencies", "class_weights")
+EDITED = "an edit of plan.json"
+
+
+class PlanError(UserFault):
+    """Decisions that contradict one another, or a plan file that can't be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The content of plan.json."""
+
+    dataset: Mapping[str, Any]
+    """name, folder, layout, file_format, channels [names], num_cases, skipped [{case, reason}]."""
+
+    decisions: Mapping[str, Decision]
+    """Shared by all networks."""
+
+    configurations: Mapping[str, Mapping[str, Decision]]
+    """Network -> its own decisions."""
+
+    recipe: str | None = None
+    created_by: str = f"pgsam-plan {__version__}"
+
+    def value(self, name: str, network: str | None = None) -> Any:
+        """The bare value of a decision; a network's own where `network` is given and has one of that name."""
+        own = self.configurations.get(network, {}) if network else {}
+        return (own.get(name) or self.decisions[name]).value
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists; the same plan gives the same bytes (no dates)."""
+        configurations = {network: _to_json(entries) for network, entries in self.configurations.items()}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "created_by": self.created_by,
+            "recipe": self.recipe,
+            "dataset": dict(self.dataset),
+            "decisions": _to_json(self.decisions),
+            "configurations": configurations,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Plan:
+        """Inverse of `to_json`.
+
+        Raises:
+            PlanError: another schema version, or entries that are missing.
+        """
+        version = record.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise PlanError(
+                f"plan.json has schema version {version}, this program reads {SCHEMA_VERSION}; plan again."
+            )
+        try:
+            return cls(
+                dataset=record["dataset"],
+                decisions=_from_json(record["decisions"]),
+                configurations={
+                    name: _from_json(entries) for name, entries in record["configurations"].items()
+                },
+                recipe=record.get("recipe"),
+                created_by=record["created_by"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise PlanError(
+                f"plan.json lacks or misshapes the entry {error}; undo the edit or plan again."
+            ) from error
+
+
+def make_plan(
+    evidence: Evidence | None,
+    *,
+    dataset: Mapping[str, Any],
+    networks: Sequence[str] = ("samed",),
+    recipe: Recipe | None = None,
+    overrides: Sequence[Override] = (),
+) -> Plan:
+    """Applies the rules in order. Each may read what was decided before it, overrides included.
+
+    Args:
+        evidence: None plans from a recipe alone.
+        dataset: the plan's header, see `Plan.dataset`.
+        networks: keys of NETWORK_RULES, or "auto" alone for those that suit the data.
+        recipe: its settings stand in for the rules of the same name.
+        overrides: the user's wishes; stand in for rule and recipe.
+
+    Raises:
+        PlanError: decisions contradict one another.
+        TooFewCases: one labelled case.
+    """
+    published = recipe.published(evidence.file_format if evidence else None) if recipe else {}
+    shared = _decide(SHARED_RULES, evidence, {}, published=published, overrides=overrides, network=None)
+    values = {name: decision.value for name, decision in shared.items()}
+    networks = auto_networks(values) if tuple(networks) == (AUTO,) else networks
+    _check_wishes(overrides, networks)
+    configurations = {}
+    for network in networks:
+        _refuse(input_fault(network, values))
+        own = recipe.configurations.get(network, {}) if recipe else {}
+        rules = NETWORK_RULES[network]
+        configurations[network] = _decide(
+            rules, evidence, values, published=own, overrides=overrides, network=network
+        )
+    plan = Plan(
+        dataset=dataset,
+        decisions=shared,
+        configurations=configurations,
+        recipe=recipe.name if recipe else None,
+    )
+    check_consistency(plan)
+    return plan
+
+
+def replan(
+    plan: Plan, evidence: Evidence | None, *, recipe: Recipe | None, edited: Sequence[Override] = ()
+) -> Plan:
+    """Plans again with `plan`'s earlier overrides and the `edited` ones, which win."""
+    names = {(wish.network, wish.name) for wish in edited}
+    earlier = [wish for wish in _earlier_overrides(plan) if (wish.network, wish.name) not in names]
+    return make_plan(
+        evidence,
+        dataset=plan.dataset,
+        networks=tuple(plan.configurations),
+        recipe=recipe,
+        overrides=[*earlier, *edited],
+    )
+
+
+def find_edits(edited: Plan, pristine: Plan) -> list[Override]:
+    """The values in which a plan edited by hand differs from the plan as it was written.
+
+    Raises:
+        OverrideError: a value that its decision can't take.
+    """
+    edits = []
+    for network in (None, *edited.configurations):
+        entries = edited.decisions if network is None else edited.configurations[network]
+        before = pristine.decisions if network is None else pristine.configurations.get(network, {})
+        for name, decision in entries.items():
+            if name in before and decision.value != before[name].value:
+                edits.append(make_override(name, decision.value, network=network, set_by=EDITED))
+    return edits
+
+
+def with_edits(pristine: Plan, edits: Sequence[Override]) -> Plan:
+    """`pristine` with the edited values alone replaced: where no facts are at hand to follow them up."""
+    shared = _edited(pristine.decisions, edits, None)
+    own = {network: _edited(entries, edits, network) for network, entries in pristine.configurations.items()}
+    plan = replace(pristine, decisions=shared, configurations=own)
+    check_consistency(plan)
+    return plan
+
+
+def check_consistency(plan: Plan) -> None:
+    """Raises PlanError where decisions contradict one another (only overrides can make them)."""
+    value = plan.value
+    classes = len(value("labels"))
+    for name in ("label_names", "class_frequencies", "class_weights"):
+        if value(name) is not None and len(value(name)) != classes:
+            raise PlanError(
+                f"{name} has {len(value(name))} entries for {classes} labels; override both or neither."
+            )
+    shared = {name: decision.value for name, decision in plan.decisions.items()}
+    for network, entries in plan.configurations.items():
+        values = {name: decision.value for name, decision in entries.items()}
+        _refuse(input_fault(network, shared))
+        for find_fault in (size_fault, patch_fault, training_fault, choice_fault):
+            _refuse(find_fault(network, values))
+    if TEXT_READERS & set(plan.configurations):
+        _check_texts(value("texts"), value("label_names"))
+    axis, code = value("slice_axis"), value("orientation")
+    if bool(code) != (axis != "none") or (code and WORLD_SLICE_AXIS[code[-1]] != axis):
+        raise PlanError(
+            f"orientation '{code}' doesn't end in the slice axis '{axis}'; override slice_axis instead."
+        )
+
+
+def _decide(
+    rules: Mapping[str, Any],
+    evidence: Evidence | None,
+    earlier: Mapping[str, Any],
+    *,
+    published: Mapping[str, Decision],
+    overrides: Sequence[Override],
+    network: str | None,
+) -> dict[str, Decision]:
+    values, decisions = dict(earlier), {}
+    for name, rule in rules.items():
+        decision = published[name] if name in published else rule(evidence, values)
+        for wish in overrides:
+            if wish.applies_to(name, network):
+                planned = decision.planned or decision
+                decision = overridden(planned, wish.value, set_by=wish.set_by)
+        decisions[name] = decision
+        values[name] = decision.value
+        if name in PER_CLASS:
+            _check_length(name, decision.value, values["labels"])
+    return decisions
+
+
+def _refuse(fault: str | None) -> None:
+    if fault:
+        raise PlanError(fault)
+
+
+def _check_wishes(overrides: Sequence[Override], networks: Sequence[str]) -> None:
+    """A wish for a decision that none of the planned networks takes would do nothing: it is refused."""
+    for wish in overrides:
+        takers = [
+            network
+            for network, rules in NETWORK_RULES.items()
+            if wish.network in (None, network) and wish.name in rules
+        ]
+        if wish.name not in SHARED_RULES and not set(takers) & set(networks):
+            wished = wish.set_by if wish.set_by == f"--{wish.name}" else f"{wish.set_by} {wish.name}"
+            raise PlanError(
+                f"{wished}: a decision of {', '.join(takers)}, while {', '.join(networks)} is "
+                f"planned; add --networks {takers[0]}, or leave it out."
+            )
+
+
+def _check_texts(texts: Mapping[str, Any], names: Sequence[str]) -> None:
+    lacking = [name for name in names if name not in texts]
+    surplus = [name for name in texts if name not in names]
+    if lacking or surplus:
+        told = [f"lacks {', '.join(lacking)}"] if lacking else []
+        told += [f"names {', '.join(surplus)}, which is no label"] if surplus else []
+        raise PlanError(f"texts {' and '.join(told)}; give one for each of {', '.join(names)}.")
+
+
+def _check_length(name: str, entries: Any, labels: Sequence[int]) -> None:
+    if entries is not None and len(entries) != len(labels):
+        raise PlanError(
+            f"{name} has {len(entries)} entries for {len(labels)} labels; override both or neither."
+        )
+
+
+def _earlier_overrides(plan: Plan) -> list[Override]:
+    wishes = []
+    for network in (None, *plan.configurations):
+        entries = plan.decisions if network is None else plan.configurations[network]
+        for name, decision in entries.items():
+            if decision.source == OVERRIDE and decision.planned is not None:
+                wishes.append(
+                    Override(name=name, value=decision.value, network=network, set_by=decision.set_by)
+                )
+    return wishes
+
+
+def _edited(
+    entries: Mapping[str, Decision], edits: Sequence[Override], network: str | None
+) -> dict[str, Decision]:
+    made = dict(entries)
+    for wish in edits:
+        if wish.network in (None, network) and wish.name in made:
+            planned = made[wish.name].planned or made[wish.name]
+            made[wish.name] = overridden(planned, wish.value, set_by=wish.set_by)
+    return made
+
+
+def _to_json(entries: Mapping[str, Decision]) -> dict[str, Any]:
+    return {name: decision.to_json() for name, decision in entries.items()}
+
+
+def _from_json(entries: Mapping[str, Any]) -> dict[str, Decision]:
+    return {name: Decision.from_json(entry) for name, entry in entries.items()}

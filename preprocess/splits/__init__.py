@@ -1,0 +1,1 @@
+"""Which cases train, which validate, which test, and which few are chosen."""

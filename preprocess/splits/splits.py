@@ -1,0 +1,169 @@
+"""Which cases train, which validate, which test.
+
+Everything is a function of the case names, the labels they hold and a seed: no state, the same file
+every time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from preprocess.splits.few_shot import FewShot, SplitError, restrict, shuffle
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The content of splits.json."""
+
+    seed: int
+    few_shot: dict[str, Any] | None
+    """{"spec": "10%", "level": "case"}, with "seed" where that isn't this file's, or {"spec": "slices:10%",
+    "level": "slice", "share": 0.1 (or "count": n)}; None without."""
+
+    cases: dict[str, dict[str, Any]]
+    """Name -> {"image": path or [paths], "label": path or None, "labels": [foreground values that it holds]}; the last
+    one where it was measured."""
+
+    folds: tuple[Fold, ...]
+    """Training lists hold the choice of few cases already. Few slices are drawn where training starts, since only
+    there they are counted without fail: by `pgsam_monai.data.splits.FewSlices`, with this file's seed."""
+
+    test: tuple[str, ...] = ()
+    note: str = field(default="")
+    """Anything unusual about these splits, in a sentence."""
+
+    def to_json(self) -> dict[str, Any]:
+        record: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "seed": self.seed,
+            "few_shot": self.few_shot,
+        }
+        if self.note:
+            record["note"] = self.note
+        record["cases"] = self.cases
+        record["folds"] = [
+            {"training": list(f.training), "validation": list(f.validation)} for f in self.folds
+        ]
+        record["test"] = list(self.test)
+        return record
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Splits:
+        folds = [
+            Fold(training=tuple(f["training"]), validation=tuple(f["validation"])) for f in record["folds"]
+        ]
+        return cls(
+            seed=record["seed"],
+            few_shot=record["few_shot"],
+            cases=dict(record["cases"]),
+            folds=tuple(folds),
+            test=tuple(record["test"]),
+            note=record.get("note", ""),
+        )
+
+
+def make_splits(
+    cases: Sequence[Any],
+    *,
+    labels: Mapping[str, Sequence[int]],
+    folds: int,
+    seed: int,
+    few_shot: str | int | None = None,
+) -> Splits:
+    """Splits a data set's cases.
+
+    Args:
+        cases: records with `name`, `images`, `label`, `group` ("train" or "test") and `fold`.
+        labels: training case -> foreground values it holds. Cases that are not named here don't train.
+        folds: number of folds; as many as cases means leave-one-out.
+        seed: of the shuffling.
+        few_shot: "5", "10%", "slices:10%" or None.
+
+    Raises:
+        SplitError: the wish can't be granted.
+    """
+    training = [case for case in cases if case.group == "train" and case.name in labels]
+    names = [case.name for case in training]
+    stated = {case.name: case.fold for case in training if getattr(case, "fold", None) is not None}
+    if len(stated) == len(names) and len(set(stated.values())) == folds:
+        validation = _stated_folds(stated)
+    else:
+        validation = balanced_folds(names, labels=labels, folds=folds, seed=seed)
+    made = [_fold(names, held_out) for held_out in validation]
+    test = [case for case in cases if case.group == "test"]
+    entries = {case.name: case_entry(case, labels.get(case.name)) for case in [*training, *test]}
+    whole = Splits(
+        seed=seed, few_shot=None, cases=entries, folds=tuple(made), test=tuple(case.name for case in test)
+    )
+    return with_few_shot(whole, few_shot)
+
+
+def with_few_shot(whole: Splits, few_shot: str | int | None) -> Splits:
+    """The planner's few-shot wish applied: cases are drawn here, slices where training starts.
+
+    Raises:
+        SplitError: unreadable, or more cases than a fold trains on.
+    """
+    if few_shot is None:
+        return whole
+    wish = FewShot.parse(few_shot)
+    if wish.level == "case":
+        return restrict(whole, wish, whole.seed)
+    return replace(whole, few_shot=wish.to_json())
+
+
+def balanced_folds(
+    names: Sequence[str], *, labels: Mapping[str, Sequence[int]], folds: int, seed: int
+) -> list[list[str]]:
+    """Validation lists whose sizes differ by one at most, rare labels spread over the folds first."""
+    if not 2 <= folds <= len(names):
+        raise SplitError(
+            f"{len(names)} cases can't make {folds} folds; choose 2 to {len(names)} (--override folds=N)."
+        )
+    shuffled = shuffle(names, seed)
+    holders = Counter(value for name in names for value in labels[name])
+    rarest_first = sorted(
+        shuffled, key=lambda name: min((holders[value] for value in labels[name]), default=len(names))
+    )
+    capacity = [len(names) // folds + (index < len(names) % folds) for index in range(folds)]
+    filled: list[list[str]] = [[] for _ in range(folds)]
+    held = [Counter() for _ in range(folds)]
+    for name in rarest_first:
+        rare = sorted(labels[name], key=lambda value: (holders[value], value))
+        free = [index for index in range(folds) if len(filled[index]) < capacity[index]]
+        chosen = min(
+            free, key=lambda index: ([held[index][value] for value in rare], len(filled[index]), index)
+        )
+        filled[chosen].append(name)
+        held[chosen].update(labels[name])
+    place = {name: index for index, name in enumerate(names)}
+    return [sorted(fold, key=place.__getitem__) for fold in filled]
+
+
+def _stated_folds(stated: Mapping[str, int]) -> list[list[str]]:
+    return [
+        [name for name, fold in stated.items() if fold == number] for number in sorted(set(stated.values()))
+    ]
+
+
+def _fold(names: Sequence[str], held_out: Sequence[str]) -> Fold:
+    out = set(held_out)
+    return Fold(training=tuple(name for name in names if name not in out), validation=tuple(held_out))
+
+
+def case_entry(case: Any, labels: Sequence[int] | None) -> dict[str, Any]:
+    """A case's entry in `Splits.cases`; `labels`: the foreground values it holds, None where they weren't measured."""
+    images = list(case.images)
+    entry = {"image": images[0] if len(images) == 1 else images, "label": case.label}
+    return entry if labels is None else entry | {"labels": sorted(labels)}

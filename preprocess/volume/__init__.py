@@ -1,6 +1,0 @@
-"""Reads one volume: voxels, affine, spacing. One file per family of formats; `reading` chooses among them."""
-
-from .reading import read_geometry, read_label, read_volume
-from .records import Geometry, Volume, VolumeError
-
-__all__ = ["Geometry", "Volume", "VolumeError", "read_geometry", "read_label", "read_volume"]

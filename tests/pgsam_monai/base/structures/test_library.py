@@ -1,0 +1,202 @@
+"""The library's data are whole, and every text is short and its own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pgsam_monai.base.structures import library as module
+from pgsam_monai.base.structures.contextual import CONTEXTUAL
+from pgsam_monai.base.structures.library import (
+    MAX_WORDS,
+    Structure,
+    UnknownStructure,
+    describe_structure,
+    find_structure,
+    load_library,
+    plain_text,
+)
+from pgsam_monai.base.structures.spelling import spelling_keys
+
+PARTS = ("shape", "position", "neighbours", "ct", "mr", "look", "confusions")
+MODALITIES = {"CT": "ct", "MR": "mr", "RGB": "look", "US": "look"}
+
+
+def every_name(structure):
+    return (structure.id, structure.name, *structure.synonyms)
+
+
+def test_no_spelling_belongs_to_two_structures():
+    claims = {}
+    for structure in load_library().values():
+        for key in {spelling_keys(name)[0] for name in every_name(structure)}:
+            claims.setdefault(key, []).append(structure.id)
+
+    assert {key: ids for key, ids in claims.items() if len(ids) > 1} == {}
+    assert "" not in claims
+    assert not any(spelling_keys(name)[0] in claims for name in CONTEXTUAL)
+
+
+def test_contextual_names_lead_to_structures_and_no_name_decides_for_itself():
+    for name, structures in CONTEXTUAL.items():
+        for key, words in structures.items():
+            assert key in load_library()
+            assert all(len(spelling_keys(word)[0].split()) == 1 for word in words), name
+            assert spelling_keys(name)[0] not in [spelling_keys(word)[0] for word in words]
+
+
+def test_the_library_is_large_and_its_parts_short():
+    library = load_library()
+
+    assert len(library) >= 150
+    too_long = [
+        f"{key}.{part}: {len(getattr(structure, part).split())} words"
+        for key, structure in library.items()
+        for part in PARTS
+        if len(getattr(structure, part).split()) > 14
+    ]
+    assert too_long == []
+
+
+def test_every_structure_is_described_and_phrases_run_on_in_a_sentence():
+    for key, structure in load_library().items():
+        assert structure.shape and structure.position, key
+        assert structure.ct or structure.mr or structure.look, key
+        for part in PARTS:
+            phrase = getattr(structure, part)
+            assert phrase == " ".join(phrase.split()) and not phrase.endswith((".", ",", ";")), (
+                f"{key}.{part}"
+            )
+
+
+def test_every_text_fits_clip_and_tells_the_look():
+    from open_clip.tokenizer import SimpleTokenizer
+
+    tokenizer = SimpleTokenizer()
+    for key, structure in load_library().items():
+        for modality, field in MODALITIES.items():
+            text = describe_structure(key, modality)
+            assert len(tokenizer.encode(text)) + 2 <= 77, text
+            assert len(text.split()) <= MAX_WORDS, text
+            assert structure.shape in text and structure.position in text, text
+            assert getattr(structure, field) in text, text
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_no_two_texts_are_equal_even_without_the_name(modality):
+    texts = {}
+    for key, structure in load_library().items():
+        told = describe_structure(key, modality).split(": ", 1)[1]
+        assert told not in texts, f"{key} reads like {texts[told]}"
+        texts[told] = structure.id
+
+
+def test_a_description_starts_with_structure_and_modality_and_shows_that_modalitys_look():
+    spleen = load_library()["spleen"]
+
+    ct, mr = describe_structure("spleen", "CT"), describe_structure("SPL", "mr")
+
+    assert ct.startswith("Spleen on CT: crescent-shaped solid organ") and ct.endswith(".")
+    assert mr.startswith("Spleen on MRI: crescent-shaped solid organ")
+    assert spleen.ct in ct and spleen.mr not in ct
+    assert spleen.mr in mr and spleen.ct not in mr
+    assert "left upper abdomen" in ct
+
+
+@pytest.mark.parametrize(
+    ("modality", "start"),
+    [("PET", "Spleen on PET: "), ("unknown", "Spleen: "), ("", "Spleen: "), ("US", "Spleen on ultrasound: ")],
+)
+def test_without_a_look_the_neighbours_follow(modality, start):
+    spleen = load_library()["spleen"]
+
+    text = describe_structure("spleen", modality)
+
+    assert text.startswith(start)
+    assert spleen.ct not in text and spleen.mr not in text
+    assert spleen.neighbours in text
+
+
+def test_context_reaches_the_description():
+    assert describe_structure("Anterior", "MR", "Task04_Hippocampus").startswith("Hippocampus head on MRI: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "modality", "text"),
+    [
+        ("foo_bar", "CT", "The foo bar on CT."),
+        ("Foo", "MR", "The Foo on MRI."),
+        ("foo", "RGB", "The foo in a colour picture."),
+        ("foo", "", "The foo."),
+    ],
+)
+def test_an_unknown_structure_gets_the_template(name, modality, text):
+    assert plain_text(name, modality) == text
+
+
+def test_an_unknown_structure_is_not_described():
+    with pytest.raises(UnknownStructure, match="'foo bar'"):
+        describe_structure("foo bar", "CT")
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """An empty folder in the library's place."""
+    (tmp_path / "library").mkdir()
+    monkeypatch.setattr(module, "files", lambda package: tmp_path)
+    for cached in (module.load_library, module._index, module._contextual):
+        cached.cache_clear()
+    yield tmp_path / "library"
+    monkeypatch.undo()
+    for cached in (module.load_library, module._index, module._contextual):
+        cached.cache_clear()
+
+
+RECORD = {"name": "foo", "shape": "round", "position": "here", "synonyms": ["bar"]}
+
+
+def test_records_are_read_from_every_file(folder):
+    (folder / "a.json").write_text(json.dumps({"foo": RECORD}))
+    (folder / "b.json").write_text(json.dumps({"baz": {**RECORD, "name": "baz", "synonyms": []}}))
+
+    assert list(load_library()) == ["foo", "baz"]
+    assert find_structure("Bars") == Structure(
+        id="foo", name="foo", shape="round", position="here", synonyms=("bar",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"foo": RECORD}, {"foo": RECORD}, "'b.json': the id 'foo'"),
+        (
+            {"foo": RECORD},
+            {"baz": {**RECORD, "name": "baz", "synonyms": ["Bar"]}},
+            "'Bar' of 'baz' also means 'foo'",
+        ),
+        ({"foo": {**RECORD, "colour": "red"}}, {}, "'a.json', structure 'foo'.*colour"),
+    ],
+)
+def test_a_faulty_library_names_the_fault(folder, first, second, message):
+    (folder / "a.json").write_text(json.dumps(first))
+    (folder / "b.json").write_text(json.dumps(second))
+
+    with pytest.raises(ValueError, match=message):
+        find_structure("foo bar")
+
+
+def test_an_id_that_stands_twice_in_a_file_is_a_fault(folder):
+    (folder / "a.json").write_text('{"foo": %s, "foo": %s}' % ((json.dumps(RECORD),) * 2))
+
+    with pytest.raises(ValueError, match="foo stands twice"):
+        load_library()
+
+
+def test_the_library_needs_the_standard_library_only():
+    code = (
+        "import sys; from pgsam_monai.base.structures.library import describe_structure as d; d('spleen', 'CT'); "
+        "sys.exit(bool({'torch', 'numpy', 'monai', 'open_clip'} & set(sys.modules)))"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,43 @@
+"""Processes of their own: cost, failure, and a folder that only one of them has."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pgsam_monai.base.child_processes import RunFailed, hold, run_logged
+
+
+def test_the_cost_is_that_of_the_process_and_failure_is_its_last_line(tmp_path):
+    busy = "import time\nwhile time.process_time() < 0.4: pass"
+    with hold(tmp_path) as held:
+        cost = run_logged([sys.executable, "-c", busy], log=tmp_path / "log", threads=1, held=held)
+        assert 0.4 <= cost.cpu_s < 3 and cost.wall_s >= 0.4
+        wrong = [sys.executable, "-c", "import sys; print('first'); sys.exit('no such thing')"]
+        with pytest.raises(RunFailed, match=r"exit status 1: no such thing \(the whole output: .*log\)"):
+            run_logged(wrong, log=tmp_path / "log", threads=None, held=held)
+
+
+def test_a_child_that_outlives_its_killed_parent_keeps_the_folder(tmp_path):
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom pgsam_monai.base.child_processes import hold, run_logged\n"
+        "folder = Path(sys.argv[1])\n"
+        'child = \'import time, pathlib; pathlib.Path("up").touch(); time.sleep(1.5); pathlib.Path("down").touch()\'\n'
+        "with hold(folder) as held:\n"
+        "    run_logged([sys.executable, '-c', child], log=folder / 'log', threads=1, held=held)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=tmp_path, env=environment)
+    while not (tmp_path / "up").exists():
+        time.sleep(0.02)
+        assert parent.poll() is None
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    with hold(tmp_path):
+        assert (tmp_path / "down").exists()

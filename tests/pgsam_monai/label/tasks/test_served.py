@@ -1,0 +1,263 @@
+"""A bundle in service predicts what `pgsam predict` predicts, and never with weights that don't fit."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from dataset_builders import tiny_image, tiny_label, write_msd, write_series, write_volume
+from tiny_bundle import read_voxels
+from untrained import draw_weights, plan_untrained
+
+from pgsam_monai.label.tasks.served import ServedBundle, ServedFault
+from pgsam_monai.predicting.predict import class_values, predict
+
+NETWORKS = (
+    "samed", "pgsam", "hsam", "medsa", "refsam3d", "dynunet", "dynunet_3d", "unet", "swinunetr", "unetr", "autosam",
+    "samdecoder",
+)  # fmt: skip
+VALUES = (0, 3, 205)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """Name of a network -> its bundle, planned when it is first wanted."""
+    work = tmp_path_factory.mktemp("served")
+    data = write_msd(work / "Task02_Heart", cases=4, values=VALUES)
+    made = {}
+
+    def plan(network):
+        if network not in made:
+            made[network] = plan_untrained(data, work, network)
+        return made[network]
+
+    plan.image = data / "imagesTr/organ_001.nii.gz"
+    return plan
+
+
+@pytest.fixture
+def own_copy(planned, tmp_path):
+    """A bundle whose files a test may change."""
+
+    def copy(network):
+        return shutil.copytree(planned(network), tmp_path / "bundle", dirs_exist_ok=True)
+
+    return copy
+
+
+def same_files(one, other):
+    assert one.name == other.name
+    (a, _), (b, _) = read_voxels(one), read_voxels(other)
+    assert a.dtype == b.dtype and np.array_equal(a, b)
+    assert nib.load(one).header.binaryblock == nib.load(other).header.binaryblock
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_served_prediction_is_that_of_pgsam_predict(planned, network, tmp_path):
+    bundle = planned(network)
+    (expected,) = predict(bundle, planned.image, tmp_path / "predicted", device="cpu")
+    served = ServedBundle(bundle, device="cpu")
+    for _ in range(2):  # the second time with what the first left behind
+        same_files(served.segment(planned.image, tmp_path / "served"), expected)
+    assert served.labels == class_values(bundle) == {"organ3": 3, "organ205": 205}
+
+
+def test_the_predictions_compared_are_not_empty(planned):
+    found = [set(np.unique(ServedBundle(planned(name)).label_map(planned.image).voxels)) for name in NETWORKS]
+    assert sum(len(values) > 1 for values in found) >= len(NETWORKS) / 2
+
+
+def test_series_and_other_kinds_of_files_come_back_as_pgsam_predict_writes_them(planned, tmp_path):
+    label = tiny_label(1, values=VALUES)
+    sources = [
+        write_series(tmp_path / "series", tiny_image(1, label)),
+        write_volume(tmp_path / "scan.mha", tiny_image(1, label)),
+    ]
+    served = ServedBundle(planned("samed"))
+    for source in sources:
+        (expected,) = predict(planned("samed"), source, tmp_path / "predicted")
+        got = served.segment(source, tmp_path / "served")
+        assert got.name == expected.name
+        if got.suffix == ".mha":
+            assert got.read_bytes() == expected.read_bytes()
+        else:
+            same_files(got, expected)
+
+
+def test_the_weights_are_read_when_they_are_needed(planned):
+    served = ServedBundle(planned("samed"))
+    assert served.stamp is None
+    served.load()
+    assert served.stamp is not None and not served.network.training
+
+
+def test_weights_of_another_network_are_not_served(own_copy, planned):
+    bundle = own_copy("samed")
+    shutil.copy(planned("dynunet") / "models/model.pt", bundle / "models/model.pt")
+    served = ServedBundle(bundle)
+    for _ in range(2):
+        with pytest.raises(
+            ServedFault, match=r"Bundle 'bundle': .*model.pt doesn't fit .*train the bundle again"
+        ):
+            served.label_map(planned.image)
+    assert served.stamp is None
+
+
+@pytest.mark.parametrize("harm", ["cut", "lacking", "extra"])
+def test_damaged_weights_are_not_served(own_copy, planned, harm):
+    file = own_copy("unet") / "models/model.pt"
+    if harm == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    else:
+        state = torch.load(file, weights_only=True)
+        first = next(iter(state))
+        state = (
+            {k: v for k, v in state.items() if k != first}
+            if harm == "lacking"
+            else state | {"more": state[first]}
+        )
+        torch.save(state, file)
+    with pytest.raises(ServedFault, match="doesn't fit the network") as caught:
+        ServedBundle(file.parents[1]).load()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 900
+
+
+def test_new_weights_are_served_in_the_same_network_and_bad_ones_stop_it(own_copy, planned, tmp_path):
+    bundle = own_copy("samed")
+    served = ServedBundle(bundle)
+    before, network = served.label_map(planned.image).voxels, served.network
+    draw_weights(bundle, seed=1)
+    after = served.label_map(planned.image).voxels
+    (expected,) = predict(bundle, planned.image, tmp_path)
+    assert not np.array_equal(before, after) and np.array_equal(after, read_voxels(expected)[0])
+    assert served.network is network
+
+    good = (bundle / "models/model.pt").read_bytes()
+    (bundle / "models/model.pt").write_bytes(b"no weights")
+    with pytest.raises(ServedFault, match="doesn't fit"):
+        served.label_map(planned.image)
+    (bundle / "models/model.pt").unlink()
+    with pytest.raises(ServedFault, match="has lost .*model.pt; train it"):
+        served.label_map(planned.image)
+    (bundle / "models/model.pt").write_bytes(good)
+    assert np.array_equal(served.label_map(planned.image).voxels, after)
+
+
+def test_an_untrained_bundle_is_refused_at_once(own_copy):
+    bundle = own_copy("unet")
+    (bundle / "models/model.pt").unlink()
+    with pytest.raises(FileNotFoundError, match="train it first"):
+        ServedBundle(bundle)
+
+
+@pytest.mark.parametrize("text", ["perform organ3 segmentation", "$__import__('os').getpid()", "@seed"])
+def test_a_text_is_answered_as_pgsam_predict_answers_it_and_then_forgotten(planned, text, tmp_path):
+    served = ServedBundle(planned("refsam3d"))
+    assert served.reads == "request"
+    classes = served.label_map(planned.image)
+    (expected,) = predict(planned("refsam3d"), planned.image, tmp_path / "predicted", text=text)
+    same_files(served.segment(planned.image, tmp_path / "served", text=text), expected)
+    answer = served.label_map(planned.image, text=text)
+    assert answer.label_names == {text: 1} and set(np.unique(answer.voxels)) <= {0, 1}
+    assert served.network.request is None
+    assert np.array_equal(served.label_map(planned.image).voxels, classes.voxels)
+
+
+def test_different_texts_are_answered_differently(planned):
+    served = ServedBundle(planned("refsam3d"))
+    answers = [
+        served.label_map(planned.image, text=text).voxels for text in ("organ3", "where is the liver?")
+    ]
+    assert not np.array_equal(*answers)
+
+
+def test_exchanged_class_texts_change_the_prediction_for_one_request(planned, tmp_path):
+    served = ServedBundle(planned("pgsam"))
+    assert served.reads == "classes"
+    own = served.class_texts
+    exchanged = {"organ3": own["organ205"], "organ205": own["organ3"]}
+    before = served.label_map(planned.image).voxels
+    after = served.label_map(planned.image, texts=exchanged).voxels
+    assert not np.array_equal(before, after)
+    assert np.array_equal(served.label_map(planned.image).voxels, before)
+    same = served.label_map(planned.image, texts={"organ3": own["organ3"]}).voxels
+    assert np.array_equal(same, before)
+
+
+def test_class_texts_count_as_those_of_the_bundles_file_would(own_copy, planned):
+    import json
+
+    bundle = own_copy("pgsam")
+    texts = {"organ3": ["A bright ball.", "Round and bright."], "organ205": ["A thin tube."]}
+    asked = ServedBundle(bundle).label_map(planned.image, texts=texts).voxels
+    file = bundle / "configs/texts.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | texts))
+    assert np.array_equal(ServedBundle(bundle).label_map(planned.image).voxels, asked)
+
+
+def test_texts_are_encoded_once(planned, monkeypatch):
+    served = ServedBundle(planned("pgsam"))
+    served.load()
+    clip, encoded = served.network.clip, []
+    encode = clip.encode_text
+    monkeypatch.setattr(clip, "encode_text", lambda tokens: encoded.append(len(tokens)) or encode(tokens))
+    for _ in range(3):
+        served.label_map(planned.image, texts={"organ3": ["A ball."]})
+    assert encoded in ([1], [3, 1])  # the bundle's own may have been encoded while loading
+
+
+def test_threads_get_the_answers_to_their_own_texts(planned):
+    served = ServedBundle(planned("refsam3d"))
+    texts = [None, "organ3", "the liver", "a tube"]
+    alone = {text: served.label_map(planned.image, text=text).voxels for text in texts}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda text: (text, served.label_map(planned.image, text=text)), texts * 3))
+    assert all(np.array_equal(answer.voxels, alone[text]) for text, answer in answers)
+
+
+@pytest.mark.parametrize("network", ["samed", "pgsam", "refsam3d"])
+def test_nothing_grows_from_request_to_request(planned, network):
+    served = ServedBundle(planned(network))
+
+    def ask(number):
+        if network == "pgsam":
+            served.label_map(planned.image, texts={"organ3": [f"A ball, {number}."]})
+        elif network == "refsam3d":
+            served.label_map(planned.image, text=f"organ {number}")
+        else:
+            served.label_map(planned.image)
+
+    for number in range(35):  # as many texts as are kept, and some more
+        ask(number)
+    gc.collect()
+    before = len(gc.get_objects())
+    for number in range(35, 50):
+        ask(number)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 30
+
+
+def test_clicks_are_answered_by_the_same_network(planned):
+    served = ServedBundle(planned("medsa"))
+    assert served.takes_prompts and served.prompt_model().network is served.network
+    assert dict(served.prompt_model().labels) == served.labels
+    other = ServedBundle(planned("samed"))
+    assert not other.takes_prompts
+    with pytest.raises(ValueError, match="takes no clicks"):
+        other.prompt_model()
+    assert [ServedBundle(planned(name)).takes_prompts for name in NETWORKS].count(True) == 1
+
+
+@pytest.mark.gpu
+def test_a_request_may_be_computed_on_the_cpu_instead(planned):
+    served = ServedBundle(planned("samed"), device="cuda")
+    elsewhere = served.label_map(planned.image, device=torch.device("cpu"))
+    assert np.array_equal(
+        elsewhere.voxels, ServedBundle(planned("samed"), device="cpu").label_map(planned.image).voxels
+    )
+    assert next(served.network.parameters()).device.type == "cuda"

@@ -1,0 +1,198 @@
+import json
+import shutil
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from dataset_builders import OBLIQUE, tiny_image, tiny_label, write_nnunet, write_series, write_volume
+from scipy import ndimage
+from tiny_bundle import plan_tiny, read_voxels
+from torch import nn
+
+from pgsam_monai.commands import main as cli
+from pgsam_monai.pictures import overlays
+from pgsam_monai.predicting.predict import bundle_folder, list_inputs, predict, prediction_file
+
+
+def scan(path):
+    return write_volume(path, tiny_image(1, tiny_label(1)))
+
+
+def test_a_file_and_a_folder_in_order(tmp_path):
+    for name in ("b.nii.gz", "a.nrrd", "notes.txt"):
+        (tmp_path / name).write_text("") if name.endswith("txt") else scan(tmp_path / name)
+    assert [case["name"] for case in list_inputs(tmp_path)] == ["a", "b"]
+    assert list_inputs(tmp_path / "b.nii.gz") == [{"name": "b", "image": str(tmp_path / "b.nii.gz")}]
+
+
+def test_channels_are_grouped_by_their_endings(tmp_path):
+    for name in ("x_0000", "x_0001", "y_0000", "y_0001"):
+        scan(tmp_path / f"{name}.nii.gz")
+    cases = list_inputs(tmp_path, channels=2)
+    assert [case["name"] for case in cases] == ["x", "y"]
+    assert cases[0]["image"] == [str(tmp_path / "x_0000.nii.gz"), str(tmp_path / "x_0001.nii.gz")]
+
+
+def test_a_missing_channel_is_named(tmp_path):
+    for name in ("x_0000", "x_0001", "y_0000"):
+        scan(tmp_path / f"{name}.nii.gz")
+    with pytest.raises(ValueError, match="Case 'y'.*2 channels, got 1"):
+        list_inputs(tmp_path, channels=2)
+
+
+def test_dicom_series_alone_and_in_folders(tmp_path):
+    series = write_series(tmp_path / "study" / "one", tiny_image(1, tiny_label(1)), OBLIQUE)
+    assert list_inputs(series) == [{"name": "one", "image": str(series)}]
+    assert list_inputs(series.parent) == [{"name": "one", "image": str(series)}]
+    (series / "0 README").write_text("notes that sort before the slices")
+    assert list_inputs(series) == [{"name": "one", "image": str(series)}]
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        list_inputs(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="neither images"):
+        list_inputs(tmp_path)
+
+
+def test_no_bundle_and_no_model(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is no bundle"):
+        bundle_folder(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/inference.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="train it first"):
+        bundle_folder(tmp_path)
+
+
+def test_a_prediction_is_found_whatever_its_format(tmp_path):
+    (tmp_path / "case_1.mha").write_text("")
+    (tmp_path / "case_1.extra.mha").write_text("")
+    assert prediction_file(tmp_path, "case_1").name == "case_1.mha"
+    with pytest.raises(FileNotFoundError, match="case_2"):
+        prediction_file(tmp_path, "case_2")
+
+
+class Reader(nn.Module):
+    """Answers every text with two cubes in opposite corners, and notes the text; without one it is unhappy."""
+
+    heard: ClassVar[list] = []
+
+    def __init__(self, num_classes, request=None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_classes))
+        self.request = request
+
+    def forward(self, image):
+        if self.request is None:
+            raise ValueError("nothing was asked")
+        self.heard.append(self.request)
+        answer = torch.zeros_like(image[:, :1])
+        answer[:, :, :5, :5] = answer[:, :, -3:, -3:] = 1
+        return torch.cat([0.5 - answer, answer - 0.5], dim=1)
+
+
+@pytest.fixture(scope="module")
+def reading_bundle(tmp_path_factory):
+    """A trained bundle of three values whose network reads texts and whose plan cleans its classes."""
+    work = tmp_path_factory.mktemp("reading")
+    folder = write_nnunet(work / "Dataset001_Read", cases=5, shape=(16, 16, 3), values=(0, 5, 205))
+    bundle = plan_tiny(folder, work, "fit=stretch")
+    config = json.loads((bundle / "configs/inference.json").read_text())
+    reader = {"_target_": f"{__name__}.Reader", "num_classes": "@num_classes", "request": "@request"}
+    largest = {
+        "_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1], "is_onehot": False,
+        "independent": True,
+    }  # fmt: skip
+    config |= {"request": None, "network_def": reader}
+    config["postprocessing"]["transforms"].insert(0, {**largest, "_disabled_": "$bool(@request)"})
+    (bundle / "configs/inference.json").write_text(json.dumps(config))
+    (bundle / "models").mkdir()
+    torch.save(Reader(2).state_dict(), bundle / "models/model.pt")
+    Reader.heard.clear()
+    return bundle, folder
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "perform liver segmentation",
+        "$import os",
+        "$1/0",
+        "@device",
+        "@device and more",
+        "%labels",
+        "leber: größer",
+    ],
+)
+def test_a_text_is_asked_as_it_is(reading_bundle, tmp_path, text):
+    bundle, folder = reading_bundle
+    Reader.heard.clear()
+    (written,) = predict(bundle, folder / "imagesTr/case_1_0000.nii.gz", tmp_path, text=text)
+    assert set(Reader.heard) == {text}
+    voxels, _ = read_voxels(written)
+    assert written.name == "case_1_0000.nii.gz" and voxels.dtype == np.uint8
+    assert set(np.unique(voxels)) == {0, 1}
+    assert ndimage.label(voxels)[1] == 2  # the plan's largest piece is for its own classes
+
+
+def test_overlays_name_the_text(reading_bundle, tmp_path, monkeypatch):
+    bundle, folder = reading_bundle
+    legends, real = [], overlays.write_overlays
+
+    def spy(*arguments, labels, **options):
+        legends.append(dict(labels))
+        return real(*arguments, labels=labels, **options)
+
+    monkeypatch.setattr(overlays, "write_overlays", spy)
+    predict(bundle, folder / "imagesTr/case_1_0000.nii.gz", tmp_path, text="liver", overlays=True)
+    assert legends == [{"liver": 1}]
+    assert (tmp_path / "overlays/case_1_0000.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"text": " \n"}, '--text is empty; say what to segment, as in --text "perform liver'),
+        ({"text": ""}, "--text is empty"),
+        ({"text": "liver", "guide_maps": True}, "not what --text asks for; give one"),
+    ],
+)
+def test_texts_that_cannot_be_asked(reading_bundle, tmp_path, options, said):
+    bundle, folder = reading_bundle
+    with pytest.raises(ValueError, match=said):
+        predict(bundle, folder / "imagesTr", tmp_path, **options)
+
+
+def test_a_bundle_that_reads_no_text(reading_bundle, tmp_path):
+    bundle, folder = reading_bundle
+    other = shutil.copytree(bundle, tmp_path / "bundle")
+    config = json.loads((other / "configs/inference.json").read_text())
+    del config["request"]
+    (other / "configs/inference.json").write_text(json.dumps(config))
+    with pytest.raises(
+        ValueError, match="takes no text: --text is for networks that read any text .refsam3d."
+    ):
+        predict(other, folder / "imagesTr", tmp_path / "out", text="liver")
+
+
+def test_the_command_line_takes_one_way_of_asking(reading_bundle, tmp_path, capsys):
+    bundle, folder = map(str, reading_bundle)
+    scan = f"{folder}/imagesTr/case_1_0000.nii.gz"
+    for words in ({"clicks": "clicks.json"}, {"box": (0, 1, 0, 1, 0, 1)}):
+        with pytest.raises(ValueError, match="--text asks in words, --clicks and --box by pointing"):
+            cli.predict(bundle, scan, str(tmp_path), text="liver", **words)
+    with pytest.raises(ValueError, match="--text takes words"):
+        cli.predict(bundle, scan, str(tmp_path), text=True)
+    Reader.heard.clear()
+    cli.predict(bundle, scan, str(tmp_path), text=("liver", "spleen"))  # how python-fire reads a comma
+    assert set(Reader.heard) == {"liver,spleen"}
+    assert capsys.readouterr().out.strip() == str(tmp_path / "case_1_0000.nii.gz")
+
+
+def test_a_file_that_is_called_like_an_expression(reading_bundle, tmp_path, monkeypatch):
+    bundle, folder = reading_bundle
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(folder / "imagesTr/case_1_0000.nii.gz", "$exit(3).nii.gz")
+    (written,) = predict(bundle, "$exit(3).nii.gz", "out", text="liver")
+    assert written.name == "$exit(3).nii.gz"

@@ -1,0 +1,163 @@
+"""Whatever predicts, its label maps become segmentations: names, values, refusals before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from dataset_builders import tiny_image, tiny_label
+from dicom_files import make_series
+
+from pgsam_monai import __version__
+from pgsam_monai.base.dicom.series import read_series
+from pgsam_monai.commands import main as cli
+from pgsam_monai.dicom.seg_reading import read_segmentation
+from pgsam_monai.predicting.prompted import PromptWishes
+from pgsam_monai.predicting.segmentations import predict_segmentations, segmentation_of
+
+SHAPE = (8, 7, 5)
+IMAGE = tiny_image(1, tiny_label(1, SHAPE))
+
+
+@pytest.fixture
+def studies(tmp_path):
+    for number in (1, 2):
+        make_series(tmp_path / f"studies/s{number}", IMAGE, uid=number)
+    return tmp_path / "studies"
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """What is read of a bundle: its plan and its weights."""
+    decisions = {"label_names": ["background", "spleen", "liver"], "labels": [0, 205, 3], "intensity": {}}
+    plan = {"decisions": {name: {"value": value} for name, value in decisions.items()}}
+    (tmp_path / "samed_x/configs").mkdir(parents=True)
+    (tmp_path / "samed_x/models").mkdir()
+    (tmp_path / "samed_x/configs/plan.json").write_text(json.dumps(plan))
+    (tmp_path / "samed_x/configs/inference.json").write_text("{}")
+    (tmp_path / "samed_x/models/model.pt").write_bytes(b"weights")
+    return tmp_path / "samed_x"
+
+
+def labels_of(*values: int) -> np.ndarray:
+    labels = np.zeros(SHAPE, np.uint8)
+    for place, value in enumerate(values):
+        labels[place, 1:4, 1 + place : 3 + place] = value
+    return labels
+
+
+def runner(studies: Path, labels: np.ndarray, *, beside: bool = False):
+    """Stands for a network: writes the same label map for each series."""
+
+    def run(folder: Path, *_, **options) -> list[Path]:
+        written = []
+        for series in sorted(studies.iterdir()):
+            written.append(folder / f"{series.name}.nii.gz")
+            nib.save(nib.Nifti1Image(labels, read_series(series).affine), written[-1])
+            if beside:
+                (folder / f"{series.name}.html").write_text("page")
+                (folder / "overlays").mkdir(exist_ok=True)
+                (folder / f"overlays/{series.name}.png").write_text("picture")
+        return written
+
+    return run
+
+
+def test_the_bundles_classes(studies, bundle, tmp_path):
+    run = runner(studies, labels_of(205, 3), beside=True)
+    written = predict_segmentations(run, bundle, studies, tmp_path / "out")
+    assert written == [tmp_path / "out/s1.seg.dcm", tmp_path / "out/s2.seg.dcm"]
+    files = sorted(str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*.*"))
+    assert files == [
+        "overlays/s1.png", "overlays/s2.png", "s1.html", "s1.seg.dcm", "s2.html", "s2.seg.dcm",
+    ]  # fmt: skip
+    for series, file in zip(sorted(studies.iterdir()), written, strict=True):
+        found, names = read_segmentation(file, series)
+        assert names == {"spleen": 1, "liver": 2}
+        np.testing.assert_array_equal(found, labels_of(1, 2))
+    item = pydicom.dcmread(written[0])
+    assert (item.ManufacturerModelName, item.SoftwareVersions) == ("samed_x", __version__)
+    assert item.DeviceSerialNumber == hashlib.sha256(b"weights").hexdigest()[:16]
+
+
+def test_a_text_is_the_segments_name(studies, bundle, tmp_path):
+    run = runner(studies, labels_of(1))
+    written = predict_segmentations(run, bundle, studies, tmp_path / "out", text="perform liver segmentation")
+    assert read_segmentation(written[0], studies / "s1")[1] == {"perform liver segmentation": 1}
+
+
+def test_prompts_of_a_bundle_and_of_published_weights(studies, bundle, tmp_path):
+    wishes = PromptWishes(box=(1, 3, 1, 3, 1, 2), label="spleen")
+    for weights, values, names in (
+        (bundle, (205, 77), {"spleen": 1}),  # what has no name is what nobody asked for
+        ("sam_vit_b", (1,), {"spleen": 1}),
+    ):
+        run = runner(studies, labels_of(*values))
+        written = predict_segmentations(run, weights, studies, tmp_path / "out", wishes=wishes)
+        assert read_segmentation(written[0], studies / "s1")[1] == names
+        (segment,) = pydicom.dcmread(written[0]).SegmentSequence
+        assert segment.SegmentAlgorithmType == "SEMIAUTOMATIC"
+
+
+def never(folder):
+    raise AssertionError("it ran")
+
+
+def test_what_is_no_dicom_is_told_before_anything_runs(studies, bundle, tmp_path):
+    nib.save(nib.Nifti1Image(labels_of(1), np.eye(4)), studies / "volume.nii.gz")
+    with pytest.raises(
+        ValueError, match="--format dicom-seg refers to DICOM images, and .*volume.nii.gz' is none"
+    ):
+        predict_segmentations(never, bundle, studies, tmp_path / "out")
+    (studies / "volume.nii.gz").unlink()
+    (studies / "s2/3.dcm").unlink()
+    with pytest.raises(ValueError, match=r"s2: slices are unevenly spaced \(3 to 6 mm, .*_Eq file\)\.$"):
+        predict_segmentations(never, bundle, studies, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_left_when_it_fails(studies, bundle, tmp_path):
+    def breaks(folder):
+        runner(studies, labels_of(3))(folder)
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict_segmentations(breaks, bundle, studies, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_command_hands_on_what_was_asked(studies, bundle, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def predict(bundle, source, output, **options):
+        asked.append(options)
+        return runner(studies, labels_of(1))(output)
+
+    monkeypatch.setattr("pgsam_monai.predicting.predict.predict", predict)
+    cli.predict(
+        str(bundle), str(studies), str(tmp_path / "out"), text="spleen", format="dicom-seg", html=True
+    )
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / f"out/s{n}.seg.dcm") for n in (1, 2)]
+    (options,) = asked
+    assert options["text"] == "spleen" and options["html"] is True
+
+
+def test_a_label_map_that_a_server_made(studies, bundle, tmp_path):
+    series = studies / "s1"
+    label_map = tmp_path / "answer.nii.gz"
+    nib.save(nib.Nifti1Image(labels_of(205, 3), read_series(series).affine), label_map)
+    file = segmentation_of(series, label_map, {"spleen": 205, "liver": 3}, bundle=bundle)
+    assert file == tmp_path / "answer.seg.dcm"
+    assert read_segmentation(file, series)[1] == {"spleen": 1, "liver": 2}
+    with pytest.raises(
+        ValueError, match=r"s1: the label map holds 3, values without a name; classes are spleen"
+    ):
+        segmentation_of(series, label_map, {"spleen": 205}, bundle="some model")
+    nib.save(nib.Nifti1Image(labels_of(205), np.eye(4)), label_map)
+    with pytest.raises(ValueError, match=r"s1: the label map lies up to .* mm off the series"):
+        segmentation_of(series, label_map, {"spleen": 205}, bundle="some model")

@@ -1,0 +1,140 @@
+"""What of RefSAM3D's plan reaches its bundle, and no other's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from plan_evidence import evidence
+
+from preprocess.bundle.emit import bundle_files
+from preprocess.plan.plan import make_plan
+from preprocess.recipes import load_recipe, published_splits
+from preprocess.report import make_report
+
+HEADER = {
+    "name": "abdomen", "folder": "/data/abdomen", "layout": "synapse", "file_format": "volume",
+    "channels": ["CT"], "num_cases": 10, "skipped": [],
+}  # fmt: skip
+CUBIC = {"spacings": ((1.0, 1.0, 1.0),) * 10, "shapes": ((400, 400, 300),) * 10}
+
+
+def plan(*networks):
+    return make_plan(evidence(**CUBIC), dataset=HEADER, networks=networks)
+
+
+@pytest.fixture(scope="module")
+def files():
+    """The bundles of both networks of one plan."""
+    record = plan("refsam3d", "samed").to_json()
+    return {network: bundle_files(record, {}, network) for network in ("refsam3d", "samed")}
+
+
+def config(files, network, name):
+    return json.loads(files[network][f"configs/{name}.json"])
+
+
+def test_its_bundle_trains_and_predicts_on_patches(files):
+    train, inference = (config(files, "refsam3d", name) for name in ("train", "inference"))
+    for key in ("patch", "spacing", "preprocessing", "inferer", "network_def", "request", "referring_share"):
+        assert train[key] == inference[key], key
+    assert (train["patch"], train["spacing"], train["request"]) == ([64, 64, 64], [1.0, 1.0, 1.0], None)
+    assert train["train"]["dataset"]["_target_"] == "pgsam_monai.data.patches.PatchDataset"
+    assert train["inferer"] == {
+        "_target_": "pgsam_monai.inference.patches.PatchInferer",
+        "patch": "@patch", "spacing": "@spacing", "overlap": 0.5,
+        "batch_size": 1, "precision": "@precision",
+    }  # fmt: skip
+    assert train["loss"]["_target_"] == "pgsam_monai.training.losses.RequestLoss"
+    assert train["loss"]["loss"] == config(files, "samed", "train")["loss"]["loss"]
+    for part in (train["train"]["dataset"], train["network_def"]):
+        assert part["patch"] == "@patch"
+    assert train["network_def"]["token_size"] == [4, 4, 4]
+    for key in ("image_size", "fit", "stack_depth"):
+        assert key not in train and key not in inference
+    shape = config(files, "refsam3d", "metadata")["network_data_format"]["inputs"]["image"]
+    assert (shape["spatial_shape"], shape["is_patch_data"]) == ([64, 64, 64], True)
+
+
+def test_no_other_bundle_speaks_of_patches_or_requests(files):
+    for name in ("train", "inference", "evaluate", "multi_gpu_train"):
+        text = files["samed"][f"configs/{name}.json"]
+        assert not any(word in text for word in ("patch", "request", "refsam3d", "texts"))
+
+
+def test_an_answer_to_a_request_is_one_and_is_not_cleaned_as_a_class(files):
+    transforms = config(files, "refsam3d", "inference")["postprocessing"]["transforms"]
+    largest, _, restore, _ = transforms
+    assert largest["applied_labels"] == [1] and largest["_disabled_"] == "$bool(@request)"
+    assert restore["labels"] == "$[0, 1] if @request else @labels"
+    plain = config(files, "samed", "inference")["postprocessing"]["transforms"]
+    assert "_disabled_" not in plain[0] and plain[2]["labels"] == "@labels"
+
+
+@pytest.mark.parametrize(("request_text", "kept", "labels"), [(None, 4, [0, 1, 2]), ("the liver", 3, [0, 1])])
+def test_monai_reads_it_so(files, request_text, kept, labels):
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser(config(files, "refsam3d", "inference"))
+    parser["imports"], parser["request"], parser["output_dir"] = ["$import torch"], request_text, "/nowhere"
+    transforms = parser.get_parsed_content("postprocessing").transforms
+    assert len(transforms) == kept
+    restore = next(each for each in transforms if type(each).__name__ == "RestoreLabelsd")
+    assert [value for (value,) in restore.labels] == labels
+
+
+def test_every_bundle_can_start_from_a_trained_network(files):
+    for network in files:
+        train, ranks = (config(files, network, name) for name in ("train", "multi_gpu_train"))
+        assert (
+            train["initial_model"] is None
+            and "$import pgsam_monai.training.starting as starting" in train["imports"]
+        )
+        for steps in (train["initialize"], ranks["initialize"]):
+            place = steps.index("$starting.start_from(@network_def, @initial_model)")
+            assert "set_determinism" in steps[place - 1] and "checkpoints.attach" in steps[place + 1]
+
+
+def test_overlays_are_tables_4_and_5(files):
+    rows = {
+        name.removeprefix("configs/ablation_").removesuffix(".json"): tuple(json.loads(text).values())
+        for name, text in files["refsam3d"].items()
+        if "ablation_" in name
+    }
+    everything = [1, 2, 3, 4]
+    assert rows == {
+        "1_full": (True, True, True, everything),
+        "2_without_text_prompt": (False, True, True, everything),
+        "3_without_projector": (True, False, True, everything),
+        "4_without_hierarchical_fusion": (True, True, False, everything),
+        "5_stages_1_4": (True, True, True, [1, 4]),
+        "6_stages_2_4": (True, True, True, [2, 4]),
+        "7_stages_3_4": (True, True, True, [3, 4]),
+        "8_stage_4": (True, True, True, [4]),
+    }
+    readme = files["refsam3d"]["docs/README.md"]
+    assert "| `ablation_4_without_hierarchical_fusion.json` | ✓ | ✓ | | 1 + 2 + 3 + 4 |" in readme
+
+
+def test_its_readme_tells_of_texts_and_requests(files):
+    readme = files["refsam3d"]["docs/README.md"]
+    for said in (
+        "## Texts",
+        "holds the text tower",
+        "## Asking in words",
+        "--text",
+        "--request",
+        "no network connection",
+    ):
+        assert said in readme, said
+    assert "CLIP learns from the training texts alone" in readme
+    assert "Asking in words" not in files["samed"]["docs/README.md"]
+    texts = json.loads(files["refsam3d"]["configs/texts.json"])
+    assert list(texts) == ["background", "liver", "aorta"]
+    packages = config(files, "refsam3d", "metadata")["required_packages_version"]
+    assert "open_clip_torch" in packages
+
+
+def test_its_report_shows_the_patch():
+    page = make_report(plan("refsam3d"), published_splits(load_recipe("refsam3d_btcv")), None)
+    assert "vit_mini at 64 × 64 × 64" in page and "What the network reads" in page
