@@ -1,6 +1,6 @@
 """What a network can do: declared where it is planned, written into its bundles, read by everything that uses one.
 
-`preprocess/networks/<name>/settings.json` declares; `configs/metadata.json` of a bundle carries it under `METADATA_KEY`.
+`preprocess/networks/<name>/settings.json` declares; a bundle's `configs/metadata.json` carries it under `METADATA_KEY`.
 """
 
 from __future__ import annotations
