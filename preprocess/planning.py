@@ -18,7 +18,8 @@ from preprocess.plan.plan import Plan, PlanError, find_edits, make_plan, replan,
 from preprocess.recipes import Recipe, load_recipe, published_splits, splits_by_recipe
 from preprocess.rules import Evidence, Machine, collect_evidence
 from preprocess.rules.evidence import channel_names
-from preprocess.splits.splits import Splits, make_splits
+from preprocess.splits.records import Splits
+from preprocess.splits.splits import make_splits
 
 
 @dataclass(kw_only=True)

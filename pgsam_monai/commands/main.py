@@ -116,7 +116,7 @@ def _few_shot_curve(
     from pgsam_monai.base.child_processes import RunFailed
     from pgsam_monai.evaluation.few_shot import make_curve, run_curves
     from preprocess.splits.few_shot import few_shot_splits
-    from preprocess.splits.splits import Splits
+    from preprocess.splits.records import Splits
 
     def subset(record: dict, count: int, seed: int) -> dict:
         return few_shot_splits(Splits.from_json(record), count, seed).to_json()

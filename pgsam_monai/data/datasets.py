@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Randomizable
 from torch.utils.data import Dataset
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.data.samplers import SliceDraw
+from pgsam_monai.data.filling import fill_store
+from pgsam_monai.data.samplers import DrawnDataset, SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
 from pgsam_monai.transforms.fit import fit_image, fit_label, slice_frame
@@ -30,7 +30,7 @@ class CaseDataset(Dataset):
 
     def __init__(self, data: Sequence[Mapping[str, Any]], store: CaseStore, progress: bool = True):
         self.data = list(data)
-        self.cases = store.fill(self.data, progress=progress)
+        self.cases = fill_store(store, self.data, progress=progress)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -39,7 +39,7 @@ class CaseDataset(Dataset):
         return self.cases[index].read_volume()
 
 
-class SliceDataset(Dataset):
+class SliceDataset(DrawnDataset):
     """Training slices, fitted to the network's input and augmented.
 
     An item is {"image": (C, S, S) float32, "label": (1, S, S) float32 class indices, "name": str, "slice": int}. An
@@ -78,44 +78,27 @@ class SliceDataset(Dataset):
     ):
         self.data = list(data)
         _check_stack(stack_depth, self.data, few_slices)
-        self.cases = store.fill(self.data, progress=progress)
-        self.image_size, self.fit, self.augmentation = image_size, fit, augmentation
-        self.stack_depth = stack_depth
-        for case in self.cases:
+        cases = fill_store(store, self.data, progress=progress)
+        self.image_size, self.fit, self.stack_depth = image_size, fit, stack_depth
+        for case in cases:
             slice_frame(*case.image_shape[1:3], image_size, fit)
-            if not case.has_label:
-                raise UserFault(f"Case '{case.name}': training needs a label, its item has none.")
-        chosen = [_chosen_slices(case, item) for case, item in zip(self.cases, self.data, strict=True)]
-        self.places = np.concatenate([np.empty((0, 2), int), *map(places_of, range(len(chosen)), chosen)])
-        if not len(self.places):
+        chosen = [_chosen_slices(case, item) for case, item in zip(cases, self.data, strict=True)]
+        places = np.concatenate([np.empty((0, 2), int), *map(places_of, range(len(chosen)), chosen)])
+        if not len(places):
             raise UserFault("SliceDataset: no slices to train on; 'data' is empty.")
         if few_slices is not None:
-            self.places = self.places[few_slices.draw(len(self.places))]
-        self._holding = index_by_class(self.cases, self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
+            places = places[few_slices.draw(len(places))]
+        super().__init__(cases, places, augmentation)
 
     def __getitem__(self, index: int | SliceDraw) -> dict[str, Any]:
         draw = index if isinstance(index, SliceDraw) else None
         case_index, slice_index = self.places[draw.index if draw else index].tolist()
         case = self.cases[case_index]
-        item = self._read(case, slice_index)
-        if draw is not None and self.augmentation is not None:
-            item = augment(item, self.augmentation, draw.seed)
+        item = self.augmented(self._read(case, slice_index), draw)
         if self.stack_depth > 1:
             item = {key: unfold_stack(folded, self.stack_depth) for key, folded in item.items()}
         # Losses resize labels for deep supervision, which torch does for 8-bit integers and floats only.
         return {**item, "label": item["label"].float(), "name": case.name, "slice": slice_index}
-
-    @property
-    def classes(self) -> list[int]:
-        """The foreground classes that some slice holds, ascending."""
-        return sorted(self._holding)
-
-    def slices_holding(self, index: int) -> np.ndarray:
-        """Indices into this dataset of the slices that hold a class."""
-        return self._holding[index]
 
     def _read(self, case: StoredCase, index: int) -> dict[str, torch.Tensor]:
         """Fitted image (D * C, S, S) and label (D, S, S) of the stack around a slice; no other slice is read."""
@@ -150,23 +133,6 @@ def _chosen_slices(case: StoredCase, item: Mapping[str, Any]) -> list[int]:
     return slices
 
 
-def augment(item: Mapping[str, torch.Tensor], augmentation: Callable, seed: int) -> dict[str, torch.Tensor]:
-    """A training sample, randomly changed as its seed says; keys and number types stay."""
-    if isinstance(augmentation, Randomizable):
-        augmentation.set_random_state(seed=seed)
-    changed = augmentation(dict(item))
-    return {key: torch.as_tensor(changed[key]).as_subclass(torch.Tensor).to(item[key].dtype) for key in item}
-
-
 def places_of(case_index: int, slices: Sequence[int]) -> np.ndarray:
     """(n, 2): case and slice of each training slice."""
     return np.asarray([[case_index, index] for index in slices], dtype=int)
-
-
-def index_by_class(cases: Sequence[StoredCase], places: np.ndarray) -> dict[int, np.ndarray]:
-    """Class -> rows of `places` (n, 2), case and slice, that hold it."""
-    holding: dict[int, list[int]] = {}
-    for index, (case_index, slice_index) in enumerate(places.tolist()):
-        for label in cases[case_index].slice_labels[slice_index]:
-            holding.setdefault(label, []).append(index)
-    return {label: np.asarray(indices) for label, indices in holding.items()}

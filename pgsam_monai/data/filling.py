@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import torch
@@ -17,9 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from pgsam_monai.base.cases import as_paths, file_suffix
-
-if TYPE_CHECKING:
-    from pgsam_monai.data.store import CaseStore, StoredCase
+from pgsam_monai.data.store import CaseStore, StoredCase, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +49,6 @@ def fill_store(
     Raises:
         StoreError: with all failing cases, after the others were made.
     """
-    from pgsam_monai.data.store import StoreError
-
     found = [store.find(case) for case in cases]
     missing = [index for index, entry in enumerate(found) if entry is None]
     if missing:
@@ -116,8 +112,6 @@ class _Making(Dataset):
 
 def _make_one(store: CaseStore, case: Mapping[str, Any], wait: bool) -> tuple[str, str]:
     """('', '') made; ('busy', '') another process is at it; (case name, reason) failed."""
-    from pgsam_monai.data.store import StoreError
-
     try:
         return ("", "") if store.make(case, wait=wait) is not None else ("busy", "")
     except StoreError as error:

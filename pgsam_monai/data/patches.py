@@ -10,11 +10,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.data.utils import affine_to_spacing
-from torch.utils.data import Dataset
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.data.datasets import augment, index_by_class, places_of
-from pgsam_monai.data.samplers import SliceDraw
+from pgsam_monai.data.datasets import places_of
+from pgsam_monai.data.filling import fill_store
+from pgsam_monai.data.samplers import DrawnDataset, SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
 from pgsam_monai.transforms.resample import Size, grid_size, resample_labels, resample_volume
@@ -33,7 +33,7 @@ class AxisWindow(NamedTuple):
     """where the patch begins among those; negative: so many zeros before them"""
 
 
-class PatchDataset(Dataset):
+class PatchDataset(DrawnDataset):
     """Training patches, resampled to the planned spacing and augmented.
 
     An item is {"image": (C, h, w, d) float32, "label": (1, h, w, d) float32 class indices, "name": str, "slice": int}
@@ -72,37 +72,19 @@ class PatchDataset(Dataset):
         _check(self.data, patch, few_slices)
         self.patch: Size = tuple(patch)
         self.spacing = None if spacing is None else tuple(spacing)
-        self.augmentation = augmentation
-        self.cases = store.fill(self.data, progress=progress)
-        for case in self.cases:
-            if not case.has_label:
-                raise UserFault(f"Case '{case.name}': training needs a label, its item has none.")
-        self.grids = [_grid(case, self.spacing) for case in self.cases]
-        slices = [range(case.image_shape[-1]) for case in self.cases]
-        self.places = np.concatenate([places_of(number, every) for number, every in enumerate(slices)])
-        self._holding = index_by_class(self.cases, self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
+        cases = fill_store(store, self.data, progress=progress)
+        slices = [range(case.image_shape[-1]) for case in cases]
+        places = np.concatenate([places_of(number, every) for number, every in enumerate(slices)])
+        super().__init__(cases, places, augmentation)
+        self.grids = [_grid(case, self.spacing) for case in cases]
 
     def __getitem__(self, index: int | SliceDraw) -> dict[str, Any]:
         draw = index if isinstance(index, SliceDraw) else None
         case_index, slice_index = self.places[draw.index if draw else index].tolist()
         case = self.cases[case_index]
         centre = (*_centre_in_slice(case, slice_index, draw), slice_index)
-        item = self._read(case, centre, self.grids[case_index])
-        if draw is not None and self.augmentation is not None:
-            item = augment(item, self.augmentation, draw.seed)
+        item = self.augmented(self._read(case, centre, self.grids[case_index]), draw)
         return {**item, "label": item["label"].float(), "name": case.name, "slice": slice_index}
-
-    @property
-    def classes(self) -> list[int]:
-        """The foreground classes that some slice holds, ascending."""
-        return sorted(self._holding)
-
-    def slices_holding(self, index: int) -> np.ndarray:
-        """Indices into this dataset of the slices that hold a class."""
-        return self._holding[index]
 
     def _read(self, case: StoredCase, centre: Size, grid: Size) -> dict[str, torch.Tensor]:
         """Image (C, *patch) and label (1, *patch) around a voxel of the case's own grid."""

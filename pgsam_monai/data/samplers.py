@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+import torch
 import torch.distributed as dist
+from monai.transforms import Randomizable
+from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from pgsam_monai.base.errors import UserFault
-
-if TYPE_CHECKING:
-    from pgsam_monai.data.datasets import SliceDataset
-    from pgsam_monai.data.patches import PatchDataset
+from pgsam_monai.data.store import StoredCase
 
 SEED_LIMIT = 2**32
 
@@ -31,6 +31,56 @@ class SliceDraw:
     """the class that the slice was drawn for, 1 to K; 0: a uniform draw"""
 
 
+class DrawnDataset(Dataset):
+    """Training samples around slices of stored cases: what ClassAwareSliceSampler draws from."""
+
+    def __init__(
+        self, cases: Sequence[StoredCase], places: np.ndarray, augmentation: Callable | None
+    ) -> None:
+        """
+        Args:
+            cases: of training, with labels.
+            places: (n, 2), case and slice of each sample.
+            augmentation: MONAI (Compose of) random transforms on {"image", "label"}; None leaves samples as they are.
+
+        Raises:
+            ValueError: a case without label.
+        """
+        for case in cases:
+            if not case.has_label:
+                raise UserFault(f"Case '{case.name}': training needs a label, its item has none.")
+        self.cases, self.places, self.augmentation = cases, places, augmentation
+        holding: dict[int, list[int]] = {}
+        for index, (case_index, slice_index) in enumerate(places.tolist()):
+            for label in cases[case_index].slice_labels[slice_index]:
+                holding.setdefault(label, []).append(index)
+        self._holding = {label: np.asarray(indices) for label, indices in holding.items()}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @property
+    def classes(self) -> list[int]:
+        """The foreground classes that some slice holds, ascending."""
+        return sorted(self._holding)
+
+    def slices_holding(self, label: int) -> np.ndarray:
+        """Indices into this dataset of the slices that hold a class."""
+        return self._holding[label]
+
+    def augmented(self, item: Mapping[str, torch.Tensor], draw: SliceDraw | None) -> dict[str, torch.Tensor]:
+        """The item, randomly changed as its draw's seed says; keys and number types stay."""
+        if draw is None or self.augmentation is None:
+            return dict(item)
+        if isinstance(self.augmentation, Randomizable):
+            self.augmentation.set_random_state(seed=draw.seed)
+        changed: dict[str, Any] = self.augmentation(dict(item))
+        return {
+            key: torch.as_tensor(changed[key]).as_subclass(torch.Tensor).to(value.dtype)
+            for key, value in item.items()
+        }
+
+
 class ClassAwareSliceSampler(DistributedSampler):
     """Draws slices with replacement, a share of them for a class they hold.
 
@@ -44,7 +94,7 @@ class ClassAwareSliceSampler(DistributedSampler):
     Leave the trainer's `epoch_length` unset: an epoch is one pass over the loader.
 
     Args:
-        dataset: the SliceDataset or PatchDataset to draw from.
+        dataset: what to draw from.
         draws_per_epoch: over all ranks; rounded up to a multiple of their number.
         foreground_share: 0 to 1. Without any labelled slice all draws are uniform.
         seed: of the whole run.
@@ -54,7 +104,7 @@ class ClassAwareSliceSampler(DistributedSampler):
 
     def __init__(
         self,
-        dataset: SliceDataset | PatchDataset,
+        dataset: DrawnDataset,
         draws_per_epoch: int,
         foreground_share: float = 0.5,
         seed: int = 0,

@@ -27,7 +27,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ class StoredCase:
 
 
 class CaseStore:
-    """Preprocessed cases in a folder, filled on demand.
+    """Preprocessed cases in a folder, made on demand, or many at a time by `filling.fill_store`.
 
     Args:
         folder: the store's folder; may be shared by bundles, processes and ranks.
@@ -130,12 +130,6 @@ class CaseStore:
     def entry(self, case: Mapping[str, Any]) -> StoredCase:
         """The stored case, made now if missing, stale or damaged. Raises StoreError naming the case."""
         return self.find(case) or self.make(case)
-
-    def fill(self, cases: Sequence[Mapping[str, Any]], progress: bool = True) -> list[StoredCase]:
-        """The stored cases in order; those missing are made by worker processes (`filling.fill_store`)."""
-        from pgsam_monai.data.filling import fill_store
-
-        return fill_store(self, cases, progress=progress)
 
     def find(self, case: Mapping[str, Any]) -> StoredCase | None:
         """The stored case if it is whole and up to date, else None."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.export.network import merge_for_inference
 from pgsam_monai.networks.medsa import MedSA
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
+from pgsam_monai.networks.traced import merge_for_inference
 
 OPSET = 17
 FEATURES = ("image_embeddings", "skip_8", "skip_4")

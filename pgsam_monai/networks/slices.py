@@ -91,7 +91,7 @@ class SliceNetwork(DescribedNetwork):
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What ``torch.jit.script``, and thus MONAI's ``ckpt_export``, exports in this network's place."""
-        from pgsam_monai.export.network import TracedNetwork
+        from pgsam_monai.networks.traced import TracedNetwork
 
         return TracedNetwork(self)
 

@@ -79,7 +79,7 @@ class VolumeNetwork(DescribedNetwork):
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What ``torch.jit.script``, and thus MONAI's ``ckpt_export``, exports in this network's place."""
-        from pgsam_monai.export.network import TracedVolumeNetwork
+        from pgsam_monai.networks.traced import TracedVolumeNetwork
 
         return TracedVolumeNetwork(self)
 

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pgsam_monai.data.filling import fill_store
 from pgsam_monai.texts.asking import DescribeError
+from pgsam_monai.texts.questions import Picture, Subject
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pgsam_monai.data.splits import FewSlices
     from pgsam_monai.data.store import StoredCase
-    from pgsam_monai.texts.questions import Subject
 
 SIDE_PX = 512
 """longer side of a picture"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A slice that shows a class; `case` and `slice` tell the user, and are never sent."""
-
-    label: str
-    case: str
-    slice: int
-    """index along the last axis of the preprocessed volume"""
-    png: bytes
-    place: str
-    """where the class lies in the picture, in words"""
 
 
 def make_pictures(
@@ -131,7 +118,7 @@ def _training_cases(root: Path, dataset_dir: str | None) -> list[tuple[StoredCas
     splits_file = parser.get_parsed_content("splits_file")
     items = select_cases(splits_file, folder, fold=0, part="training")
     try:
-        cases = parser.get_parsed_content("store").fill(items)
+        cases = fill_store(parser.get_parsed_content("store"), items)
     except StoreError as error:
         raise DescribeError(f"Training cases can't be shown: {error}") from error
     named = [

@@ -7,15 +7,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pgsam_monai.base.structures.library import UnknownStructure, find_structure
 from pgsam_monai.texts.answers import CLIP_TOKENS
 from pgsam_monai.texts.asking import DescribeError, Message
 from pgsam_monai.texts.texts import read_texts
-
-if TYPE_CHECKING:
-    from pgsam_monai.texts.pictures import Picture
 
 TEXTS_FILE = "configs/texts.json"
 TASK = """\
@@ -57,6 +53,19 @@ class Subject:
     def file(self) -> Path:
         """The bundle's texts."""
         return self.root / TEXTS_FILE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A slice that shows a class; `case` and `slice` tell the user, and are never sent."""
+
+    label: str
+    case: str
+    slice: int
+    """index along the last axis of the preprocessed volume"""
+    png: bytes
+    place: str
+    """where the class lies in the picture, in words"""
 
 
 @dataclass(frozen=True, kw_only=True)

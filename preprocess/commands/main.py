@@ -128,7 +128,7 @@ def run(
     from preprocess.commands.arguments import UsageError, make_request
     from preprocess.plan.overrides import OverrideError
     from preprocess.recipes import RecipeError
-    from preprocess.splits.few_shot import SplitError
+    from preprocess.splits.records import SplitError
 
     try:
         request = make_request(dataset, from_plan=from_plan, target=target, memory_gb=memory_gb, **options)
@@ -147,7 +147,7 @@ def _carry_out(request: Any, from_plan: str | None, target: str | None) -> int:
     from preprocess.plan.plan import PlanError
     from preprocess.recipes import RecipeError
     from preprocess.rules import TooFewCases
-    from preprocess.splits.few_shot import SplitError
+    from preprocess.splits.records import SplitError
 
     try:
         console.show_planned(*_run_request(request, from_plan, target))

@@ -24,7 +24,8 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.labels import values_of
 from preprocess.rules.decision import RECIPE, Decision
 from preprocess.splits.few_shot import shuffle
-from preprocess.splits.splits import Fold, Splits, case_entry, with_few_shot
+from preprocess.splits.records import Fold, Splits
+from preprocess.splits.splits import case_entry, with_few_shot
 
 FOLDER = Path(__file__).parent
 PREPARED_IN_ARCHIVES = ("labels", "label_names", "intensity", "slice_axis", "orientation")

@@ -8,21 +8,14 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pgsam_monai.base.errors import UserFault
-
-if TYPE_CHECKING:
-    from preprocess.splits.splits import Splits
+from preprocess.splits.records import SplitError, Splits
 
 BY_SEED_ALONE = (
     "The few training cases were drawn by the seed alone, "
     "since it isn't known which structures each case holds."
 )
-
-
-class SplitError(UserFault):
-    """A wish about splits that the data set can't grant."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,69 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from preprocess.splits.few_shot import FewShot, SplitError, restrict, shuffle
-
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fold:
-    training: tuple[str, ...]
-    validation: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Splits:
-    """The content of splits.json."""
-
-    seed: int
-    few_shot: dict[str, Any] | None
-    """{"spec": "10%", "level": "case"}, with "seed" where that isn't this file's, or {"spec": "slices:10%",
-    "level": "slice", "share": 0.1 (or "count": n)}; None without."""
-
-    cases: dict[str, dict[str, Any]]
-    """Name -> {"image": path or [paths], "label": path or None, "labels": [foreground values that it holds]}; the last
-    one where it was measured."""
-
-    folds: tuple[Fold, ...]
-    """Training lists hold the choice of few cases already. Few slices are drawn where training starts, since only
-    there they are counted without fail: by `pgsam_monai.data.splits.FewSlices`, with this file's seed."""
-
-    test: tuple[str, ...] = ()
-    note: str = field(default="")
-    """Anything unusual about these splits, in a sentence."""
-
-    def to_json(self) -> dict[str, Any]:
-        record: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "seed": self.seed,
-            "few_shot": self.few_shot,
-        }
-        if self.note:
-            record["note"] = self.note
-        record["cases"] = self.cases
-        record["folds"] = [
-            {"training": list(f.training), "validation": list(f.validation)} for f in self.folds
-        ]
-        record["test"] = list(self.test)
-        return record
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Splits:
-        folds = [
-            Fold(training=tuple(f["training"]), validation=tuple(f["validation"])) for f in record["folds"]
-        ]
-        return cls(
-            seed=record["seed"],
-            few_shot=record["few_shot"],
-            cases=dict(record["cases"]),
-            folds=tuple(folds),
-            test=tuple(record["test"]),
-            note=record.get("note", ""),
-        )
+from preprocess.splits.few_shot import FewShot, restrict, shuffle
+from preprocess.splits.records import Fold, SplitError, Splits
 
 
 def make_splits(

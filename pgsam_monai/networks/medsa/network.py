@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from monai.data import MetaTensor
@@ -231,7 +232,10 @@ class MedSA(SamNetwork):
         everything = self.everything(features)
         if not self.training or label is None:
             return [everything]
-        return [everything, simulate_prompts(self, features, label, everything)]
+        return [
+            everything,
+            simulate_prompts(partial(self.answer, features), self.prompt_training, label, everything),
+        ]
 
     def training_outputs(self, outputs: list[Tensor], size: tuple[int, ...]) -> list[Tensor]:
         """Both kinds of answer at full size."""

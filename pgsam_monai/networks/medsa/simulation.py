@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.prompts.clicks import add_clicks, make_training_prompts
 from pgsam_monai.prompts.points import Prompts, asked
-
-if TYPE_CHECKING:
-    from pgsam_monai.networks.medsa.network import MedSA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,34 +25,35 @@ class PromptTraining:
     """At most so many clicks into errors follow the first prompt; their number is drawn anew for each step."""
 
 
-def simulate_prompts(network: MedSA, features: ImageFeatures, label: Tensor, everything: Tensor) -> Tensor:
+def simulate_prompts(
+    answer: Callable[[Prompts], Tensor], user: PromptTraining, label: Tensor, everything: Tensor
+) -> Tensor:
     """Logits (B, K+1, h, w) of answers to prompts made from ``label``, fit for the loss that ``everything`` has.
 
     Background is 0, asked classes have their answers. A class that the slice holds but that was not asked keeps what
     ``everything`` (B, K+1, h, w) says of it, without gradient; one that it doesn't hold can't win.
 
     Args:
-        network: in training mode.
-        features: of B slices.
+        answer: the network's logits (B, K, h, w) to prompts on B slices, in training mode.
+        user: what is asked.
         label: class indices (B, 1, H, W).
         everything: the answer without prompts.
     """
-    user = network.prompt_training
     # Drawn from torch's generator, which the bundle seeds epoch by epoch: a resumed run asks the same.
     random = np.random.default_rng(int(torch.randint(2**62, ())))
     prompts = make_training_prompts(
         label,
-        num_classes=network.num_classes,
+        num_classes=everything.shape[1] - 1,
         rng=random,
         kinds=tuple(user.kinds),
         max_classes=user.max_classes,
     )
     for _ in range(int(random.integers(user.further_clicks + 1))):
         with torch.no_grad():
-            logits = network.answer(features, prompts)
+            logits = answer(prompts)
         prompts = add_clicks(prompts, logits, label, random)
         prompts = prompts._replace(masks=logits, has_mask=asked(prompts))
-    return _competing(network.answer(features, prompts), prompts, label, everything.detach())
+    return _competing(answer(prompts), prompts, label, everything.detach())
 
 
 def _competing(answers: Tensor, prompts: Prompts, label: Tensor, everything: Tensor) -> Tensor:

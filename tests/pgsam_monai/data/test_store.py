@@ -17,7 +17,7 @@ from monai.transforms import Compose, ScaleIntensityRanged
 from small_volumes import bundle_preprocessing, make_arrays, oblique_affine, write_case
 
 from pgsam_monai.data.datasets import CaseDataset
-from pgsam_monai.data.filling import choose_workers
+from pgsam_monai.data.filling import choose_workers, fill_store
 from pgsam_monai.data.stamp import describe, preprocessing_hash
 from pgsam_monai.data.store import CaseStore, StoreError
 
@@ -143,7 +143,7 @@ def test_fill_names_all_failing_cases_and_makes_the_others(tmp_path, workers):
     nib.save(nib.Nifti1Image(np.asarray(label.dataobj)[:-1], label.affine), items[2]["label"])
     store = CaseStore(tmp_path / "store", bundle_preprocessing(), workers=workers)
     with pytest.raises(StoreError) as caught:
-        store.fill(items, progress=False)
+        fill_store(store, items, progress=False)
     assert set(caught.value.reasons) == {"case1", "case2"}
     assert "case1.nii.gz: can't be read" in str(caught.value)
     assert "image shape (7, 9, 5) and label shape (7, 8, 5) differ" in str(caught.value)
@@ -154,7 +154,7 @@ def test_fill_leaves_random_numbers_alone(tmp_path, store, item):
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    store.fill([item], progress=False)
+    fill_store(store, [item], progress=False)
     assert torch.rand(1) == expected
 
 
@@ -162,7 +162,9 @@ def test_two_ranks_fill_each_case_once(tmp_path):
     items = [write_case(tmp_path, f"case{n}", seed=n) for n in range(6)]
     store = CaseStore(tmp_path / "store", Logging(tmp_path / "log"), workers=1)
     context = multiprocessing.get_context("fork")
-    ranks = [context.Process(target=store.fill, args=(items, False)) for _ in range(2)]
+    ranks = [
+        context.Process(target=fill_store, args=(store, items), kwargs={"progress": False}) for _ in range(2)
+    ]
     for rank in ranks:
         rank.start()
     for rank in ranks:
@@ -177,6 +179,7 @@ import sys, time
 from pathlib import Path
 from small_volumes import bundle_preprocessing
 from pgsam_monai.data import store as module
+from pgsam_monai.data.filling import fill_store
 
 folder = Path(sys.argv[1])
 write, calls = module._write_synced, []
@@ -190,7 +193,7 @@ def slow_write(path, text):
 
 module._write_synced = slow_write
 items = [{"image": f"{folder}/case{n}.nii.gz", "label": f"{folder}/case{n}_label.nii.gz"} for n in range(5)]
-module.CaseStore(folder / "store", bundle_preprocessing(), workers=1).fill(items, progress=False)
+fill_store(module.CaseStore(folder / "store", bundle_preprocessing(), workers=1), items, progress=False)
 """
 
 
@@ -210,10 +213,12 @@ def test_killed_fill_resumes(tmp_path):
     assert [store.find(item) is not None for item in items] == [True, True, False, False, False]
     assert list(store.root.glob(".tmp-case2-*"))
     finished = (store.find(items[0]).folder / "entry.json").stat().st_mtime_ns
-    entries = store.fill(items, progress=False)
+    entries = fill_store(store, items, progress=False)
     assert (entries[0].folder / "entry.json").stat().st_mtime_ns == finished
     assert not list(store.root.glob(".tmp-case2-*"))
-    undisturbed = CaseStore(tmp_path / "other", bundle_preprocessing(), workers=1).fill(items, progress=False)
+    undisturbed = fill_store(
+        CaseStore(tmp_path / "other", bundle_preprocessing(), workers=1), items, progress=False
+    )
     for entry, expected in zip(entries, undisturbed, strict=True):
         for key in ("image", "label"):
             assert torch.equal(entry.read_volume()[key], expected.read_volume()[key])

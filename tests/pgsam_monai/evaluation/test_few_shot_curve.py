@@ -19,7 +19,7 @@ from pgsam_monai.evaluation.few_shot import do_run, make_curve, run_curves, runs
 from pgsam_monai.evaluation.few_shot_figure import by_cases, draw_curves, spread
 from pgsam_monai.evaluation.few_shot_results import Row, read_rows, write_results
 from preprocess.splits.few_shot import BY_SEED_ALONE, few_shot_splits
-from preprocess.splits.splits import Splits
+from preprocess.splits.records import Splits
 
 COST = Cost(wall_s=3.0, cpu_s=2.5)
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from small_sam import SMALL
 
-from pgsam_monai.export.network import load_adapters, merge_for_inference, save_adapters, trained_state
+from pgsam_monai.export.network import load_adapters, save_adapters, trained_state
 from pgsam_monai.networks.pgsam import PGSAM
 from pgsam_monai.networks.sam import builders
 from pgsam_monai.networks.samed import SAMed
+from pgsam_monai.networks.traced import merge_for_inference
 
 
 @pytest.fixture

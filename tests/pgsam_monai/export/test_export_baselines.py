@@ -5,12 +5,13 @@ import pytest
 import torch
 from small_sam import SMALL
 
-from pgsam_monai.export.network import load_adapters, merge_for_inference, save_adapters
+from pgsam_monai.export.network import load_adapters, save_adapters
 from pgsam_monai.networks.autosam import AutoSAM
 from pgsam_monai.networks.dynunet import DynUNet
 from pgsam_monai.networks.sam import builders
 from pgsam_monai.networks.samdecoder import SamDecoder
 from pgsam_monai.networks.swinunetr import SwinUNETR
+from pgsam_monai.networks.traced import merge_for_inference
 from pgsam_monai.networks.unet import UNet
 from pgsam_monai.networks.unetr import UNETR
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from small_sam import SMALL
 
-from pgsam_monai.export.network import load_adapters, merge_for_inference, save_adapters
+from pgsam_monai.export.network import load_adapters, save_adapters
 from pgsam_monai.networks.hsam import HSAM
 from pgsam_monai.networks.sam import builders
+from pgsam_monai.networks.traced import merge_for_inference
 
 
 def make_hsam(seed, **changes):

@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 import torch
 
-from pgsam_monai.export.network import fix_texts, merge_for_inference
 from pgsam_monai.networks.refsam3d import RefSAM3D
+from pgsam_monai.networks.traced import fix_texts, merge_for_inference
 
 PATCH = (32, 32, 16)
 NAMES = ["background", "spleen", "liver"]

@@ -7,8 +7,9 @@ import pytest
 
 from preprocess.layouts import Case
 from preprocess.recipes import load_recipe, published_splits, splits_by_recipe
-from preprocess.splits.few_shot import BY_SEED_ALONE, FewShot, SplitError, few_shot_order, few_shot_splits
-from preprocess.splits.splits import Splits, make_splits
+from preprocess.splits.few_shot import BY_SEED_ALONE, FewShot, few_shot_order, few_shot_splits
+from preprocess.splits.records import SplitError, Splits
+from preprocess.splits.splits import make_splits
 
 SEEDS = range(6)
 

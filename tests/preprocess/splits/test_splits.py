@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from preprocess.layouts import Case
-from preprocess.splits.splits import SplitError, Splits, balanced_folds, make_splits
+from preprocess.splits.records import Splits
+from preprocess.splits.splits import SplitError, balanced_folds, make_splits
 
 
 def cases(count, **changes):

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from pgsam_monai.export.network import fix_texts
 from pgsam_monai.networks.pgsam.texts import ClassTexts
 from pgsam_monai.networks.refsam3d.texts import TEMPLATES, RequestTexts
 from pgsam_monai.networks.text.clip import ClipTowers
+from pgsam_monai.networks.traced import fix_texts
 
 TEXTS = [["surroundings"], ["The liver, on the right."], ["The spleen, on the left.", "A small organ."]]
 NAMES = ["background", "liver", "spleen"]

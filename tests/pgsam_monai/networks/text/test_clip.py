@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from pgsam_monai.export.network import merge_for_inference
 from pgsam_monai.networks.text.clip import ClipTowers
+from pgsam_monai.networks.traced import merge_for_inference
 
 TEXTS = ["a CT of the spleen", "a CT of the left kidney"]
 
