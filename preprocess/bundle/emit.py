@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pgsam_monai.base.capabilities import PATCHES, REQUESTS, SLICES
 from pgsam_monai.base.labels import shown
 from preprocess.bundle.augmentation import patch_augmentation
 from preprocess.bundle.large_files import LARGE_FILES, large_files
@@ -23,14 +24,14 @@ from preprocess.bundle.transforms import (
     postprocessing_transforms,
     preprocessing_transforms,
 )
-from preprocess.networks import TEXT_READERS
+from preprocess.networks.declared import FOLDER as NETWORKS
+from preprocess.networks.declared import capabilities
+from preprocess.networks.declared import settings as declared_settings
 
 TEMPLATES = Path(__file__).parent / "templates"
-NETWORKS = Path(__file__).parents[1] / "networks"
 CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
-AUGMENTATIONS = {"slices": augmentation_transforms, "patches": patch_augmentation}
+AUGMENTATIONS = {SLICES: augmentation_transforms, PATCHES: patch_augmentation}
 COMMON_SETTINGS = {
-    "input": "slices",
     "about": "",
     "ablation": "",
     "train_handlers": [],
@@ -41,10 +42,9 @@ COMMON_SETTINGS = {
     "slice_options": {},
     "kept_towers": "both towers",
 }
-"""What the network is fed with, a file of templates/parts that says inputs, data set and inferer; a paragraph for the
-bundle's README, what that says of the ablations, handlers of the training engine, its further arguments, the loss (a
-file of templates/parts as well), how it weighs a network's outputs, its further arguments, those of training slices and
-inferer alike, and what a checkpoint holds of CLIP: what a network without settings of its own has."""
+"""A paragraph for the bundle's README, what that says of the ablations, handlers of the training engine, its further
+arguments, the loss (a file of templates/parts), how it weighs a network's outputs, its further arguments, those of
+training slices and inferer alike, and what a checkpoint holds of CLIP: what a network without such settings has."""
 
 
 def bundle_name(plan: Mapping, network: str) -> str:
@@ -75,7 +75,7 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
     files = {f"configs/{name}.json": _json(fill(_template(f"{name}.json"), values)) for name in CONFIGS}
     for overlay in sorted((NETWORKS / network / "ablations").glob("*.json")):
         files[f"configs/{overlay.name}"] = overlay.read_text()
-    if network in TEXT_READERS:
+    if capabilities(network).texts:
         files["configs/texts.json"] = _json({name: values["texts"][name] for name in values["label_names"]})
     metadata = bundle_metadata(plan, network, name=bundle_name(plan, network), values=decided(plan, network))
     files["configs/metadata.json"] = _json(metadata)
@@ -93,7 +93,8 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
 def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
     """What the templates' {{placeholders}} stand for."""
     values = {"weights": None} | decided(plan, network)  # networks without SAM decide on none
-    settings, labels, names = _settings(network), values["labels"], values["label_names"]
+    settings, can = _settings(network), capabilities(network)
+    labels, names = values["labels"], values["label_names"]
     values |= {
         "bundle_name": bundle_name(plan, network),
         "dataset_dir": plan["dataset"]["folder"],
@@ -104,11 +105,11 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
         "class_indices": {name: index for index, name in enumerate(names)},
         "protocol": values.get("protocol", "mm"),
         "preprocessing": preprocessing_transforms(values),
-        "augmentation": AUGMENTATIONS[settings["input"]](values["augmentation"]),
+        "augmentation": AUGMENTATIONS[can.input](values["augmentation"]),
         "cleaning": cleaning_transforms(values),
         "evaluation_postprocessing": postprocessing_transforms(values, "@prediction_dir"),
         "inference_postprocessing": postprocessing_transforms(
-            values, "@output_dir", answers_requests=_answers_requests(settings)
+            values, "@output_dir", answers_requests=can.texts == REQUESTS
         ),
     }
     for schedule in ("schedule_epochs", "stage_epochs"):
@@ -118,21 +119,14 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
         values[name] = fill(content, values)
     values["dice_ce"] = _template("parts/dice_ce.json")
     values["loss"] = fill(_template(f"parts/{settings['loss']}.json"), values)
-    values |= fill(_template(f"parts/{settings['input']}.json"), values)
+    values |= fill(_template(f"parts/{can.input}.json"), values)
     values["network_def"] = fill(json.loads((NETWORKS / network / "network.json").read_text()), values)
     return values
 
 
-def _answers_requests(settings: Mapping[str, Any]) -> bool:
-    """Whether the network can be asked for a structure by a text."""
-    return "request" in settings["inference_settings"]
-
-
 def _settings(network: str) -> dict[str, Any]:
     """What a network alone puts into the templates: networks/<network>/settings.json over the common contents."""
-    common = {f"{config}_settings": {} for config in CONFIGS} | COMMON_SETTINGS
-    own = NETWORKS / network / "settings.json"
-    return common | (json.loads(own.read_text()) if own.is_file() else {})
+    return {f"{config}_settings": {} for config in CONFIGS} | COMMON_SETTINGS | declared_settings(network)
 
 
 def decided(plan: Mapping, network: str) -> dict[str, Any]:
@@ -200,10 +194,10 @@ def _readme(plan: Mapping, network: str) -> str:
         about=settings["about"],
         ablation=settings["ablation"],
         kept_towers=settings["kept_towers"],
-        answers_requests=_answers_requests(settings),
+        answers_requests=capabilities(network).texts == REQUESTS,
         ablations=_ablations(network),
         values=decided(plan, network),
-        texts=plan["decisions"]["texts"]["value"] if network in TEXT_READERS else None,
+        texts=plan["decisions"]["texts"]["value"] if capabilities(network).texts else None,
     )
 
 

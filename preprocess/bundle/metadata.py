@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pgsam_monai.base.capabilities import METADATA_KEY
 from pgsam_monai.base.labels import shown
 from preprocess import __version__
+from preprocess.networks.declared import capabilities, settings
 from preprocess.rules.encoders import TINY_VITS
 
 SCHEMA = "meta_schema_20240725.json"
@@ -28,19 +30,11 @@ SAM_PACKAGES = ("segment-anything", "peft")
 TINY_VIT_PACKAGES = {"timm": "1.0"}
 """What TinyViT's backbones require besides."""
 
-NETWORK_PACKAGES = {
-    "pgsam": {"open_clip_torch": "3.0"},
-    "refsam3d": {"open_clip_torch": "3.0"},
-    "swinunetr": {"einops": "0.8"},
-    "unetr": {"einops": "0.8"},
-}
-"""What a network requires besides."""
-
 
 def bundle_metadata(
     plan: Mapping[str, Any], network: str, *, name: str, values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """metadata.json: versions, texts and the tensors that go in and come out.
+    """metadata.json: versions, texts, the tensors that go in and come out, and what the network can do.
 
     Args:
         plan: contents of plan.json.
@@ -73,6 +67,7 @@ def bundle_metadata(
             "inputs": {"image": _tensor("image", shape, dataset["channels"], is_patch="patch" in values)},
             "outputs": {"pred": _tensor("segmentation", shape, names, is_patch="patch" in values)},
         },
+        METADATA_KEY: capabilities(network).to_json(),
     }  # fmt: skip
 
 
@@ -81,7 +76,7 @@ def _required_packages(network: str, backbone: str | None) -> dict[str, str]:
         name: least for name, least in REQUIRED_PACKAGES.items() if backbone or name not in SAM_PACKAGES
     }
     tiny = TINY_VIT_PACKAGES if backbone in TINY_VITS else {}
-    return needed | NETWORK_PACKAGES.get(network, {}) | tiny
+    return needed | settings(network).get("packages", {}) | tiny
 
 
 def _shape(values: Mapping[str, Any]) -> list[int | str]:

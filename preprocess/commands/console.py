@@ -14,7 +14,7 @@ from rich.text import Text
 
 from preprocess.checks import FATAL, DatasetFaults, format_faults
 from preprocess.layouts import Dataset, describe_dataset
-from preprocess.networks import TEXT_READERS
+from preprocess.networks.declared import capabilities
 from preprocess.planning import Planned
 from preprocess.rules import OVERRIDE, Decision
 
@@ -39,7 +39,7 @@ def show_planned(planned: Planned, times_s: Mapping[str, float]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
     console.print()
     shared = dict(planned.plan.decisions)
-    if not TEXT_READERS & set(planned.plan.configurations):
+    if not any(capabilities(network).texts for network in planned.plan.configurations):
         shared.pop("texts")
     _table(console, "Decisions", shared)
     for network, entries in planned.plan.configurations.items():

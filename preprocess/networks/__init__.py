@@ -130,9 +130,6 @@ NETWORK_RULES: dict[str, dict[str, Rule]] = {
     **baselines.baseline_rules(SAMED_RULES),
     "dynunet_3d": dynunet_3d.DYNUNET_3D_RULES,
 }
-TEXT_READERS = frozenset({"pgsam", "refsam3d"})
-"""The networks that read the texts."""
-
 AUTO = "auto"
 """The wish for the networks that suit the data set."""
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from pgsam_monai.base.errors import UserFault
 from preprocess import __version__
-from preprocess.networks import AUTO, NETWORK_RULES, TEXT_READERS, auto_networks
+from preprocess.networks import AUTO, NETWORK_RULES, auto_networks
 from preprocess.networks.baselines import size_fault
+from preprocess.networks.declared import capabilities
 from preprocess.networks.dynunet_3d.rules import patch_fault
 from preprocess.networks.medsa.rules import training_fault
 from preprocess.networks.refsam3d.faults import choice_fault, input_fault
@@ -187,7 +188,7 @@ def check_consistency(plan: Plan) -> None:
         _refuse(input_fault(network, shared))
         for find_fault in (size_fault, patch_fault, training_fault, choice_fault):
             _refuse(find_fault(network, values))
-    if TEXT_READERS & set(plan.configurations):
+    if any(capabilities(network).texts for network in plan.configurations):
         _check_texts(value("texts"), value("label_names"))
     axis, code = value("slice_axis"), value("orientation")
     if bool(code) != (axis != "none") or (code and WORLD_SLICE_AXIS[code[-1]] != axis):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pgsam_monai.base.labels import values_of
 from preprocess.commands.console import shown_value
-from preprocess.networks import TEXT_READERS
+from preprocess.networks.declared import capabilities
 from preprocess.plan.plan import Plan
 from preprocess.report.charts import intensity_charts
 from preprocess.report.thumbnails import colour_of, make_thumbnails
@@ -121,7 +121,7 @@ def _legend(plan: Plan) -> list[tuple[str, str]]:
 
 def _texts(plan: Plan) -> list[tuple[str, list[str]]]:
     """Structure and its texts, where a network of the plan reads them."""
-    if not TEXT_READERS & set(plan.configurations):
+    if not any(capabilities(network).texts for network in plan.configurations):
         return []
     texts = plan.value("texts")
     several = {name: text if isinstance(text, list) else [text] for name, text in texts.items()}
