@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import shlex
 import subprocess
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pgsam_monai.base.errors import MissingFile, UserFault, root_of
+from pgsam_monai.base.errors import MissingFile, UserFault, nearest, root_of
 
 
 def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str, object]) -> None:
@@ -68,8 +67,8 @@ def check_overrides(overrides: Mapping[str, object], files: Sequence[str | Path]
 def check_known(name: str, known: Collection[str]) -> None:
     """Raise ValueError, with the nearest known name, for a flag that isn't one of them."""
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean --{near[0]}?" if near else ""
+        near = nearest(name, known)
+        hint = f" Did you mean --{near}?" if near else ""
         raise UserFault(f"--{name} is no option here.{hint}")
 
 

@@ -20,8 +20,12 @@ class MissingFile(UserFault, FileNotFoundError):
 
 def nearest(given: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """The known name that `given` was probably meant to be; None if none comes near."""
-    close = difflib.get_close_matches(str(given), list(known), n=1, cutoff=cutoff)
-    return close[0] if close else None
+    return next(iter(nearest_few(given, known, most=1, cutoff=cutoff)), None)
+
+
+def nearest_few(given: object, known: Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> list[str]:
+    """Up to `most` known names that come near `given`, the nearest first."""
+    return difflib.get_close_matches(str(given), list(known), n=most, cutoff=cutoff)
 
 
 def did_you_mean(given: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.cases import as_paths
-from pgsam_monai.base.errors import MissingFile, UserFault
+from pgsam_monai.base.errors import MissingFile, UserFault, nearest
 
 PARTS = ("training", "validation", "test", "unseen")
 SAME_FILES = "@images"
@@ -113,8 +112,8 @@ def _read(splits_file: str | Path) -> dict[str, Any]:
 
 def _names(splits: dict, fold: int, part: str) -> list[str]:
     if part not in PARTS:
-        near = difflib.get_close_matches(str(part), PARTS, n=1)
-        hint = f" did you mean {near[0]!r}?" if near else ""
+        near = nearest(part, PARTS)
+        hint = f" did you mean {near!r}?" if near else ""
         raise UserFault(f"select_cases: part must be one of {', '.join(PARTS)}, got {part!r};{hint}")
     if part == "test" or (part == "unseen" and splits["test"]):
         return splits["test"]

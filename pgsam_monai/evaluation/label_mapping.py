@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pgsam_monai.base.errors import MissingFile, UserFault
+from pgsam_monai.base.errors import MissingFile, UserFault, nearest_few
 from pgsam_monai.base.structures.contextual import CONTEXTUAL
 from pgsam_monai.base.structures.library import UnknownStructure, find_structure
 from pgsam_monai.base.structures.spelling import side_of, spelling_keys
@@ -117,7 +116,7 @@ def near_names(name: str, others: Iterable[str]) -> tuple[str, ...]:
         for other, found in keys.items()
         if not side_of(key) or side_of(found) in ("", side_of(key))
     }
-    return tuple(fits[found] for found in difflib.get_close_matches(key, fits, n=3, cutoff=0.7))
+    return tuple(fits[found] for found in nearest_few(key, fits, cutoff=0.7))
 
 
 def read_label_map(file: str | Path, *, own: Mapping[str, int], other: Mapping[int, str]) -> LabelMap:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from torch import nn
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.transforms.labels import Entry, restored_values
 
 PROMPT_METHODS = ("embed", "answer", "everything")
@@ -69,8 +68,7 @@ class PromptModel:
         known = ", ".join(f"{name} ({value})" for name, value in self.labels.items())
         if label is None:
             raise UserFault(f"{self.source} has several labels, say which is meant: {known}.")
-        near = difflib.get_close_matches(str(label), names, n=1, cutoff=0.5)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(label, names, cutoff=0.5)
         raise UserFault(f"{self.source} has no label {label!r}; it has {known}.{hint}")
 
 

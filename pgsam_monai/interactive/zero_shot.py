@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import CastToTyped, Compose, MapTransform, Orientationd, ScaleIntensityRanged
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.networks.medsa import MedSA
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
@@ -112,9 +111,8 @@ class OrientSlicesd(MapTransform):
 def _find(weights: str):
     if weights in KNOWN_WEIGHTS:
         return KNOWN_WEIGHTS[weights]
-    near = difflib.get_close_matches(str(weights), KNOWN_WEIGHTS, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    raise WeightsError(f"Weights must be one of {', '.join(KNOWN_WEIGHTS)}, got {weights!r}.{hint}")
+    known = f"Weights must be one of {', '.join(KNOWN_WEIGHTS)}"
+    raise WeightsError(f"{known}, got {weights!r}.{did_you_mean(weights, KNOWN_WEIGHTS)}")
 
 
 def _preprocessing(values: Sequence[int], window: tuple[float, float] | None, plane: str | None) -> Compose:

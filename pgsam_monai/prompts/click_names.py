@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, nearest
 
 
 class ClicksError(UserFault):
@@ -60,6 +59,6 @@ def _is_number(value: Any) -> bool:
 def _hint(given: Any, known: Sequence[str]) -> str:
     """ "did you mean ...?", or what there is."""
     by_small_letters = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(str(given).casefold(), by_small_letters, n=1)
+    near = nearest(str(given).casefold(), by_small_letters)
     listed = ", ".join(f"'{name}'" for name in known)
-    return f"did you mean '{by_small_letters[near[0]]}'?" if near else f"there are {listed or 'none'}."
+    return f"did you mean '{by_small_letters[near]}'?" if near else f"there are {listed or 'none'}."

@@ -6,13 +6,13 @@ texts and the modality; pictures only with `per_image`, and to another machine o
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
+from pgsam_monai.base.errors import did_you_mean
 from pgsam_monai.texts.answer_cache import load_answers, request_key, store_answers
 from pgsam_monai.texts.answers import BadAnswer, text_fault
 from pgsam_monai.texts.asking import Asker, DescribeError, ask_for_text
@@ -77,8 +77,7 @@ def _choose_labels(subject: Subject, classes: Sequence[str] | None) -> list[str]
         return list(subject.names[1:])
     for name in classes:
         if name not in subject.names:
-            near = difflib.get_close_matches(name, subject.names, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
+            hint = did_you_mean(name, subject.names)
             raise DescribeError(
                 f"--classes: the bundle has no class '{name}'.{hint} It has: {', '.join(subject.names)}."
             )

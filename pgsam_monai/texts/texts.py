@@ -8,14 +8,13 @@ embeddings.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, nearest
 
 
 class TextsError(UserFault):
@@ -106,8 +105,8 @@ def _alternatives(file: str | Path, name: str, given: Any) -> list[str]:
 def _differences(missing: Sequence[str], extra: Sequence[str]) -> str:
     parts = [f"it lacks {_listed(missing)}; add a text for each"] if missing else []
     for name in extra:
-        near = difflib.get_close_matches(name, missing, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "take it out"
+        near = nearest(name, missing)
+        hint = f"did you mean '{near}'?" if near else "take it out"
         parts.append(f"it has '{name}', which is no class; {hint}")
     return ". ".join(part[0].upper() + part[1:] if n else part for n, part in enumerate(parts)) + "."
 

@@ -7,7 +7,6 @@ to itself.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import http.client
 import importlib.metadata
@@ -18,6 +17,7 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+from pgsam_monai.base.errors import did_you_mean
 from pgsam_monai.base.weights import KNOWN_WEIGHTS, Package, Weights
 from pgsam_monai.weights.store import WeightsError, sha256_of, store
 
@@ -124,8 +124,7 @@ def _given_file(weights: str | Path) -> Path:
     file = Path(weights).expanduser()
     if file.is_file():
         return file
-    near = difflib.get_close_matches(str(weights), KNOWN_WEIGHTS, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    hint = did_you_mean(weights, KNOWN_WEIGHTS)
     raise WeightsError(
         f"Weights '{weights}' are neither an existing file nor a known name "
         f"({', '.join(KNOWN_WEIGHTS)}).{hint} Give the path of the file, or null for random weights."
@@ -219,8 +218,7 @@ def _recognise(source: Path, digest: str) -> Weights:
 def _named(name: str) -> Weights:
     if name in KNOWN_WEIGHTS:
         return KNOWN_WEIGHTS[name]
-    near = difflib.get_close_matches(name, KNOWN_WEIGHTS, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    hint = did_you_mean(name, KNOWN_WEIGHTS)
     raise WeightsError(f"Weights '{name}' are none of the known ones ({', '.join(KNOWN_WEIGHTS)}).{hint}")
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, did_you_mean, nearest
 from preprocess.commands.request import Request
 from preprocess.layouts import LAYOUTS
 from preprocess.networks import AUTO, NETWORK_RULES
@@ -121,8 +120,8 @@ def make_request(
 def _check_flag(flag: str, flags: Sequence[str]) -> None:
     if flag in flags:
         return
-    near = difflib.get_close_matches(flag, flags, n=1, cutoff=0.5)
-    hint = f"Did you mean --{near[0]}?" if near else "See pgsam-plan --help."
+    near = nearest(flag, flags, cutoff=0.5)
+    hint = f"Did you mean --{near}?" if near else "See pgsam-plan --help."
     raise UsageError(f"--{flag} is no option. {hint}")
 
 
@@ -149,16 +148,15 @@ def _check_few_shot(few_shot: str | int | None, dataset: str | None, recipe: Rec
 def _near_path(path: Path) -> str:
     parent = path.parent
     names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f" Did you mean {parent / near[0]}?" if near else ""
+    near = nearest(path.name, names)
+    return f" Did you mean {parent / near}?" if near else ""
 
 
 def _check_layout(layout: str | None) -> None:
     if layout is None:
         return
     if layout not in LAYOUTS:
-        near = difflib.get_close_matches(str(layout), LAYOUTS, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(layout, LAYOUTS)
         raise UsageError(f"--layout {layout}: layouts are {', '.join(LAYOUTS)}.{hint}")
 
 
@@ -174,8 +172,7 @@ def _networks(names: str | Sequence[str] | None, recipe: Recipe | None) -> tuple
         return (AUTO,)
     for name in wanted:
         if name not in NETWORK_RULES:
-            near = difflib.get_close_matches(name, NETWORK_RULES, n=1, cutoff=0.4)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
+            hint = did_you_mean(name, NETWORK_RULES, cutoff=0.4)
             known = f"networks are {', '.join(NETWORK_RULES)}; {AUTO}, alone and without --recipe, chooses"
             raise UsageError(f"--networks {name}: {known}.{hint}")
         if recipe is not None and name not in recipe.networks:

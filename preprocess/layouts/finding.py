@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgsam_monai.base.errors import did_you_mean, nearest
 from preprocess.layouts.atrium import find_atrium, find_atrium_archives
 from preprocess.layouts.challenges import find_kits, find_lits, find_mmwhs
 from preprocess.layouts.datalist import find_datalist
@@ -171,13 +171,12 @@ def _file_format(path: Path, found: Found) -> str:
 
 
 def _unknown_layout(layout: str) -> str:
-    near = difflib.get_close_matches(layout.lower(), LAYOUTS, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(layout.lower(), LAYOUTS, cutoff=0.5)
     return f"layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.{hint}"
 
 
 def _similar(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
-    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-    return f" Did you mean {path.parent / near[0]}?" if near else ""
+    near = nearest(path.name, [entry.name for entry in path.parent.iterdir()])
+    return f" Did you mean {path.parent / near}?" if near else ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, did_you_mean
 from preprocess.networks import NETWORK_RULES
 from preprocess.plan.kinds import KINDS
 from preprocess.rules import SHARED_RULES
@@ -85,8 +84,7 @@ def _check_name(name: str, network: str | None) -> None:
         known = [*SHARED_RULES, *(rule for rules in NETWORK_RULES.values() for rule in rules)]
     if name in known:
         return
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f" Did you mean '{near[0]}'?" if near else f" Decisions are: {', '.join(known)}."
+    hint = did_you_mean(name, known, cutoff=0.4) or f" Decisions are: {', '.join(known)}."
     raise OverrideError(f"{FLAG} {name}: there is no decision of that name.{hint}")
 
 

@@ -11,7 +11,6 @@ so a recipe says only what is its own. What neither decides, such as the texts, 
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import re
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.base.labels import values_of
 from preprocess.rules.decision import RECIPE, Decision
 from preprocess.splits.few_shot import shuffle
@@ -94,8 +93,7 @@ def load_recipe(name: str) -> Recipe:
         RecipeError: unknown; names the nearest.
     """
     if name not in recipe_names():
-        near = difflib.get_close_matches(str(name), recipe_names(), n=1, cutoff=0.3)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(name, recipe_names(), cutoff=0.3)
         raise RecipeError(
             f"--recipe {name}: there is no such recipe; known are {', '.join(recipe_names())}.{hint}"
         )

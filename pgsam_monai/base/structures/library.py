@@ -5,7 +5,6 @@ Standard library only: the planner imports this module as well.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import re
@@ -15,7 +14,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, nearest_few
 from pgsam_monai.base.structures.contextual import CONTEXTUAL
 from pgsam_monai.base.structures.spelling import side_of, spelling_keys
 
@@ -235,5 +234,5 @@ def _near(key: str) -> tuple[str, ...]:
     side = side_of(key)
     sides = {key: side_of(spelling_keys(structure.name)[0]) for key, structure in library.items()}
     candidates = [other for other, meant in index.items() if not side or sides[meant] in ("", side)]
-    close = difflib.get_close_matches(key, candidates, n=8, cutoff=0.7)
+    close = nearest_few(key, candidates, most=8, cutoff=0.7)
     return tuple(dict.fromkeys(library[index[other]].name for other in close))[:3]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pgsam_monai.base.errors import nearest
 from pgsam_monai.label.faults import RequestFault
 
 CONSECUTIVE, ORIGINAL = LABEL_VALUES = ("consecutive", "original")
@@ -149,6 +149,6 @@ def _checked_text(text: Any, key: str) -> str:
 def _class_of(given: Any, own: Mapping[str, Any], *, key: str, source: str) -> str:
     if given in own:
         return given
-    near = difflib.get_close_matches(str(given), own, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(own)}."
+    near = nearest(given, own)
+    hint = f"did you mean '{near}'?" if near else f"there are {', '.join(own)}."
     raise RequestFault(f"{key.rstrip(':')}: {source} has no class {short(given)}; {hint}", status=422)

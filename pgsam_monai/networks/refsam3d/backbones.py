@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.networks.refsam3d.encoder import VolumeEncoder
 from pgsam_monai.networks.sam.builders import BACKBONES, Backbone
 
@@ -33,8 +32,7 @@ def find_volume_backbone(name: str) -> Backbone:
     known = f"RefSAM3D's backbone must be one of {', '.join(VOLUME_BACKBONES)}, got '{name}'"
     if name in BACKBONES:
         raise UserFault(f"{known}, which is made of 2-D convolutions; choose a plain ViT, such as vit_mini.")
-    near = difflib.get_close_matches(str(name), VOLUME_BACKBONES, n=1)
-    raise UserFault(f"{known}." + (f" Did you mean '{near[0]}'?" if near else ""))
+    raise UserFault(f"{known}.{did_you_mean(name, VOLUME_BACKBONES)}")
 
 
 def build_volume_encoder(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.networks.sam.efficient_sam import make_efficient
 from pgsam_monai.networks.sam.image_encoder import ImageEncoder
 from pgsam_monai.networks.sam.mask_decoder import MaskDecoder
@@ -96,9 +95,9 @@ def find_backbone(name: str) -> Backbone | TinyBackbone:
     """The backbone of that name; ValueError naming the known ones and the nearest."""
     if name in BACKBONES:
         return BACKBONES[name]
-    near = difflib.get_close_matches(str(name), BACKBONES, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    raise UserFault(f"backbone must be one of {', '.join(BACKBONES)}, got '{name}'.{hint}")
+    raise UserFault(
+        f"backbone must be one of {', '.join(BACKBONES)}, got '{name}'.{did_you_mean(name, BACKBONES)}"
+    )
 
 
 def build_sam(

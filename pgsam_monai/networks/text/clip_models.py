@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, nearest_few
 from pgsam_monai.networks.text.hub import hub_access
 from pgsam_monai.networks.text.tokens import Tokenizer
 from pgsam_monai.weights.files import WeightsError
@@ -66,7 +65,7 @@ def find_clip_model(name: str, *, tag: str | None = None, cache: Path) -> ClipMo
     else:
         config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
-        near = difflib.get_close_matches(name, [TINY, *open_clip.list_models()], n=3)
+        near = nearest_few(name, [TINY, *open_clip.list_models()])
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise UserFault(
             f"clip_model must be {TINY}, a name in open_clip.list_models() such as ViT-B-32-quickgelu, "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from pathlib import Path
 
 from torch import nn
 
+from pgsam_monai.base.errors import did_you_mean, nearest_few
 from pgsam_monai.networks.text.clip_models import FOLDER, HUB, HUB_URL, ClipModel
 from pgsam_monai.networks.text.hub import hub_access
 from pgsam_monai.weights.files import WeightsError, default_weights_dir
@@ -132,12 +132,10 @@ def _unknown(model: ClipModel, weights: str) -> WeightsError:
         known = [OWN]
     else:
         known = open_clip.list_pretrained_tags_by_model(model.name)
-    near = difflib.get_close_matches(weights, known, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
+    hint = did_you_mean(weights, known)
     others = [name for name in open_clip.list_pretrained_models_by_tag(weights) if name != model.name]
-    if others and not near:
-        close = difflib.get_close_matches(model.name, others, n=3, cutoff=0.0)
-        hint = f" '{weights}' belongs to {', '.join(close)}."
+    if others and not hint:
+        hint = f" '{weights}' belongs to {', '.join(nearest_few(model.name, others, cutoff=0.0))}."
     return WeightsError(
         f"CLIP weights '{weights}' are neither an existing file nor published for '{model.name}' "
         f"({', '.join(known) or 'which has none'}).{hint} Give the path of a file, or null for random weights."
