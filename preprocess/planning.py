@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pgsam_monai.base.files import write_text
 from preprocess.commands.request import Request
 from preprocess.fingerprint.facts import Fingerprint
 from preprocess.layouts import Dataset, find_dataset
-from preprocess.plan.outputs import PlanFolder, write_json, write_text
+from preprocess.plan.outputs import PlanFolder, write_json
 from preprocess.plan.plan import Plan, PlanError, find_edits, make_plan, replan, with_edits
 from preprocess.recipes import Recipe, load_recipe, published_splits, splits_by_recipe
 from preprocess.rules import Evidence, Machine, collect_evidence

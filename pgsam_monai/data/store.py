@@ -40,6 +40,7 @@ from monai.data import MetaTensor
 
 from pgsam_monai.base.cases import as_paths, case_name
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import write_text
 from pgsam_monai.data.stamp import (
     SourceFile,
     describe,
@@ -185,9 +186,7 @@ class CaseStore:
     def _write_description(self) -> None:
         path = self.root / "preprocessing.json"
         if not path.exists():
-            scratch = path.with_name(f".tmp-{uuid.uuid4().hex}.json")
-            scratch.write_text(json.dumps(describe(self.preprocessing), indent=1), encoding="utf-8")
-            os.replace(scratch, path)
+            write_text(path, json.dumps(describe(self.preprocessing), indent=1))
 
     def _key(self, case: Mapping[str, Any]) -> str:
         parts = [

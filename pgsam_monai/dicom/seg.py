@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 
 from pgsam_monai.base.dicom.headers import DicomError
 from pgsam_monai.base.dicom.series import Series, read_series
+from pgsam_monai.base.files import whole
 from pgsam_monai.dicom.segments import Maker, describe_segments, long_string
 
 GRID_TOLERANCE = 0.1
@@ -191,9 +190,6 @@ def _build(
 
 
 def _save(item: Any, file: Path) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as scratch:
-        partial = Path(scratch) / file.name
+    with whole(file) as partial:
         item.save_as(partial)
-        os.replace(partial, file)
     return file

@@ -18,7 +18,8 @@ from typing import Any
 
 from pgsam_monai.base.child_processes import Cost, RunFailed, hold, run_logged
 from pgsam_monai.base.errors import MissingFile, UserFault
-from pgsam_monai.evaluation.few_shot_results import Row, read_rows, write_atomically, write_results
+from pgsam_monai.base.files import write_text
+from pgsam_monai.evaluation.few_shot_results import Row, read_rows, write_results
 from pgsam_monai.running import check_overrides
 
 Subset = Callable[[Mapping[str, Any], int, int], dict[str, Any]]
@@ -204,10 +205,10 @@ def do_run(run: Run, threads: int | None, call: Callable[..., Cost]) -> Row:
         if not cost_file.is_file():
             resumed = checkpoint.is_file()
             cost = step("training")
-            write_atomically(cost_file, json.dumps({**asdict(cost), "resumed": resumed}))
+            write_text(cost_file, json.dumps({**asdict(cost), "resumed": resumed}))
         step("evaluating")
         row = _row(run, json.loads(cost_file.read_text(encoding="utf-8")))
-        write_atomically(run.result, json.dumps(asdict(row), indent=1))
+        write_text(run.result, json.dumps(asdict(row), indent=1))
         checkpoint.unlink(missing_ok=True)  # as large as the network, several times; model.pt stays
     return row
 
@@ -273,14 +274,14 @@ def _claim(curve: Curve) -> None:
             "former ones, or another --few_shot_folder."
         )
     curve.folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(stamp, json.dumps(settings, indent=1))
+    write_text(stamp, json.dumps(settings, indent=1))
 
 
 def _draw(run: Run, subset: Subset) -> str | None:
     """Write the run's splits.json; returns its note."""
     splits = subset(run.curve.read("splits.json"), run.cases, run.seed)
     run.folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(run.folder / "splits.json", json.dumps(splits, indent=1))
+    write_text(run.folder / "splits.json", json.dumps(splits, indent=1))
     return splits.get("note")
 
 

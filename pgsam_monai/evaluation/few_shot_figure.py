@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import whole
 from pgsam_monai.evaluation.few_shot_results import Row
 
 ASIDE = 1.025
@@ -43,11 +43,9 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], file: str | Path) -> Path:
     axes.set_ylabel("mean Dice of the held-out cases")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, title="mean ± standard deviation; dots: single runs", title_fontsize="small")
-    file = Path(file)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    figure.savefig(partial, format="png", dpi=150)
-    partial.replace(file)
-    return file
+    with whole(file) as partial:
+        figure.savefig(partial, format="png", dpi=150)
+    return Path(file)
 
 
 def by_cases(rows: Sequence[Row]) -> dict[int, list[float]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pgsam_monai.base.files import write_text
 
 SCHEMA_VERSION = 1
 
@@ -52,13 +53,6 @@ def write_results(rows: Sequence[Row], folder: Path) -> None:
         cells = ["" if score is None else f"{score:.6f}" for score in scores]
         times = (f"{row.wall_s:.1f}", f"{row.cpu_s:.1f}", row.resumed)
         writer.writerow([row.network, row.cases, row.seed, *cells, row.steps, *times])
-    write_atomically(folder / "few_shot.csv", text.getvalue())
+    write_text(folder / "few_shot.csv", text.getvalue())
     content = {"schema_version": SCHEMA_VERSION, "runs": [asdict(row) for row in rows]}
-    write_atomically(folder / "few_shot.json", json.dumps(content, indent=1) + "\n")
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Under a temporary name, renamed when complete."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    write_text(folder / "few_shot.json", json.dumps(content, indent=1) + "\n")

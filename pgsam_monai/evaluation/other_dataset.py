@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.evaluation.few_shot_results import write_atomically
+from pgsam_monai.base.files import write_text
 from pgsam_monai.evaluation.label_mapping import LabelMap, format_label_map, match_labels, read_label_map
 from pgsam_monai.evaluation.predictions import PREDICTIONS, evaluate_predictions
 from pgsam_monai.metrics.cases import PROTOCOLS
@@ -197,9 +197,9 @@ def _write_map(content: Mapping[str, Any], file: Path, say: Callable[[str], None
     file.parent.mkdir(parents=True, exist_ok=True)
     if before != text:
         backup = file.with_name(f"{file.name}.bak")
-        write_atomically(backup, before)
+        write_text(backup, before)
         say(f"The label map has changed; the former one is kept as {backup}.")
-    write_atomically(file, text)
+    write_text(file, text)
 
 
 def _predict_missing(
@@ -216,7 +216,7 @@ def _predict_missing(
     if before != settings and predictions.is_dir():
         say("Predictions of other files or intensities are made anew.")
         shutil.rmtree(predictions)
-    write_atomically(file, json.dumps(settings, indent=1) + "\n")
+    write_text(file, json.dumps(settings, indent=1) + "\n")
     made_of = [root / name for name in ("models/model.pt", "configs/inference.json", "configs/texts.json")]
     newest = max(path.stat().st_mtime_ns for path in made_of if path.is_file())
     todo = [case for case in cases if not _is_newer(predictions, case["name"], newest)]

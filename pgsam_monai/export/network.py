@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import whole
 from pgsam_monai.networks.description import check_description
 
 FORMAT = "pgsam-adapters-1"
@@ -35,10 +35,8 @@ def save_adapters(network: nn.Module, file: str | Path, *, metadata: Mapping[str
     state.update({name: value.contiguous() for name, value in _statistics(network).items()})
     description = json.dumps(network.description, sort_keys=True)
     header = {**(metadata or {}), "format": FORMAT, "description": description}
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}.part")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, unfinished, metadata=header)
-    unfinished.replace(file)
+    with whole(file) as partial:
+        save_file(state, partial, metadata=header)
     return file
 
 

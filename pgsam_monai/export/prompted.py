@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import whole
 from pgsam_monai.networks.medsa import MedSA
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.networks.traced import merge_for_inference
@@ -110,12 +111,10 @@ def _export(
     outputs: list[str],
     axes: dict,
 ) -> Path:
-    partial = file.with_name(f".{file.name}.partial")
-    with warnings.catch_warnings():
+    with whole(file) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's, about sizes that are constant here
         torch.onnx.export(
             module.eval(), example, str(partial), input_names=inputs, output_names=outputs, dynamic_axes=axes,
             opset_version=OPSET, dynamo=False,
         )  # fmt: skip
-    partial.replace(file)
     return file

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import write_text
 from pgsam_monai.metrics.cases import CaseMetrics
 
 METRICS = ("dice", "hd95", "nsd")
@@ -149,7 +149,7 @@ def write_metrics(rows: Sequence[CaseMetrics], folder: str | Path, seed: int = 0
         "cases": [{"name": row.name, "classes": [asdict(record) for record in row.classes]} for row in rows],
     }
     json_text = json.dumps(_nan_to_none(content), indent=1, allow_nan=False) + "\n"
-    return _write(folder / "metrics.csv", text.getvalue()), _write(folder / "metrics.json", json_text)
+    return write_text(folder / "metrics.csv", text.getvalue()), write_text(folder / "metrics.json", json_text)
 
 
 def hd95_unit(protocol: str) -> str:
@@ -162,12 +162,6 @@ def _nan_to_none(value):
     if isinstance(value, list | tuple):
         return [_nan_to_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(file: Path, text: str) -> Path:
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(file)
 
 
 def format_table(summary: Summary) -> str:

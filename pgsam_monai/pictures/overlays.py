@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from scipy import ndimage
 
 from pgsam_monai.base.cases import Paths, case_name, file_format
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import whole
 from pgsam_monai.data.readers import reader_for
 from pgsam_monai.metrics.files import read_label_file
 
@@ -88,11 +88,10 @@ def write_overlays(
 
 def save_page(page: Image.Image, folder: str | Path, name: str) -> Path:
     """Write `<folder>/<name>.png`, replaced whole or not at all; returns it."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.{os.getpid()}.partial.png"
-    page.save(partial, optimize=True)
-    return partial.replace(folder / f"{name}.png")
+    file = Path(folder) / f"{name}.png"
+    with whole(file) as partial:
+        page.save(partial, format="PNG", optimize=True)
+    return file
 
 
 def _image(source: Paths | np.ndarray, affine: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,6 @@ lists by class name, and 3D Slicer's own .mrk.json (`slicer_markups`).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from pgsam_monai.base.files import write_text
 from pgsam_monai.prompts.click_names import ClicksError, class_named, numbers, refuse_others
 from pgsam_monai.prompts.frames import sorted_roi
 from pgsam_monai.prompts.slicer_markups import read_markups
@@ -91,15 +91,8 @@ def write_clicks(file: str | Path, clicks: Clicks) -> None:
         name: {kind: [list(each) for each in getattr(said, kind)] for kind in KINDS if getattr(said, kind)}
         for name, said in clicks.labels.items()
     }
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        content = json.dumps({"space": clicks.space, "labels": labels}, ensure_ascii=False, indent=2)
-        partial.write_text(content + "\n", encoding="utf-8")
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    content = json.dumps({"space": clicks.space, "labels": labels}, ensure_ascii=False, indent=2)
+    write_text(file, content + "\n")
 
 
 def in_voxels(clicks: Clicks, native_affine: np.ndarray) -> Clicks:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pgsam_monai.base.files import write_text
 from pgsam_monai.texts.asking import DescribeError, Message
 
 CACHE_FORMAT = 1
@@ -39,13 +39,5 @@ def load_answers(file: Path) -> dict[str, dict[str, str]]:
 
 
 def store_answers(file: Path, answers: Mapping[str, Mapping[str, str]]) -> None:
-    """Write the answers under a temporary name and rename: a kill leaves the old file or the new one."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        with unfinished.open("w", encoding="utf-8") as stream:
-            json.dump(answers, stream, indent=1, ensure_ascii=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    """Write the answers, whole or not at all."""
+    write_text(file, json.dumps(answers, indent=1, ensure_ascii=False))

@@ -9,12 +9,12 @@ embeddings.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault, nearest
+from pgsam_monai.base.files import write_text
 
 
 class TextsError(UserFault):
@@ -53,14 +53,7 @@ def write_texts(file: str | Path, texts: Mapping[str, str | Sequence[str]]) -> N
     """
     checked = {name: _alternatives(file, name, given) for name, given in texts.items()}
     content = {name: given[0] if len(given) == 1 else given for name, given in checked.items()}
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(file, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import whole
 from pgsam_monai.training.schedules import stage_weights
 from pgsam_monai.training.surroundings import is_main_process
 
@@ -26,15 +26,10 @@ LAST_CHECKPOINT = "checkpoint_last.pt"
 BEST_MODEL = "model.pt"
 
 
-def save_atomically(content: Any, path: Path) -> None:
-    """Write a checkpoint under a temporary name and rename it, so that a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+def save_checkpoint(content: Any, file: Path) -> None:
+    """Write with torch.save, whole or not at all."""
+    with whole(file) as partial:
         torch.save(content, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def bare(network: nn.Module) -> nn.Module:
@@ -191,7 +186,7 @@ class TrainingCheckpoints:
 
     def save_model(self) -> None:
         if is_main_process():
-            save_atomically(bare(self.network).state_dict(), self.folder / BEST_MODEL)
+            save_checkpoint(bare(self.network).state_dict(), self.folder / BEST_MODEL)
 
     def ensure_model(self, trainer: Engine) -> None:
         """The last network where that is wanted, or where no validation was defined (no structure present)."""
@@ -214,7 +209,7 @@ class TrainingCheckpoints:
             "epoch": trainer.state.epoch,
             "best": self.best,
         }
-        save_atomically(state, self.folder / LAST_CHECKPOINT)
+        save_checkpoint(state, self.folder / LAST_CHECKPOINT)
 
     def resume(self, trainer: Engine) -> None:
         """Continue after the last completed epoch; starts from the beginning, saying so, if there is none."""

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pgsam_monai.base.errors import did_you_mean
+from pgsam_monai.base.files import write_text
 from pgsam_monai.base.weights import KNOWN_WEIGHTS, Package, Weights
 from pgsam_monai.weights.store import WeightsError, sha256_of, store
 
@@ -196,7 +197,7 @@ def import_weights(
         store(stream, target, noted, describe=f"{record.name} import")
     if record.sha256 is None:
         note = {"name": record.name, "sha256": digest, "size_bytes": noted.size_bytes}
-        _note(target).write_text(json.dumps(note, indent=4) + "\n")
+        write_text(_note(target), json.dumps(note, indent=4) + "\n")
     return target
 
 

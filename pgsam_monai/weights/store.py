@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import whole
 from pgsam_monai.base.weights import Weights
 
 CHUNK = 1 << 20
@@ -28,16 +28,15 @@ def sha256_of(file: str | Path) -> str:
 
 
 def store(stream: BinaryIO, file: Path, record: Weights, *, describe: str) -> Path:
-    """Copy ``stream`` under a temporary name, check it against ``record``, and rename it to ``file``."""
+    """Copy ``stream`` to ``file``, which appears only once it is whole and what ``record`` says."""
     from tqdm import tqdm
 
     file.parent.mkdir(parents=True, exist_ok=True)
     _check_space(file.parent, record)
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}.part")
     digest = hashlib.sha256()
-    try:
+    with whole(file) as partial:
         with (
-            unfinished.open("wb") as out,
+            partial.open("wb") as out,
             tqdm(total=record.size_bytes, unit="B", unit_scale=True, desc=describe) as bar,
         ):
 
@@ -47,10 +46,7 @@ def store(stream: BinaryIO, file: Path, record: Weights, *, describe: str) -> Pa
                 bar.update(len(piece))
 
             _copy(stream, keep)
-        _check_content(unfinished.stat().st_size, digest.hexdigest(), record)
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        _check_content(partial.stat().st_size, digest.hexdigest(), record)
     return file
 
 

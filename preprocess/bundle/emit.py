@@ -7,13 +7,13 @@ value that starts with `$`; every `$` expression is fixed text of a template.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.capabilities import PATCHES, REQUESTS, SLICES
+from pgsam_monai.base.files import write_text
 from pgsam_monai.base.labels import shown
 from preprocess.bundle.augmentation import patch_augmentation
 from preprocess.bundle.large_files import LARGE_FILES, large_files
@@ -219,7 +219,4 @@ def _write(path: Path, text: str) -> None:
         if path.read_text(encoding="utf-8") == text:
             return
         shutil.copyfile(path, path.with_name(path.name + ".bak"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, text)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pgsam_monai.base.files import whole
 from preprocess.fingerprint.facts import SCHEMA_VERSION, CaseFacts, case_from_dict, record_to_dict
 from preprocess.fingerprint.intensity import Sample
 from preprocess.fingerprint.measure import MeasuredCase, case_files
@@ -75,7 +76,7 @@ def source_of(case: Case, dataset: Dataset) -> list:
 
 
 def write_case(measured: MeasuredCase, source: list, path: Path) -> CachedCase:
-    """Writes to a temporary name and renames, so that a killed process leaves nothing under `path`."""
+    """Writes `path` whole or not at all."""
     blocks, sizes = [], []
     for sample in measured.samples:
         sizes.append([len(sample.values), sample.counts is not None])
@@ -83,12 +84,10 @@ def write_case(measured: MeasuredCase, source: list, path: Path) -> CachedCase:
         if sample.counts is not None:
             blocks.append(sample.counts.astype("<i8", copy=False).tobytes())
     header = {"source": source, "facts": record_to_dict(measured.facts), "arrays": sizes}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     line = json.dumps(header).encode() + b"\n"
-    with open(temporary, "wb") as stream:
+    with whole(path) as partial, partial.open("wb") as stream:
         stream.write(line)
         stream.writelines(blocks)
-    os.replace(temporary, path)
     return CachedCase(facts=measured.facts, path=path, arrays=_places(len(line), sizes)[0])
 
 

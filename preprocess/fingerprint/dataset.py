@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import write_text
 from preprocess.fingerprint.cache import CachedCase, cache_path, read_case, source_of, write_case
 from preprocess.fingerprint.facts import (
     SCHEMA_VERSION,
@@ -120,10 +120,7 @@ def fingerprint_from_json(text: str) -> Fingerprint:
 
 def write_fingerprint(fingerprint: Fingerprint, path: str | Path) -> None:
     """Writes `path` whole or not at all."""
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(fingerprint_to_json(fingerprint), encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, fingerprint_to_json(fingerprint))
 
 
 def load_fingerprint(path: str | Path) -> Fingerprint:

@@ -1,12 +1,13 @@
-"""Where a plan's files lie, and how they are written: whole or not at all."""
+"""Where a plan's files lie, and how their JSON is laid out."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pgsam_monai.base.files import write_text
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,8 @@ class PlanFolder:
         return self.path / ".facts"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes to a temporary name and renames, so that a killed process leaves no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
 def write_json(path: Path, content: Any) -> None:
-    """As `write_text`; short lists stay on one line."""
+    """Writes `path` whole or not at all; short lists stay on one line."""
     write_text(path, dump_json(content) + "\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import nibabel as nib
 import numpy as np
 from rich.progress import track
 
+from pgsam_monai.base.files import whole
 from pgsam_monai.data.phantom.draw import ORGANS, make_phantom
 
 NOTICE = "README.txt"
@@ -76,6 +78,5 @@ def _claim(folder: Path, notice: str) -> None:
 def _save(voxels: np.ndarray, affine: np.ndarray, file: Path) -> None:
     nifti = nib.Nifti1Image(voxels, affine)
     nifti.header.set_xyzt_units("mm")
-    partial = file.with_name(f".{file.name.removesuffix('.nii.gz')}.partial.nii.gz")
-    nib.save(nifti, partial)
-    partial.replace(file)
+    with whole(file) as partial, gzip.open(partial, "wb", compresslevel=1) as stream:
+        nifti.to_stream(stream)

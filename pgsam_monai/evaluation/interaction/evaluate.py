@@ -13,8 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import MissingFile, UserFault
+from pgsam_monai.base.files import write_text
 from pgsam_monai.data.stamp import preprocessing_hash, stamp_sources, stamps_to_json
-from pgsam_monai.evaluation.few_shot_results import write_atomically
 from pgsam_monai.evaluation.interaction.measure import (
     EVERYTHING,
     InteractionSettings,
@@ -114,7 +114,7 @@ def measure_cases(
 
             scores = measure_interaction(model, case, settings, progress=progress)
         content = {"stamp": stamps[number], **scores.to_json()}
-        write_atomically(folder / f"{case['name']}.json", json.dumps(content) + "\n")
+        write_text(folder / f"{case['name']}.json", json.dumps(content) + "\n")
         found[number], left = scores, len(todo) - done
         minutes = (time.monotonic() - started) / done * left / 60
         say(f"{_line(scores, settings)}; {left} left" + (f", about {minutes:.0f} min" if left else ""))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pgsam_monai.base.files import whole
 from pgsam_monai.evaluation.interaction.measure import EVERYTHING, InteractionSettings, clicks_title
 from pgsam_monai.evaluation.interaction.scores import OVERALL, CaseScores, mean_dice
 
@@ -50,11 +50,9 @@ def draw_interaction(cases: Sequence[CaseScores], settings: InteractionSettings,
     for axes in (left, right):
         axes.set_ylim(0, 1)
         axes.grid(alpha=0.3)
-    file = Path(file)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    figure.savefig(partial, format="png", dpi=150)
-    partial.replace(file)
-    return file
+    with whole(file) as partial:
+        figure.savefig(partial, format="png", dpi=150)
+    return Path(file)
 
 
 def _draw_lines(axes, places: Sequence[int], prompts: Sequence[str], dice: dict, *, named: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pgsam_monai.evaluation.few_shot_results import write_atomically
+from pgsam_monai.base.files import write_text
 from pgsam_monai.evaluation.interaction.measure import (
     EVERYTHING,
     EVERYTHING_THERE,
@@ -62,8 +62,8 @@ def write_interaction(
         "clicks_needed": [_needed_json(one) for one in clicks_needed(cases)],
         "cases": [case.to_json() for case in cases],
     }
-    write_atomically(folder / "interaction.csv", _csv(cases))
-    write_atomically(folder / "interaction.json", json.dumps(content, indent=1) + "\n")
+    write_text(folder / "interaction.csv", _csv(cases))
+    write_text(folder / "interaction.json", json.dumps(content, indent=1) + "\n")
     return folder / "interaction.csv", folder / "interaction.json"
 
 

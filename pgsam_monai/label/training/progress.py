@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 from pathlib import Path
 
 from ignite.engine import Engine, Events
+
+from pgsam_monai.base.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -99,10 +100,7 @@ class ProgressLines:
     def _write(self, engine: Engine, **more: str) -> None:
         stats = {"epoch": engine.state.epoch, "total_epochs": engine.state.max_epochs, **more}
         stats["best_metric"] = 0.0 if self.best is None else self.best[0]
-        self.stats_file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.stats_file.with_name(f".{self.stats_file.name}.{os.getpid()}")
-        partial.write_text(json.dumps(stats), encoding="utf-8")
-        os.replace(partial, self.stats_file)
+        write_text(self.stats_file, json.dumps(stats))
 
 
 def _spoken(seconds: float) -> str:

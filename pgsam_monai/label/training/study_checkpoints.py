@@ -8,10 +8,10 @@ import os
 import shutil
 from pathlib import Path
 
-import psutil
 from ignite.engine import Engine
 
-from pgsam_monai.training.handlers import BEST_MODEL, TrainingCheckpoints, bare, save_atomically
+from pgsam_monai.base.files import remove_remains, whole
+from pgsam_monai.training.handlers import BEST_MODEL, TrainingCheckpoints, bare, save_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class StudyCheckpoints(TrainingCheckpoints):
         """After the network has its first weights, which may be those of an unfinished training."""
         super().attach(trainer, evaluator)
         (self.folder / UNFINISHED).unlink(missing_ok=True)
-        remove_partial_files(self.folder)
+        remove_remains(self.folder)
 
     def keep_best(self, evaluator: Engine, trainer: Engine) -> None:
         metric = float(evaluator.state.metrics[self.key_metric])
@@ -55,7 +55,7 @@ class StudyCheckpoints(TrainingCheckpoints):
 
     def save_model(self) -> None:
         """To where it waits for the end of the training, or for ``publish``."""
-        save_atomically(bare(self.network).state_dict(), self.folder / UNFINISHED)
+        save_checkpoint(bare(self.network).state_dict(), self.folder / UNFINISHED)
 
     def save_last(self, trainer: Engine) -> None:
         """Only where the last is wanted."""
@@ -87,18 +87,8 @@ class StudyCheckpoints(TrainingCheckpoints):
 
 def keep_previous(model: Path) -> None:
     """Give model.pt its second name, previous.pt; model.pt itself is only ever replaced, never written into."""
-    scratch = model.with_name(f".{PREVIOUS}.{os.getpid()}.partial")
-    scratch.unlink(missing_ok=True)
-    try:
-        os.link(model.resolve(), scratch)
-    except OSError:  # file systems without hard links
-        shutil.copyfile(model, scratch)
-    os.replace(scratch, model.with_name(PREVIOUS))
-
-
-def remove_partial_files(folder: Path) -> None:
-    """What killed trainings had begun to write, `.<name>.<process>.partial`."""
-    for file in folder.glob(".*.partial"):
-        process = file.name.split(".")[-2]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
-            file.unlink(missing_ok=True)
+    with whole(model.with_name(PREVIOUS)) as partial:
+        try:
+            os.link(model.resolve(), partial)
+        except OSError:  # file systems without hard links
+            shutil.copyfile(model, partial)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import whole
 from pgsam_monai.pictures.page.case import PageCase, read_case
 from pgsam_monai.pictures.page.classes import ShownClass, class_indices, find_classes
 from pgsam_monai.pictures.page.encode import pack_grey, pack_labels
@@ -62,15 +62,9 @@ def write_page(
     classes = find_classes(case.prediction, case.reference, labels or case.names, background=background)
     shown = shown_image(case)
     pieces = _page(page_facts(case, classes, shown, window), _blocks(case, classes, shown))
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
-            page.writelines(pieces)
-        return partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(file) as partial, partial.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
+        page.writelines(pieces)
+    return Path(file)
 
 
 def write_pages(

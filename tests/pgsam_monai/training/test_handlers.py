@@ -12,7 +12,7 @@ from pgsam_monai.training.handlers import (
     GradientClip,
     StageWeights,
     TrainingCheckpoints,
-    save_atomically,
+    save_checkpoint,
 )
 
 
@@ -97,9 +97,9 @@ def test_early_stop_waits_for_its_patience(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     file = tmp_path / "model.pt"
-    save_atomically({"weight": torch.zeros(1)}, file)
+    save_checkpoint({"weight": torch.zeros(1)}, file)
     with pytest.raises(Exception, match="pickle"):
-        save_atomically({"weight": lambda: None}, file)
+        save_checkpoint({"weight": lambda: None}, file)
     assert torch.load(file, weights_only=True)["weight"].item() == 0.0
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 

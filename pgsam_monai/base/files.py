@@ -1,0 +1,43 @@
+"""Files are written whole or not at all: under a temporary name beside the place, renamed when complete."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(file: str | Path) -> Iterator[Path]:
+    """A path to write to, which becomes `file` at the end; whatever fails before leaves `file` as it was.
+
+    The folder is made. No other process or thread has the same path: of two that write `file`, the later wins whole.
+    """
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{threading.get_ident()}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)  # of a killed process that had our number
+    try:
+        yield partial
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(file: str | Path, text: str) -> Path:
+    """Write `text` as UTF-8, whole or not at all; returns the file."""
+    with whole(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return Path(file)
+
+
+def remove_remains(folder: Path) -> None:
+    """Remove what processes that were killed had begun to write into `folder`."""
+    import psutil  # here, for planning starts without it
+
+    for file in folder.glob(".*.partial"):
+        process = file.name.split(".")[-2]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            file.unlink(missing_ok=True)
