@@ -10,7 +10,7 @@ from typing import Any
 
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from preprocess.networks import NETWORK_RULES
-from preprocess.plan.kinds import KINDS
+from preprocess.plan.kinds import kind_of
 from preprocess.rules import SHARED_RULES
 
 FLAG = "--override"
@@ -57,7 +57,7 @@ def make_override(name: str, value: Any, *, network: str | None = None, set_by: 
         OverrideError: as `parse_overrides`.
     """
     _check_name(name, network)
-    return Override(name=name, value=_checked(name, value, set_by), network=network, set_by=set_by)
+    return Override(name=name, value=_checked(name, value, network, set_by), network=network, set_by=set_by)
 
 
 def _parse(text: str) -> Override:
@@ -88,8 +88,8 @@ def _check_name(name: str, network: str | None) -> None:
     raise OverrideError(f"{FLAG} {name}: there is no decision of that name.{hint}")
 
 
-def _checked(name: str, value: Any, set_by: str) -> Any:
-    kind = KINDS[name]
+def _checked(name: str, value: Any, network: str | None, set_by: str) -> Any:
+    kind = kind_of(name, network)
     if not kind.fits(value):
         shown = value if isinstance(value, str) else json.dumps(value)
         where = f"{set_by} {name}={shown}" if set_by == FLAG else f"{set_by} {shown}"

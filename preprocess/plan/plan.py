@@ -8,16 +8,14 @@ from typing import Any
 
 from pgsam_monai.base.errors import UserFault
 from preprocess import __version__
-from preprocess.networks import AUTO, NETWORK_RULES, auto_networks
-from preprocess.networks.baselines import size_fault
+from preprocess.networks import AUTO, NETWORK_RULES, auto_networks, own_fault
 from preprocess.networks.declared import capabilities
-from preprocess.networks.dynunet_3d.rules import patch_fault
-from preprocess.networks.medsa.rules import training_fault
-from preprocess.networks.refsam3d.faults import choice_fault, input_fault
+from preprocess.plan.kinds import kind_of
 from preprocess.plan.overrides import Override, make_override
 from preprocess.recipes import Recipe
 from preprocess.rules import OVERRIDE, SHARED_RULES, Decision, Evidence, overridden
 from preprocess.rules.evidence import WORLD_SLICE_AXIS
+from preprocess.rules.patches import input_fault
 
 SCHEMA_VERSION = 1
 PER_CLASS = ("label_names", "class_frequencies", "class_weights")
@@ -117,7 +115,7 @@ def make_plan(
     _check_wishes(overrides, networks)
     configurations = {}
     for network in networks:
-        _refuse(input_fault(network, values))
+        _refuse(input_fault(capabilities(network), values))
         own = recipe.configurations.get(network, {}) if recipe else {}
         rules = NETWORK_RULES[network]
         configurations[network] = _decide(
@@ -185,9 +183,8 @@ def check_consistency(plan: Plan) -> None:
     shared = {name: decision.value for name, decision in plan.decisions.items()}
     for network, entries in plan.configurations.items():
         values = {name: decision.value for name, decision in entries.items()}
-        _refuse(input_fault(network, shared))
-        for find_fault in (size_fault, patch_fault, training_fault, choice_fault):
-            _refuse(find_fault(network, values))
+        _refuse(input_fault(capabilities(network), shared))
+        _refuse(own_fault(network, values) or _option_fault(network, values))
     if any(capabilities(network).texts for network in plan.configurations):
         _check_texts(value("texts"), value("label_names"))
     axis, code = value("slice_axis"), value("orientation")
@@ -218,6 +215,18 @@ def _decide(
         if name in PER_CLASS:
             _check_length(name, decision.value, values["labels"])
     return decisions
+
+
+def _option_fault(network: str, values: Mapping[str, Any]) -> str | None:
+    """A sentence where a decision isn't among what its network takes; a wish for all networks may be of another's."""
+    for name, value in values.items():
+        options = kind_of(name, network).options
+        if options and value not in options:
+            return (
+                f"{name} {value}: {capabilities(network).title} takes {', '.join(map(str, options))}; "
+                f"override {network}.{name}={options[0]}."
+            )
+    return None
 
 
 def _refuse(fault: str | None) -> None:

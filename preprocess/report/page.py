@@ -13,7 +13,7 @@ from preprocess.plan.plan import Plan
 from preprocess.report.charts import intensity_charts
 from preprocess.report.thumbnails import colour_of, make_thumbnails
 from preprocess.rules import collect_evidence
-from preprocess.rules.network import LARGE_SIZE, LOW_RES_STRIDE, MIN_SPAN, SMALL_SIZE, structure_spans
+from preprocess.rules.slices import LARGE_SIZE, LOW_RES_STRIDE, MIN_SPAN, SMALL_SIZE, structure_spans
 from preprocess.splits.records import Splits
 
 TEMPLATES = Path(__file__).parent

@@ -6,7 +6,8 @@ from typing import Any
 
 from preprocess.fingerprint.facts import SLICE_AXES
 from preprocess.rules.decision import Decision
-from preprocess.rules.evidence import Evidence
+from preprocess.rules.evidence import WORLD_SLICE_AXIS, Evidence
+from preprocess.rules.kind import Kind, choice, numbers, takes
 
 ORIENTATION_OF = {"axial": "PLS", "coronal": "ILP", "sagittal": "IPR", "none": ""}
 """Codes whose last axis is the slice axis and whose first two are display rows and columns."""
@@ -23,6 +24,20 @@ PATCH_VOXELS = {"cpu": 64**3, "gpu": 128**3}
 PATCH_MULTIPLE = 16
 
 
+def _is_orientation(value: Any) -> bool:
+    if value == "":
+        return True
+    return (
+        isinstance(value, str)
+        and len(value) == 3
+        and {WORLD_SLICE_AXIS.get(code) for code in value} == set(SLICE_AXES)
+    )
+
+
+ORIENTATION = Kind(what="three axis codes such as PLS, the slice axis last", fits=_is_orientation)
+
+
+@takes(choice(*ORIENTATION_OF))
 def choose_slice_axis(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """The axis along which a 2-D network walks: "axial", "coronal", "sagittal" or "none"."""
     if not evidence.has_orientation:
@@ -64,6 +79,7 @@ def _axis_that_shows_most(evidence: Evidence, shown: str) -> Decision:
     return Decision(value=axis, reason=reason)
 
 
+@takes(ORIENTATION)
 def choose_orientation(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """The nibabel axis codes every volume is turned to: (rows, cols, slices)."""
     axis = decided["slice_axis"]
@@ -81,6 +97,7 @@ def in_oriented_order(values: tuple, slice_axis: str) -> tuple:
     return tuple(values[axis] for axis in order)
 
 
+@takes(numbers(3, "three numbers in mm (rows, columns, slices) or null", 1e-6, or_null=True))
 def choose_spacing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Target spacing in mm, order (rows, cols, slices): the median; a very coarse axis by nnU-Net's rule.
 
@@ -117,6 +134,7 @@ def _tenth_percentile(values: Sequence[float]) -> float:
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
+@takes(choice("2d", "3d"))
 def choose_dimension(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Which kind of network suits the data: "2d" or "3d"."""
     slices = in_oriented_order(evidence.median_shape, decided["slice_axis"])[2]
@@ -140,6 +158,7 @@ def choose_dimension(evidence: Evidence, decided: Mapping[str, Any]) -> Decision
     return Decision(value="3d", reason=reason)
 
 
+@takes(numbers(3, "three whole numbers (rows, columns, slices) or null", 1, or_null=True))
 def choose_patch_3d(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Patch of a 3-D network in voxels (rows, cols, slices), multiples of 16; None for single slices."""
     shape = in_oriented_order(evidence.median_shape, decided["slice_axis"])

@@ -6,17 +6,34 @@ from typing import Any
 
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
+from preprocess.rules.kind import Kind, takes
 
 WINDOW_STEP_HU = 5
 MIN_WINDOW_HU = 100
 """A narrower window would blow up noise."""
 
 
+@takes(Kind(what="a word such as CT or MR", fits=lambda value: isinstance(value, str)))
 def choose_modality(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """ "CT", "MR", "RGB" or "unknown"."""
     return Decision(value=evidence.modality, reason=_sentence(evidence.modality_reason))
 
 
+def _is_intensity(value: Any) -> bool:
+    schemes = {"window": {"low", "high"}, "percentile": {"low", "high"}, "unit8": set(), "none": set()}
+    if not isinstance(value, dict) or value.get("scheme") not in schemes:
+        return False
+    keys = set(value) - {"scheme"}
+    return keys == schemes[value["scheme"]] and (not keys or value["low"] < value["high"])
+
+
+INTENSITY = Kind(
+    what='a scheme such as {"scheme":"window","low":-125,"high":275}, "percentile", "unit8" or "none"',
+    fits=_is_intensity,
+)
+
+
+@takes(INTENSITY)
 def choose_intensity(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """The scheme that maps intensities to 0..1; see the reasons for each."""
     low, high = evidence.image_range

@@ -8,6 +8,7 @@ from typing import Any
 from pgsam_monai.base.labels import values_of
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
+from preprocess.rules.kind import Kind, is_whole, numbers, takes
 
 LEAST_CLASS_WEIGHT, MOST_CLASS_WEIGHT = 0.25, 4.0
 """Keep a tiny structure from drowning the others in a weighted loss, and a large one from vanishing."""
@@ -15,6 +16,34 @@ LEAST_CLASS_WEIGHT, MOST_CLASS_WEIGHT = 0.25, 4.0
 MIN_CASES_FOR_POSTPROCESSING = 5
 
 
+def _is_labels(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) < 2:
+        return False
+    entries = [item if isinstance(item, list) else [item] for item in value]
+    listed = [number for entry in entries for number in entry]
+    if not all(entries) or not all(is_whole(number) and number >= 0 for number in listed):
+        return False
+    foreground = [entry[0] for entry in entries[1:]]
+    return 0 in listed and len(set(listed)) == len(listed) and foreground == sorted(foreground)
+
+
+def _is_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and all(isinstance(item, str) for item in value)
+        and len(set(value)) == len(value)
+    )
+
+
+LABELS = Kind(
+    what="a rising list of whole numbers that starts with 0, as in [0,1,2], where [2,3] for 2 merges both; another "
+    "background than 0 stands first, and 0 then further on",
+    fits=_is_labels,
+)
+NAMES = Kind(what="a list of different names, one per label", fits=_is_names)
+
+
+@takes(LABELS)
 def choose_labels(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Original label values, background first, the others in numeric order; their places are the class indices."""
     background = evidence.background
@@ -36,6 +65,7 @@ def choose_labels(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     return Decision(value=values, reason=reason)
 
 
+@takes(NAMES)
 def choose_label_names(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """One name per entry of `labels`."""
     names = [evidence.label_name(values_of(entry)[0]) for entry in decided["labels"]]
@@ -45,6 +75,7 @@ def choose_label_names(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
     return Decision(value=names, reason=reason)
 
 
+@takes(numbers(None, "a list of shares, one per label", or_null=True))
 def choose_class_frequencies(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Share of each class among all label voxels of the training cases, summing to 1."""
     frequencies = [
@@ -58,6 +89,7 @@ def choose_class_frequencies(evidence: Evidence, decided: Mapping[str, Any]) -> 
     return Decision(value=value, reason=reason)
 
 
+@takes(numbers(None, "a list of numbers, one per label"))
 def choose_class_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Loss weights per class: sqrt(median frequency / frequency) within 0.25..4; background and absent
     classes 1."""
@@ -84,6 +116,7 @@ def choose_class_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
     return Decision(value=[1.0, *(round(weight, 4) for weight in weights)], reason=reason)
 
 
+@takes(Kind(what="a JSON object", fits=lambda value: isinstance(value, dict)))
 def choose_postprocessing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """{"largest_component": [labels]} for structures that are one piece in every training case, else {}."""
     value, pieces = {}, []

@@ -6,8 +6,21 @@ from typing import Any
 from pgsam_monai.base.structures.library import UnknownStructure, describe_structure, plain_text
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
+from preprocess.rules.kind import Kind, takes
 
 
+def _is_texts(value: Any) -> bool:
+    def fits(texts: Any) -> bool:
+        several = texts if isinstance(texts, list) else [texts]
+        return bool(several) and all(isinstance(text, str) and text.strip() for text in several)
+
+    return isinstance(value, dict) and all(fits(texts) for texts in value.values())
+
+
+TEXTS = Kind(what='a JSON object of texts by label name, as in {"liver":"…"}', fits=_is_texts)
+
+
+@takes(TEXTS)
 def choose_texts(evidence: Evidence | None, decided: Mapping[str, Any]) -> Decision:
     """Name -> text, background first: from the library of described structures, else a plain sentence."""
     names, modality = decided["label_names"], decided["modality"]

@@ -8,6 +8,7 @@ from pgsam_monai.base.errors import UserFault
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.geometry import in_oriented_order
+from preprocess.rules.kind import FACTOR, SHARE, choice, number, takes, whole
 from preprocess.splits.few_shot import FewShot
 
 # The budgets of training. They may be tuned here; nothing else holds copies.
@@ -33,6 +34,7 @@ class TooFewCases(UserFault):
     """A data set that can't be split into training and validation."""
 
 
+@takes(whole(2))
 def choose_folds(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Number of cross-validation folds.
 
@@ -62,6 +64,7 @@ def choose_folds(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     )
 
 
+@takes(whole(0))
 def choose_seed(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Seed of splits, sampling and weights."""
     return Decision(
@@ -82,6 +85,7 @@ def training_slices(evidence: Evidence, decided: Mapping[str, Any]) -> int:
     return max(1, round(pool * few_shot.count(units) / units))
 
 
+@takes(whole(1))
 def choose_iterations_per_epoch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Optimiser steps per epoch: one pass over the training slices, within the budget."""
     most = CPU_MAX_ITERATIONS if decided["target"] == "cpu" else GPU_MAX_ITERATIONS
@@ -100,6 +104,7 @@ def choose_iterations_per_epoch(evidence: Evidence, decided: Mapping[str, Any]) 
     return Decision(value=value, reason=f"{reason}.")
 
 
+@takes(whole(1))
 def choose_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Epochs to train."""
     if decided["target"] == "cpu":
@@ -108,6 +113,7 @@ def choose_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     return Decision(value=GPU_EPOCHS, reason="SAMed stops after 160 epochs.")
 
 
+@takes(FACTOR)
 def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Peak learning rate of AdamW."""
     if decided["weights"] is None:
@@ -127,6 +133,7 @@ def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
     return Decision(value=value, reason=reason)
 
 
+@takes(number(0))
 def choose_weight_decay(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """AdamW's weight decay."""
     if decided["weights"] is None:
@@ -136,9 +143,18 @@ def choose_weight_decay(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
     return Decision(value=SAMED_WEIGHT_DECAY, reason="The weight decay that SAMed was published with.")
 
 
+@takes(whole(0))
 def choose_warmup_iterations(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Steps of linear warm-up."""
-    scratch = decided.get("weights") is None  # also: the network has no pretrained part
+    return _warmup(decided, scratch=decided["weights"] is None)
+
+
+def choose_scratch_warmup_iterations(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Steps of linear warm-up of a network that has no pretrained part."""
+    return _warmup(decided, scratch=True)
+
+
+def _warmup(decided: Mapping[str, Any], *, scratch: bool) -> Decision:
     wanted = SCRATCH_WARMUP if scratch else SAMED_WARMUP
     steps = decided["epochs"] * decided["iterations_per_epoch"]
     value = min(wanted, max(1, steps // 10))
@@ -147,16 +163,19 @@ def choose_warmup_iterations(evidence: Evidence, decided: Mapping[str, Any]) -> 
     return Decision(value=value, reason=whose + cut)
 
 
+@takes(number(0))
 def choose_poly_power(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Exponent of the polynomial decay after warm-up."""
     return Decision(value=POLY_POWER, reason="SAMed's polynomial decay.")
 
 
+@takes(whole(1))
 def choose_schedule_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Epochs after which the polynomial decay would reach zero."""
     return Decision(value=decided["epochs"], reason="The learning rate reaches zero as training ends.")
 
 
+@takes(whole(1))
 def choose_val_interval(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Epochs between validations on whole cases."""
     wanted = CPU_VAL_INTERVAL if decided["target"] == "cpu" else GPU_VAL_INTERVAL
@@ -167,16 +186,19 @@ def choose_val_interval(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
     )
 
 
+@takes(number(0))
 def choose_ce_weight(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Weight of cross-entropy in the loss."""
     return Decision(value=CE_WEIGHT, reason="SAMed's 0.2 cross-entropy + 0.8 Dice.")
 
 
+@takes(number(0))
 def choose_dice_weight(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Weight of the Dice loss."""
     return Decision(value=DICE_WEIGHT, reason="SAMed's 0.2 cross-entropy + 0.8 Dice.")
 
 
+@takes(whole(0))
 def choose_num_workers(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Processes that load training slices."""
     if decided["target"] == "cpu":
@@ -184,6 +206,7 @@ def choose_num_workers(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
     return Decision(value=GPU_WORKERS, reason="As many as SAMed's code uses; enough to keep a GPU fed.")
 
 
+@takes(SHARE)
 def choose_foreground_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Share of draws that pick a structure first and then a slice showing it; the rest are uniform."""
     rare = min(
@@ -193,6 +216,7 @@ def choose_foreground_share(evidence: Evidence, decided: Mapping[str, Any]) -> D
     return Decision(value=FOREGROUND_SHARE, reason=reason)
 
 
+@takes(choice("default", "papers", "hsam", "none"))
 def choose_augmentation(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Name of the augmentation list."""
     reason = (
@@ -202,6 +226,7 @@ def choose_augmentation(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
     return Decision(value="default", reason=reason)
 
 
+@takes(choice("mm", "synapse"))
 def choose_protocol(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """How `evaluating` measures: "mm", or "synapse" for the papers' slice-wise voxel units."""
     if not evidence.has_orientation:
@@ -214,9 +239,30 @@ def choose_protocol(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     )
 
 
+@takes(choice("best", "last"))
 def choose_model_selection(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Which network model.pt holds: the "best" in validation or the "last"."""
     return Decision(
         value="best",
         reason="Validation cases are held out from training; the network with their highest mean Dice is kept.",
     )
+
+
+TRAINING_RULES = {
+    "iterations_per_epoch": choose_iterations_per_epoch,
+    "epochs": choose_epochs,
+    "learning_rate": choose_learning_rate,
+    "weight_decay": choose_weight_decay,
+    "warmup_iterations": choose_warmup_iterations,
+    "poly_power": choose_poly_power,
+    "schedule_epochs": choose_schedule_epochs,
+    "val_interval": choose_val_interval,
+    "ce_weight": choose_ce_weight,
+    "dice_weight": choose_dice_weight,
+    "num_workers": choose_num_workers,
+    "foreground_share": choose_foreground_share,
+    "augmentation": choose_augmentation,
+    "model_selection": choose_model_selection,
+    "protocol": choose_protocol,
+}
+"""Of every network, in their order, between its batch size and that of inference; some have rules of their own."""

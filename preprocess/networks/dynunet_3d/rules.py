@@ -1,38 +1,64 @@
 """The 3-D baseline's own decisions: nnU-Net's 3d_fullres topology on RefSAM3D's patches, as memory allows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import prod
 from typing import Any
 
-from preprocess.networks import baselines
-from preprocess.networks.baseline_memory import TEMPORARIES, Footprint, fixed_gb, largest_batch
-from preprocess.networks.refsam3d import rules as refsam3d
-from preprocess.rules import training
+from preprocess.networks.declared import capabilities
+from preprocess.rules import baselines, patches, training
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
+from preprocess.rules.footprint import TEMPORARIES, Footprint, fixed_gb, largest_batch
+from preprocess.rules.kind import Kind, takes, whole
 from preprocess.rules.memory import FULL_BYTES, HALF_BYTES, LOGIT_COPIES
+from preprocess.rules.patches import IN_16S, by, shorten, wanted_patch
 
-TITLE = "DynUNet3D"
+TITLE = capabilities("dynunet_3d").title
 MIN_FEATURE_MAP = 4
 FIRST_FILTERS, MOST_FILTERS = 32, 320
 BATCH = 2
 """nnU-Net's least, which it has for patches of about 128^3 voxels."""
 
+LEARNING_RATE = 0.003
 
+
+def _is_topology_3d(value: Any) -> bool:
+    """Stages of three axes each, of odd kernels and strides that these can take."""
+    if not isinstance(value, dict) or set(value) != {"kernels", "strides", "filters"}:
+        return False
+    kernels, strides, filters = (value[name] for name in ("kernels", "strides", "filters"))
+    if not all(isinstance(item, list) for item in (kernels, strides, filters)):
+        return False
+    axes = all(isinstance(stage, list) and len(stage) == 3 for stage in (*kernels, *strides))
+    if not axes or len(filters) < 3 or {len(kernels), len(strides)} != {len(filters)}:
+        return False
+    pairs = list(zip(sum(kernels, []), sum(strides, []), strict=True))
+    positive = all(map(whole(1).fits, [*filters, *(number for pair in pairs for number in pair)]))
+    taken = positive and all(kernel % 2 and stride <= kernel + 1 for kernel, stride in pairs)
+    return taken and strides[0] == [1, 1, 1]
+
+
+TOPOLOGY_3D = Kind(
+    what='equally long lists {"kernels":[[3,3,1],…],"strides":[[1,1,1],[2,2,1],…],"filters":[32,…]} of 3 stages or '
+    "more (rows, columns, slices), kernels odd, the first strides 1, no stride above its kernel by more than 1",
+    fits=_is_topology_3d,
+)
+
+
+@takes(IN_16S)
 def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Sub-volume of a training step and of a window in voxels (rows, columns, slices), multiples of 16."""
 
     def fits(patch: Sequence[int]) -> bool:
         return _fitting(decided, patch, _topology(patch, decided["spacing"])) > 0
 
-    wanted = refsam3d.wanted_patch(decided)
-    patch = refsam3d.shorten(wanted, fits)
+    wanted = wanted_patch(decided)
+    patch = shorten(wanted, fits)
     if patch == wanted:
         reason = "The 3-D patch that the decision `patch_3d` gives, as for RefSAM3D."
         return Decision(value=patch, reason=reason)
     reason = (
-        f"{_by(wanted)} voxels as in the decision `patch_3d` don't fit into {decided['memory_gb']:g} GB: shortened "
+        f"{by(wanted)} voxels as in the decision `patch_3d` don't fit into {decided['memory_gb']:g} GB: shortened "
         "along the longest axes, 16 voxels at a time."
     )
     if not fits(patch):
@@ -40,14 +66,15 @@ def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     return Decision(value=patch, reason=reason)
 
 
+@takes(TOPOLOGY_3D)
 def choose_topology(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Kernels and strides (rows, columns, slices) and channels of the stages, the finest first: nnU-Net's 3-D rule."""
     patch = decided["patch"]
     value = _topology(patch, decided["spacing"])
     stages = _sides(patch, value["strides"])
     reason = (
-        f"By nnU-Net's 3-D rule {_by(patch)} voxels of {_by(decided['spacing'])} mm are halved in "
-        f"{len(stages) - 1} steps to {_by(stages[-1])}: an axis while it is even and keeps {MIN_FEATURE_MAP} voxels, "
+        f"By nnU-Net's 3-D rule {by(patch)} voxels of {by(decided['spacing'])} mm are halved in "
+        f"{len(stages) - 1} steps to {by(stages[-1])}: an axis while it is even and keeps {MIN_FEATURE_MAP} voxels, "
         "once they are less than twice as long as the shortest. Until then its kernels are 1, from then on 3; channels "
         f"double from {FIRST_FILTERS} to {MOST_FILTERS} at most."
     )
@@ -59,7 +86,7 @@ def choose_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
     patch, topology, memory = decided["patch"], decided["topology_3d"], decided["memory_gb"]
     kept, fitting = footprint(patch, topology), _fitting(decided, patch, topology)
     reason = (
-        f"Training {TITLE} on {_by(patch)} voxels takes about {fixed_gb(kept):.1f} GB and "
+        f"Training {TITLE} on {by(patch)} voxels takes about {fixed_gb(kept):.1f} GB and "
         f"{_patch_gb(decided, patch, topology):.2f} GB per patch, so {memory:g} GB hold {fitting}"
     )
     if fitting < 1:
@@ -73,63 +100,22 @@ def choose_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
 
 def choose_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Epochs to train: as RefSAM3D."""
-    decision = refsam3d.choose_epochs(evidence, decided)
     if decided["target"] == "cpu":
-        return decision
+        return training.choose_epochs(evidence, decided)
     reason = "As many as RefSAM3D, for the comparison; nnU-Net itself trains for 1000 of 250 steps."
-    return replace(decision, reason=reason)
+    return Decision(value=patches.GPU_EPOCHS, reason=reason)
 
 
 def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Peak learning rate of AdamW."""
-    value, compared = baselines.LEARNING_RATES["dynunet"]
-    reason = f"AdamW from random weights: the 2-D DynUNet's, best of {compared} there; not searched in 3-D."
-    return Decision(value=value, reason=reason)
+    reason = "AdamW from random weights: the 2-D DynUNet's, best of 3 there; not searched in 3-D."
+    return Decision(value=LEARNING_RATE, reason=reason)
 
 
 def choose_foreground_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Share of patches that are drawn around a structure, chosen first; the rest lie anywhere."""
     reason = "RefSAM3D's, so that both draw patches alike; nnU-Net has a third."
     return Decision(value=training.FOREGROUND_SHARE, reason=reason)
-
-
-DYNUNET_3D_RULES = {
-    "patch": choose_patch,
-    "topology_3d": choose_topology,
-    "batch_size": choose_batch_size,
-    "iterations_per_epoch": refsam3d.choose_iterations_per_epoch,
-    "epochs": choose_epochs,
-    "learning_rate": choose_learning_rate,
-    "weight_decay": baselines.choose_weight_decay,
-    "warmup_iterations": training.choose_warmup_iterations,
-    "poly_power": baselines.choose_poly_power,
-    "schedule_epochs": training.choose_schedule_epochs,
-    "val_interval": training.choose_val_interval,
-    "ce_weight": baselines.choose_loss_weight,
-    "dice_weight": baselines.choose_loss_weight,
-    "num_workers": training.choose_num_workers,
-    "foreground_share": choose_foreground_share,
-    "augmentation": training.choose_augmentation,
-    "model_selection": training.choose_model_selection,
-    "protocol": training.choose_protocol,
-    "inference_batch_size": refsam3d.choose_inference_batch_size,
-    "overlap": refsam3d.choose_overlap,
-}
-
-
-def patch_fault(name: str, values: Mapping[str, Any]) -> str | None:
-    """A sentence where the decided patch and topology don't go together."""
-    if name != "dynunet_3d":
-        return None
-    patch, strides = values["patch"], values["topology_3d"]["strides"]
-    multiples = [prod(along) for along in zip(*strides, strict=True)]
-    whole = all(side % multiple == 0 for side, multiple in zip(patch, multiples, strict=True))
-    if whole and prod(patch) > prod(multiples):
-        return None
-    return (
-        f"patch {patch}: with the strides of topology_3d, {TITLE} takes multiples of {multiples} voxels, one of them "
-        "at least twice; override dynunet_3d.patch or dynunet_3d.topology_3d."
-    )
 
 
 def footprint(patch: Sequence[int], topology: Mapping[str, Any]) -> Footprint:
@@ -206,5 +192,31 @@ def _sides(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> list[list[
     return stages
 
 
-def _by(sides: Sequence[float]) -> str:
-    return " x ".join(f"{side:.4g}" for side in sides)
+RULES = {
+    "patch": choose_patch,
+    "topology_3d": choose_topology,
+    "batch_size": choose_batch_size,
+    **patches.TRAINING_RULES,
+    "epochs": choose_epochs,
+    "learning_rate": choose_learning_rate,
+    "weight_decay": baselines.choose_weight_decay,
+    "warmup_iterations": training.choose_scratch_warmup_iterations,
+    "poly_power": baselines.choose_poly_power,
+    "ce_weight": baselines.choose_loss_weight,
+    "dice_weight": baselines.choose_loss_weight,
+    "foreground_share": choose_foreground_share,
+    **patches.INFERENCE_RULES,
+}
+
+
+def find_fault(values: Mapping[str, Any]) -> str | None:
+    """A sentence where the decided patch and topology don't go together."""
+    patch, strides = values["patch"], values["topology_3d"]["strides"]
+    multiples = [prod(along) for along in zip(*strides, strict=True)]
+    whole = all(side % multiple == 0 for side, multiple in zip(patch, multiples, strict=True))
+    if whole and prod(patch) > prod(multiples):
+        return None
+    return (
+        f"patch {patch}: with the strides of topology_3d, {TITLE} takes multiples of {multiples} voxels, one of them "
+        "at least twice; override dynunet_3d.patch or dynunet_3d.topology_3d."
+    )

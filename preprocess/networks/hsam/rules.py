@@ -4,11 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from preprocess.rules.decision import Decision
+from preprocess.rules.encoders import Backbone
 from preprocess.rules.evidence import Evidence
+from preprocess.rules.kind import choice, number, takes, whole
+from preprocess.rules.memory import TRAINED_BYTES, Beside
+from preprocess.rules.sam import sam_rules
 
 CE_WEIGHT, DICE_WEIGHT = 0.1, 0.9
 PUBLISHED_EPOCHS = 300
 NOISE_STD = 0.35
+
+SECOND_STAGE_PARAMETERS_M = 7
+SECOND_STAGE_VALUES = 46
+"""Kept per pixel of the input by H-SAM's pixel decoder, which ends at full size: a CPU step in float32 at 224 took
+0.050 GB per image with vit_tiny where SAMed took 0.035."""
 
 
 def choose_ce_weight(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
@@ -21,6 +30,7 @@ def choose_dice_weight(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
     return Decision(value=DICE_WEIGHT, reason="H-SAM's released code; the paper states no weights (Eq. 4).")
 
 
+@takes(choice("paper", "released"))
 def choose_stage_schedule(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """How the loss's weight moves from the first to the second stage: "paper" or "released"."""
     reason = (
@@ -29,6 +39,7 @@ def choose_stage_schedule(evidence: Evidence, decided: Mapping[str, Any]) -> Dec
     return Decision(value="paper", reason=reason)
 
 
+@takes(whole(1))
 def choose_stage_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Epochs over which the published 300 epochs of that schedule are laid out."""
     epochs = decided["epochs"]
@@ -39,6 +50,7 @@ def choose_stage_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
     return Decision(value=epochs, reason=reason)
 
 
+@takes(number(0))
 def choose_noise_std(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Standard deviation of the class-balanced noise (Eq. 1) at the rarest class's positions."""
     reason = (
@@ -47,6 +59,7 @@ def choose_noise_std(evidence: Evidence, decided: Mapping[str, Any]) -> Decision
     return Decision(value=NOISE_STD, reason=reason)
 
 
+@takes(choice("mean", "second"))
 def choose_ensemble(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """What evaluation takes: the "mean" of both stages' probabilities, or the "second" stage's."""
     reason = (
@@ -54,3 +67,24 @@ def choose_ensemble(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
         "the first one's masks have a quarter of the size."
     )
     return Decision(value="second", reason=reason)
+
+
+def keeps_second_decoder(decided: Mapping[str, Any], encoder: Backbone) -> Beside:
+    """The second stage's pixel decoder."""
+    return Beside(
+        values=SECOND_STAGE_VALUES * decided["image_size"] ** 2,
+        megabytes=SECOND_STAGE_PARAMETERS_M * TRAINED_BYTES,
+    )
+
+
+RULES = (
+    {"noise_std": choose_noise_std}
+    | sam_rules(keeps_second_decoder)
+    | {
+        "ce_weight": choose_ce_weight,
+        "dice_weight": choose_dice_weight,
+        "stage_schedule": choose_stage_schedule,
+        "stage_epochs": choose_stage_epochs,
+        "ensemble": choose_ensemble,
+    }
+)

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from preprocess.rules import network, training
+from preprocess.rules import sam, slices, training
 from preprocess.rules.decision import Decision
+from preprocess.rules.encoders import Backbone
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.geometry import in_oriented_order
+from preprocess.rules.kind import FACTOR, SHARE, TRUTH, Kind, choice, takes, whole
+from preprocess.rules.memory import Beside
 from preprocess.splits.few_shot import FewShot
 
 STACK_DEPTH = 4
@@ -25,13 +28,22 @@ UNTAUGHT = {
     "efficient_sam_s": "EfficientSAM knows neither negative clicks nor masks",
 }
 """Weights that some prompts are new to, and why."""
-ADAPTED = {"medsa": "Med-SA", "refsam3d": "RefSAM3D"}
-"""The networks that learn adapters instead of low-rank updates, and their titles."""
-
 PROMPT_KINDS = ("point", "points", "box")
+SOME_PROMPTS = Kind(
+    what='a list of some of "point", "points" and "box"',
+    fits=lambda value: isinstance(value, list) and bool(value) and set(map(str, value)) <= set(PROMPT_KINDS),
+)
 PROMPTED_CLASSES, FURTHER_CLICKS, PROMPTED_SHARE = 4, 4, 0.5
 
+PROMPT_VALUES_PER_TOKEN = 11_500
+DEPTH_WORDS_PER_TOKEN = 9
+"""Kept for each prompt that is decoded; and per token, block and unit of width by attention among slices. CPU steps in
+float32 at 224: with vit_tiny 0.052 GB per image for one prompt and 0.098 for four where SAMed took 0.038 and 0.041;
+with ViT-B and four prompts 0.24 GB, and 0.35 with neighbours, where SAMed took 0.26 (its low-rank updates keep more
+than adapters)."""
 
+
+@takes(whole(1))
 def choose_stack_depth(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Neighbouring slices that see each other (SD-Trans, Section 3.3); 1 for every slice on its own."""
     if decided["dimension"] == "2d":
@@ -54,6 +66,7 @@ def choose_stack_depth(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
     return Decision(value=min(STACK_DEPTH, int(slices)), reason=reason)
 
 
+@takes(choice("adapters", "full", "frozen"))
 def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """ "adapters" with pretrained weights, else "full"."""
     if decided["weights"] is None:
@@ -68,6 +81,7 @@ def choose_rank(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     return Decision(value=RANK, reason="The paper's best of 1, 16, 32, 64 and 256 (Table 7a).")
 
 
+@takes(FACTOR)
 def choose_scale(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Factor of the adapters beside an MLP."""
     return Decision(
@@ -76,6 +90,7 @@ def choose_scale(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     )
 
 
+@takes(choice("hyper", "add", "concat", "none"))
 def choose_hyper_prompt(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """What the decoder's first adapter makes of the prompt: "hyper", "add", "concat" or "none"."""
     return Decision(
@@ -83,6 +98,7 @@ def choose_hyper_prompt(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
     )
 
 
+@takes(choice("add", "concat", "cross", "gated", "none"))
 def choose_depth_fusion(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """How what a slice sees in itself and in its neighbours is joined: "add", "concat", "cross", "gated", "none"."""
     used = " Not used: every slice is on its own." if decided["stack_depth"] == 1 else ""
@@ -98,20 +114,20 @@ def choose_depth_fusion(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
 
 def choose_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Stacks per training step."""
-    slices, depth = network.choose_batch_size(evidence, decided), decided["stack_depth"]
+    alone, depth = sam.choose_batch_size(evidence, decided, keeps_answers), decided["stack_depth"]
     if depth == 1:
-        return slices
-    value = max(1, slices.value // depth)
+        return alone
+    value = max(1, alone.value // depth)
     return replace(
-        slices,
+        alone,
         value=value,
-        reason=f"{slices.reason} An image is a slice: in stacks of {depth} these are {value}.",
+        reason=f"{alone.reason} An image is a slice: in stacks of {depth} these are {value}.",
     )
 
 
 def choose_inference_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Slices per forward pass without gradients, those of all stacks together."""
-    return network.choose_inference_batch_size(evidence, _counting_slices(decided))
+    return slices.choose_inference_batch_size(evidence, _counting_slices(decided))
 
 
 def choose_iterations_per_epoch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
@@ -130,12 +146,14 @@ def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
     return Decision(value=LEARNING_RATE, reason=reason)
 
 
+@takes(SOME_PROMPTS)
 def choose_prompt_kinds(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """First prompts that are simulated while training, one of them drawn for each structure."""
     reason = "The paper trains with clicks and boxes and tests with 1 point, 3 points and boxes; it states no shares."
     return Decision(value=list(PROMPT_KINDS), reason=reason)
 
 
+@takes(TRUTH)
 def choose_prompt_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Whether SAM's prompt encoder is trained beside the adapters."""
     taught = UNTAUGHT.get(decided["weights"])
@@ -147,6 +165,7 @@ def choose_prompt_encoder_training(evidence: Evidence, decided: Mapping[str, Any
     )
 
 
+@takes(whole(1))
 def choose_prompted_classes(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Structures asked about in one slice of a training step, at most."""
     return Decision(
@@ -155,6 +174,7 @@ def choose_prompted_classes(evidence: Evidence, decided: Mapping[str, Any]) -> D
     )
 
 
+@takes(whole(0))
 def choose_further_clicks(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Clicks into the answer's errors that may follow the first prompt."""
     return Decision(
@@ -164,6 +184,7 @@ def choose_further_clicks(evidence: Evidence, decided: Mapping[str, Any]) -> Dec
     )
 
 
+@takes(SHARE)
 def choose_prompted_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Share of the loss that answers to prompts have; the rest is for segmenting everything without one."""
     return Decision(
@@ -171,20 +192,39 @@ def choose_prompted_share(evidence: Evidence, decided: Mapping[str, Any]) -> Dec
     )
 
 
-def training_fault(name: str, values: Mapping[str, Any]) -> str | None:
-    """A sentence where a network can't be trained in the decided way."""
-    way, learner = values.get("encoder_training"), ADAPTED.get(name)
-    if learner and way == "lora":
-        ways = f"{name}.encoder_training=adapters, full, frozen"
-        return f"encoder_training lora: {learner} learns adapters; override {ways}."
-    if not learner and way == "adapters":
-        return (
-            f"encoder_training adapters: only {' and '.join(ADAPTED)} have them; override "
-            f"{name}.encoder_training=lora, full or frozen."
-        )
-    return None
-
-
 def _counting_slices(decided: Mapping[str, Any]) -> dict[str, Any]:
     """`decided` with a batch size that counts slices."""
     return {**decided, "batch_size": decided["batch_size"] * decided["stack_depth"]}
+
+
+def keeps_answers(decided: Mapping[str, Any], encoder: Backbone) -> Beside:
+    """Every class asked about in an image, decoded by itself, and attention among slices."""
+    size = decided["image_size"]
+    prompts = min(decided["prompted_classes"], len(decided["labels"]) - 1)
+    values = prompts * PROMPT_VALUES_PER_TOKEN * (size // encoder.stride) ** 2
+    if decided["stack_depth"] > 1:
+        words = sum(some.width * some.depth * (size // some.stride) ** 2 for some in encoder.blocks)
+        values += DEPTH_WORDS_PER_TOKEN * words
+    return Beside(values=values)
+
+
+# Stack and prompts stand first: the memory rules ask for them.
+RULES = (
+    {"stack_depth": choose_stack_depth, "prompted_classes": choose_prompted_classes}
+    | sam.sam_rules(keeps_answers)
+    | {
+        "encoder_training": choose_encoder_training,
+        "rank": choose_rank,
+        "batch_size": choose_batch_size,
+        "iterations_per_epoch": choose_iterations_per_epoch,
+        "learning_rate": choose_learning_rate,
+        "inference_batch_size": choose_inference_batch_size,
+        "scale": choose_scale,
+        "hyper_prompt": choose_hyper_prompt,
+        "depth_fusion": choose_depth_fusion,
+        "prompt_kinds": choose_prompt_kinds,
+        "prompt_encoder_training": choose_prompt_encoder_training,
+        "further_clicks": choose_further_clicks,
+        "prompted_share": choose_prompted_share,
+    }
+)

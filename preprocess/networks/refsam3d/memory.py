@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from math import ceil, prod
 from typing import Any
 
+from preprocess.rules.clip import CLIPS, UNKNOWN_CLIP
 from preprocess.rules.encoders import BACKBONES, Backbone
 from preprocess.rules.memory import (
-    CLIPS,
     CONTEXT_GB,
     FULL_BYTES,
     HALF_BYTES,
     LOGIT_COPIES,
     TRAINED_BYTES,
-    UNKNOWN_CLIP,
     USABLE_SHARE,
     WORDS_PER_TOKEN,
+    bytes_per_weight,
 )
 
 TOKEN_SIZES = (4, 8, 16)
@@ -97,12 +97,12 @@ def fixed_gb(
 ) -> float:
     """Memory that doesn't grow with the batch in GB: parameters, optimiser states, context, the classes' texts."""
     vit = BACKBONES[backbone]
-    whole, adapters = _bytes_per_weight(encoder_training), encoder_training != "frozen"
+    whole, adapters = bytes_per_weight(encoder_training), encoder_training != "frozen"
     megabytes = vit.parameters_m * whole + HEAD_PARAMETERS_M * TRAINED_BYTES
     megabytes += adapters * TRAINED_BYTES * sum(some.depth * some.width**2 for some in vit.blocks) / 1e6
     clip = CLIPS.get(clip_model, CLIPS[UNKNOWN_CLIP])
     tower = VOCABULARY * clip.text_width + 12 * clip.text_depth * clip.text_width**2
-    megabytes += tower * _bytes_per_weight(clip_training) / 1e6
+    megabytes += tower * bytes_per_weight(clip_training) / 1e6
     if clip_training != "frozen":
         words = clip.text_width * WORDS_PER_TOKEN * clip.text_depth * clip.text_tokens * (num_classes + 1)
         megabytes += words * FULL_BYTES / 1e6
@@ -183,7 +183,3 @@ def _decoder_values(patch: Sequence[int], token_size: Sequence[int]) -> float:
         voxels = prod(side / min(size, smaller) for side, size in zip(patch, token_size, strict=True))
         values += STEP_COPIES * width * voxels
     return values
-
-
-def _bytes_per_weight(training: str) -> int:
-    return TRAINED_BYTES if training == "full" else FULL_BYTES

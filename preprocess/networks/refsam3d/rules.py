@@ -1,40 +1,54 @@
 """RefSAM3D's own decisions: the sub-volume it trains on, its tokens, and what memory makes of both."""
 
-from collections.abc import Callable, Mapping, Sequence
-from math import ceil, log2, prod
+from collections.abc import Mapping, Sequence
+from math import log2, prod
 from typing import Any
 
-from preprocess.networks.pgsam import clip
-from preprocess.networks.refsam3d.memory import TOKEN_SIZES, WINDOW, largest_batch, step_gb
-from preprocess.rules import training
+from preprocess.networks.refsam3d.memory import DEPTH_TOKEN_SIZES, TOKEN_SIZES, WINDOW, largest_batch, step_gb
+from preprocess.rules import patches, sam, training
+from preprocess.rules.clip import CPU_CLIP, GPU_CLIP, choose_clip_weights
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import PATCH
 from preprocess.rules.evidence import Evidence
-from preprocess.splits.few_shot import FewShot
+from preprocess.rules.kind import SHARE, TRUTH, Kind, choice, is_whole, takes, whole
+from preprocess.rules.patches import by, shorten, wanted_patch
+
+VOLUME_BACKBONES = ("vit_mini", "vit_b", "vit_l", "vit_h", "efficient_sam_ti", "efficient_sam_s")
+"""Encoders whose tokens lie on one grid from the first block to the last."""
 
 CPU_TOKENS = {"vit_mini": 4}
 OTHER_CPU_TOKEN = 8
 BATCHES = {"cpu": 2, "gpu": 1}
 """Patches per step for which checkpointing is decided; the paper has 1."""
 
-MOST_ON_GPU, MOST_WINDOWS = 2, 4
+MOST_ON_GPU = 2
 MOST_TOKENS = 32**3
 """Of a patch: as many as 3DSAM-adapter's. Memory may hold more, but a step takes as long as it has tokens."""
 
-PATCHES_PER_CASE = 4
-GPU_EPOCHS = 200
 LEARNING_RATE, SCRATCH_LEARNING_RATE, WEIGHT_DECAY = 1e-4, 1e-3, 1e-5
 WARMUP, POLY_POWER = 100, 1.0
-OVERLAP, REFERRING_SHARE = 0.5, 0.25
+REFERRING_SHARE = 0.25
+
+
+def _is_token_size(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 3 or not all(map(is_whole, value)):
+        return False
+    rows, columns, slices = value
+    return rows == columns and rows in TOKEN_SIZES and slices in DEPTH_TOKEN_SIZES
+
+
+TOKEN_SIZE = Kind(
+    what="voxels per token [p, p, d], p one of 4, 8, 16 and d one of 1, 2, 4, 8, 16", fits=_is_token_size
+)
 
 
 def choose_clip_model(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """An open_clip model, whose text tower alone is used, or `clip_tiny`."""
     if decided["target"] == "cpu":
         reason = "A small CLIP that learns with the network: it will know the words of the training texts, no others."
-        return Decision(value=clip.CPU_CLIP, reason=reason)
+        return Decision(value=CPU_CLIP, reason=reason)
     return Decision(
-        value=clip.GPU_CLIP,
+        value=GPU_CLIP,
         reason="The paper names CLIP without its size; ViT-B/32 is OpenAI's smallest ViT.",
     )
 
@@ -50,6 +64,7 @@ def choose_clip_training(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
     return Decision(value="frozen", reason=reason)
 
 
+@takes(choice(*VOLUME_BACKBONES))
 def choose_backbone(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """`vit_mini` on CPUs, ViT-B on GPUs."""
     if decided["target"] == "cpu":
@@ -60,6 +75,7 @@ def choose_backbone(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     )
 
 
+@takes(choice("adapters", "full", "frozen"))
 def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """ "adapters" with pretrained weights, else "full"."""
     if decided["weights"] is None:
@@ -72,6 +88,7 @@ def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> D
     return Decision(value="adapters", reason=reason)
 
 
+@takes(patches.IN_16S)
 def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Sub-volume of a training step and of a window in voxels (rows, columns, slices), multiples of 16."""
     wanted = wanted_patch(decided)
@@ -79,7 +96,7 @@ def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     if patch == wanted:
         return Decision(value=patch, reason="The 3-D patch that the decision `patch_3d` gives.")
     reason = (
-        f"{_by(wanted)} voxels as in the decision `patch_3d` don't fit into {decided['memory_gb']:g} GB even with "
+        f"{by(wanted)} voxels as in the decision `patch_3d` don't fit into {decided['memory_gb']:g} GB even with "
         f"tokens of {_coarsest(decided)} and checkpointing: shortened along the longest axes, {PATCH} voxels at a time."
     )
     if not _fits(decided, patch, _coarsest(decided)):
@@ -87,6 +104,7 @@ def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     return Decision(value=patch, reason=reason)
 
 
+@takes(TOKEN_SIZE)
 def choose_token_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Voxels per token [p, p, p_d]: in plane 4, 8 or 16; in depth the power of two that makes a token most nearly a
     cube in mm, at most p."""
@@ -105,18 +123,20 @@ def choose_token_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
         )
     reason = (
         f"In plane {said}; in depth {value[2]} slices, the power of two nearest to {finest} x {max(spacing[:2]):.3g} "
-        f"mm / {spacing[2]:.3g} mm = {_depth(decided, finest):.2g}, at most {finest}. A patch has {_by(grid)} = "
+        f"mm / {spacing[2]:.3g} mm = {_depth(decided, finest):.2g}, at most {finest}. A patch has {by(grid)} = "
         f"{prod(grid)} tokens. The paper has 16 pixels."
     )
     return Decision(value=value, reason=reason)
 
 
+@takes(whole(1))
 def choose_window(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Side of the attention windows in tokens."""
     reason = "Windows as in the Swin Transformer, whose size the paper doesn't state; 8 x 8 x 8 tokens see each other."
     return Decision(value=WINDOW, reason=reason)
 
 
+@takes(TRUTH)
 def choose_checkpointing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Whether the encoder's blocks are computed again in the backward pass, rather than kept."""
     batch = BATCHES[decided["target"]]
@@ -139,7 +159,7 @@ def choose_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
     (fixed, one), fitting = step_gb(decided), largest_batch(decided)
     value = max(1, min(wanted, fitting))
     reason = (
-        f"Training {decided['backbone']} on {_by(decided['patch'])} voxels takes about {fixed:.1f} GB and {one:.2f} GB "
+        f"Training {decided['backbone']} on {by(decided['patch'])} voxels takes about {fixed:.1f} GB and {one:.2f} GB "
         f"per patch, so {decided['memory_gb']:g} GB hold {fitting}"
     )
     if fitting < 1:
@@ -149,29 +169,11 @@ def choose_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
     return Decision(value=value, reason=reason)
 
 
-def choose_iterations_per_epoch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Optimiser steps per epoch: a few patches of each training case, within the budget."""
-    cpu = decided["target"] == "cpu"
-    most = training.CPU_MAX_ITERATIONS if cpu else training.GPU_MAX_ITERATIONS
-    cases, batch = _training_cases(evidence, decided), decided["batch_size"]
-    one_pass = ceil(PATCHES_PER_CASE * cases / batch)
-    value = max(training.MIN_ITERATIONS, min(most, one_pass))
-    reason = (
-        f"{PATCHES_PER_CASE} patches from each of about {cases} training cases of a fold take {one_pass} steps of "
-        f"{batch}"
-    )
-    if one_pass > most:
-        reason += f"; the budget on a {decided['target'].upper()} is {most} per epoch"
-    if one_pass < training.MIN_ITERATIONS:
-        reason += f"; fewer than {training.MIN_ITERATIONS} aren't worth an epoch's bookkeeping"
-    return Decision(value=value, reason=f"{reason}.")
-
-
 def choose_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Epochs to train."""
     if decided["target"] == "cpu":
         return training.choose_epochs(evidence, decided)
-    return Decision(value=GPU_EPOCHS, reason="The paper's.")
+    return Decision(value=patches.GPU_EPOCHS, reason="The paper's.")
 
 
 def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
@@ -212,21 +214,7 @@ def choose_foreground_share(evidence: Evidence, decided: Mapping[str, Any]) -> D
     return Decision(value=training.FOREGROUND_SHARE, reason=reason)
 
 
-def choose_inference_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Windows per forward pass without gradients."""
-    if decided["target"] == "cpu":
-        return Decision(value=1, reason="More windows at a time gain nothing on a CPU.")
-    value = min(MOST_WINDOWS, 2 * decided["batch_size"])
-    reason = f"Twice the training batch, since nothing is kept for gradients; at most {MOST_WINDOWS}."
-    return Decision(value=value, reason=reason)
-
-
-def choose_overlap(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """How much of a window's side its neighbour shares."""
-    reason = "Half, as nnU-Net: inside a volume a voxel is seen by 8 windows, weighted by nearness to their centres."
-    return Decision(value=OVERLAP, reason=reason)
-
-
+@takes(SHARE)
 def choose_referring_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Share of the training steps that ask for one structure by a text; the others segment all structures."""
     reason = (
@@ -234,19 +222,6 @@ def choose_referring_share(evidence: Evidence, decided: Mapping[str, Any]) -> De
         "one text per data set and states no share."
     )
     return Decision(value=REFERRING_SHARE, reason=reason)
-
-
-def wanted_patch(decided: Mapping[str, Any]) -> list[int]:
-    """The decision `patch_3d` in whole multiples of 16."""
-    return [max(1, ceil(side / PATCH)) * PATCH for side in decided["patch_3d"]]
-
-
-def shorten(patch: Sequence[int], fits: Callable[[Sequence[int]], bool]) -> list[int]:
-    """`patch`, 16 voxels at a time taken off its longest axes until it fits, or nothing can be taken off."""
-    shorter = list(patch)
-    while not fits(shorter) and max(shorter) > PATCH:
-        shorter[shorter.index(max(shorter))] -= PATCH
-    return shorter
 
 
 def _token_sizes(decided: Mapping[str, Any]) -> Sequence[int]:
@@ -285,15 +260,30 @@ def _grid(patch: Sequence[int], token: Sequence[int]) -> list[int]:
     return [side // size for side, size in zip(patch, token, strict=True)]
 
 
-def _training_cases(evidence: Evidence, decided: Mapping[str, Any]) -> int:
-    """About how many cases one fold trains on, a few-shot wish respected."""
-    folds = decided["folds"]
-    pool = max(1, round(len(evidence.cases) * (folds - 1) / folds))
-    if evidence.few_shot is None:
-        return pool
-    few_shot = FewShot.parse(evidence.few_shot)
-    return pool if few_shot.level == "slice" else few_shot.count(pool)
-
-
-def _by(sides: Sequence[int]) -> str:
-    return " x ".join(map(str, sides))
+# The patch shrinks and the tokens get coarser as memory asks; what is decided before them tells the memory rules.
+RULES = {
+    "clip_model": choose_clip_model,
+    "clip_weights": choose_clip_weights,
+    "clip_training": choose_clip_training,
+    "backbone": choose_backbone,
+    "weights": sam.choose_weights,
+    "encoder_training": choose_encoder_training,
+    "pixel_mean": sam.choose_pixel_mean,
+    "pixel_std": sam.choose_pixel_std,
+    "patch": choose_patch,
+    "token_size": choose_token_size,
+    "window": choose_window,
+    "checkpointing": choose_checkpointing,
+    "batch_size": choose_batch_size,
+    **patches.TRAINING_RULES,
+    "epochs": choose_epochs,
+    "learning_rate": choose_learning_rate,
+    "weight_decay": choose_weight_decay,
+    "warmup_iterations": choose_warmup_iterations,
+    "poly_power": choose_poly_power,
+    "ce_weight": choose_loss_weight,
+    "dice_weight": choose_loss_weight,
+    "foreground_share": choose_foreground_share,
+    **patches.INFERENCE_RULES,
+    "referring_share": choose_referring_share,
+}

@@ -1,14 +1,16 @@
 """The baselines' decisions against answers worked out by hand."""
 
+from importlib import import_module
+
 import pytest
 from plan_evidence import GPU, decide, evidence, values
 
 from preprocess.networks import NETWORK_RULES
-from preprocess.networks.baseline_memory import Footprint, fixed_gb, footprint, image_gb, largest_batch
-from preprocess.networks.baselines import choose_topology
+from preprocess.networks.dynunet.rules import choose_topology
 from preprocess.plan.overrides import OverrideError, parse_overrides
 from preprocess.plan.plan import PlanError, make_plan
 from preprocess.rules import Machine
+from preprocess.rules.footprint import Footprint, fixed_gb, image_gb, largest_batch
 from preprocess.rules.memory import image_gb as vit_image_gb
 
 WITHOUT_SAM = ("dynunet", "unet", "swinunetr", "unetr")
@@ -128,9 +130,13 @@ def test_wrong_topologies_are_refused(topology):
         parse_overrides(f"topology={topology}")
 
 
+def footprint_of(network, decided):
+    return import_module(f"preprocess.networks.{network}.rules").footprint(decided)
+
+
 def test_footprint_of_a_small_dynunet():
     topology = {"kernels": [3, 3, 3], "strides": [1, 2, 2], "filters": [2, 4, 4]}
-    kept = footprint("dynunet", {"image_size": 8, "topology": topology})
+    kept = footprint_of("dynunet", {"image_size": 8, "topology": topology})
     assert kept.kept_values == 2 * 64 * 10 + 4 * 16 * 10 + 4 * 4 * 4
     encoder = 9 * (2 * (1 + 2) + 4 * (2 + 4) + 4 * (4 + 4))
     decoder = 9 * 3 * (2 * 2 + 4 * 4) + 4 * (2 * 4 + 4 * 4)
@@ -142,7 +148,7 @@ def test_footprint_of_a_small_dynunet():
 )
 def test_memory_per_image_is_near_what_was_measured(network, measured_gb):
     decided = {"image_size": 224, "topology": choose_topology(None, {"image_size": 224}).value}
-    one = image_gb(footprint(network, decided), image_size=224, num_classes=4, mixed_precision=False)
+    one = image_gb(footprint_of(network, decided), image_size=224, num_classes=4, mixed_precision=False)
     assert 0.9 < one / measured_gb < 1.3
 
 

@@ -8,11 +8,11 @@ import pytest
 from plan_evidence import CPU, GPU, decide, evidence, values
 
 from preprocess.bundle.emit import bundle_files
-from preprocess.networks.baseline_memory import Footprint
 from preprocess.networks.dynunet_3d.rules import choose_topology, footprint, patch_gb
 from preprocess.plan.overrides import OverrideError, make_override, parse_overrides
 from preprocess.plan.plan import PlanError, make_plan
 from preprocess.rules import Machine
+from preprocess.rules.footprint import Footprint
 
 NAME = "dynunet_3d"
 HEADER = {
@@ -147,7 +147,7 @@ COARSE = {
     [
         ("patch_3d=null", "patch_3d null: DynUNet3D trains on sub-volumes, .* leave dynunet_3d out of --networks"),
         ("spacing=null", "spacing null: DynUNet3D resamples"),
-        ("augmentation=hsam", "for slices; override dynunet_3d.augmentation=default"),
+        ("augmentation=hsam", "DynUNet3D takes default, papers, none; override dynunet_3d.augmentation=default"),
         ("backbone=vit_b", "backbone: a decision of samed, .*while dynunet_3d is planned"),
         (f"topology_3d={json.dumps(COARSE)}", r"patch \[80, 96, 32\]: .*DynUNet3D takes multiples of \[32, 32, 32\]"),
     ],

@@ -8,9 +8,11 @@ import pytest
 from plan_evidence import GPU, evidence, values
 
 from preprocess.bundle.emit import bundle_files
+from preprocess.networks.medsa.rules import keeps_answers
 from preprocess.plan.overrides import OverrideError, make_override
 from preprocess.plan.plan import PlanError, make_plan
-from preprocess.rules.memory import Prompting, image_gb
+from preprocess.rules.encoders import BACKBONES
+from preprocess.rules.memory import image_gb
 
 THIN = {"spacings": ((0.75, 0.75, 1.5),) * 10}
 HEADER = {
@@ -80,19 +82,23 @@ def test_a_batch_counts_stacks_and_an_epoch_their_slices():
     assert medsa([("stack_depth", 16)], **THIN)["batch_size"].value == 1
 
 
+def _beside(backbone, prompted_classes, *, stack_depth):
+    decided = {"image_size": 224, "labels": list(range(5)), "prompted_classes": prompted_classes}
+    return keeps_answers({**decided, "stack_depth": stack_depth}, BACKBONES[backbone])
+
+
 def test_prompts_and_neighbours_take_memory():
     """Measured in float32 at 224 pixels, GB an image: vit_tiny 0.014 and 0.057 more than SAMed for 1 and 4 prompts;
     ViT-B 0.11 more with neighbours."""
     one = {"image_size": 224, "num_classes": 4, "mixed_precision": False}
     more = [
-        image_gb("vit_tiny", prompting=Prompting(prompts=n, sees_neighbours=False), **one)
+        image_gb("vit_tiny", beside=_beside("vit_tiny", n, stack_depth=1), **one)
         - image_gb("vit_tiny", **one)
         for n in (1, 4)
     ]
     assert more == [pytest.approx(0.014, rel=0.2), pytest.approx(0.057, rel=0.2)]
     apart, seeing = (
-        image_gb("vit_b", prompting=Prompting(prompts=4, sees_neighbours=sees), **one)
-        for sees in (False, True)
+        image_gb("vit_b", beside=_beside("vit_b", 4, stack_depth=depth), **one) for depth in (1, 4)
     )
     assert seeing - apart == pytest.approx(0.11, rel=0.2)
     made = plan("medsa", "samed", machine=GPU, **THIN)
@@ -107,10 +113,12 @@ def test_from_random_weights_all_of_it_is_trained():
 
 
 def test_ways_of_training_that_a_network_lacks():
-    with pytest.raises(PlanError, match="Med-SA learns adapters; override medsa.encoder_training=adapters"):
+    with pytest.raises(
+        PlanError, match="Med-SA takes adapters, .*; override medsa.encoder_training=adapters"
+    ):
         plan("medsa", overrides=[("encoder_training", "lora")])
     with pytest.raises(
-        PlanError, match="only medsa and refsam3d have them; override samed.encoder_training=lora"
+        PlanError, match="SAMed takes lora, full, frozen; override samed.encoder_training=lora"
     ):
         plan("samed", overrides=[("encoder_training", "adapters")])
     assert medsa([("encoder_training", "frozen")])["encoder_training"].value == "frozen"

@@ -163,9 +163,9 @@ def test_what_saves_memory():
     [
         (["backbone=vit_tiny"], ("refsam3d",), "RefSAM3D takes vit_mini, vit_b, .*override refsam3d.backbone=vit_mini"),
         (["backbone=lite_medsam"], ("refsam3d",), "RefSAM3D takes"),
-        (["backbone=vit_mini"], ("samed",), "only refsam3d has it; override samed.backbone=vit_tiny"),
-        (["encoder_training=lora"], ("refsam3d",), "RefSAM3D learns adapters; override refsam3d.encoder_training"),
-        (["augmentation=hsam"], ("refsam3d",), "for slices; override refsam3d.augmentation=default"),
+        (["backbone=vit_mini"], ("samed",), "SAMed takes vit_tiny, vit_b, .*; override samed.backbone=vit_tiny"),
+        (["encoder_training=lora"], ("refsam3d",), "RefSAM3D takes adapters, .*; override refsam3d.encoder_training"),
+        (["augmentation=hsam"], ("refsam3d",), "RefSAM3D takes default, .*; override refsam3d.augmentation=default"),
         (["patch_3d=null"], ("refsam3d",), "patch_3d null: RefSAM3D trains on sub-volumes"),
         (["spacing=null"], ("refsam3d",), "spacing null: RefSAM3D resamples"),
         (["image_size=512"], ("refsam3d",), "image_size: a decision of samed, .* while refsam3d is planned"),

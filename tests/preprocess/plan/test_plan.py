@@ -7,8 +7,9 @@ from plan_evidence import GPU, evidence
 
 from preprocess.layouts import Case
 from preprocess.networks import NETWORK_RULES
+from preprocess.plan.kinds import KINDS
 from preprocess.plan.outputs import dump_json
-from preprocess.plan.overrides import KINDS, OverrideError, make_override, parse_overrides
+from preprocess.plan.overrides import OverrideError, make_override, parse_overrides
 from preprocess.plan.plan import Plan, PlanError, find_edits, make_plan, replan, with_edits
 from preprocess.recipes import RecipeError, load_recipe, published_splits, recipe_names, splits_by_recipe
 from preprocess.rules import SHARED_RULES
@@ -87,6 +88,7 @@ def test_several_overrides_in_one_text():
         ("image_size=225", "multiple of 16"),
         ("image_size", "write name=value"),
         ("other.epochs=3", "networks are samed, pgsam, hsam"),
+        ("refsam3d.backbone=vit_tiny", "backbone must be one of vit_mini, vit_b"),
         ("samed.clip_model=x", "no decision of that name"),
         ("clip_towers=none", "one of both, text, image"),
         ("refinement_steps=0", "at least 1"),

@@ -11,7 +11,7 @@ from plan_evidence import GPU, evidence, label_summary
 
 from preprocess.commands.main import main
 from preprocess.layouts import Case
-from preprocess.plan.overrides import KINDS
+from preprocess.plan.kinds import KINDS
 from preprocess.plan.plan import make_plan
 from preprocess.recipes import RecipeError, load_recipe, published_splits, recipe_names, splits_by_recipe
 

@@ -7,7 +7,7 @@ from plan_evidence import CPU, GPU, decide, evidence, intensity, label_summary, 
 
 from preprocess.layouts import Dataset
 from preprocess.networks import NETWORK_RULES
-from preprocess.rules import TooFewCases, geometry, labels, network, training
+from preprocess.rules import TooFewCases, geometry, labels, slices, training
 from preprocess.rules import intensity as intensities
 from preprocess.rules.evidence import channel_names
 from preprocess.rules.memory import image_gb, largest_batch
@@ -239,7 +239,7 @@ def test_target_and_memory_come_from_the_machine():
 
 
 def test_structure_spans_of_every_label():
-    spans = network.structure_spans(evidence(), slice_axis="axial", image_size=512)
+    spans = slices.structure_spans(evidence(), slice_axis="axial", image_size=512)
     assert spans[1] == pytest.approx(80 / 384 * 128)
     assert spans[2] == pytest.approx(20 / 384 * 128)
 

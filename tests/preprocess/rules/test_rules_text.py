@@ -3,8 +3,10 @@
 import pytest
 from plan_evidence import GPU, decide, evidence, values
 
+from preprocess.networks.pgsam.rules import keeps_clip
 from preprocess.rules import texts
-from preprocess.rules.memory import CLIPS, Guidance, fixed_gb, image_gb
+from preprocess.rules.encoders import BACKBONES
+from preprocess.rules.memory import NOTHING, fixed_gb, image_gb
 
 
 def test_clip_on_a_cpu_learns_from_random_numbers():
@@ -30,22 +32,21 @@ def test_clip_on_a_gpu_is_adapted():
     assert "taken for a ViT-B-16-quickgelu" in unknown["batch_size"].reason
 
 
+def _clip(num_classes, training="lora"):
+    decided = {"clip_model": "ViT-B-32-quickgelu", "clip_training": training, "image_size": 224}
+    return keeps_clip({**decided, "labels": list(range(num_classes + 1))}, BACKBONES["vit_b"])
+
+
 def test_pgsam_needs_more_memory_than_samed():
     one = {"image_size": 224, "mixed_precision": False}
-    guidance = Guidance(clip=CLIPS["ViT-B-32-quickgelu"], clip_training="lora")
-    plain, guided = (image_gb("vit_b", num_classes=8, guidance=g, **one) for g in (None, guidance))
+    plain, guided = (image_gb("vit_b", num_classes=8, beside=b, **one) for b in (NOTHING, _clip(8)))
     assert 1.2 < guided / plain < 2
-    assert image_gb("vit_b", num_classes=15, guidance=guidance, **one) - guided > (
+    assert image_gb("vit_b", num_classes=15, beside=_clip(15), **one) - guided > (
         image_gb("vit_b", num_classes=15, **one) - plain
     )
     lora, full = (
-        fixed_gb(
-            "vit_b",
-            encoder_training="lora",
-            num_classes=8,
-            guidance=Guidance(clip=guidance.clip, clip_training=t),
-        )
-        for t in ("lora", "full")
+        fixed_gb("vit_b", encoder_training="lora", beside=_clip(8, training=training))
+        for training in ("lora", "full")
     )
     assert full - lora == pytest.approx(0.151 * 12, rel=1e-6)
     tight = GPU.__class__(target="gpu", memory_gb=8, target_reason="x.", memory_reason="x.")

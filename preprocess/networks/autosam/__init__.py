@@ -1,0 +1,1 @@
+"""The AutoSAM baseline's own decisions and configs."""

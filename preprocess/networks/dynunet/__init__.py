@@ -1,0 +1,1 @@
+"""The DynUNet baseline's own decisions and configs."""

@@ -1,0 +1,92 @@
+"""PG-SAM's own decisions: which CLIP reads texts and image, how it is trained, and how often masks are refined."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from preprocess.rules import sam
+from preprocess.rules.clip import CLIPS, CPU_CLIP, GPU_CLIP, UNKNOWN_CLIP, choose_clip_weights
+from preprocess.rules.decision import Decision
+from preprocess.rules.encoders import Backbone
+from preprocess.rules.evidence import Evidence
+from preprocess.rules.kind import choice, takes, whole, word
+from preprocess.rules.memory import FULL_BYTES, WORDS_PER_TOKEN, Beside, bytes_per_weight
+from preprocess.rules.slices import INPUT_RULES
+
+REFINEMENT_STEPS = 3
+
+GUIDE_CHANNELS = 32
+GUIDE_COPIES, CLASS_COPIES = 26, 1
+"""Stacks of 32 channels at a quarter of the input that PG-SAM keeps beyond SAMed: for all classes together, and for
+each class (at 224 pixels 26 and 0.6 were counted)."""
+
+
+@takes(
+    word("clip_tiny, a model of open_clip such as ViT-B-32-quickgelu, hf-hub:org/name or local-dir:/folder")
+)
+def choose_clip_model(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """An open_clip model, or `clip_tiny`."""
+    if decided["target"] == "cpu":
+        reason = (
+            "A small CLIP that learns with the network; on a CPU a published one costs more than the encoder."
+        )
+        return Decision(value=CPU_CLIP, reason=reason)
+    return Decision(
+        value=GPU_CLIP, reason="PG-SAM's released code uses CLIP ViT-B/32, with OpenAI's QuickGELU."
+    )
+
+
+@takes(choice("lora", "full", "frozen"))
+def choose_clip_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """ "lora" with pretrained weights, else "full"."""
+    if decided["clip_weights"] is None:
+        return Decision(
+            value="full", reason="Without pretrained weights every weight of CLIP has to be learnt."
+        )
+    return Decision(
+        value="lora",
+        reason="PG-SAM adapts CLIP by low-rank updates, of the same rank as the image encoder's.",
+    )
+
+
+@takes(choice("both", "text", "image"))
+def choose_clip_towers(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """The towers that are trained: "both", "text" or "image"."""
+    reason = "The paper tunes CLIP and names no tower; its released code tunes the text tower only."
+    return Decision(value="both", reason=reason)
+
+
+@takes(whole(1))
+def choose_refinement_steps(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Iterations T of the mask optimizer."""
+    reason = "The paper iterates but states no T, its released code refines once; 3 leaves room to correct."
+    return Decision(value=REFINEMENT_STEPS, reason=reason)
+
+
+def choose_rank(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Rank of the low-rank updates, of the image encoder and of CLIP."""
+    if decided["clip_training"] == "lora":
+        return Decision(value=sam.RANK, reason="SAMed's published rank.")
+    return sam.choose_rank(evidence, decided)
+
+
+def keeps_clip(decided: Mapping[str, Any], encoder: Backbone) -> Beside:
+    """CLIP's towers, the texts, which are encoded once for all images, and the maps that they guide."""
+    model, classes = decided["clip_model"], len(decided["labels"])
+    clip, side = CLIPS.get(model, CLIPS[UNKNOWN_CLIP]), 4 * decided["image_size"] // encoder.stride
+    values = clip.image_width * WORDS_PER_TOKEN * clip.image_depth * clip.image_tokens
+    values += (GUIDE_COPIES + CLASS_COPIES * classes) * GUIDE_CHANNELS * side**2
+    words = clip.text_width * WORDS_PER_TOKEN * clip.text_depth * clip.text_tokens * classes
+    weights = clip.parameters_m * bytes_per_weight(decided["clip_training"])
+    said = f" and CLIP {model}" + ("" if model in CLIPS else f" (taken for a {UNKNOWN_CLIP})")
+    return Beside(values=values, megabytes=weights + words * FULL_BYTES / 1e6, said=said)
+
+
+CLIP_RULES = {
+    "clip_model": choose_clip_model,
+    "clip_weights": choose_clip_weights,
+    "clip_training": choose_clip_training,
+    "clip_towers": choose_clip_towers,
+    "refinement_steps": choose_refinement_steps,
+}
+# CLIP stands before the backbone, whose choice and batch depend on the memory that CLIP leaves.
+RULES = INPUT_RULES | CLIP_RULES | sam.sam_rules(keeps_clip) | {"rank": choose_rank}

@@ -1,0 +1,1 @@
+"""The own decisions and configs of the baseline with SAM's decoder."""

@@ -1,0 +1,5 @@
+"""The decisions of the baseline with SAM's decoder: all of them shared."""
+
+from preprocess.rules.sam import frozen_rules
+
+RULES = frozen_rules()

@@ -1,0 +1,1 @@
+"""SAMed's own decisions and configs."""

@@ -1,0 +1,1 @@
+"""The SwinUNETR baseline's own decisions and configs."""

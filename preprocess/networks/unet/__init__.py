@@ -1,0 +1,1 @@
+"""The UNet baseline's own decisions and configs."""

@@ -1,0 +1,1 @@
+"""The UNETR baseline's own decisions and configs."""
