@@ -15,7 +15,7 @@ from preprocess.commands.request import Request
 from preprocess.fingerprint.facts import Fingerprint
 from preprocess.layouts import Dataset, find_dataset
 from preprocess.plan.outputs import PlanFolder, write_json
-from preprocess.plan.plan import Plan, PlanError, find_edits, make_plan, replan, with_edits
+from preprocess.plan.plan import Plan, PlanError, find_edits, make_plan, replan, with_edits, without_retired
 from preprocess.recipes import Recipe, load_recipe, published_splits, splits_by_recipe
 from preprocess.rules import Evidence, Machine, collect_evidence
 from preprocess.rules.evidence import channel_names
@@ -125,8 +125,12 @@ def plan_again(plan_file: Path, request: Request, progress: Progress) -> Planned
     """
     folder = PlanFolder(plan_file.parent)
     with progress.step("plan"):
-        edited = Plan.from_json(_read_json(plan_file))
-        pristine = Plan.from_json(_read_json(folder.pristine)) if folder.pristine.is_file() else edited
+        edited, gone = without_retired(Plan.from_json(_read_json(plan_file)))
+        pristine = edited
+        if folder.pristine.is_file():
+            pristine, _ = without_retired(Plan.from_json(_read_json(folder.pristine)))
+        for name in gone:
+            progress.say(f"{name} is no longer decided; what the plan says of it is left out.")
         old = Splits.from_json(_read_json(folder.splits))
         edits = [*find_edits(edited, pristine), *request.overrides]
         recipe = load_recipe(pristine.recipe) if pristine.recipe else None

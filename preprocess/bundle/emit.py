@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -177,16 +178,9 @@ def _ablations(network: str) -> dict[str, dict[str, Any]]:
 
 
 def _readme(plan: Mapping, network: str) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    environment.filters |= {"cell": _table_cell, "values": shown}
     settings = _settings(network)
     entries = {**plan["decisions"], **plan["configurations"][network]}
-    return environment.get_template("README.md.j2").render(
+    return _readme_template().render(
         plan=plan,
         network=network,
         name=bundle_name(plan, network),
@@ -199,6 +193,18 @@ def _readme(plan: Mapping, network: str) -> str:
         values=decided(plan, network),
         texts=plan["decisions"]["texts"]["value"] if capabilities(network).texts else None,
     )
+
+
+@cache
+def _readme_template() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {"cell": _table_cell, "values": shown}
+    return environment.get_template("README.md.j2")
 
 
 def _table_cell(texts: str | list[str]) -> str:

@@ -18,7 +18,7 @@ from preprocess.rules.evidence import WORLD_SLICE_AXIS
 from preprocess.rules.patches import input_fault
 
 SCHEMA_VERSION = 1
-PER_CLASS = ("label_names", "class_frequencies", "class_weights")
+PER_CLASS = ("label_names", "class_frequencies")
 EDITED = "an edit of plan.json"
 
 
@@ -162,6 +162,23 @@ def find_edits(edited: Plan, pristine: Plan) -> list[Override]:
     return edits
 
 
+def without_retired(plan: Plan) -> tuple[Plan, list[str]]:
+    """`plan` without the decisions that an earlier version took and this one doesn't, and their names."""
+    shared = {name: decision for name, decision in plan.decisions.items() if name in SHARED_RULES}
+    own = {
+        network: {name: decision for name, decision in entries.items() if name in NETWORK_RULES[network]}
+        for network, entries in plan.configurations.items()
+    }
+    gone = [name for name in plan.decisions if name not in shared]
+    gone += [
+        f"{network}.{name}"
+        for network, entries in plan.configurations.items()
+        for name in entries
+        if name not in own[network]
+    ]
+    return replace(plan, decisions=shared, configurations=own), gone
+
+
 def with_edits(pristine: Plan, edits: Sequence[Override]) -> Plan:
     """`pristine` with the edited values alone replaced: where no facts are at hand to follow them up."""
     shared = _edited(pristine.decisions, edits, None)
@@ -175,7 +192,7 @@ def check_consistency(plan: Plan) -> None:
     """Raises PlanError where decisions contradict one another (only overrides can make them)."""
     value = plan.value
     classes = len(value("labels"))
-    for name in ("label_names", "class_frequencies", "class_weights"):
+    for name in PER_CLASS:
         if value(name) is not None and len(value(name)) != classes:
             raise PlanError(
                 f"{name} has {len(value(name))} entries for {classes} labels; override both or neither."

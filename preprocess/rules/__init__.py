@@ -28,7 +28,6 @@ SHARED_RULES: dict[str, Rule] = {
     "patch_3d": geometry.choose_patch_3d,
     "intensity": intensity.choose_intensity,
     "class_frequencies": labels.choose_class_frequencies,
-    "class_weights": labels.choose_class_weights,
     "folds": training.choose_folds,
     "seed": training.choose_seed,
     "postprocessing": labels.choose_postprocessing,

@@ -1,17 +1,12 @@
-"""Labels, their names, frequencies and weights, and the post-processing."""
+"""Labels, their names and frequencies, and the post-processing."""
 
-import math
 from collections.abc import Mapping
-from statistics import median
 from typing import Any
 
 from pgsam_monai.base.labels import values_of
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import Kind, is_whole, numbers, takes
-
-LEAST_CLASS_WEIGHT, MOST_CLASS_WEIGHT = 0.25, 4.0
-"""Keep a tiny structure from drowning the others in a weighted loss, and a large one from vanishing."""
 
 MIN_CASES_FOR_POSTPROCESSING = 5
 
@@ -87,33 +82,6 @@ def choose_class_frequencies(evidence: Evidence, decided: Mapping[str, Any]) -> 
         f"Counted over all voxels of {len(evidence.cases)} label maps; foreground is {sum(frequencies):.3%}."
     )
     return Decision(value=value, reason=reason)
-
-
-@takes(numbers(None, "a list of numbers, one per label"))
-def choose_class_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Loss weights per class: sqrt(median frequency / frequency) within 0.25..4; background and absent
-    classes 1."""
-    frequencies = decided["class_frequencies"]
-    present = [frequency for frequency in (frequencies or [])[1:] if frequency > 0]
-    if not present:
-        return Decision(
-            value=[1.0] * len(decided["labels"]), reason="No class frequencies are known: equal weights."
-        )
-    middle = median(present)
-    weights = [
-        min(max(math.sqrt(middle / frequency), LEAST_CLASS_WEIGHT), MOST_CLASS_WEIGHT)
-        if frequency > 0
-        else 1.0
-        for frequency in frequencies[1:]
-    ]
-    reason = (
-        f"The root of median frequency / class frequency, background 1: from "
-        f"{min(weights):.2f} to {max(weights):.2f}, as the "
-        f"commonest structure has {max(present) / min(present):.1f} times the voxels of the "
-        "rarest; kept within "
-        f"{LEAST_CLASS_WEIGHT} to {MOST_CLASS_WEIGHT:g}."
-    )
-    return Decision(value=[1.0, *(round(weight, 4) for weight in weights)], reason=reason)
 
 
 @takes(Kind(what="a JSON object", fits=lambda value: isinstance(value, dict)))

@@ -1,5 +1,6 @@
 """Med-SA's own decisions: slices that see each other, adapters, and the prompts it trains with."""
 
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -192,9 +193,9 @@ def choose_prompted_share(evidence: Evidence, decided: Mapping[str, Any]) -> Dec
     )
 
 
-def _counting_slices(decided: Mapping[str, Any]) -> dict[str, Any]:
+def _counting_slices(decided: Mapping[str, Any]) -> Mapping[str, Any]:
     """`decided` with a batch size that counts slices."""
-    return {**decided, "batch_size": decided["batch_size"] * decided["stack_depth"]}
+    return ChainMap({"batch_size": decided["batch_size"] * decided["stack_depth"]}, decided)
 
 
 def keeps_answers(decided: Mapping[str, Any], encoder: Backbone) -> Beside:

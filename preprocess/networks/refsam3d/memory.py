@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from math import ceil, prod
 from typing import Any
@@ -111,7 +112,7 @@ def fixed_gb(
 
 def step_gb(decided: Mapping[str, Any], **changes: Any) -> tuple[float, float]:
     """(fixed, per patch) in GB of a step of a plan's network, `changes` standing in for what was decided."""
-    values = {**decided, **changes}
+    values = ChainMap(changes, decided)
     classes, training = len(values["labels"]) - 1, values["encoder_training"]
     fixed = fixed_gb(
         values["backbone"],

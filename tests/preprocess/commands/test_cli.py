@@ -174,6 +174,24 @@ def test_an_edited_plan_without_its_data_changes_alone(scans, capsys):
     assert load(path)["configurations"]["samed"]["weights"]["value"] is None
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_old_plan_is_taken_up_without_what_is_no_longer_decided(scans, capsys, moved):
+    """Earlier versions decided on class_weights, which nothing read."""
+    call(scans, "--workers", 1, "--target", "cpu")
+    path = Path("plans/abdomen_ct/plan.json")
+    ours, plan = path.read_bytes(), load(path)
+    weights = {"value": [1.0, 2.0], "reason": "Set.", "source": "override", "set_by": "--override"}
+    plan["decisions"]["class_weights"] = weights | {"planned": {"value": [1.0, 1.0], "reason": "Equal."}}
+    for file in (path, path.with_name(".plan_as_written.json")):
+        file.write_text(json.dumps(plan))
+    if moved:
+        scans.rename(scans.with_name("moved"))
+    assert call("--from_plan", path) == 0
+    assert "class_weights is no longer decided" in capsys.readouterr().out
+    assert path.read_bytes() == ours
+    assert "class_weights" not in Path("bundles/samed_abdomen_ct/docs/README.md").read_text()
+
+
 def test_a_broken_plan_file_is_one_sentence(tmp_path, capsys):
     path = tmp_path / "plan.json"
     path.write_text("{")

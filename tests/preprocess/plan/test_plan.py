@@ -77,7 +77,7 @@ def test_dependents_follow_an_override():
 def test_several_overrides_in_one_text():
     made = plan('labels=[0,1],label_names=["background","liver"],samed.epochs=3')
     assert made.value("labels") == [0, 1]
-    assert len(made.value("class_weights")) == 2
+    assert len(made.value("class_frequencies")) == 2
     assert made.value("epochs", "samed") == 3
 
 

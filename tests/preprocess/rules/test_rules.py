@@ -43,14 +43,6 @@ def test_named_labels_win_over_found_ones():
 def test_class_frequencies_sum_to_one_and_weights_follow_their_roots():
     decided = values(evidence())
     assert decided["class_frequencies"] == [0.9875, 0.01, 0.0025]
-    middle = (0.01 + 0.0025) / 2
-    expected = [1.0, round(math.sqrt(middle / 0.01), 4), round(math.sqrt(middle / 0.0025), 4)]
-    assert decided["class_weights"] == expected
-
-
-def test_class_weights_of_absent_and_tiny_classes():
-    decided = {"labels": [0, 1, 2, 3], "class_frequencies": [0.9, 0.1, 1e-9, 0.0]}
-    assert labels.choose_class_weights(evidence(), decided).value == [1.0, 0.7071, 4.0, 1.0]
 
 
 def test_postprocessing_takes_only_structures_that_are_always_one_piece():
