@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
 from preprocess.commands.request import Request
 from preprocess.fingerprint.facts import Fingerprint
 from preprocess.layouts import Dataset, find_dataset
 from preprocess.plan.outputs import PlanFolder, write_json
-from preprocess.plan.plan import Plan, PlanError, find_edits, make_plan, replan, with_edits, without_retired
+from preprocess.plan.plan import Plan, find_edits, make_plan, replan, with_edits, without_retired
 from preprocess.recipes import Recipe, load_recipe, published_splits, splits_by_recipe
 from preprocess.rules import Evidence, Machine, collect_evidence
 from preprocess.rules.evidence import channel_names
@@ -64,9 +65,8 @@ def plan_dataset(request: Request, machine: Machine, progress: Progress) -> Plan
     """Finds, measures, checks, decides and writes.
 
     Raises:
-        LayoutError: no layout fits the folder.
+        UserFault: no layout fits the folder, or the data set doesn't allow what was asked for.
         DatasetFaults: fatal faults stand; nothing but the cached facts was written.
-        TooFewCases, SplitError, RecipeError, PlanError: the data set doesn't allow what was asked for.
     """
     from preprocess.fingerprint.dataset import write_fingerprint
 
@@ -120,8 +120,7 @@ def plan_again(plan_file: Path, request: Request, progress: Progress) -> Planned
     Dependents follow where fingerprint and data set are still at hand; else the edited values alone change.
 
     Raises:
-        PlanError: a file is missing or misshapen.
-        OverrideError: an edited value that its decision can't take.
+        UserFault: a file is missing or misshapen, or an edited value is none that its decision can take.
     """
     folder = PlanFolder(plan_file.parent)
     with progress.step("plan"):
@@ -237,7 +236,6 @@ def _finish(
 
 def _measured_before(plan: Plan, folder: PlanFolder) -> Measured | None:
     from preprocess.fingerprint.dataset import load_fingerprint
-    from preprocess.layouts import LayoutError
 
     if not folder.fingerprint.is_file():
         return None
@@ -246,7 +244,7 @@ def _measured_before(plan: Plan, folder: PlanFolder) -> Measured | None:
         dataset = find_dataset(
             plan.dataset["folder"], layout=plan.dataset["layout"], name=plan.dataset["name"]
         )
-    except (LayoutError, OSError):
+    except (UserFault, OSError):
         return None
     known = {case.name for case in fingerprint.cases}
     dataset = replace(
@@ -274,8 +272,8 @@ def _evidence_before(measured: Measured | None, plan: Plan, few_shot: str | None
 
 def _read_json(path: Path) -> Any:
     if not path.is_file():
-        raise PlanError(f"'{path}' doesn't exist; plan the data set first.")
+        raise UserFault(f"'{path}' doesn't exist; plan the data set first.")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise PlanError(f"'{path}' is no valid JSON: {error}. Undo the edit or plan again.") from error
+        raise UserFault(f"'{path}' is no valid JSON: {error}. Undo the edit or plan again.") from error

@@ -14,10 +14,6 @@ from pathlib import Path
 from pgsam_monai.base.errors import UserFault
 
 
-class RunFailed(UserFault):
-    """A process that ended with an error."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     """What a process took, its own children (data loading workers) included."""
@@ -36,7 +32,7 @@ def run_logged(command: Sequence[str], *, log: Path, threads: int | None, held: 
         held: file descriptor of ``hold``, which the process inherits.
 
     Raises:
-        RunFailed: it ended with another exit status than 0.
+        UserFault: it ended with another exit status than 0.
     """
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     started = time.monotonic()
@@ -49,7 +45,7 @@ def run_logged(command: Sequence[str], *, log: Path, threads: int | None, held: 
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RunFailed(f"exit status {process.returncode}: {_last_line(log)} (the whole output: {log})")
+        raise UserFault(f"exit status {process.returncode}: {_last_line(log)} (the whole output: {log})")
     return Cost(wall_s=time.monotonic() - started, cpu_s=usage.ru_utime + usage.ru_stime)
 
 

@@ -113,7 +113,6 @@ def train(
 def _few_shot_curve(
     bundle: str, cases: list[int], seeds: list[int], folder: str | None, parallel: int, overrides: dict
 ) -> None:
-    from pgsam_monai.base.child_processes import RunFailed
     from pgsam_monai.evaluation.few_shot import make_curve, run_curves
     from preprocess.splits.few_shot import few_shot_splits
     from preprocess.splits.records import Splits
@@ -124,8 +123,6 @@ def _few_shot_curve(
     curve = make_curve(bundle, subset, cases=cases, seeds=seeds, overrides=overrides, folder=folder)
     try:
         run_curves([curve], parallel=parallel)
-    except RunFailed as fault:
-        sys.exit(f"pgsam: {fault}")
     except KeyboardInterrupt:
         sys.exit(
             "pgsam: interrupted. Finished runs and epochs are kept; the same command goes on after them."
@@ -204,12 +201,12 @@ def evaluate(
 
 def _find_dataset(folder: str) -> dict:
     """The planner's view of a data set in plain words, cases by name: see `evaluate_elsewhere`."""
-    from preprocess.layouts import LayoutError, find_dataset
+    from preprocess.layouts import find_dataset
     from preprocess.layouts.tree import natural_key
 
     try:
         found = find_dataset(folder)
-    except LayoutError as fault:
+    except UserFault as fault:
         raise UserFault(f"evaluate: {fault}") from fault
 
     def case(record) -> dict:

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from pgsam_monai.base.child_processes import Cost, RunFailed, hold, run_logged
+from pgsam_monai.base.child_processes import Cost, hold, run_logged
 from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.files import write_text
 from pgsam_monai.evaluation.few_shot_results import Row, read_rows, write_results
@@ -141,7 +141,7 @@ def run_curves(
         say: hears a line per run.
 
     Raises:
-        RunFailed: a run ended with an error; finished ones stay.
+        UserFault: a run ended with an error; finished ones stay.
     """
     every = sorted((run for curve in curves for run in runs_of(curve)), key=_turn(curves))
     todo = [run for run in every if not run.result.is_file()]
@@ -199,8 +199,8 @@ def do_run(run: Run, threads: int | None, call: Callable[..., Cost]) -> Row:
             log = run.folder / f"{run_id}.log"
             try:
                 return call(command(run, run_id), log=log, threads=threads, held=held)
-            except RunFailed as fault:
-                raise RunFailed(f"few-shot curve: {run_id} of {run} failed with {fault}") from None
+            except UserFault as fault:
+                raise UserFault(f"few-shot curve: {run_id} of {run} failed with {fault}") from None
 
         if not cost_file.is_file():
             resumed = checkpoint.is_file()

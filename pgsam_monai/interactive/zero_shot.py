@@ -15,7 +15,7 @@ from pgsam_monai.networks.medsa import MedSA
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
 from pgsam_monai.pictures.overlays import PLANES, choose_plane
 from pgsam_monai.transforms import MapLabelsd, ReadCased, ScalePercentilesd
-from pgsam_monai.weights.files import KNOWN_WEIGHTS, WeightsError
+from pgsam_monai.weights.files import KNOWN_WEIGHTS
 
 IMAGE_SIZES = {"lite_medsam": 256}
 """Side of the square that weights were trained for, where it isn't SAM's 1024."""
@@ -57,7 +57,7 @@ def load_zero_shot(
         weights_dir: where weights are kept; None for the default folder.
 
     Raises:
-        WeightsError: unknown weights, or they are neither here nor obtainable.
+        UserFault: unknown weights, or they are neither here nor obtainable.
         ValueError: an unknown plane.
     """
     if plane is not None and plane not in AXCODES:
@@ -112,7 +112,7 @@ def _find(weights: str):
     if weights in KNOWN_WEIGHTS:
         return KNOWN_WEIGHTS[weights]
     known = f"Weights must be one of {', '.join(KNOWN_WEIGHTS)}"
-    raise WeightsError(f"{known}, got {weights!r}.{did_you_mean(weights, KNOWN_WEIGHTS)}")
+    raise UserFault(f"{known}, got {weights!r}.{did_you_mean(weights, KNOWN_WEIGHTS)}")
 
 
 def _preprocessing(values: Sequence[int], window: tuple[float, float] | None, plane: str | None) -> Compose:

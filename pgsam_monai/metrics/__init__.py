@@ -1,7 +1,7 @@
 """How good a prediction is: per class and case, in millimetres, or by the Synapse papers' protocol."""
 
 from pgsam_monai.metrics.cases import CaseMetrics, ClassMetrics, evaluate_case
-from pgsam_monai.metrics.files import MetricsError, evaluate_files, read_label_file
+from pgsam_monai.metrics.files import evaluate_files, read_label_file
 from pgsam_monai.metrics.label_dice import LabelDice, LabelDiceHandler
 from pgsam_monai.metrics.summary import Score, Summary, format_table, summarise, write_metrics
 
@@ -10,7 +10,6 @@ __all__ = [
     "ClassMetrics",
     "LabelDice",
     "LabelDiceHandler",
-    "MetricsError",
     "Score",
     "Summary",
     "evaluate_case",

@@ -18,10 +18,6 @@ from pgsam_monai.metrics.cases import CaseMetrics, evaluate_case
 GEOMETRY_TOLERANCE = 0.1  # largest displacement of a corner, in voxels; headers are often rounded
 
 
-class MetricsError(UserFault):
-    """A pair of files that cannot be compared."""
-
-
 def evaluate_files(
     pairs: Sequence[tuple[Paths, Paths]],
     *,
@@ -40,7 +36,7 @@ def evaluate_files(
     `labels` maps class names to the values in the files, background excluded, and `reference_labels` to those in the
     reference files where they are others, as in `evaluate_case`. `names` default to the predictions' case names.
     `workers` threads, None: one per core, at most 4; memory grows with them. The empty-mask rules are those of
-    `evaluate_case`. Raises MetricsError when a pair differs in shape or geometry, ReadError for unreadable files and
+    `evaluate_case`. Raises UserFault when a pair differs in shape or geometry, ReadError for unreadable files and
     values that are no integers.
     """
     names = [case_name(prediction) for prediction, _ in pairs] if names is None else list(names)
@@ -77,13 +73,13 @@ def read_pair(
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
     """Label maps (i, j, k) of prediction and reference on their common grid, and its spacing in mm.
 
-    Raises MetricsError when shapes or affines differ.
+    Raises UserFault when shapes or affines differ.
     """
     prediction, prediction_affine = read_label_file(prediction_file)
     reference, reference_affine = read_label_file(reference_file)
     who, files = f"Case '{name or case_name(prediction_file)}'", f"({prediction_file}, {reference_file})"
     if prediction.shape != reference.shape:
-        raise MetricsError(
+        raise UserFault(
             f"{who}: prediction shape {prediction.shape} and reference shape {reference.shape} differ "
             f"{files}; write the prediction on the reference's grid."
         )
@@ -92,7 +88,7 @@ def read_pair(
     moved = nib.affines.apply_affine(prediction_affine - reference_affine, corners)
     largest = float(np.linalg.norm(moved, axis=1).max())
     if not largest <= GEOMETRY_TOLERANCE * spacing.min():
-        raise MetricsError(
+        raise UserFault(
             f"{who}: prediction and reference lie up to {largest:.2f} mm apart at voxels of "
             f"{spacing.min():.2f} mm {files}; bring both onto one grid."
         )

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
-from pgsam_monai.prompts.click_names import ClicksError, class_named, numbers, refuse_others
+from pgsam_monai.prompts.click_names import class_named, numbers, refuse_others
 from pgsam_monai.prompts.frames import sorted_roi
 from pgsam_monai.prompts.slicer_markups import read_markups
 
@@ -65,7 +66,7 @@ def read_clicks(source: str | Path | Mapping[str, Any], *, names: Sequence[str] 
         names: the model's foreground classes, to which names are matched, capitals aside. None: any name
             will do.
     Raises:
-        ClicksError: no such file, no such shape, a class that isn't there, a point that isn't three
+        UserFault: no such file, no such shape, a class that isn't there, a point that isn't three
             numbers, or no clicks at all.
     """
     where, data = _load(source)
@@ -79,7 +80,7 @@ def read_clicks(source: str | Path | Mapping[str, Any], *, names: Sequence[str] 
     else:
         clicks = _from_lists(data, where, names)
     if not any(clicks.labels.values()):
-        raise ClicksError(
+        raise UserFault(
             f'{where} has no clicks; add a class under "labels" with "positive" points or "boxes".'
         )
     return clicks
@@ -137,11 +138,11 @@ def _load(source: str | Path | Mapping[str, Any]) -> tuple[str, Mapping[str, Any
     try:
         data = json.loads(Path(source).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise ClicksError(f"{where} can't be read ({error.strerror}).") from error
+        raise UserFault(f"{where} can't be read ({error.strerror}).") from error
     except ValueError as error:
-        raise ClicksError(f"{where} is no JSON: {error}.") from error
+        raise UserFault(f"{where} is no JSON: {error}.") from error
     if not isinstance(data, dict):
-        raise ClicksError(f'{where} must hold a JSON object with "labels", got {type(data).__name__}.')
+        raise UserFault(f'{where} must hold a JSON object with "labels", got {type(data).__name__}.')
     return where, data
 
 
@@ -150,16 +151,14 @@ def _from_labels(data: Mapping[str, Any], where: str, names: Sequence[str] | Non
     refuse_others(data, ("labels", "space"), where)
     labels = {}
     if not isinstance(data["labels"], Mapping):
-        raise ClicksError(
-            f'{where}: "labels" must be an object, class name to clicks, got {data["labels"]!r}.'
-        )
+        raise UserFault(f'{where}: "labels" must be an object, class name to clicks, got {data["labels"]!r}.')
     for given, said in data["labels"].items():
         if not isinstance(said, Mapping):
-            raise ClicksError(f"{where}, '{given}': must be an object with {', '.join(KINDS)}, got {said!r}.")
+            raise UserFault(f"{where}, '{given}': must be an object with {', '.join(KINDS)}, got {said!r}.")
         refuse_others(said, KINDS, f"{where}, '{given}'")
         name = class_named(given, names, where)
         if name in labels:
-            raise ClicksError(f"{where}: class '{name}' stands twice; join its clicks.")
+            raise UserFault(f"{where}: class '{name}' stands twice; join its clicks.")
         labels[name] = ClassClicks(
             **{
                 kind: numbers(said.get(kind, []), 6 if kind == "boxes" else 3, f"{where}, '{name}', {kind}")
@@ -198,7 +197,7 @@ def _meant_class(label: Any, named: Sequence[str], where: str, names: Sequence[s
         return class_named(label, names, where)
     only = named if len(named) == 1 else names if names is not None else ["foreground"]
     if len(only) != 1:
-        raise ClicksError(
+        raise UserFault(
             f'{where}: "foreground" and "roi" may mean any of {", ".join(only)}; say which with "label".'
         )
     return only[0]
@@ -207,5 +206,5 @@ def _meant_class(label: Any, named: Sequence[str], where: str, names: Sequence[s
 def _space(data: Mapping[str, Any], where: str) -> str:
     space = data.get("space", "voxel")
     if space not in SPACES:
-        raise ClicksError(f'{where}: "space" must be one of {", ".join(SPACES)}, got {space!r}.')
+        raise UserFault(f'{where}: "space" must be one of {", ".join(SPACES)}, got {space!r}.')
     return space

@@ -9,10 +9,6 @@ from typing import Any
 from pgsam_monai.base.errors import UserFault, nearest
 
 
-class ClicksError(UserFault):
-    """A file of clicks is missing or malformed; the message names it, what is wrong and the remedy."""
-
-
 def find_class(given: str, names: Sequence[str]) -> str | None:
     """The class of that name, capitals aside (MONAI Label lower-cases names); None if none or several."""
     if given in names:
@@ -22,33 +18,31 @@ def find_class(given: str, names: Sequence[str]) -> str | None:
 
 
 def class_named(given: Any, names: Sequence[str] | None, where: str) -> str:
-    """The class that `given` names; any text without `names`. Raises ClicksError with the nearest name."""
+    """The class that `given` names; any text without `names`. Raises UserFault with the nearest name."""
     found = given if names is None else find_class(str(given), names)
     if not isinstance(found, str) or not found:
-        raise ClicksError(f"{where}: {given!r} is no class of this model; {_hint(given, names or ())}")
+        raise UserFault(f"{where}: {given!r} is no class of this model; {_hint(given, names or ())}")
     return found
 
 
 def refuse_others(given: Iterable[str], known: Sequence[str], where: str) -> None:
-    """Raises ClicksError for the first key that isn't known."""
+    """Raises UserFault for the first key that isn't known."""
     for key in given:
         if key not in known:
-            raise ClicksError(f"{where}: {key!r} is no key; {_hint(key, known)}")
+            raise UserFault(f"{where}: {key!r} is no key; {_hint(key, known)}")
 
 
 def numbers(values: Any, width: int, where: str) -> tuple[tuple[float, ...], ...]:
     """A list of points (3 numbers each) or boxes (6 numbers each) as tuples of floats.
 
-    Raises ClicksError, counting from 1, for anything else.
+    Raises UserFault, counting from 1, for anything else.
     """
     meant = "points [i, j, k]" if width == 3 else "boxes [i0, i1, j0, j1, k0, k1]"
     if not isinstance(values, list | tuple):
-        raise ClicksError(f"{where}: must be a list of {meant}, got {values!r}.")
+        raise UserFault(f"{where}: must be a list of {meant}, got {values!r}.")
     for n, value in enumerate(values, start=1):
         if not isinstance(value, list | tuple) or len(value) != width or not all(map(_is_number, value)):
-            raise ClicksError(
-                f"{where}, entry {n}: must be {width} numbers, a list of {meant}; got {value!r}."
-            )
+            raise UserFault(f"{where}, entry {n}: must be {width} numbers, a list of {meant}; got {value!r}.")
     return tuple(tuple(float(number) for number in value) for value in values)
 
 

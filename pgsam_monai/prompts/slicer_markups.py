@@ -12,7 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pgsam_monai.prompts.click_names import ClicksError, class_named, find_class, numbers
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.prompts.click_names import class_named, find_class, numbers
 
 BACKGROUND = "background"
 _NUMBER = re.compile(r"[-_ ]?\d+$")
@@ -31,7 +32,7 @@ def read_markups(
         stem: its name without suffixes.
         names: the model's foreground classes; None: any name will do.
     Raises:
-        ClicksError: markups other than point lists, points without three numbers, units other than mm, or a
+        UserFault: markups other than point lists, points without three numbers, units other than mm, or a
             point that belongs to no class.
     """
     points: dict[str, tuple[list, list]] = {}
@@ -57,16 +58,16 @@ def _placed_points(markup: Mapping[str, Any], where: str) -> list[Mapping[str, A
     """Control points of a list; those that Slicer's user hasn't placed yet have no position."""
     kind = markup.get("type") if isinstance(markup, Mapping) else markup
     if kind != "Fiducial":
-        raise ClicksError(
+        raise UserFault(
             f"{where}: markups must be point lists (type Fiducial), got {kind!r}; place points in Slicer, or"
             " give boxes in a file of the project's own shape."
         )
     system = markup.get("coordinateSystem", "LPS")
     if system not in ("LPS", "RAS"):
-        raise ClicksError(f"{where}: coordinateSystem must be LPS or RAS, got {system!r}.")
+        raise UserFault(f"{where}: coordinateSystem must be LPS or RAS, got {system!r}.")
     units = markup.get("coordinateUnits", "mm")
     if "mm" not in units:
-        raise ClicksError(f"{where}: coordinateUnits must be mm, got {units!r}.")
+        raise UserFault(f"{where}: coordinateUnits must be mm, got {units!r}.")
     points = markup.get("controlPoints") or []
     return [point for point in points if point.get("positionStatus", "defined") == "defined"]
 

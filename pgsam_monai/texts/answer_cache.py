@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
-from pgsam_monai.texts.asking import DescribeError, Message
+from pgsam_monai.texts.asking import Message
 
 CACHE_FORMAT = 1
 
@@ -23,7 +24,7 @@ def load_answers(file: Path) -> dict[str, dict[str, str]]:
     """{key: {"label", "model", "text"}}; empty without the file.
 
     Raises:
-        DescribeError: the file is something else.
+        UserFault: the file is something else.
     """
     if not file.is_file():
         return {}
@@ -32,7 +33,7 @@ def load_answers(file: Path) -> dict[str, dict[str, str]]:
         if not all(isinstance(answer["text"], str) for answer in answers.values()):
             raise TypeError("a text is no string")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DescribeError(
+        raise UserFault(
             f"Answers file '{file}' is damaged ({error}); delete it, then its answers are asked for again."
         ) from error
     return answers

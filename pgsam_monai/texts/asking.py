@@ -14,17 +14,13 @@ REPEATED_CHARACTERS = 2000
 """of a bad answer that are shown to the model again"""
 
 
-class DescribeError(UserFault):
-    """`pgsam describe` can't go on, or ended with classes left as they were; the message names the remedy."""
-
-
 class Asker(Protocol):
     """A language model: `Endpoint` or `LocalModel`."""
 
     model: str
 
     def ask(self, messages: Sequence[Message]) -> str:
-        """The raw answer to a conversation. Raises DescribeError when there can't be any."""
+        """The raw answer to a conversation. Raises UserFault when there can't be any."""
 
 
 def ask_for_text(
@@ -34,7 +30,7 @@ def ask_for_text(
 
     Raises:
         BadAnswer: none of `attempts` answers was good; the message is the last one's fault.
-        DescribeError: the model can't be asked.
+        UserFault: the model can't be asked.
     """
     talk = list(messages)
     for left in reversed(range(attempts)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pgsam_monai.texts.asking import DescribeError
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.texts.questions import Question
 from pgsam_monai.texts.wishes import ModelChoice, Wishes
 
@@ -36,13 +36,13 @@ def announcement(choice: ModelChoice, wishes: Wishes, questions: Sequence[Questi
 
 
 def check_permission(choice: ModelChoice, wishes: Wishes, questions: Sequence[Question]) -> None:
-    """Raises DescribeError when pictures would leave this machine without `send_to_remote`."""
+    """Raises UserFault when pictures would leave this machine without `send_to_remote`."""
     if not (choice.endpoint and wishes.per_image) or wishes.send_to_remote or wishes.dry_run:
         return
     from pgsam_monai.texts.endpoint import host_of, is_loopback
 
     if not is_loopback(choice.endpoint):
-        raise DescribeError(
+        raise UserFault(
             f"--per_image would send {picture_list(questions)} to {host_of(choice.endpoint)}; "
             "nothing was sent. Add --send_to_remote if the patients' scans, and whatever is burnt into them, may go "
             "there."

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pgsam_monai.base.errors import did_you_mean
+from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.texts.answer_cache import load_answers, request_key, store_answers
 from pgsam_monai.texts.answers import BadAnswer, text_fault
-from pgsam_monai.texts.asking import Asker, DescribeError, ask_for_text
+from pgsam_monai.texts.asking import Asker, ask_for_text
 from pgsam_monai.texts.consent import announcement, check_permission
 from pgsam_monai.texts.questions import Question, Subject, ask_about, question_text, read_subject
 from pgsam_monai.texts.texts import write_texts
@@ -38,7 +38,7 @@ def describe(
     of them fails, the class keeps its old texts.
 
     Raises:
-        DescribeError: no such bundle, class, model or permission; or, after the other classes were written,
+        UserFault: no such bundle, class, model or permission; or, after the other classes were written,
             classes without a good answer.
     """
     check_wishes(choice, wishes)
@@ -59,16 +59,14 @@ def describe(
     asker = (make_asker or _make_asker)(choice) if needed else None
     try:
         texts = _ask_all(subject, choice, asker, questions, kept, faults, attempts)
-    except DescribeError as error:
+    except UserFault as error:
         if not (subject.root / CACHE_FILE).is_file():
             raise
-        raise DescribeError(
-            f"{error} Answers so far are kept; the same command goes on after them."
-        ) from error
+        raise UserFault(f"{error} Answers so far are kept; the same command goes on after them.") from error
     _write(subject, texts, append=wishes.append)
     say(f"{len(texts)} of {len(labels)} classes described: {subject.file}")
     if faults:
-        raise DescribeError(_told(faults, len(labels)))
+        raise UserFault(_told(faults, len(labels)))
     return subject.file
 
 
@@ -78,7 +76,7 @@ def _choose_labels(subject: Subject, classes: Sequence[str] | None) -> list[str]
     for name in classes:
         if name not in subject.names:
             hint = did_you_mean(name, subject.names)
-            raise DescribeError(
+            raise UserFault(
                 f"--classes: the bundle has no class '{name}'.{hint} It has: {', '.join(subject.names)}."
             )
     return list(dict.fromkeys(classes))

@@ -14,8 +14,9 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.texts.answers import SCHEMA
-from pgsam_monai.texts.asking import DescribeError, Message
+from pgsam_monai.texts.asking import Message
 
 API_KEY_VARIABLE = "OPENAI_API_KEY"
 BUSY = (429, 500, 502, 503, 504)
@@ -33,7 +34,7 @@ class Endpoint:
     asked directly, past any proxy; ~/.netrc is not read.
 
     Raises:
-        DescribeError: the address is no http(s) address, or the key can't be one.
+        UserFault: the address is no http(s) address, or the key can't be one.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Endpoint:
         """The model's raw answer ('' when it gave none).
 
         The first requests demand the JSON schema; once a server refuses that (400, 422), plain requests follow.
-        Raises DescribeError, one sentence each: unreachable, key refused, unknown model, not compatible.
+        Raises UserFault, one sentence each: unreachable, key refused, unknown model, not compatible.
         """
         request = {"model": self.model, "messages": list(messages)}
         response = None
@@ -68,7 +69,7 @@ class Endpoint:
             response = self._send("POST", "chat/completions", request)
             self._plain = self._plain or response.ok
         if not response.ok:
-            raise DescribeError(self._refusal(response))
+            raise UserFault(self._refusal(response))
         return self._content(response)
 
     def models(self) -> list[str]:
@@ -91,13 +92,13 @@ class Endpoint:
                 method, f"{self.address}/{path}", json=body, timeout=timeout, allow_redirects=False
             )
         except requests.RequestException as error:
-            raise DescribeError(
+            raise UserFault(
                 f"Endpoint {self.address} can't be reached ({self._hide(_reason(error))}; tried up to "
                 f"{self._retries + 1} times); start the server or correct --endpoint."
             ) from None
         if response.is_redirect or 300 <= response.status_code < 400:
             target = self._hide(response.headers.get("Location", "elsewhere"))
-            raise DescribeError(
+            raise UserFault(
                 f"Endpoint {self.address} redirects to {target}, which is not followed; "
                 "name that address as --endpoint if you trust it."
             )
@@ -128,7 +129,7 @@ class Endpoint:
             content = response.json()["choices"][0]["message"]["content"]
         except (ValueError, KeyError, IndexError, TypeError):
             said = self._hide(" ".join(response.text.split())[:120])
-            raise DescribeError(
+            raise UserFault(
                 f"Endpoint {self.address} does not answer like an OpenAI-compatible server (got: {said}); "
                 "correct --endpoint, it usually ends in /v1."
             ) from None
@@ -139,7 +140,7 @@ class Endpoint:
 
 
 def check_address(address: str) -> str:
-    """The address without a trailing slash. Raises DescribeError unless it is plain http(s)://host[:port][/path]."""
+    """The address without a trailing slash. Raises UserFault unless it is plain http(s)://host[:port][/path]."""
     try:
         parts = urlsplit(str(address))
         good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
@@ -147,7 +148,7 @@ def check_address(address: str) -> str:
         good = False
     if not good or parts.query or parts.fragment or "@" in parts.netloc:
         got = "" if "@" in str(address) else f"; got '{address}'"  # a password must not be shown
-        raise DescribeError(
+        raise UserFault(
             "--endpoint must be an address such as http://localhost:11434/v1, "
             f"without user, password or query{got}."
         )
@@ -172,7 +173,7 @@ def read_api_key(file: str | None) -> tuple[str | None, str]:
     """The key and where it is from: the file, else OPENAI_API_KEY, else (None, '').
 
     Raises:
-        DescribeError: the file can't be read or is empty.
+        UserFault: the file can't be read or is empty.
     """
     if file is None:
         key = os.environ.get(API_KEY_VARIABLE, "").strip()
@@ -181,19 +182,17 @@ def read_api_key(file: str | None) -> tuple[str | None, str]:
         key = Path(file).expanduser().read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
-        raise DescribeError(
+        raise UserFault(
             f"--api_key_file '{file}' can't be read ({reason}); it holds the key and nothing else."
         ) from None
     if not key:
-        raise DescribeError(f"--api_key_file '{file}' is empty; it holds the key and nothing else.")
+        raise UserFault(f"--api_key_file '{file}' is empty; it holds the key and nothing else.")
     return key, str(file)
 
 
 def _check_key(key: str | None) -> str | None:
     if key and not re.fullmatch(r"[\x21-\x7e]+", key):  # its value must not reach an error message
-        raise DescribeError(
-            "The API key must be one word of ASCII characters; check the file or the variable."
-        )
+        raise UserFault("The API key must be one word of ASCII characters; check the file or the variable.")
     return key
 
 

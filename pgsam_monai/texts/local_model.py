@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pgsam_monai.texts.asking import DescribeError, Message
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.texts.asking import Message
 
 MAX_NEW_TOKENS = 256
 
@@ -16,13 +17,13 @@ class LocalModel:
     Greedy decoding under a fixed seed; on a GPU if there is one. Code in the folder is never run.
 
     Raises:
-        DescribeError: the folder holds no such model; the message says what is missing.
+        UserFault: the folder holds no such model; the message says what is missing.
     """
 
     def __init__(self, folder: str | Path, *, max_new_tokens: int = MAX_NEW_TOKENS, seed: int = 0):
         root = Path(folder).expanduser()
         if not (root / "config.json").is_file():
-            raise DescribeError(
+            raise UserFault(
                 f"--local '{folder}' is no transformers model (no config.json); give the folder that holds "
                 "config.json, the tokenizer and *.safetensors."
             )
@@ -33,7 +34,7 @@ class LocalModel:
     def ask(self, messages: Sequence[Message]) -> str:
         """The raw continuation of the conversation, at most `max_new_tokens` tokens.
 
-        Raises DescribeError when the conversation is longer than the model's context.
+        Raises UserFault when the conversation is longer than the model's context.
         """
         import torch
 
@@ -41,7 +42,7 @@ class LocalModel:
         length = inputs["input_ids"].shape[1]
         context = getattr(self._network.config, "max_position_embeddings", None)
         if context and length + self._max_new_tokens > context:
-            raise DescribeError(
+            raise UserFault(
                 f"The request has {length} tokens and leaves less than {self._max_new_tokens} for the answer in "
                 f"the {context} that --local '{self.model}' reads; take a model with a longer context."
             )
@@ -85,13 +86,13 @@ def _load(root: Path):
         )
     except Exception as error:  # transformers raises many kinds for a missing file, code to run, odd weights
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise DescribeError(
+        raise UserFault(
             f"--local '{root}' can't be loaded as a language model with safetensors and without running its "
             f"code: {reason}"
         ) from error
     missing = sorted([*found["missing_keys"], *map(str, found["mismatched_keys"])])
     if missing:  # transformers would fill them with random numbers
-        raise DescribeError(
+        raise UserFault(
             f"--local '{root}' lacks weights that its config.json asks for ({', '.join(missing[:3])}, "
             f"{len(missing)} in all); copy the whole model again."
         )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.data.filling import fill_store
-from pgsam_monai.texts.asking import DescribeError
 from pgsam_monai.texts.questions import Picture, Subject
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def make_pictures(
     shows only the slices that training sees.
 
     Raises:
-        DescribeError: the data set is not there, or a case can't be read.
+        UserFault: the data set is not there, or a case can't be read.
     """
     cases = _training_cases(subject.root, dataset_dir)
     return {
@@ -114,13 +114,13 @@ def _training_cases(root: Path, dataset_dir: str | None) -> list[tuple[StoredCas
     parser.update({"bundle_root": str(root)} | ({"dataset_dir": dataset_dir} if dataset_dir else {}))
     folder = Path(parser.get_parsed_content("dataset_dir"))
     if not folder.is_dir():
-        raise DescribeError(f"The data set folder '{folder}' is not there; give its place as --dataset_dir.")
+        raise UserFault(f"The data set folder '{folder}' is not there; give its place as --dataset_dir.")
     splits_file = parser.get_parsed_content("splits_file")
     items = select_cases(splits_file, folder, fold=0, part="training")
     try:
         cases = fill_store(parser.get_parsed_content("store"), items)
     except StoreError as error:
-        raise DescribeError(f"Training cases can't be shown: {error}") from error
+        raise UserFault(f"Training cases can't be shown: {error}") from error
     named = [
         item.get("slices") or range(case.image_shape[-1]) for case, item in zip(cases, items, strict=True)
     ]

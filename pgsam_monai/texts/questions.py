@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.structures.library import UnknownStructure, find_structure
 from pgsam_monai.texts.answers import CLIP_TOKENS
-from pgsam_monai.texts.asking import DescribeError, Message
+from pgsam_monai.texts.asking import Message
 from pgsam_monai.texts.texts import read_texts
 
 TEXTS_FILE = "configs/texts.json"
@@ -82,14 +83,14 @@ def read_subject(bundle: str | Path) -> Subject:
     """The bundle's classes, current texts and planned images.
 
     Raises:
-        DescribeError: no bundle, or one whose network reads no text. ValueError: texts.json does not fit the plan.
+        UserFault: no bundle, one whose network reads no text, or a texts.json that does not fit the plan.
     """
     root = Path(bundle)
     plan_file = root / "configs/plan.json"
     if not plan_file.is_file():
-        raise DescribeError(f"'{bundle}' is no bundle (no configs/plan.json); plan one with pgsam-plan.")
+        raise UserFault(f"'{bundle}' is no bundle (no configs/plan.json); plan one with pgsam-plan.")
     if not (root / TEXTS_FILE).is_file():
-        raise DescribeError(
+        raise UserFault(
             f"Bundle '{bundle}' has no {TEXTS_FILE}: its network reads no text. Plan one that does, such as "
             "pgsam-plan … --networks pgsam."
         )

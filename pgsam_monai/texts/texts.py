@@ -17,10 +17,6 @@ from pgsam_monai.base.errors import UserFault, nearest
 from pgsam_monai.base.files import write_text
 
 
-class TextsError(UserFault):
-    """The texts of a bundle are missing, incomplete or malformed; the message names the file and the remedy."""
-
-
 def read_texts(file: str | Path, names: Sequence[str]) -> list[list[str]]:
     """The texts of every class, in the order of ``names``: K+1 lists of at least one text each.
 
@@ -29,13 +25,13 @@ def read_texts(file: str | Path, names: Sequence[str]) -> list[list[str]]:
         names: the plan's label names, background first.
 
     Raises:
-        TextsError: no such file, no JSON, a class without text, or a text for no class.
+        UserFault: no such file, no JSON, a class without text, or a text for no class.
     """
     texts = _load(Path(file))
     missing = [name for name in names if name not in texts]
     extra = [name for name in texts if name not in names]
     if missing or extra:
-        raise TextsError(
+        raise UserFault(
             f"Texts file '{file}' must name the classes of the plan, {_listed(names)}; {_differences(missing, extra)}"
         )
     return [_alternatives(file, name, texts[name]) for name in names]
@@ -49,7 +45,7 @@ def write_texts(file: str | Path, texts: Mapping[str, str | Sequence[str]]) -> N
         texts: class name -> its text, or its alternative texts; background first.
 
     Raises:
-        TextsError: a class without text.
+        UserFault: a class without text.
     """
     checked = {name: _alternatives(file, name, given) for name, given in texts.items()}
     content = {name: given[0] if len(given) == 1 else given for name, given in checked.items()}
@@ -60,14 +56,14 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         texts = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=_no_repeats)
     except OSError as error:
-        raise TextsError(
+        raise UserFault(
             f"Texts file '{file}' can't be read ({error.strerror}); plan the data set again, or write it: a JSON "
             "object with one text per class, background first."
         ) from error
     except ValueError as error:
-        raise TextsError(f"Texts file '{file}' is no JSON with one entry per class: {error}.") from error
+        raise UserFault(f"Texts file '{file}' is no JSON with one entry per class: {error}.") from error
     if not isinstance(texts, dict):
-        raise TextsError(
+        raise UserFault(
             f"Texts file '{file}' must hold a JSON object, class name to text; got {_kind(texts)}."
         )
     return texts
@@ -84,12 +80,12 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _alternatives(file: str | Path, name: str, given: Any) -> list[str]:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list | tuple) or not texts:
-        raise TextsError(
+        raise UserFault(
             f"Texts file '{file}', class '{name}': write a text or a list of texts; got {_kind(given)}."
         )
     for text in texts:
         if not isinstance(text, str) or not text.strip():
-            raise TextsError(
+            raise UserFault(
                 f"Texts file '{file}', class '{name}': a text must have words; got {json.dumps(text)}."
             )
     return [text.strip() for text in texts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgsam_monai.texts.asking import DescribeError
+from pgsam_monai.base.errors import UserFault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,23 +50,23 @@ class Wishes:
 
 
 def check_wishes(choice: ModelChoice, wishes: Wishes) -> None:
-    """Raises DescribeError, one sentence, for wishes that contradict each other or name no model."""
+    """Raises UserFault, one sentence, for wishes that contradict each other or name no model."""
     if choice.endpoint and choice.local:
-        raise DescribeError("describe takes either --endpoint or --local, got both.")
+        raise UserFault("describe takes either --endpoint or --local, got both.")
     if not (choice.endpoint or choice.local or wishes.dry_run):
-        raise DescribeError(
+        raise UserFault(
             "describe asks no model of its own accord; name one: --endpoint http://localhost:11434/v1 --model NAME, "
             "or --local FOLDER. --dry_run shows the requests."
         )
     if choice.endpoint:
         _check_endpoint(choice)
     if choice.local and wishes.per_image:
-        raise DescribeError(
+        raise UserFault(
             "--per_image needs a model that sees; --local models read text only. Serve a vision model on this "
             "machine (vLLM, Ollama, llama.cpp) and name it with --endpoint."
         )
     if wishes.images is not None and not (wishes.per_image and wishes.images >= 1):
-        raise DescribeError(f"--images is the number (1 or more) for --per_image, got {wishes.images}.")
+        raise UserFault(f"--images is the number (1 or more) for --per_image, got {wishes.images}.")
 
 
 def _check_endpoint(choice: ModelChoice) -> None:
@@ -74,4 +74,4 @@ def _check_endpoint(choice: ModelChoice) -> None:
 
     check_address(choice.endpoint)
     if not choice.model:
-        raise DescribeError("--endpoint needs --model NAME, the model's name there.")
+        raise UserFault("--endpoint needs --model NAME, the model's name there.")

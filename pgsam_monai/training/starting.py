@@ -37,7 +37,7 @@ def start_from(network: nn.Module, file: str | Path | None) -> None:
 
     Raises:
         FileNotFoundError: no such file, or no model in the folder.
-        WeightsError: it can't be read as plain tensors.
+        UserFault: it can't be read as plain tensors.
         ValueError: another network's file, by its description or because less than half of the parameters fit.
     """
     if file is None:

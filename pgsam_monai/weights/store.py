@@ -15,10 +15,6 @@ from pgsam_monai.base.weights import Weights
 CHUNK = 1 << 20
 
 
-class WeightsError(UserFault):
-    """Weights are missing, damaged or unknown; the message names the remedy."""
-
-
 def sha256_of(file: str | Path) -> str:
     """Hexadecimal SHA-256 of a file, read piece by piece."""
     digest = hashlib.sha256()
@@ -58,7 +54,7 @@ def _copy(stream: BinaryIO, keep: Callable[[bytes], None]) -> None:
 def _check_space(folder: Path, record: Weights) -> None:
     free = shutil.disk_usage(folder).free
     if free < record.size_bytes:
-        raise WeightsError(
+        raise UserFault(
             f"Weights '{record.name}' need {record.size_bytes:,} bytes, '{folder}' has {free:,} free; "
             "make room or choose another weights_dir."
         )
@@ -66,13 +62,13 @@ def _check_space(folder: Path, record: Weights) -> None:
 
 def _check_content(size_bytes: int, digest: str, record: Weights) -> None:
     if size_bytes != record.size_bytes:
-        raise WeightsError(
+        raise UserFault(
             f"Weights '{record.name}': got {size_bytes:,} bytes, expected {record.size_bytes:,}; the "
             f"transfer was cut short. Run again, or fetch {record.file_name} elsewhere and "
             "`pgsam weights import` it."
         )
     if digest != record.sha256:
-        raise WeightsError(
+        raise UserFault(
             f"Weights '{record.name}': SHA-256 is {digest}, expected {record.sha256}; the file was damaged "
             f"or replaced on its way. Run again, or fetch {record.file_name} elsewhere and "
             "`pgsam weights import` it."

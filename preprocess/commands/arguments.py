@@ -16,10 +16,6 @@ from preprocess.recipes import Recipe, load_recipe
 from preprocess.splits.few_shot import FewShot
 
 
-class UsageError(UserFault):
-    """Arguments that can't be right, whatever the data."""
-
-
 def checked_flags(arguments: Sequence[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
     """The arguments for python-fire, hyphens in flags made underscores, repeated --override joined into one.
 
@@ -27,7 +23,7 @@ def checked_flags(arguments: Sequence[str], parameters: Mapping[str, inspect.Par
     only the last of repeated flags. `parameters` are those of the command.
 
     Raises:
-        UsageError: an unknown flag (the nearest is told), a flag without value, or more than one data set.
+        UserFault: an unknown flag (the nearest is told), a flag without value, or more than one data set.
     """
     flags = [name for name in parameters if name != "dataset"]
     checked: list[str] = []
@@ -47,7 +43,7 @@ def checked_flags(arguments: Sequence[str], parameters: Mapping[str, inspect.Par
             continue
         if not equals:
             if not left or left[0].startswith("--"):
-                raise UsageError(f"--{flag} needs a value; see pgsam-plan --help.")
+                raise UserFault(f"--{flag} needs a value; see pgsam-plan --help.")
             value = left.pop(0)
         if flag == "override":
             wishes.append(value)
@@ -56,7 +52,7 @@ def checked_flags(arguments: Sequence[str], parameters: Mapping[str, inspect.Par
                 f"--{flag}={_quoted(value) if parameters[flag].annotation.startswith('str') else value}"
             )
     if len(positional) > 1:
-        raise UsageError(f"One data set at a time; got {', '.join(positional)}. Quote paths with spaces.")
+        raise UserFault(f"One data set at a time; got {', '.join(positional)}. Quote paths with spaces.")
     if wishes:
         checked.append(f"--override={wishes!r}")
     return [*(_quoted(path) for path in positional), *checked]
@@ -84,12 +80,12 @@ def make_request(
     """A checked `commands.request.Request`.
 
     Raises:
-        UsageError, OverrideError, RecipeError, SplitError: a sentence about the argument at fault.
+        UserFault: a sentence about the argument at fault.
     """
 
     _check_source(dataset, from_plan, recipe)
     if from_plan is not None and networks is not None:
-        raise UsageError("--networks can't change an existing plan; plan the data set again with it.")
+        raise UserFault("--networks can't change an existing plan; plan the data set again with it.")
     cooked = load_recipe(recipe) if recipe else None
     _check_few_shot(few_shot, dataset, cooked)
     short = {"target": target, "memory_gb": memory_gb, "resolution": resolution, "backbone": backbone}
@@ -100,7 +96,7 @@ def make_request(
         if value is not None
     ]
     if workers is not None and (not isinstance(workers, int) or workers < 1):
-        raise UsageError(f"--workers {workers}: give a whole number of at least 1.")
+        raise UserFault(f"--workers {workers}: give a whole number of at least 1.")
     _check_layout(layout)
     return Request(
         dataset=Path(str(dataset)) if dataset is not None else None,
@@ -122,27 +118,27 @@ def _check_flag(flag: str, flags: Sequence[str]) -> None:
         return
     near = nearest(flag, flags, cutoff=0.5)
     hint = f"Did you mean --{near}?" if near else "See pgsam-plan --help."
-    raise UsageError(f"--{flag} is no option. {hint}")
+    raise UserFault(f"--{flag} is no option. {hint}")
 
 
 def _check_source(dataset: str | None, from_plan: str | None, recipe: str | None) -> None:
     if from_plan is not None:
         if dataset is not None or recipe is not None:
-            raise UsageError(
+            raise UserFault(
                 "--from_plan takes data set and recipe from the plan; leave DATASET and --recipe out."
             )
         if not Path(str(from_plan)).is_file():
-            raise UsageError(f"--from_plan {from_plan}: there is no such file.")
+            raise UserFault(f"--from_plan {from_plan}: there is no such file.")
     elif dataset is None and recipe is None:
-        raise UsageError("Give a data set's folder, as in `pgsam-plan Task04_Hippocampus`, or --recipe NAME.")
+        raise UserFault("Give a data set's folder, as in `pgsam-plan Task04_Hippocampus`, or --recipe NAME.")
     elif dataset is not None and not Path(str(dataset)).exists():
-        raise UsageError(f"{dataset}: there is no such folder.{_near_path(Path(str(dataset)))}")
+        raise UserFault(f"{dataset}: there is no such folder.{_near_path(Path(str(dataset)))}")
 
 
 def _check_few_shot(few_shot: str | int | None, dataset: str | None, recipe: Recipe | None) -> None:
     """A subset belongs to a data set or to a recipe."""
     if few_shot is not None and dataset is None and recipe is None:
-        raise UsageError("--few_shot can't change an existing plan; plan the data set again with it.")
+        raise UserFault("--few_shot can't change an existing plan; plan the data set again with it.")
 
 
 def _near_path(path: Path) -> str:
@@ -157,7 +153,7 @@ def _check_layout(layout: str | None) -> None:
         return
     if layout not in LAYOUTS:
         hint = did_you_mean(layout, LAYOUTS)
-        raise UsageError(f"--layout {layout}: layouts are {', '.join(LAYOUTS)}.{hint}")
+        raise UserFault(f"--layout {layout}: layouts are {', '.join(LAYOUTS)}.{hint}")
 
 
 def _networks(names: str | Sequence[str] | None, recipe: Recipe | None) -> tuple[str, ...] | None:
@@ -174,9 +170,9 @@ def _networks(names: str | Sequence[str] | None, recipe: Recipe | None) -> tuple
         if name not in NETWORK_RULES:
             hint = did_you_mean(name, NETWORK_RULES, cutoff=0.4)
             known = f"networks are {', '.join(NETWORK_RULES)}; {AUTO}, alone and without --recipe, chooses"
-            raise UsageError(f"--networks {name}: {known}.{hint}")
+            raise UserFault(f"--networks {name}: {known}.{hint}")
         if recipe is not None and name not in recipe.networks:
-            raise UsageError(
+            raise UserFault(
                 f"--networks {name}: --recipe {recipe.name} holds settings of {', '.join(recipe.networks)} only."
             )
     return tuple(dict.fromkeys(wanted))

@@ -79,10 +79,6 @@ def show_refusal(error: DatasetFaults) -> None:
     print(sentence + ".", file=sys.stderr)
 
 
-def show_error(error: Exception) -> None:
-    print(f"pgsam-plan: {error}", file=sys.stderr)
-
-
 def _table(console: Console, title: str, entries: Mapping[str, Decision]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("decision", no_wrap=True)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pgsam_monai.base.errors import UserFault
+
 HELP = """\
 pgsam-plan - look at a data set, decide how to train on it, and write a MONAI bundle that does.
 
@@ -105,11 +107,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         print(f"pgsam-plan {__version__}")
         return
-    from preprocess.commands.arguments import UsageError, checked_flags
+    from preprocess.commands.arguments import checked_flags
 
     try:
         arguments = checked_flags(arguments, inspect.signature(plan).parameters)
-    except UsageError as error:
+    except UserFault as error:
         sys.exit(_refuse(error))
     import fire
 
@@ -125,14 +127,11 @@ def run(
     **options: Any,
 ) -> int:
     """Does what `plan` promises and returns the exit status; messages go to the terminal."""
-    from preprocess.commands.arguments import UsageError, make_request
-    from preprocess.plan.overrides import OverrideError
-    from preprocess.recipes import RecipeError
-    from preprocess.splits.records import SplitError
+    from preprocess.commands.arguments import make_request
 
     try:
         request = make_request(dataset, from_plan=from_plan, target=target, memory_gb=memory_gb, **options)
-    except (UsageError, OverrideError, RecipeError, SplitError) as error:
+    except UserFault as error:
         return _refuse(error)
     return _carry_out(request, from_plan, target)
 
@@ -142,23 +141,14 @@ def _carry_out(request: Any, from_plan: str | None, target: str | None) -> int:
     from preprocess.commands import (
         console,  # only now: it brings numpy and the checks, which wrong arguments needn't wait for
     )
-    from preprocess.layouts import LayoutError
-    from preprocess.plan.overrides import OverrideError
-    from preprocess.plan.plan import PlanError
-    from preprocess.recipes import RecipeError
-    from preprocess.rules import TooFewCases
-    from preprocess.splits.records import SplitError
 
     try:
         console.show_planned(*_run_request(request, from_plan, target))
     except DatasetFaults as error:
         console.show_refusal(error)
         return 1
-    except OverrideError as error:
-        return _refuse(error)
-    except (LayoutError, PlanError, RecipeError, SplitError, TooFewCases) as error:
-        console.show_error(error)
-        return 1
+    except UserFault as error:
+        return _refuse(error, status=1)
     return 0
 
 
@@ -177,9 +167,9 @@ def _run_request(request: Any, from_plan: str | None, target: str | None) -> Any
     return planned, progress.times_s
 
 
-def _refuse(error: Exception) -> int:
+def _refuse(error: UserFault, status: int = 2) -> int:
     print(f"pgsam-plan: {error}", file=sys.stderr)
-    return 2
+    return status
 
 
 if __name__ == "__main__":

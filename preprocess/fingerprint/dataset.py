@@ -29,10 +29,6 @@ WORTH_A_POOL_BYTES = 4 << 20
 """Below this many bytes of files a second process costs more than it saves."""
 
 
-class FingerprintError(UserFault):
-    """A fingerprint file that cannot be used."""
-
-
 def measure_dataset(
     dataset: Dataset,
     *,
@@ -108,10 +104,10 @@ def fingerprint_to_json(fingerprint: Fingerprint) -> str:
 
 
 def fingerprint_from_json(text: str) -> Fingerprint:
-    """Inverse of `fingerprint_to_json`. Raises FingerprintError for a file of another schema version."""
+    """Inverse of `fingerprint_to_json`. Raises UserFault for a file of another schema version."""
     data = json.loads(text)
     if data.get("schema_version") != SCHEMA_VERSION:
-        raise FingerprintError(
+        raise UserFault(
             f"The fingerprint has schema version {data.get('schema_version')}, this program reads "
             f"{SCHEMA_VERSION}; run pgsam-plan on the data set again."
         )

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.volume import Volume, read_label, read_volume
 from preprocess.fingerprint.facts import CaseFacts
 from preprocess.fingerprint.intensity import Sample, measure_channel, summarize
-from preprocess.fingerprint.structures import NotAClassMap, measure_labels
+from preprocess.fingerprint.structures import measure_labels
 from preprocess.layouts.records import Case, Dataset
 
 IN_THE_IMAGES = "@images"
@@ -113,7 +114,7 @@ def _measure_voxels(
             classes = as_classes(label.voxels[0])
             labels = measure_labels(classes, label.spacing, background=background)
             facts = replace(facts, labels=labels)
-        except NotAClassMap as problem:
+        except UserFault as problem:
             classes = None
             facts = replace(facts, label_problem=str(problem))
     channels, samples = [], []
@@ -132,7 +133,7 @@ def _measure_voxels(
 def as_classes(label: np.ndarray) -> np.ndarray:
     """`label` (i, j, k) as the smallest fitting unsigned integers, memory order kept.
 
-    Raises NotAClassMap when it holds fractions, NaN, or negative values.
+    Raises UserFault when it holds fractions, NaN, or negative values.
     """
     if label.dtype == bool:
         return label.view(np.uint8)
@@ -140,16 +141,14 @@ def as_classes(label: np.ndarray) -> np.ndarray:
     if label.dtype.kind == "f":
         if not (np.isfinite(low) and np.isfinite(high)):
             count = int(np.count_nonzero(~np.isfinite(label)))
-            raise NotAClassMap(f"{count} of its {label.size} voxels are NaN or infinite")
+            raise UserFault(f"{count} of its {label.size} voxels are NaN or infinite")
         fractions = label != np.rint(label)
         if fractions.any():
             count, example = int(np.count_nonzero(fractions)), float(label[fractions][0])
-            raise NotAClassMap(
-                f"{count} of its {label.size} voxels are no whole numbers, the first {example:g}"
-            )
+            raise UserFault(f"{count} of its {label.size} voxels are no whole numbers, the first {example:g}")
     if low < 0:
         count = int(np.count_nonzero(label < 0))
-        raise NotAClassMap(f"{count} of its {label.size} voxels are negative, down to {low:g}")
+        raise UserFault(f"{count} of its {label.size} voxels are negative, down to {low:g}")
     return label.astype(np.min_scalar_type(int(high)), order="K", copy=False)
 
 

@@ -19,10 +19,6 @@ MAX_RUNS = 8_000_000
 MAX_VALUES = 4096
 
 
-class NotAClassMap(UserFault):
-    """The array given as labels cannot be a map of classes; the text says why."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Runs:
     """Stretches of one label value along the last axis of a (P, Q, X) array, in memory order."""
@@ -45,7 +41,7 @@ def measure_labels(
 ) -> dict[int, LabelFacts]:
     """Facts of every value but the background's in `label` (i, j, k; integers from 0 on), `spacing` (i, j, k) in mm.
 
-    Raises NotAClassMap when the array holds far too many values or changes to be a label map.
+    Raises UserFault when the array holds far too many values or changes to be a label map.
     """
     if background:
         facts = measure_labels(_raised(label, background), spacing)
@@ -58,7 +54,7 @@ def measure_labels(
     by_value = np.argsort(runs.values, kind="stable")
     values, first = np.unique(runs.values[by_value], return_index=True)
     if len(values) > MAX_VALUES:
-        raise NotAClassMap(
+        raise UserFault(
             f"it holds {len(values)} different values above zero, from {values[0]} to {values[-1]}"
         )
     facts = {}
@@ -84,7 +80,7 @@ def find_runs(label: np.ndarray) -> Runs:
     ends_here[length - 1 :: length] = True
     stops = np.flatnonzero(ends_here) + 1
     if len(stops) - flat.size // length > MAX_RUNS:
-        raise NotAClassMap(f"its value changes {len(stops)} times over {flat.size} voxels")
+        raise UserFault(f"its value changes {len(stops)} times over {flat.size} voxels")
     starts = np.concatenate(([0], stops[:-1]))
     values = flat[starts]
     kept = values > 0

@@ -6,6 +6,6 @@ One file per family of layouts; `tree` lists the folder once, `naming` and `pair
 
 from preprocess.layouts.describing import describe_dataset
 from preprocess.layouts.finding import LAYOUTS, find_dataset
-from preprocess.layouts.records import Case, Dataset, LayoutError
+from preprocess.layouts.records import Case, Dataset
 
-__all__ = ["LAYOUTS", "Case", "Dataset", "LayoutError", "describe_dataset", "find_dataset"]
+__all__ = ["LAYOUTS", "Case", "Dataset", "describe_dataset", "find_dataset"]

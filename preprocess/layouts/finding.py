@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgsam_monai.base.errors import did_you_mean, nearest
+from pgsam_monai.base.errors import UserFault, did_you_mean, nearest
 from preprocess.layouts.atrium import find_atrium, find_atrium_archives
 from preprocess.layouts.challenges import find_kits, find_lits, find_mmwhs
 from preprocess.layouts.datalist import find_datalist
@@ -18,7 +18,7 @@ from preprocess.layouts.fundus import find_refuge
 from preprocess.layouts.naming import short_name
 from preprocess.layouts.nnunet import find_nnunet
 from preprocess.layouts.prostate import find_promise12
-from preprocess.layouts.records import CERTAIN, Dataset, Found, LayoutError, NoMatch
+from preprocess.layouts.records import CERTAIN, Dataset, Found, NoMatch
 from preprocess.layouts.synapse import find_synapse, find_transunet
 from preprocess.layouts.tree import Tree, count_files, format_of, list_tree
 
@@ -75,14 +75,14 @@ def find_dataset(folder: str | Path, *, layout: str | None = None, name: str | N
 
     The first layout that yields a complete case wins; failing that, the first that recognises the images.
     `layout` forces one; `name` replaces the short name made from the folder's. An image without label or a
-    label without image is recorded, not an error. Raises LayoutError when nothing fits.
+    label without image is recorded, not an error. Raises UserFault when nothing fits.
     """
     path = Path(os.path.abspath(Path(folder).expanduser()))
     if layout is not None and layout not in LAYOUTS:
-        raise LayoutError(_unknown_layout(layout))
+        raise UserFault(_unknown_layout(layout))
     tree, listing = _listed(path)
     if listing is not None and layout not in (None, "datalist"):
-        raise LayoutError(f"{path}: layout {layout!r} needs a folder, got a file; pass its folder.")
+        raise UserFault(f"{path}: layout {layout!r} needs a folder, got a file; pass its folder.")
     if listing is not None:
         finders = {"datalist": lambda tree: find_datalist(tree, listing)}
     else:
@@ -102,15 +102,15 @@ def _listed(path: Path) -> tuple[Tree, str | None]:
     try:
         if path.is_file():
             if path.suffix.lower() != ".json":
-                raise LayoutError(f"{path} is a file; pass the folder of the data set, or a datalist JSON.")
+                raise UserFault(f"{path} is a file; pass the folder of the data set, or a datalist JSON.")
             return list_tree(path.parent), path.name
         if not path.exists():
-            raise LayoutError(f"{path} does not exist.{_similar(path)}")
+            raise UserFault(f"{path} does not exist.{_similar(path)}")
         tree = list_tree(path)
     except OSError as error:
-        raise LayoutError(f"{path} can't be listed: {error}; check its permissions.") from error
+        raise UserFault(f"{path} can't be listed: {error}; check its permissions.") from error
     if not any(tree.files.values()):
-        raise LayoutError(f"{path} holds no files; pass the folder that contains the images and labels.")
+        raise UserFault(f"{path} holds no files; pass the folder that contains the images and labels.")
     return tree, None
 
 
@@ -133,8 +133,8 @@ def _first_fit(
     if without_labels:
         return without_labels
     if forced:
-        raise LayoutError(_forced_miss(path, tree, forced, misses[forced]))
-    raise LayoutError(_no_fit(path, tree, misses))
+        raise UserFault(_forced_miss(path, tree, forced, misses[forced]))
+    raise UserFault(_no_fit(path, tree, misses))
 
 
 def _no_fit(path: Path, tree: Tree, misses: dict[str, NoMatch]) -> str:
@@ -164,9 +164,7 @@ def _file_format(path: Path, found: Found) -> str:
     formats = sorted({format_of(image) for image in images})
     if len(formats) > 1:
         examples = [next(image for image in images if format_of(image) == kind) for kind in formats]
-        raise LayoutError(
-            f"{path} mixes {' and '.join(formats)} files ({', '.join(examples)}); keep one kind."
-        )
+        raise UserFault(f"{path} mixes {' and '.join(formats)} files ({', '.join(examples)}); keep one kind.")
     return formats[0] if formats else "volume"
 
 

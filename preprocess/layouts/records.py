@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.labels import background_of
 
 
@@ -52,10 +51,6 @@ class Dataset:
     def background(self) -> int:
         """The background's value in the label files."""
         return background_of(self.label_names)
-
-
-class LayoutError(UserFault):
-    """The folder fits no known layout, or not the one that was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,6 @@ FLAG = "--override"
 BETWEEN_WISHES = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")
 
 
-class OverrideError(UserFault):
-    """A wish that names no decision, or a value the decision can't take."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Override:
     """One wish."""
@@ -41,7 +37,7 @@ def parse_overrides(wishes: str | Iterable[str] | None) -> tuple[Override, ...]:
     JSON or text.
 
     Raises:
-        OverrideError: no "=", an unknown name (the nearest is told) or a value out of range.
+        UserFault: no "=", an unknown name (the nearest is told) or a value out of range.
     """
     if wishes is None:
         return ()
@@ -54,7 +50,7 @@ def make_override(name: str, value: Any, *, network: str | None = None, set_by: 
     """A checked wish.
 
     Raises:
-        OverrideError: as `parse_overrides`.
+        UserFault: as `parse_overrides`.
     """
     _check_name(name, network)
     return Override(name=name, value=_checked(name, value, network, set_by), network=network, set_by=set_by)
@@ -63,7 +59,7 @@ def make_override(name: str, value: Any, *, network: str | None = None, set_by: 
 def _parse(text: str) -> Override:
     path, equals, raw = text.partition("=")
     if not equals:
-        raise OverrideError(f"{FLAG} {text}: write name=value, as in {FLAG} image_size=512.")
+        raise UserFault(f"{FLAG} {text}: write name=value, as in {FLAG} image_size=512.")
     network, _, name = path.strip().rpartition(".")
     return make_override(name, _value(raw.strip()), network=network or None)
 
@@ -77,7 +73,7 @@ def _value(raw: str) -> Any:
 
 def _check_name(name: str, network: str | None) -> None:
     if network is not None and network not in NETWORK_RULES:
-        raise OverrideError(f"{FLAG} {network}.{name}: networks are {', '.join(NETWORK_RULES)}.")
+        raise UserFault(f"{FLAG} {network}.{name}: networks are {', '.join(NETWORK_RULES)}.")
     if network is not None:
         known = list(NETWORK_RULES[network])
     else:
@@ -85,7 +81,7 @@ def _check_name(name: str, network: str | None) -> None:
     if name in known:
         return
     hint = did_you_mean(name, known, cutoff=0.4) or f" Decisions are: {', '.join(known)}."
-    raise OverrideError(f"{FLAG} {name}: there is no decision of that name.{hint}")
+    raise UserFault(f"{FLAG} {name}: there is no decision of that name.{hint}")
 
 
 def _checked(name: str, value: Any, network: str | None, set_by: str) -> Any:
@@ -93,5 +89,5 @@ def _checked(name: str, value: Any, network: str | None, set_by: str) -> Any:
     if not kind.fits(value):
         shown = value if isinstance(value, str) else json.dumps(value)
         where = f"{set_by} {name}={shown}" if set_by == FLAG else f"{set_by} {shown}"
-        raise OverrideError(f"{where}: {name} must be {kind.what}.")
+        raise UserFault(f"{where}: {name} must be {kind.what}.")
     return value

@@ -22,10 +22,6 @@ PER_CLASS = ("label_names", "class_frequencies")
 EDITED = "an edit of plan.json"
 
 
-class PlanError(UserFault):
-    """Decisions that contradict one another, or a plan file that can't be read."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The content of plan.json."""
@@ -64,11 +60,11 @@ class Plan:
         """Inverse of `to_json`.
 
         Raises:
-            PlanError: another schema version, or entries that are missing.
+            UserFault: another schema version, or entries that are missing.
         """
         version = record.get("schema_version")
         if version != SCHEMA_VERSION:
-            raise PlanError(
+            raise UserFault(
                 f"plan.json has schema version {version}, this program reads {SCHEMA_VERSION}; plan again."
             )
         try:
@@ -82,7 +78,7 @@ class Plan:
                 created_by=record["created_by"],
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise PlanError(
+            raise UserFault(
                 f"plan.json lacks or misshapes the entry {error}; undo the edit or plan again."
             ) from error
 
@@ -105,8 +101,7 @@ def make_plan(
         overrides: the user's wishes; stand in for rule and recipe.
 
     Raises:
-        PlanError: decisions contradict one another.
-        TooFewCases: one labelled case.
+        UserFault: decisions contradict one another, or there is one labelled case only.
     """
     published = recipe.published(evidence.file_format if evidence else None) if recipe else {}
     shared = _decide(SHARED_RULES, evidence, {}, published=published, overrides=overrides, network=None)
@@ -150,7 +145,7 @@ def find_edits(edited: Plan, pristine: Plan) -> list[Override]:
     """The values in which a plan edited by hand differs from the plan as it was written.
 
     Raises:
-        OverrideError: a value that its decision can't take.
+        UserFault: a value that its decision can't take.
     """
     edits = []
     for network in (None, *edited.configurations):
@@ -189,12 +184,12 @@ def with_edits(pristine: Plan, edits: Sequence[Override]) -> Plan:
 
 
 def check_consistency(plan: Plan) -> None:
-    """Raises PlanError where decisions contradict one another (only overrides can make them)."""
+    """Raises UserFault where decisions contradict one another (only overrides can make them)."""
     value = plan.value
     classes = len(value("labels"))
     for name in PER_CLASS:
         if value(name) is not None and len(value(name)) != classes:
-            raise PlanError(
+            raise UserFault(
                 f"{name} has {len(value(name))} entries for {classes} labels; override both or neither."
             )
     shared = {name: decision.value for name, decision in plan.decisions.items()}
@@ -206,7 +201,7 @@ def check_consistency(plan: Plan) -> None:
         _check_texts(value("texts"), value("label_names"))
     axis, code = value("slice_axis"), value("orientation")
     if bool(code) != (axis != "none") or (code and WORLD_SLICE_AXIS[code[-1]] != axis):
-        raise PlanError(
+        raise UserFault(
             f"orientation '{code}' doesn't end in the slice axis '{axis}'; override slice_axis instead."
         )
 
@@ -248,7 +243,7 @@ def _option_fault(network: str, values: Mapping[str, Any]) -> str | None:
 
 def _refuse(fault: str | None) -> None:
     if fault:
-        raise PlanError(fault)
+        raise UserFault(fault)
 
 
 def _check_wishes(overrides: Sequence[Override], networks: Sequence[str]) -> None:
@@ -261,7 +256,7 @@ def _check_wishes(overrides: Sequence[Override], networks: Sequence[str]) -> Non
         ]
         if wish.name not in SHARED_RULES and not set(takers) & set(networks):
             wished = wish.set_by if wish.set_by == f"--{wish.name}" else f"{wish.set_by} {wish.name}"
-            raise PlanError(
+            raise UserFault(
                 f"{wished}: a decision of {', '.join(takers)}, while {', '.join(networks)} is "
                 f"planned; add --networks {takers[0]}, or leave it out."
             )
@@ -273,12 +268,12 @@ def _check_texts(texts: Mapping[str, Any], names: Sequence[str]) -> None:
     if lacking or surplus:
         told = [f"lacks {', '.join(lacking)}"] if lacking else []
         told += [f"names {', '.join(surplus)}, which is no label"] if surplus else []
-        raise PlanError(f"texts {' and '.join(told)}; give one for each of {', '.join(names)}.")
+        raise UserFault(f"texts {' and '.join(told)}; give one for each of {', '.join(names)}.")
 
 
 def _check_length(name: str, entries: Any, labels: Sequence[int]) -> None:
     if entries is not None and len(entries) != len(labels):
-        raise PlanError(
+        raise UserFault(
             f"{name} has {len(entries)} entries for {len(labels)} labels; override both or neither."
         )
 

@@ -31,10 +31,6 @@ PREPARED_IN_ARCHIVES = ("labels", "label_names", "intensity", "slice_axis", "ori
 """Whoever made archives of the published files has settled these already: there the planning rules look at the data."""
 
 
-class RecipeError(UserFault):
-    """No such recipe, or one that can't be cooked from what is given."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Draw:
     """How many cases to draw for each part."""
@@ -90,11 +86,11 @@ def load_recipe(name: str) -> Recipe:
     """Reads a recipe by name.
 
     Raises:
-        RecipeError: unknown; names the nearest.
+        UserFault: unknown; names the nearest.
     """
     if name not in recipe_names():
         hint = did_you_mean(name, recipe_names(), cutoff=0.3)
-        raise RecipeError(
+        raise UserFault(
             f"--recipe {name}: there is no such recipe; known are {', '.join(recipe_names())}.{hint}"
         )
     record = _read(name)
@@ -119,11 +115,11 @@ def published_splits(recipe: Recipe, *, few_shot: str | None = None) -> Splits:
     """The published split over the published file names, without any data.
 
     Raises:
-        RecipeError: the recipe draws its cases, so there is no split without data.
-        SplitError: `few_shot` asks for more cases than train.
+        UserFault: the recipe draws its cases, so there is no split without data; or `few_shot` asks for more cases
+            than train.
     """
     if recipe.draw:
-        raise RecipeError(
+        raise UserFault(
             f"--recipe {recipe.name} draws its {recipe.draw.total} cases, as no published lists are at hand, so it "
             f"needs the data: pgsam-plan {recipe.dataset['folder']} --recipe {recipe.name}, with your copy's folder."
         )
@@ -147,8 +143,8 @@ def splits_by_recipe(
     `labels`: case -> foreground values it holds, where they were measured.
 
     Raises:
-        RecipeError: a published case is missing, or there are fewer cases than are to be drawn.
-        SplitError: `few_shot` asks for more cases than train.
+        UserFault: a published case is missing, there are fewer cases than are to be drawn, or `few_shot` asks for
+            more than train.
     """
     if recipe.draw:
         return with_few_shot(_drawn(recipe, recipe.draw, cases, labels, seed), few_shot)
@@ -159,7 +155,7 @@ def splits_by_recipe(
     if missing:
         told = [f"{case:04d}" if by_number else case for case in missing]
         first = ", ".join(told[:6]) + (", ..." if len(told) > 6 else "")
-        raise RecipeError(
+        raise UserFault(
             f"--recipe {recipe.name} needs the {len(wanted)} published cases by {'number' if by_number else 'name'}; "
             f"{len(missing)} are missing ({first}) or lack their label. Plan without --recipe to use this data "
             "set's own cases."
@@ -185,7 +181,7 @@ def _drawn(
         held = {name: case for name, case in held.items() if wanted & set(labels.get(name, ()))}
     if len(held) < draw.total:
         structures = " or ".join(recipe.decisions["label_names"].value[1:])
-        raise RecipeError(
+        raise UserFault(
             f"--recipe {recipe.name} draws {draw.training} training, {draw.validation} validation and {draw.test} test "
             f"cases that hold {structures}; this data set has {len(held)} of the {draw.total}. Plan without --recipe "
             "to use what there is."

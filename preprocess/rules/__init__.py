@@ -11,7 +11,6 @@ from typing import Any
 from preprocess.rules import geometry, intensity, labels, resources, texts, training
 from preprocess.rules.decision import OVERRIDE, RECIPE, RULE, Decision, overridden
 from preprocess.rules.evidence import Evidence, Machine, collect_evidence
-from preprocess.rules.training import TooFewCases
 
 Rule = Callable[[Evidence, Mapping[str, Any]], Decision]
 
@@ -43,7 +42,6 @@ __all__ = [
     "Decision",
     "Evidence",
     "Machine",
-    "TooFewCases",
     "collect_evidence",
     "overridden",
 ]

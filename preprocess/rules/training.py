@@ -30,20 +30,16 @@ MAX_FOLDS = 5
 SEED = 123
 
 
-class TooFewCases(UserFault):
-    """A data set that can't be split into training and validation."""
-
-
 @takes(whole(2))
 def choose_folds(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Number of cross-validation folds.
 
     Raises:
-        TooFewCases: fewer than two labelled cases.
+        UserFault: fewer than two labelled cases.
     """
     count, stated = len(evidence.cases), len(set(evidence.stated_folds.values()))
     if count < 2:
-        raise TooFewCases(
+        raise UserFault(
             f"The data set holds {count} labelled training case{'' if count == 1 else 's'}; "
             "at least 2 are needed, one to "
             "train on and one to validate on. Label another case."

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
-from preprocess.splits.records import SplitError, Splits
+from pgsam_monai.base.errors import UserFault
+from preprocess.splits.records import Splits
 
 BY_SEED_ALONE = (
     "The few training cases were drawn by the seed alone, "
@@ -37,14 +38,14 @@ class FewShot:
         """Reads "5", "10%", "slices:10%" or "slices:50".
 
         Raises:
-            SplitError: neither a positive whole number nor a percentage up to 100.
+            UserFault: neither a positive whole number nor a percentage up to 100.
         """
         text = str(spec).strip()
         match = re.fullmatch(r"(?:(slices|cases):)?\s*(\d+(?:\.\d+)?)\s*(%?)", text)
         amount = float(match[2]) if match else 0.0
         is_share = bool(match and match[3])
         if amount <= 0 or (is_share and amount > 100) or (not is_share and amount != int(amount)):
-            raise SplitError(
+            raise UserFault(
                 f"--few_shot {text}: give a number of cases (5), a share of the cases (10%), "
                 "or the papers' share of slices (slices:10%)."
             )
@@ -62,11 +63,11 @@ class FewShot:
         """How many of `available` cases or slices to keep: at least 1.
 
         Raises:
-            SplitError: more were asked for than there are.
+            UserFault: more were asked for than there are.
         """
         wanted = max(1, round(self.amount * available)) if self.is_share else int(self.amount)
         if wanted > available:
-            raise SplitError(
+            raise UserFault(
                 f"--few_shot {self.spec}: only {available} training {self.level}s are left "
                 f"beside the validation fold; ask for at most {available}."
             )
@@ -129,7 +130,7 @@ def restrict(splits: Splits, wish: FewShot, seed: int) -> Splits:
     a fold has none, the seed alone decides, and the note says so.
 
     Raises:
-        SplitError: a fold has fewer training cases.
+        UserFault: a fold has fewer training cases.
     """
     folds, note = [], splits.note
     for fold in splits.folds:
@@ -149,10 +150,10 @@ def few_shot_splits(splits: Splits, cases: int, seed: int) -> Splits:
     What is drawn depends on splits.json alone. Subsets of one seed are nested. Validation and test cases stay.
 
     Raises:
-        SplitError: a fold has fewer training cases, or the splits draw slices, which doesn't go with drawing cases.
+        UserFault: a fold has fewer training cases, or the splits draw slices, which doesn't go with drawing cases.
     """
     if splits.few_shot and splits.few_shot["level"] == "slice":
-        raise SplitError(
+        raise UserFault(
             f"few-shot by case: these splits draw slices already ({splits.few_shot['spec']}); plan the data set "
             "without it."
         )

@@ -6,13 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pgsam_monai.base.errors import UserFault
-
-
-class SplitError(UserFault):
-    """A wish about splits that the data set can't grant."""
-
-
 SCHEMA_VERSION = 1
 
 

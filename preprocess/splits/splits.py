@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.splits.few_shot import FewShot, restrict, shuffle
-from preprocess.splits.records import Fold, SplitError, Splits
+from preprocess.splits.records import Fold, Splits
 
 
 def make_splits(
@@ -33,7 +34,7 @@ def make_splits(
         few_shot: "5", "10%", "slices:10%" or None.
 
     Raises:
-        SplitError: the wish can't be granted.
+        UserFault: the wish can't be granted.
     """
     training = [case for case in cases if case.group == "train" and case.name in labels]
     names = [case.name for case in training]
@@ -55,7 +56,7 @@ def with_few_shot(whole: Splits, few_shot: str | int | None) -> Splits:
     """The planner's few-shot wish applied: cases are drawn here, slices where training starts.
 
     Raises:
-        SplitError: unreadable, or more cases than a fold trains on.
+        UserFault: unreadable, or more cases than a fold trains on.
     """
     if few_shot is None:
         return whole
@@ -70,7 +71,7 @@ def balanced_folds(
 ) -> list[list[str]]:
     """Validation lists whose sizes differ by one at most, rare labels spread over the folds first."""
     if not 2 <= folds <= len(names):
-        raise SplitError(
+        raise UserFault(
             f"{len(names)} cases can't make {folds} folds; choose 2 to {len(names)} (--override folds=N)."
         )
     shuffled = shuffle(names, seed)

@@ -23,7 +23,7 @@ from monailabel.tasks.train.bundle import BundleTrainTask
 from monailabel.utils.others.generic import device_list, name_to_device
 
 from pgsam_monai.base.cases import as_paths
-from pgsam_monai.base.errors import root_of
+from pgsam_monai.base.errors import UserFault, root_of
 from pgsam_monai.data.splits import select_cases
 from pgsam_monai.data.store import StoreError
 from pgsam_monai.label.faults import RequestFault
@@ -37,7 +37,6 @@ from pgsam_monai.label.training.train_request import (
     model_files,
     read_training_request,
 )
-from pgsam_monai.weights.files import WeightsError
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ WARMUP_SHARE = 10
 """Of a training, at most one in so many iterations warms up."""
 LEAST_VALIDATIONS = 5
 """In a training that has as many epochs."""
-TOLD = (ValueError, FileNotFoundError, StoreError, WeightsError, SystemExit)
+TOLD = (ValueError, FileNotFoundError, StoreError, UserFault, SystemExit)
 """Faults whose message is a sentence for the user; others go to the log with their traceback."""
 
 

@@ -31,7 +31,7 @@ class AutoSAM(SamNetwork):
 
         Raises:
             ValueError: as ``SamNetwork``.
-            WeightsError: SAM's weights are neither here nor obtainable.
+            UserFault: SAM's weights are neither here nor obtainable.
         """
         super().__init__(encoder_training=encoder_training, **{**sam, "skip_features": False})
         del self.prompt_encoder, self.mask_decoder

@@ -57,7 +57,7 @@ class HSAM(SamNetwork):
 
         Raises:
             ValueError: as ``SamNetwork`` and ``ClassNoise``; or an unknown ``mask_attention`` or ``ensemble``.
-            WeightsError: SAM's weights are neither here nor obtainable.
+            UserFault: SAM's weights are neither here nor obtainable.
         """
         if mask_attention not in MASK_ATTENTIONS:
             raise UserFault(

@@ -73,7 +73,7 @@ class MedSA(SamNetwork):
 
         Raises:
             ValueError: as ``SamNetwork``; or one of these arguments is outside its range.
-            WeightsError: SAM's weights are neither here nor obtainable.
+            UserFault: SAM's weights are neither here nor obtainable.
         """
         _check(num_classes, encoder_training, stack_depth, depth_fusion)
         adapted = encoder_training != "frozen"

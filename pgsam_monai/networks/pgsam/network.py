@@ -55,7 +55,7 @@ class PGSAM(SamNetwork):
 
         Raises:
             ValueError: as ``SamNetwork``; or ``texts`` has not num_classes + 1 entries.
-            WeightsError: weights of SAM or CLIP are neither here nor obtainable.
+            UserFault: weights of SAM or CLIP are neither here nor obtainable.
         """
         super().__init__(**sam)
         rank, weights_dir = sam.get("rank", 4), sam.get("weights_dir")

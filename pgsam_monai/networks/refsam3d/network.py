@@ -104,7 +104,7 @@ class RefSAM3D(VolumeNetwork):
 
         Raises:
             ValueError: an argument is outside its range, or the weights don't fit the backbone.
-            WeightsError: weights of SAM or CLIP are neither here nor obtainable.
+            UserFault: weights of SAM or CLIP are neither here nor obtainable.
         """
         super().__init__()
         _check_arguments(num_classes, encoder_training, in_channels, stages)

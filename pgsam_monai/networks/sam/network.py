@@ -64,7 +64,7 @@ class SamNetwork(SliceNetwork):
 
         Raises:
             ValueError: an argument is outside its range, or the weights don't fit the backbone.
-            WeightsError: the weights are neither here nor obtainable.
+            UserFault: the weights are neither here nor obtainable.
         """
         super().__init__()
         _check_arguments(encoder_training, in_channels)

@@ -26,7 +26,7 @@ class SamDecoder(SamNetwork):
 
         Raises:
             ValueError: as ``SamNetwork``.
-            WeightsError: SAM's weights are neither here nor obtainable.
+            UserFault: SAM's weights are neither here nor obtainable.
         """
         super().__init__(encoder_training=encoder_training, **sam)
         self.mask_decoder.iou_prediction_head.requires_grad_(False)

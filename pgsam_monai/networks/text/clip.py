@@ -65,7 +65,7 @@ class ClipTowers(nn.Module):
 
         Raises:
             ValueError: an argument is outside its range, or LoRA finds nothing to adapt in a tower.
-            WeightsError: the weights, or files that the model needs, are neither here nor obtainable, or are
+            UserFault: the weights, or files that the model needs, are neither here nor obtainable, or are
                 another model's.
         """
         super().__init__()

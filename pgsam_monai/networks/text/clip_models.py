@@ -13,7 +13,6 @@ from torch import nn
 from pgsam_monai.base.errors import UserFault, nearest_few
 from pgsam_monai.networks.text.hub import hub_access
 from pgsam_monai.networks.text.tokens import Tokenizer
-from pgsam_monai.weights.files import WeightsError
 
 TINY = "clip_tiny"
 FOLDER = "local-dir:"
@@ -50,8 +49,7 @@ def find_clip_model(name: str, *, tag: str | None = None, cache: Path) -> ClipMo
         cache: the folder that keeps downloads.
 
     Raises:
-        ValueError: unknown name.
-        WeightsError: a folder's or a repository's description is not there or can't be downloaded.
+        UserFault: unknown name, or a folder's or a repository's description is not there or can't be downloaded.
     """
     import open_clip
 
@@ -83,7 +81,7 @@ def build_clip(model: ClipModel, *, quick_gelu: bool = False) -> nn.Module:
         quick_gelu: use OpenAI's approximate GELU even where the model's description does not.
 
     Raises:
-        WeightsError: the text tower's own description is on the Hugging Face hub, and can't be downloaded.
+        UserFault: the text tower's own description is on the Hugging Face hub, and can't be downloaded.
     """
     import open_clip
 
@@ -111,7 +109,7 @@ def load_tokenizer(model: ClipModel, *, cache: Path) -> Tokenizer:
     """The model's own tokenizer, with its own context length.
 
     Raises:
-        WeightsError: its files are neither here nor can they be downloaded.
+        UserFault: its files are neither here nor can they be downloaded.
     """
     import open_clip
 
@@ -137,7 +135,7 @@ def _described_by(content: Mapping[str, Any], *, name: str, folder: Path | None 
 
     config, pixels = content.get("model_cfg", {}), content.get("preprocess_cfg", {})
     if not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
-        raise WeightsError(
+        raise UserFault(
             f"CLIP model '{name}': its {CONFIG_FILE} lacks model_cfg with embed_dim, vision_cfg and "
             f"text_cfg; take the file of an open_clip model, such as {HUB_URL}/{BIOMEDCLIP}."
         )
@@ -155,7 +153,7 @@ def _folder_config(folder: Path) -> Mapping[str, Any]:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(
+        raise UserFault(
             f"CLIP model '{FOLDER}{folder}': '{file}' can't be read ({type(error).__name__}); put the files "
             f"of an open_clip repository, such as {HUB_URL}/{BIOMEDCLIP}, into that folder."
         ) from error
@@ -169,7 +167,7 @@ def _hub_config(repository: str, cache: Path) -> Mapping[str, Any]:
             file = download_pretrained_from_hf(repository, filename=CONFIG_FILE, cache_dir=str(cache))
         return json.loads(Path(file).read_text(encoding="utf-8"))
     except Exception as error:  # the hub's client raises many kinds
-        raise WeightsError(
+        raise UserFault(
             f"CLIP model '{HUB}{repository}': {CONFIG_FILE} could not be downloaded ({type(error).__name__}); "
             f"fetch the files of {HUB_URL}/{repository} on a machine that can, copy them into a folder here "
             f"and give clip_model '{FOLDER}FOLDER'."
@@ -193,11 +191,11 @@ def _holds_text_tower(folder: Path | None) -> bool:
     return folder is not None and (folder / "config.json").is_file()
 
 
-def _missing_text_files(model: ClipModel, source: str, files: str) -> WeightsError:
+def _missing_text_files(model: ClipModel, source: str, files: str) -> UserFault:
     repository = source.removeprefix(HUB)
     where = f"into '{model.folder}'" if model.folder else f"beside the model's {CONFIG_FILE} in a folder"
     then = "" if model.folder else f", and give clip_model '{FOLDER}FOLDER'"
-    return WeightsError(
+    return UserFault(
         f"CLIP model '{model.name}': the text tower's {files} ({repository}) are neither here nor could they "
         f"be downloaded; fetch them from {HUB_URL}/{repository} on a machine that can, copy them {where}{then}."
     )

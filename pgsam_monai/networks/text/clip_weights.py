@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from pgsam_monai.base.errors import did_you_mean, nearest_few
+from pgsam_monai.base.errors import UserFault, did_you_mean, nearest_few
 from pgsam_monai.networks.text.clip_models import FOLDER, HUB, HUB_URL, ClipModel
 from pgsam_monai.networks.text.hub import hub_access
-from pgsam_monai.weights.files import WeightsError, default_weights_dir
+from pgsam_monai.weights.files import default_weights_dir
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def load_clip_weights(network: nn.Module, model: ClipModel, weights: str | None,
         cache: the folder that keeps downloads.
 
     Raises:
-        WeightsError: no such file or tag, no connection, or the weights are another model's; the message
+        UserFault: no such file or tag, no connection, or the weights are another model's; the message
             names the remedy.
     """
     if weights is None:
@@ -88,7 +88,7 @@ def _own_file(folder: Path) -> Path:
     for name in OWN_FILES:
         if (folder / name).is_file():
             return folder / name
-    raise WeightsError(
+    raise UserFault(
         f"CLIP model '{FOLDER}{folder}': none of {', '.join(OWN_FILES)} is in that folder; copy the one of the "
         "model's repository there, or give its path as clip_weights."
     )
@@ -104,7 +104,7 @@ def _download(record: dict, model: ClipModel, weights: str, cache: Path) -> Path
             return Path(open_clip.download_pretrained(record, cache_dir=str(cache)))
     except Exception as error:  # the hub's client and urllib each raise their own kinds
         name, page = _source(record)
-        raise WeightsError(
+        raise UserFault(
             f"CLIP weights '{weights}' of '{model.name}' are not in '{cache}' and could not be downloaded "
             f"({type(error).__name__}); fetch {name} from {page} on a machine that can, copy it here and give "
             "its path as clip_weights."
@@ -119,12 +119,12 @@ def _source(record: dict) -> tuple[str, str]:
     return record["url"].rsplit("/", 1)[-1], record["url"]
 
 
-def _unknown(model: ClipModel, weights: str) -> WeightsError:
+def _unknown(model: ClipModel, weights: str) -> UserFault:
     """Neither a file nor a tag: what was meant, most likely."""
     import open_clip
 
     if weights.endswith(SUFFIXES) or "/" in weights:
-        return WeightsError(
+        return UserFault(
             f"CLIP weights file '{weights}' does not exist; give the path of a state dict of '{model.name}', "
             "or null for random weights."
         )
@@ -136,7 +136,7 @@ def _unknown(model: ClipModel, weights: str) -> WeightsError:
     others = [name for name in open_clip.list_pretrained_models_by_tag(weights) if name != model.name]
     if others and not hint:
         hint = f" '{weights}' belongs to {', '.join(nearest_few(model.name, others, cutoff=0.0))}."
-    return WeightsError(
+    return UserFault(
         f"CLIP weights '{weights}' are neither an existing file nor published for '{model.name}' "
         f"({', '.join(known) or 'which has none'}).{hint} Give the path of a file, or null for random weights."
     )
@@ -153,7 +153,7 @@ def _load_file(network: nn.Module, model: ClipModel, file: Path) -> None:
         else:
             reason = " ".join(str(error).split())[:160]
             fault = f"can't be read as plain tensors of '{model.name}' ({type(error).__name__}: {reason})"
-        raise WeightsError(f"CLIP weights '{file}': the file {fault}. {_remedy(model)}") from error
+        raise UserFault(f"CLIP weights '{file}': the file {fault}. {_remedy(model)}") from error
 
 
 def _differences(error: Exception) -> str:

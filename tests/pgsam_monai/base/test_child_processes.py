@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pgsam_monai.base.child_processes import RunFailed, hold, run_logged
+from pgsam_monai.base.child_processes import hold, run_logged
+from pgsam_monai.base.errors import UserFault
 
 
 def test_the_cost_is_that_of_the_process_and_failure_is_its_last_line(tmp_path):
@@ -20,7 +21,7 @@ def test_the_cost_is_that_of_the_process_and_failure_is_its_last_line(tmp_path):
         cost = run_logged([sys.executable, "-c", busy], log=tmp_path / "log", threads=1, held=held)
         assert 0.4 <= cost.cpu_s < 3 and cost.wall_s >= 0.4
         wrong = [sys.executable, "-c", "import sys; print('first'); sys.exit('no such thing')"]
-        with pytest.raises(RunFailed, match=r"exit status 1: no such thing \(the whole output: .*log\)"):
+        with pytest.raises(UserFault, match=r"exit status 1: no such thing \(the whole output: .*log\)"):
             run_logged(wrong, log=tmp_path / "log", threads=None, held=held)
 
 

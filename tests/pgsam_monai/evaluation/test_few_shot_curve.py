@@ -12,7 +12,8 @@ import pytest
 from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny
 
-from pgsam_monai.base.child_processes import Cost, RunFailed
+from pgsam_monai.base.child_processes import Cost
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.commands import main as cli
 from pgsam_monai.commands.values import seed_numbers
 from pgsam_monai.evaluation.few_shot import do_run, make_curve, run_curves, runs_of
@@ -50,7 +51,7 @@ class Fake:
         self.commands.append(command)
         self.threads = threads
         if len(self.commands) == self.fail:
-            raise RunFailed("exit status 1: no luck")
+            raise UserFault("exit status 1: no luck")
         flags = dict(zip(command[5::2], command[6::2], strict=True))
         if command[4] == "training":
             write(Path(flags["--ckpt_dir"]) / "checkpoint_last.pt", "half")
@@ -119,7 +120,7 @@ def test_results_are_written_as_csv_json_and_figure(planned, tmp_path):
 def test_an_interrupted_curve_goes_on_and_repeats_nothing(planned, tmp_path):
     first = Fake(fail=4)  # training of the second run succeeds, its evaluation doesn't
     with pytest.raises(
-        RunFailed, match="evaluating of samed, 3 cases, seed 0 failed with exit status 1: no luck"
+        UserFault, match="evaluating of samed, 3 cases, seed 0 failed with exit status 1: no luck"
     ):
         run_curves([curve_of(planned, tmp_path)], call=first, say=print)
     assert [row.cases for row in read_rows(tmp_path)] == [1]

@@ -7,12 +7,12 @@ import pytest
 import torch
 from small_volumes import oblique_affine, write_case
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.weights import Weights
 from pgsam_monai.interactive import zero_shot
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.zero_shot import OrientSlicesd, load_zero_shot
 from pgsam_monai.transforms import ReadCased
-from pgsam_monai.weights.files import WeightsError
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_pictures_lie_as_they_are(tmp_path):
 
 
 def test_faults_are_told(known):
-    with pytest.raises(WeightsError, match="got 'lite_medsm'. Did you mean 'lite_medsam'"):
+    with pytest.raises(UserFault, match="got 'lite_medsm'. Did you mean 'lite_medsam'"):
         load_zero_shot("lite_medsm")
     with pytest.raises(ValueError, match="plane must be one of axial, coronal, sagittal, got 'oblique'"):
         load_zero_shot("tiny", plane="oblique")

@@ -12,10 +12,10 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import from_engine
 from monai.metrics import compute_surface_dice
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.metrics import (
     LabelDice,
     LabelDiceHandler,
-    MetricsError,
     evaluate_case,
     evaluate_files,
     format_table,
@@ -213,9 +213,9 @@ def test_pairs_that_cannot_be_compared(tmp_path):
     moved = OBLIQUE.copy()
     moved[0, 3] += 0.5
     aside = save(tmp_path / "aside.nii.gz", CUBE, moved)
-    with pytest.raises(MetricsError, match=r"Case 'smaller': prediction shape \(19, 16, 10\)"):
+    with pytest.raises(UserFault, match=r"Case 'smaller': prediction shape \(19, 16, 10\)"):
         evaluate_files([(smaller, reference)], labels={"x": 1})
-    with pytest.raises(MetricsError, match="lie up to 0.50 mm apart"):
+    with pytest.raises(UserFault, match="lie up to 0.50 mm apart"):
         evaluate_files([(aside, reference)], labels={"x": 1})
     moved[0, 3] -= 0.49
     almost = save(tmp_path / "almost.nii.gz", CUBE, moved)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from small_volumes import oblique_affine
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks, in_voxels, read_clicks, write_clicks
-from pgsam_monai.prompts.click_names import ClicksError
 
 NAMES = ("liver", "left kidney", "spleen")
 CLICKS = Clicks(
@@ -44,7 +44,7 @@ def test_monai_labels_foreground_and_background():
     assert read_clicks(data).labels == {"foreground": expected}
     assert read_clicks({**data, "label": "Spleen"}, names=NAMES).labels == {"spleen": expected}
     assert read_clicks(data, names=["foreground"]).labels == {"foreground": expected}
-    with pytest.raises(ClicksError, match='any of liver, left kidney, spleen; say which with "label"'):
+    with pytest.raises(UserFault, match='any of liver, left kidney, spleen; say which with "label"'):
         read_clicks(data, names=NAMES)
 
 
@@ -114,16 +114,16 @@ def test_boxes_in_millimetres_end_at_faces():
     ],
 )
 def test_faults_are_named(data, message):
-    with pytest.raises(ClicksError, match=message):
+    with pytest.raises(UserFault, match=message):
         read_clicks(data, names=NAMES)
 
 
 def test_files_are_named(tmp_path):
-    with pytest.raises(ClicksError, match=r"Clicks file '.*none.json' can't be read \(No such file"):
+    with pytest.raises(UserFault, match=r"Clicks file '.*none.json' can't be read \(No such file"):
         read_clicks(tmp_path / "none.json")
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(ClicksError, match="bad.json' is no JSON"):
+    with pytest.raises(UserFault, match="bad.json' is no JSON"):
         read_clicks(tmp_path / "bad.json")
     (tmp_path / "list.json").write_text("[]")
-    with pytest.raises(ClicksError, match='must hold a JSON object with "labels", got list'):
+    with pytest.raises(UserFault, match='must hold a JSON object with "labels", got list'):
         read_clicks(tmp_path / "list.json")

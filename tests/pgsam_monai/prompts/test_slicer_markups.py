@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks, read_clicks
-from pgsam_monai.prompts.click_names import ClicksError
 
 NAMES = ("liver", "left kidney", "segment 2")
 SCHEMA = "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/markups-schema-v1.0.3.json#"
@@ -81,5 +81,5 @@ def test_points_without_a_place_are_left_out():
     ],
 )
 def test_faults_are_named(data, message):
-    with pytest.raises(ClicksError, match=message):
+    with pytest.raises(UserFault, match=message):
         read_clicks(data, names=NAMES)

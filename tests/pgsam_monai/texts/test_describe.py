@@ -3,7 +3,7 @@ import json
 import pytest
 from chat_server import GOOD, NAMES, ChatServer, as_json, texts_of, write_text_bundle
 
-from pgsam_monai.texts.asking import DescribeError
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.texts.describe import describe
 from pgsam_monai.texts.endpoint import Endpoint
 from pgsam_monai.texts.wishes import ModelChoice, Wishes
@@ -76,7 +76,7 @@ def test_one_class_that_never_succeeds_keeps_its_text(bundle):
         )
 
     with ChatServer(*[never_the_spleen] * 9) as server:
-        with pytest.raises(DescribeError, match="1 of 3 classes .*'spleen': .*no JSON.*--classes \"spleen\""):
+        with pytest.raises(UserFault, match="1 of 3 classes .*'spleen': .*no JSON.*--classes \"spleen\""):
             run(bundle, server)
     assert len(server.requests) == 1 + 3 + 1
     texts = texts_of(bundle)
@@ -89,7 +89,7 @@ def test_one_class_that_never_succeeds_keeps_its_text(bundle):
 def test_a_server_that_dies_and_comes_back_is_asked_the_rest_only(bundle):
     before = (bundle / "configs/texts.json").read_bytes()
     with ChatServer(sentence, (401, {}, "no more"), sentence, sentence) as server:
-        with pytest.raises(DescribeError, match="wants another API key.* Answers so far are kept"):
+        with pytest.raises(UserFault, match="wants another API key.* Answers so far are kept"):
             run(bundle, server)
         assert (bundle / "configs/texts.json").read_bytes() == before
         said = []
@@ -157,7 +157,7 @@ def test_nothing_is_sent_before_an_endpoint_is_named(bundle, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     before = {path: path.read_bytes() for path in (bundle / "configs").iterdir()}
-    with pytest.raises(DescribeError, match="asks no model of its own accord"):
+    with pytest.raises(UserFault, match="asks no model of its own accord"):
         describe(bundle, ModelChoice(), Wishes(), say=str)
     describe(bundle, ModelChoice(), Wishes(dry_run=True), say=str)
     describe(bundle, ModelChoice(endpoint="http://h.example/v1", model="m"), Wishes(dry_run=True), say=str)
@@ -180,21 +180,21 @@ HERE = {"endpoint": "http://127.0.0.1:9/v1"}
     ],
 )
 def test_wishes_that_can_not_be_met_are_told(bundle, choice, wishes, said):
-    with pytest.raises(DescribeError, match=said):
+    with pytest.raises(UserFault, match=said):
         describe(bundle, ModelChoice(**choice), Wishes(**wishes), say=str)
 
 
 def test_bundles_without_texts_are_told(bundle):
     choice = ModelChoice(**HERE, model="m")
     (bundle / "configs/texts.json").unlink()
-    with pytest.raises(DescribeError, match="has no configs/texts.json: its network reads no text"):
+    with pytest.raises(UserFault, match="has no configs/texts.json: its network reads no text"):
         describe(bundle, choice, Wishes(), say=str)
-    with pytest.raises(DescribeError, match="is no bundle"):
+    with pytest.raises(UserFault, match="is no bundle"):
         describe(bundle.parent, choice, Wishes(), say=str)
 
 
 def test_a_damaged_store_of_answers_is_told(bundle):
     (bundle / "configs/texts_cache.json").write_text('{"a": {"text": 3}}')
-    with ChatServer() as server, pytest.raises(DescribeError, match="is damaged .*delete it"):
+    with ChatServer() as server, pytest.raises(UserFault, match="is damaged .*delete it"):
         run(bundle, server)
     assert not server.requests

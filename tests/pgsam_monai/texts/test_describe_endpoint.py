@@ -3,8 +3,9 @@ import time
 import pytest
 from chat_server import GOOD, ChatServer, as_json, completion
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.texts.answers import BadAnswer
-from pgsam_monai.texts.asking import DescribeError, ask_for_text
+from pgsam_monai.texts.asking import ask_for_text
 from pgsam_monai.texts.endpoint import Endpoint, is_loopback, read_api_key
 
 TALK = [{"role": "user", "content": "Describe the spleen."}]
@@ -81,7 +82,7 @@ def test_faults_of_the_server_are_sentences():
     ]  # fmt: skip
     with ChatServer(*[play for play, _ in plays]) as server:
         for _, said in plays:
-            with pytest.raises(DescribeError, match=said) as caught:
+            with pytest.raises(UserFault, match=said) as caught:
                 ask(endpoint(server, api_key=KEY))
             assert KEY not in str(caught.value)
     assert len(server.requests) == len(plays)
@@ -89,18 +90,16 @@ def test_faults_of_the_server_are_sentences():
 
 
 def test_a_wrong_path_says_where_the_api_usually_is():
-    with ChatServer() as server, pytest.raises(DescribeError, match="lists no models; .* ends in /v1"):
+    with ChatServer() as server, pytest.raises(UserFault, match="lists no models; .* ends in /v1"):
         ask(Endpoint(f"http://{server.host}/api", "tiny", backoff_s=0.01))
 
 
 def test_a_server_that_stays_busy_or_away_is_given_up():
     with ChatServer(*[(503, {}, "loading")] * 9) as server:
-        with pytest.raises(DescribeError, match="answers 503 .* it says: loading"):
+        with pytest.raises(UserFault, match="answers 503 .* it says: loading"):
             ask(endpoint(server, retries=2))
         assert len(server.requests) == 3
-    with pytest.raises(
-        DescribeError, match="can't be reached .*refused; tried up to 2 times.; start the server"
-    ):
+    with pytest.raises(UserFault, match="can't be reached .*refused; tried up to 2 times.; start the server"):
         ask(endpoint(server, retries=1))
 
 
@@ -127,7 +126,7 @@ def test_netrc_is_not_read(monkeypatch, tmp_path):
     ],
 )
 def test_addresses_are_checked(address):
-    with pytest.raises(DescribeError, match="--endpoint must be an address such as") as caught:
+    with pytest.raises(UserFault, match="--endpoint must be an address such as") as caught:
         Endpoint(address, "tiny")
     assert "pass@" not in str(caught.value)
 
@@ -153,8 +152,8 @@ def test_the_key_comes_from_file_or_environment(monkeypatch, tmp_path):
     assert read_api_key(None) == (None, "")
     file.write_text("\n")
     for name, said in ((str(file), "is empty"), (str(tmp_path / "none"), "can't be read .No such file")):
-        with pytest.raises(DescribeError, match=said):
+        with pytest.raises(UserFault, match=said):
             read_api_key(name)
-    with pytest.raises(DescribeError, match="must be one word") as caught:
+    with pytest.raises(UserFault, match="must be one word") as caught:
         Endpoint("http://localhost/v1", "tiny", api_key="two words")
     assert "two" not in str(caught.value)

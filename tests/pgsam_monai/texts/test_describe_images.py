@@ -12,8 +12,8 @@ from dataset_builders import write_nnunet
 from PIL import Image
 from tiny_bundle import plan_tiny
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.data.splits import FewSlices
-from pgsam_monai.texts.asking import DescribeError
 from pgsam_monai.texts.describe import describe
 from pgsam_monai.texts.endpoint import Endpoint
 from pgsam_monai.texts.pictures import allowed_slices, choose_slices, place_of
@@ -106,7 +106,7 @@ def test_pictures_leave_the_machine_only_with_leave(bundle, names, monkeypatch):
     choice = ModelChoice(endpoint="https://vision.example.org/v1", model="see")
     wishes = {"per_image": True, "images": 1, "classes": (names[1],)}
     with pytest.raises(
-        DescribeError, match=r"pixels of 1 slices .*case_\d slice \d .* to vision.example.org; nothing"
+        UserFault, match=r"pixels of 1 slices .*case_\d slice \d .* to vision.example.org; nothing"
     ):
         describe(bundle, choice, Wishes(**wishes), say=str)
     assert not asked
@@ -118,7 +118,7 @@ def test_a_class_without_a_slice_is_named(bundle, names, monkeypatch):
     from pgsam_monai.texts import pictures
 
     monkeypatch.setattr(pictures, "choose_slices", lambda cases, value, count: [])
-    with ChatServer() as server, pytest.raises(DescribeError, match="no training slice of fold 0 shows it"):
+    with ChatServer() as server, pytest.raises(UserFault, match="no training slice of fold 0 shows it"):
         look(bundle, server, [], classes=(names[1],))
     assert not server.requests
 
@@ -126,7 +126,7 @@ def test_a_class_without_a_slice_is_named(bundle, names, monkeypatch):
 def test_a_data_set_that_moved_is_told(bundle, names):
     with (
         ChatServer() as server,
-        pytest.raises(DescribeError, match="'/nowhere' is not there; .*--dataset_dir"),
+        pytest.raises(UserFault, match="'/nowhere' is not there; .*--dataset_dir"),
     ):
         look(bundle, server, [], dataset_dir="/nowhere")
 

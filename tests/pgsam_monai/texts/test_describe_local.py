@@ -7,7 +7,7 @@ import pytest
 import torch
 from chat_server import GOOD, as_json, texts_of, write_text_bundle
 
-from pgsam_monai.texts.asking import DescribeError
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.texts.describe import describe
 from pgsam_monai.texts.local_model import LocalModel
 from pgsam_monai.texts.questions import ask_about, read_subject
@@ -100,7 +100,7 @@ def test_a_taught_model_writes_the_text(bundle, taught):
 
 def test_random_weights_fail_the_schema_and_change_nothing(bundle, untrained):
     before = (bundle / "configs/texts.json").read_bytes()
-    with pytest.raises(DescribeError, match="1 of 1 classes keep their old text. 'spleen': The answer"):
+    with pytest.raises(UserFault, match="1 of 1 classes keep their old text. 'spleen': The answer"):
         describe(bundle, ModelChoice(local=str(untrained)), Wishes(classes=(LABEL,)), attempts=2, say=str)
     assert (bundle / "configs/texts.json").read_bytes() == before
 
@@ -118,19 +118,19 @@ def test_answers_repeat_and_leave_the_random_numbers_alone(untrained, question):
 def test_a_request_beyond_the_context_is_told(untrained, tmp_path, question):
     shutil.copytree(untrained, tmp_path / "short")
     make_network(context=64).save_pretrained(tmp_path / "short")
-    with pytest.raises(DescribeError, match="tokens and leaves less than 256 .* in the 64"):
+    with pytest.raises(UserFault, match="tokens and leaves less than 256 .* in the 64"):
         LocalModel(tmp_path / "short").ask(question)
 
 
 def test_folders_without_a_usable_model_are_told(untrained, tmp_path):
-    with pytest.raises(DescribeError, match="no transformers model .no config.json"):
+    with pytest.raises(UserFault, match="no transformers model .no config.json"):
         LocalModel(tmp_path / "nowhere")
     bare = tmp_path / "bare"
     shutil.copytree(untrained, bare)
     state = make_network().state_dict()
     (bare / "model.safetensors").unlink()
     torch.save(state, bare / "pytorch_model.bin")
-    with pytest.raises(DescribeError, match="can't be loaded .* no file named model.safetensors"):
+    with pytest.raises(UserFault, match="can't be loaded .* no file named model.safetensors"):
         LocalModel(bare)
 
 
@@ -142,7 +142,7 @@ def test_missing_weights_are_not_made_up(untrained, tmp_path):
     state = load_file(folder / "model.safetensors")
     del state["lm_head.weight"]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(DescribeError, match="lacks weights .*lm_head.weight, 1 in all"):
+    with pytest.raises(UserFault, match="lacks weights .*lm_head.weight, 1 in all"):
         LocalModel(folder)
 
 
@@ -153,6 +153,6 @@ def test_code_in_the_folder_is_not_run(untrained, tmp_path):
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Net"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(DescribeError, match="custom code which must be executed"):
+    with pytest.raises(UserFault, match="custom code which must be executed"):
         LocalModel(folder)
     assert not (tmp_path / "ran").exists()

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from pgsam_monai.texts.texts import TextsError, read_texts, write_texts
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.texts.texts import read_texts, write_texts
 
 NAMES = ("background", "spleen", "left kidney")
 TEXTS = {
@@ -78,19 +79,19 @@ def test_a_byte_order_mark_and_blanks_around_a_text_do_no_harm(file):
 def test_faults_are_named_with_file_and_remedy(file, content, message):
     put(file, content)
 
-    with pytest.raises(TextsError, match=message) as caught:
+    with pytest.raises(UserFault, match=message) as caught:
         read_texts(file, NAMES)
     assert str(file) in str(caught.value)
 
 
 def test_a_missing_file_says_what_to_do(file):
-    with pytest.raises(TextsError, match=f"{re.escape(str(file))}.*No such file.*plan the data set again"):
+    with pytest.raises(UserFault, match=f"{re.escape(str(file))}.*No such file.*plan the data set again"):
         read_texts(file, NAMES)
 
 
 @pytest.mark.parametrize("given", ["", "  ", [], ["a", ""], None, 3])
 def test_a_class_without_text_is_never_written(file, given):
-    with pytest.raises(TextsError, match="'spleen'"):
+    with pytest.raises(UserFault, match="'spleen'"):
         write_texts(file, {**TEXTS, "spleen": given})
 
     assert not file.exists()

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.description import pack_description
 from pgsam_monai.training.starting import start_from
-from pgsam_monai.weights.files import WeightsError
 
 
 class Net(nn.Module):
@@ -109,7 +109,7 @@ def test_files_that_are_not_there_or_no_tensors(tmp_path):
     with pytest.raises(FileNotFoundError, match="none.pt"):
         start_from(Net(), tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("no tensors")
-    with pytest.raises(WeightsError, match="can't be read as plain tensors"):
+    with pytest.raises(UserFault, match="can't be read as plain tensors"):
         start_from(Net(), tmp_path / "text.pt")
 
 

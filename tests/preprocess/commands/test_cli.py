@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from planning_data import write_scans
 
-from preprocess.commands.arguments import UsageError
+from pgsam_monai.base.errors import UserFault
 from preprocess.commands.arguments import checked_flags as checked_flags_of
 from preprocess.commands.main import main, plan
 
@@ -298,7 +298,7 @@ def test_flags_are_checked_before_anything_runs():
     joined = checked_flags(["--override", "a=1", "--override=b=[1,2]"])
     assert joined == ["--override=['a=1', 'b=[1,2]']"]
     assert checked_flags(["--skip_faulty"]) == ["--skip_faulty=True"]
-    with pytest.raises(UsageError, match="needs a value"):
+    with pytest.raises(UserFault, match="needs a value"):
         checked_flags(["--target", "--layout", "msd"])
-    with pytest.raises(UsageError, match="One data set at a time"):
+    with pytest.raises(UserFault, match="One data set at a time"):
         checked_flags(["a", "b"])

@@ -12,10 +12,10 @@ import pytest
 from facts_builders import add_case, dataset_of, four_cases
 from shared_data import shared_data
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.fingerprint import dataset as fingerprint_module
 from preprocess.fingerprint.cache import cache_path, read_case, source_of
 from preprocess.fingerprint.dataset import (
-    FingerprintError,
     fingerprint_from_json,
     fingerprint_to_json,
     load_fingerprint,
@@ -94,7 +94,7 @@ def test_another_schema_version_is_refused(dataset):
         '"schema_version": 1', '"schema_version": 99'
     )
 
-    with pytest.raises(FingerprintError, match="schema version 99.*run pgsam-plan"):
+    with pytest.raises(UserFault, match="schema version 99.*run pgsam-plan"):
         fingerprint_from_json(text)
 
 

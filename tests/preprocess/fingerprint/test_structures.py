@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from preprocess.fingerprint.structures import (
-    NotAClassMap,
-    find_components,
-    find_runs,
-    measure_labels,
-    middle_of,
-)
+from pgsam_monai.base.errors import UserFault
+from preprocess.fingerprint.structures import find_components, find_runs, measure_labels, middle_of
 
 SPACING = (0.5, 2.0, 4.0)
 
@@ -108,10 +103,10 @@ def test_random_maps_agree_with_scipy():
 
 def test_an_image_given_as_label_is_refused(monkeypatch):
     noise = np.arange(5000, dtype=np.uint16).reshape(10, 20, 25)
-    with pytest.raises(NotAClassMap, match="4999 different values"):
+    with pytest.raises(UserFault, match="4999 different values"):
         measure_labels(noise, SPACING)
     monkeypatch.setattr("preprocess.fingerprint.structures.MAX_RUNS", 100)
-    with pytest.raises(NotAClassMap, match="changes 5000 times over 5000 voxels"):
+    with pytest.raises(UserFault, match="changes 5000 times over 5000 voxels"):
         measure_labels(noise, SPACING)
 
 

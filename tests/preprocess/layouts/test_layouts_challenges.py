@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from preprocess.layouts import LayoutError, find_dataset
+from pgsam_monai.base.errors import UserFault
+from preprocess.layouts import find_dataset
 
 
 def touch(folder, *paths):
@@ -66,7 +67,7 @@ def test_lits_in_one_folder_or_in_batches(tmp_path, first, second):
 
 def test_a_case_twice_is_told(tmp_path):
     touch(tmp_path, "a/volume-0.nii", "b/volume-0.nii", "a/segmentation-0.nii")
-    with pytest.raises(LayoutError, match="claim the same case"):
+    with pytest.raises(UserFault, match="claim the same case"):
         find_dataset(tmp_path, layout="lits")
 
 
@@ -90,7 +91,7 @@ def test_mmwhs_of_one_scanner(tmp_path, scanner):
 
 
 def test_mmwhs_of_both_scanners_is_two_data_sets(tmp_path):
-    with pytest.raises(LayoutError, match="two data sets; pass ct_train or mr_train"):
+    with pytest.raises(UserFault, match="two data sets; pass ct_train or mr_train"):
         find_dataset(heart(heart(tmp_path, "ct"), "mr"))
 
 

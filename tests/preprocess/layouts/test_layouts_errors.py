@@ -17,13 +17,14 @@ from dataset_builders import (
     write_series,
 )
 
-from preprocess.layouts import LAYOUTS, LayoutError, find_dataset
+from pgsam_monai.base.errors import UserFault
+from preprocess.layouts import LAYOUTS, find_dataset
 from preprocess.layouts.naming import short_name, strip_words, unique_names
 from preprocess.layouts.tree import natural_sorted
 
 
 def error_of(folder, **options):
-    with pytest.raises(LayoutError) as caught:
+    with pytest.raises(UserFault) as caught:
         find_dataset(folder, **options)
     return str(caught.value)
 

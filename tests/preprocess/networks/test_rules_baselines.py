@@ -5,10 +5,11 @@ from importlib import import_module
 import pytest
 from plan_evidence import GPU, decide, evidence, values
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.networks import NETWORK_RULES
 from preprocess.networks.dynunet.rules import choose_topology
-from preprocess.plan.overrides import OverrideError, parse_overrides
-from preprocess.plan.plan import PlanError, make_plan
+from preprocess.plan.overrides import parse_overrides
+from preprocess.plan.plan import make_plan
 from preprocess.rules import Machine
 from preprocess.rules.footprint import Footprint, fixed_gb, image_gb, largest_batch
 from preprocess.rules.memory import image_gb as vit_image_gb
@@ -94,7 +95,7 @@ def test_learning_rates():
 @pytest.mark.parametrize("network", WITHOUT_SAM)
 def test_a_backbone_is_refused_where_there_is_none(network):
     with pytest.raises(
-        PlanError, match=f"backbone: a decision of samed, .*while {network} is planned; .*leave it out"
+        UserFault, match=f"backbone: a decision of samed, .*while {network} is planned; .*leave it out"
     ):
         plan("backbone=vit_b", networks=(network,))
     assert plan("backbone=vit_b", networks=(network, "samed")).value("backbone", "samed") == "vit_b"
@@ -117,7 +118,7 @@ def test_a_backbone_is_refused_where_there_is_none(network):
     ],
 )
 def test_sizes_that_a_network_cannot_take_are_refused_by_the_plan(network, wish, sentence):
-    with pytest.raises(PlanError, match=sentence):
+    with pytest.raises(UserFault, match=sentence):
         plan(wish, networks=(network,))
 
 
@@ -126,7 +127,7 @@ def test_sizes_that_a_network_cannot_take_are_refused_by_the_plan(network, wish,
                  '{"kernels":[3,3,3],"strides":[2,2,2],"filters":[8,8,8]}'],
 )  # fmt: skip
 def test_wrong_topologies_are_refused(topology):
-    with pytest.raises(OverrideError, match="topology must be equally long lists"):
+    with pytest.raises(UserFault, match="topology must be equally long lists"):
         parse_overrides(f"topology={topology}")
 
 

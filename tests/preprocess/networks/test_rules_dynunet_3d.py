@@ -7,10 +7,11 @@ import json
 import pytest
 from plan_evidence import CPU, GPU, decide, evidence, values
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.bundle.emit import bundle_files
 from preprocess.networks.dynunet_3d.rules import choose_topology, footprint, patch_gb
-from preprocess.plan.overrides import OverrideError, make_override, parse_overrides
-from preprocess.plan.plan import PlanError, make_plan
+from preprocess.plan.overrides import make_override, parse_overrides
+from preprocess.plan.plan import make_plan
 from preprocess.rules import Machine
 from preprocess.rules.footprint import Footprint
 
@@ -153,11 +154,11 @@ COARSE = {
     ],
 )  # fmt: skip
 def test_contradictions_are_one_sentence(wish, sentence):
-    with pytest.raises(PlanError, match=sentence):
+    with pytest.raises(UserFault, match=sentence):
         plan(wish)
     made = plan(f"topology_3d={json.dumps(COARSE)}", "patch=[64,32,32]")
     assert made.value("patch", NAME) == [64, 32, 32]
-    with pytest.raises(PlanError, match="one of them at least twice"):
+    with pytest.raises(UserFault, match="one of them at least twice"):
         plan(f"topology_3d={json.dumps(COARSE)}", "patch=[32,32,32]")
 
 
@@ -166,7 +167,7 @@ def test_single_slices_are_refused():
         "shapes": ((600, 800, 1),) * 10, "spacings": ((1.0, 1.0, 1.0),) * 10, "orientations": {"": 10},
         "file_format": "picture", "modality": "RGB", "image_range": (0.0, 255.0), "channels": ("red", "green", "blue"),
     }  # fmt: skip
-    with pytest.raises(PlanError, match="planned as single slices; leave dynunet_3d out of --networks"):
+    with pytest.raises(UserFault, match="planned as single slices; leave dynunet_3d out of --networks"):
         plan(networks=("samed", NAME), **pictures)
 
 
@@ -179,7 +180,7 @@ def test_single_slices_are_refused():
     ],
 )  # fmt: skip
 def test_wrong_topologies_are_refused(change):
-    with pytest.raises(OverrideError, match="topology_3d must be equally long lists"):
+    with pytest.raises(UserFault, match="topology_3d must be equally long lists"):
         make_override("topology_3d", SMALL | change)
     make_override("topology_3d", SMALL)
 

@@ -7,10 +7,11 @@ import json
 import pytest
 from plan_evidence import GPU, evidence, values
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.bundle.emit import bundle_files
 from preprocess.networks.medsa.rules import keeps_answers
-from preprocess.plan.overrides import OverrideError, make_override
-from preprocess.plan.plan import PlanError, make_plan
+from preprocess.plan.overrides import make_override
+from preprocess.plan.plan import make_plan
 from preprocess.rules.encoders import BACKBONES
 from preprocess.rules.memory import image_gb
 
@@ -114,11 +115,11 @@ def test_from_random_weights_all_of_it_is_trained():
 
 def test_ways_of_training_that_a_network_lacks():
     with pytest.raises(
-        PlanError, match="Med-SA takes adapters, .*; override medsa.encoder_training=adapters"
+        UserFault, match="Med-SA takes adapters, .*; override medsa.encoder_training=adapters"
     ):
         plan("medsa", overrides=[("encoder_training", "lora")])
     with pytest.raises(
-        PlanError, match="SAMed takes lora, full, frozen; override samed.encoder_training=lora"
+        UserFault, match="SAMed takes lora, full, frozen; override samed.encoder_training=lora"
     ):
         plan("samed", overrides=[("encoder_training", "adapters")])
     assert medsa([("encoder_training", "frozen")])["encoder_training"].value == "frozen"
@@ -136,7 +137,7 @@ def test_ways_of_training_that_a_network_lacks():
     ],
 )
 def test_values_that_it_cant_take(name, value):
-    with pytest.raises(OverrideError, match=f"{name} must be"):
+    with pytest.raises(UserFault, match=f"{name} must be"):
         make_override(name, value)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from plan_evidence import CPU, GPU, decide, evidence, values
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.networks.refsam3d.memory import _decoder_values, _encoder_values, fixed_gb, patch_gb
-from preprocess.plan.overrides import OverrideError, make_override, parse_overrides
-from preprocess.plan.plan import PlanError, make_plan
+from preprocess.plan.overrides import make_override, parse_overrides
+from preprocess.plan.plan import make_plan
 from preprocess.rules import Machine
 
 HEADER = {
@@ -173,12 +174,12 @@ def test_what_saves_memory():
     ],
 )  # fmt: skip
 def test_contradictions_are_one_sentence(wishes, networks, sentence):
-    with pytest.raises(PlanError, match=sentence):
+    with pytest.raises(UserFault, match=sentence):
         plan(*wishes, networks=networks)
 
 
 def test_pictures_have_no_sub_volumes():
-    with pytest.raises(PlanError, match="planned as single slices; leave refsam3d out of --networks"):
+    with pytest.raises(UserFault, match="planned as single slices; leave refsam3d out of --networks"):
         plan(networks=("samed", "refsam3d"), **PICTURES)
 
 
@@ -198,7 +199,7 @@ def test_plain_vits_will_do(backbone):
     ],
 )  # fmt: skip
 def test_values_that_it_cant_take(name, value):
-    with pytest.raises(OverrideError, match=f"{name} must be"):
+    with pytest.raises(UserFault, match=f"{name} must be"):
         make_override(name, value)
 
 

@@ -5,13 +5,14 @@ import json
 import pytest
 from plan_evidence import GPU, evidence
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.layouts import Case
 from preprocess.networks import NETWORK_RULES
 from preprocess.plan.kinds import KINDS
 from preprocess.plan.outputs import dump_json
-from preprocess.plan.overrides import OverrideError, make_override, parse_overrides
-from preprocess.plan.plan import Plan, PlanError, find_edits, make_plan, replan, with_edits
-from preprocess.recipes import RecipeError, load_recipe, published_splits, recipe_names, splits_by_recipe
+from preprocess.plan.overrides import make_override, parse_overrides
+from preprocess.plan.plan import Plan, find_edits, make_plan, replan, with_edits
+from preprocess.recipes import load_recipe, published_splits, recipe_names, splits_by_recipe
 from preprocess.rules import SHARED_RULES
 
 HEADER = {
@@ -108,14 +109,14 @@ def test_several_overrides_in_one_text():
     ],
 )
 def test_wrong_overrides_are_refused_with_a_remedy(wish, sentence):
-    with pytest.raises(OverrideError, match=sentence):
+    with pytest.raises(UserFault, match=sentence):
         parse_overrides(wish)
 
 
 def test_contradictions_are_refused():
-    with pytest.raises(PlanError, match="override slice_axis instead"):
+    with pytest.raises(UserFault, match="override slice_axis instead"):
         plan("orientation=LPS", "slice_axis=coronal")
-    with pytest.raises(PlanError, match="label_names has 2 entries for 3 labels"):
+    with pytest.raises(UserFault, match="label_names has 2 entries for 3 labels"):
         plan('label_names=["background","liver"]')
 
 
@@ -142,10 +143,10 @@ def test_replanning_without_edits_changes_nothing():
 
 def test_a_wish_that_no_planned_network_takes_is_refused():
     with pytest.raises(
-        PlanError, match="clip_towers: a decision of pgsam, while samed is planned; add --networks"
+        UserFault, match="clip_towers: a decision of pgsam, while samed is planned; add --networks"
     ):
         plan("clip_towers=text")
-    with pytest.raises(PlanError, match="epochs: a decision of samed, while pgsam is planned"):
+    with pytest.raises(UserFault, match="epochs: a decision of samed, while pgsam is planned"):
         plan("samed.epochs=3", networks=("pgsam",))
     assert (
         plan("clip_model=clip_tiny", networks=("samed", "pgsam")).value("clip_model", "pgsam") == "clip_tiny"
@@ -153,7 +154,7 @@ def test_a_wish_that_no_planned_network_takes_is_refused():
 
 
 def test_texts_belong_to_the_labels_of_a_network_that_reads_them():
-    with pytest.raises(PlanError, match="texts lacks background, liver and names lung, which is no label"):
+    with pytest.raises(UserFault, match="texts lacks background, liver and names lung, which is no label"):
         plan('texts={"lung":"x","aorta":"y"}', networks=("pgsam",))
     given = 'texts={"background":"x","liver":["y","z"],"aorta":"w"}'
     assert plan(given, networks=("pgsam",)).value("texts")["liver"] == ["y", "z"]
@@ -170,12 +171,12 @@ def test_a_wrong_edit_is_refused():
     pristine = plan()
     record = json.loads(json.dumps(pristine.to_json()))
     record["decisions"]["folds"]["value"] = "five"
-    with pytest.raises(OverrideError, match="an edit of plan.json five: folds must be a whole number"):
+    with pytest.raises(UserFault, match="an edit of plan.json five: folds must be a whole number"):
         find_edits(Plan.from_json(record), pristine)
 
 
 def test_plan_files_of_another_version_are_refused():
-    with pytest.raises(PlanError, match="schema version 99"):
+    with pytest.raises(UserFault, match="schema version 99"):
         Plan.from_json({"schema_version": 99})
 
 
@@ -230,7 +231,7 @@ def test_pgsam_recipes_share_samed_and_say_what_is_their_own():
 
 def test_a_recipe_refuses_other_cases():
     found = [Case(name=f"case{n}", images=("i",), label="l") for n in range(1, 30)]
-    with pytest.raises(RecipeError, match="11 are missing .0030"):
+    with pytest.raises(UserFault, match="11 are missing .0030"):
         splits_by_recipe(load_recipe("samed_synapse"), found, seed=1, few_shot=None)
 
 

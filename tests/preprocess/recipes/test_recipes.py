@@ -7,16 +7,11 @@ import pytest
 from dataset_builders import write_la, write_la_h5, write_promise12, write_synapse, write_transunet
 from plan_evidence import evidence
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.commands.main import main
 from preprocess.layouts import Case
 from preprocess.plan.plan import make_plan
-from preprocess.recipes import (
-    PREPARED_IN_ARCHIVES,
-    RecipeError,
-    load_recipe,
-    published_splits,
-    splits_by_recipe,
-)
+from preprocess.recipes import PREPARED_IN_ARCHIVES, load_recipe, published_splits, splits_by_recipe
 
 HSAM = ("hsam_synapse", "hsam_synapse_10pct", "hsam_la", "hsam_promise12")
 PUBLISHED = {
@@ -87,7 +82,7 @@ def test_cases_are_matched_by_name_and_missing_ones_are_named():
     found = [Case(name=name, images=(f"{name}/lgemri.nrrd",), label="l") for name in wanted]
     splits = splits_by_recipe(recipe, found, seed=1, few_shot=None)
     assert splits.folds[0].training == recipe.training and splits.test == recipe.test
-    with pytest.raises(RecipeError, match="24 published cases by name; 1 are missing .ZQPMJ4"):
+    with pytest.raises(UserFault, match="24 published cases by name; 1 are missing .ZQPMJ4"):
         splits_by_recipe(recipe, found[:-1], seed=1, few_shot=None)
 
 

@@ -9,11 +9,12 @@ import pytest
 from dataset_builders import write_paired
 from plan_evidence import GPU, evidence, label_summary
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.commands.main import main
 from preprocess.layouts import Case
 from preprocess.plan.kinds import KINDS
 from preprocess.plan.plan import make_plan
-from preprocess.recipes import RecipeError, load_recipe, published_splits, recipe_names, splits_by_recipe
+from preprocess.recipes import load_recipe, published_splits, recipe_names, splits_by_recipe
 
 DRAWN = {
     "refsam3d_kits21": (209, 30, 61),
@@ -124,14 +125,14 @@ def test_cases_without_the_structure_are_left_out():
     labels = {case.name: (1, 2) if number >= 13 else (1,) for number, case in enumerate(cases)}
     splits = splits_by_recipe(recipe, cases, seed=123, few_shot=None, labels=labels)
     assert set(splits.cases) == {case.name for case in cases[13:]}  # 118 = 83 + 11 + 24
-    with pytest.raises(RecipeError, match="cases that hold liver tumor; this data set has 117 of the 118"):
+    with pytest.raises(UserFault, match="cases that hold liver tumor; this data set has 117 of the 118"):
         splits_by_recipe(recipe, cases, seed=123, few_shot=None, labels=labels | {"c130": (1,)})
 
 
 def test_test_cases_and_unlabelled_ones_are_not_drawn():
     recipe = load_recipe("refsam3d_mmwhs")
     bare = [Case(name="x", images=("x.nii.gz",), label=None)]
-    with pytest.raises(RecipeError, match="14 training, 2 validation and 4 test cases .* has 19 of the 20"):
+    with pytest.raises(UserFault, match="14 training, 2 validation and 4 test cases .* has 19 of the 20"):
         splits_by_recipe(recipe, [*found(19), *bare, *found(40, group="test")[30:]], seed=1, few_shot=None)
 
 

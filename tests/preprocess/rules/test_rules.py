@@ -5,9 +5,10 @@ import math
 import pytest
 from plan_evidence import CPU, GPU, decide, evidence, intensity, label_summary, values
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.layouts import Dataset
 from preprocess.networks import NETWORK_RULES
-from preprocess.rules import TooFewCases, geometry, labels, slices, training
+from preprocess.rules import geometry, labels, slices, training
 from preprocess.rules import intensity as intensities
 from preprocess.rules.evidence import channel_names
 from preprocess.rules.memory import image_gb, largest_batch
@@ -198,7 +199,7 @@ def test_folds_from_the_number_of_cases():
         return training.choose_folds(evidence(cases={str(n): (1,) for n in range(count)}), {}).value
 
     assert [folds(count) for count in (2, 3, 4, 5, 9, 200)] == [2, 3, 4, 5, 5, 5]
-    with pytest.raises(TooFewCases, match="holds 1 labelled training case;.*Label another"):
+    with pytest.raises(UserFault, match="holds 1 labelled training case;.*Label another"):
         folds(1)
 
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.layouts import Case
 from preprocess.recipes import load_recipe, published_splits, splits_by_recipe
 from preprocess.splits.few_shot import BY_SEED_ALONE, FewShot, few_shot_order, few_shot_splits
-from preprocess.splits.records import SplitError, Splits
+from preprocess.splits.records import Splits
 from preprocess.splits.splits import make_splits
 
 SEEDS = range(6)
@@ -103,12 +104,12 @@ def test_two_thousand_cases_are_ordered_at_once():
 
 @pytest.mark.parametrize("wish", ["0", "-3", "2.5", "110%", "many", "slices:", "0%"])
 def test_unreadable_wishes_are_refused(wish):
-    with pytest.raises(SplitError, match="give a number of cases"):
+    with pytest.raises(UserFault, match="give a number of cases"):
         FewShot.parse(wish)
 
 
 def test_too_many_are_refused():
-    with pytest.raises(SplitError, match="only 8 training cases are left"):
+    with pytest.raises(UserFault, match="only 8 training cases are left"):
         split(10, few_shot=9)
 
 
@@ -138,12 +139,12 @@ def test_subsets_of_a_subset_stay_inside():
     drawn = few_shot_splits(few, 2, seed=1)
     for larger, smaller in zip(few.folds, drawn.folds, strict=True):
         assert set(smaller.training) < set(larger.training)
-    with pytest.raises(SplitError, match="only 6 training cases"):
+    with pytest.raises(UserFault, match="only 6 training cases"):
         few_shot_splits(few, 7, seed=1)
 
 
 def test_splits_that_draw_slices_are_refused():
-    with pytest.raises(SplitError, match=r"draw slices already \(slices:10%\); plan the data set without it"):
+    with pytest.raises(UserFault, match=r"draw slices already \(slices:10%\); plan the data set without it"):
         few_shot_splits(split(few_shot="slices:10%"), 2, seed=0)
 
 
@@ -164,7 +165,7 @@ def test_recipes_without_data_draw_by_seed_alone():
     assert set(two.folds[0].training) < set(five.folds[0].training) < set(whole.folds[0].training)
     assert five.folds[0].validation == whole.folds[0].validation
     assert BY_SEED_ALONE in five.note and BY_SEED_ALONE not in whole.note
-    with pytest.raises(SplitError, match="only 18 training cases"):
+    with pytest.raises(UserFault, match="only 18 training cases"):
         published_splits(recipe, few_shot="19")
 
 

@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 
+from pgsam_monai.base.errors import UserFault
 from preprocess.layouts import Case
 from preprocess.splits.records import Splits
-from preprocess.splits.splits import SplitError, balanced_folds, make_splits
+from preprocess.splits.splits import balanced_folds, make_splits
 
 
 def cases(count, **changes):
@@ -54,7 +55,7 @@ def test_rare_labels_spread_over_the_folds():
 
 
 def test_impossible_folds_are_refused():
-    with pytest.raises(SplitError, match="3 cases can't make 5 folds; choose 2 to 3"):
+    with pytest.raises(UserFault, match="3 cases can't make 5 folds; choose 2 to 3"):
         split(cases(3))
 
 

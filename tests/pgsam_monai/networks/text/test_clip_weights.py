@@ -5,11 +5,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.text import clip_models
 from pgsam_monai.networks.text.clip import ClipTowers
 from pgsam_monai.networks.text.clip_models import HUB, find_clip_model
 from pgsam_monai.networks.text.clip_weights import OWN_FILES, load_clip_weights
-from pgsam_monai.weights.files import WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -55,27 +55,25 @@ def test_another_models_file_is_refused(saved, tmp_path):
     file = tmp_path / "other.pt"
     state = network.state_dict()
     torch.save({**state, "text_projection": torch.zeros(128, 64)}, file)
-    with pytest.raises(
-        WeightsError, match=r"another model's.*size mismatch.*Save the state dict of this very"
-    ):
+    with pytest.raises(UserFault, match=r"another model's.*size mismatch.*Save the state dict of this very"):
         make(str(file))
     torch.save({key: value for key, value in state.items() if "ln_final" not in key}, file)
-    with pytest.raises(WeightsError, match=r"another model's.*Missing key.*ln_final"):
+    with pytest.raises(UserFault, match=r"another model's.*Missing key.*ln_final"):
         make(str(file))
 
 
 def test_files_that_hold_more_than_tensors_are_refused(tmp_path):
     file = tmp_path / "objects.pt"
     torch.save({"state_dict": open}, file)
-    with pytest.raises(WeightsError, match="can't be read as plain tensors"):
+    with pytest.raises(UserFault, match="can't be read as plain tensors"):
         make(str(file))
     torch.jit.save(
         torch.jit.trace(torch.nn.Identity(), torch.zeros(1)), file
     )  # the form of OpenAI's own files
-    with pytest.raises(WeightsError, match="can't be read as plain tensors.*TorchScript"):
+    with pytest.raises(UserFault, match="can't be read as plain tensors.*TorchScript"):
         make(str(file))
     file.write_bytes(b"not weights")
-    with pytest.raises(WeightsError, match="can't be read as plain tensors"):
+    with pytest.raises(UserFault, match="can't be read as plain tensors"):
         make(str(file))
 
 
@@ -90,7 +88,7 @@ def test_files_that_hold_more_than_tensors_are_refused(tmp_path):
 )
 def test_unknown_weights_are_named_with_a_remedy(model, weights, message, tmp_path):
     found = find_clip_model(model, cache=tmp_path)
-    with pytest.raises(WeightsError, match=message):
+    with pytest.raises(UserFault, match=message):
         load_clip_weights(torch.nn.Identity(), found, weights, cache=tmp_path)
 
 
@@ -99,16 +97,14 @@ def test_offline_a_tag_says_at_once_what_to_fetch_and_from_where(no_hub, tmp_pat
     remedy = (
         r"open_clip_model\.safetensors from https://huggingface\.co/timm/vit_base_patch32_clip_224\.openai"
     )
-    with pytest.raises(WeightsError, match=remedy):  # the hub's own retries would take 46 s
+    with pytest.raises(UserFault, match=remedy):  # the hub's own retries would take 46 s
         load_clip_weights(torch.nn.Identity(), found, "openai", cache=tmp_path)
 
 
 def test_offline_models_of_the_hub_say_what_to_fetch(no_hub, tmp_path):
-    with pytest.raises(
-        WeightsError, match=r"https://huggingface\.co/organisation/model on a machine that can"
-    ):
+    with pytest.raises(UserFault, match=r"https://huggingface\.co/organisation/model on a machine that can"):
         find_clip_model("hf-hub:organisation/model", cache=tmp_path)
-    with pytest.raises(WeightsError, match=r"tokenizer\.json.*https://huggingface\.co/roberta-base"):
+    with pytest.raises(UserFault, match=r"tokenizer\.json.*https://huggingface\.co/roberta-base"):
         make(None, model="roberta-ViT-B-32")
 
 
@@ -133,7 +129,7 @@ def test_a_download_goes_to_the_cache(saved, monkeypatch, tmp_path):
 def test_a_folders_own_weights(biomedclip_folder, tmp_path, no_hub):
     name = f"local-dir:{biomedclip_folder}"
     found = find_clip_model(name, cache=tmp_path)
-    with pytest.raises(WeightsError, match=OWN_FILES[0]):
+    with pytest.raises(UserFault, match=OWN_FILES[0]):
         make("pretrained", model=name)
     network = clip_models.build_clip(found)
     file = biomedclip_folder / "open_clip_pytorch_model.bin"
