@@ -5,9 +5,12 @@ import json
 import pytest
 import torch
 from dataset_builders import write_msd
+from registry import SLICE_BASELINES as BASELINES
+from registry import WITH_SAM
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
-BASELINES = ("dynunet", "unet", "swinunetr", "unetr", "autosam", "samdecoder")
+from preprocess.networks.declared import settings
+
 SAM_WORDS = ("segment-anything", "peft")
 
 
@@ -53,17 +56,17 @@ def test_what_is_compared_is_the_same_as_samed(bundles, network):
     ):
         assert own[key] == samed[key], key
     assert own["train"] == samed["train"] and own["validate"] == samed["validate"]
-    assert own["loss"]["weight_mode"] == ("exp" if network == "dynunet" else "same")
+    assert own["loss"]["weight_mode"] == settings(network).get("deep_supervision", "same")
     other = (bundles / f"{network}_heart/configs/splits.json").read_text()
     assert other == (bundles / "samed_heart/configs/splits.json").read_text()
 
 
 @pytest.mark.parametrize("network", BASELINES)
 def test_papers_speak_of_sam_only_where_there_is_one(bundles, network):
-    bundle, with_sam = bundles / f"{network}_heart", network in ("autosam", "samdecoder")
+    bundle, with_sam = bundles / f"{network}_heart", network in WITH_SAM
     readme = (bundle / "docs/README.md").read_text()
     assert "A baseline: " in readme and ("| backbone |" in readme) == with_sam
     required = config(bundle, "metadata")["required_packages_version"]
     assert all((word in required) == with_sam for word in SAM_WORDS)
-    assert ("einops" in required) == (network in ("swinunetr", "unetr"))
+    assert settings(network).get("packages", {}).items() <= required.items()
     assert not (bundle / "large_files.yml").exists()

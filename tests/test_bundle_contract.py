@@ -3,41 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import jsonschema
 import pytest
 import torch
 from dataset_builders import write_msd, write_synapse
+from registry import COMMITTED, NETWORKS, ROOT
 from tiny_bundle import plan_tiny, run_bundle
 
-ROOT = Path(__file__).parents[1]
-NETWORKS = (
-    "samed",
-    "pgsam",
-    "hsam",
-    "medsa",
-    "refsam3d",
-    "dynunet",
-    "dynunet_3d",
-    "unet",
-    "swinunetr",
-    "unetr",
-    "autosam",
-    "samdecoder",
-)
-COMMITTED = (
-    "samed_synapse",
-    "pgsam_synapse",
-    "pgsam_synapse_10pct",
-    "hsam_synapse",
-    "hsam_synapse_10pct",
-    "hsam_la",
-    "hsam_promise12",
-    "medsa_btcv",
-    "medsa_2d",
-    "refsam3d_btcv",
-)
 ODD_NAME = "Task01_it's $os.remove('x') \"odd\""
 ODD_LABELS = ["background", "$1/0", "@seed", "a#b::c", "%configs"]
 

@@ -4,6 +4,7 @@ from importlib import import_module
 
 import pytest
 from plan_evidence import GPU, decide, evidence, values
+from registry import SLICE_BASELINES, WITH_SAM
 
 from pgsam_monai.base.errors import UserFault
 from preprocess.networks import NETWORK_RULES
@@ -14,7 +15,7 @@ from preprocess.rules import Machine
 from preprocess.rules.footprint import Footprint, fixed_gb, image_gb, largest_batch
 from preprocess.rules.memory import image_gb as vit_image_gb
 
-WITHOUT_SAM = ("dynunet", "unet", "swinunetr", "unetr")
+WITHOUT_SAM = [network for network in SLICE_BASELINES if network not in WITH_SAM]
 HEADER = {
     "name": "x", "folder": "/x", "layout": "paired", "file_format": "volume", "channels": ["CT"], "num_cases": 10,
     "skipped": [],
@@ -59,7 +60,7 @@ def test_what_belongs_to_sam_is_not_decided(network):
 @pytest.mark.parametrize(
     "machine", [GPU, Machine(target="cpu", memory_gb=16, target_reason="x.", memory_reason="x.")]
 )
-@pytest.mark.parametrize("network", [*WITHOUT_SAM, "autosam", "samdecoder"])
+@pytest.mark.parametrize("network", SLICE_BASELINES)
 def test_what_is_compared_is_decided_as_for_samed(network, machine):
     own, samed = (values(evidence(machine=machine), name) for name in (network, "samed"))
     for name in (
@@ -87,7 +88,12 @@ def test_learning_rates():
     def rate(network, **machine):
         return values(evidence(**machine), network)["learning_rate"]
 
-    assert [rate(network) for network in WITHOUT_SAM] == [0.003, 0.003, 0.002, 0.001]
+    assert [rate(network) for network in ("dynunet", "unet", "swinunetr", "unetr")] == [
+        0.003,
+        0.003,
+        0.002,
+        0.001,
+    ]
     assert rate("autosam") == rate("samdecoder") == rate("samed") == 0.003  # vit_tiny, from random weights
     assert rate("autosam", machine=GPU) == 0.001
 

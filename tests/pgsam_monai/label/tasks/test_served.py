@@ -11,16 +11,13 @@ import numpy as np
 import pytest
 import torch
 from dataset_builders import tiny_image, tiny_label, write_msd, write_series, write_volume
+from registry import NETWORKS
 from tiny_bundle import read_voxels
 from untrained import draw_weights, plan_untrained
 
 from pgsam_monai.label.tasks.served import ServedBundle, ServedFault
 from pgsam_monai.predicting.predict import class_values, predict
 
-NETWORKS = (
-    "samed", "pgsam", "hsam", "medsa", "refsam3d", "dynunet", "dynunet_3d", "unet", "swinunetr", "unetr", "autosam",
-    "samdecoder",
-)  # fmt: skip
 VALUES = (0, 3, 205)
 
 

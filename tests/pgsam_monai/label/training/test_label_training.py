@@ -21,6 +21,7 @@ pytest.importorskip("monailabel")
 import torch  # noqa: E402
 from dataset_builders import tiny_image, tiny_label, write_msd, write_volume  # noqa: E402
 from monailabel.datastore.local import LocalDatastore  # noqa: E402
+from registry import PAPERS
 from untrained import plan_untrained  # noqa: E402
 
 from pgsam_monai.label.faults import RequestFault  # noqa: E402
@@ -130,7 +131,7 @@ def test_settings_are_what_clients_can_show(bundle):
     json.dumps(info)
 
 
-@pytest.mark.parametrize("network", ["pgsam", "hsam", "medsa", "refsam3d"])
+@pytest.mark.parametrize("network", PAPERS)
 def test_other_networks_train_as_well(network, tmp_path):
     folder = write_msd(tmp_path / "Task02_Heart", cases=5)
     bundle = plan_untrained(folder, tmp_path, network)
