@@ -13,13 +13,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault, did_you_mean
-from pgsam_monai.texts.answer_cache import load_answers, request_key, store_answers
 from pgsam_monai.texts.answers import BadAnswer, text_fault
-from pgsam_monai.texts.asking import Asker, ask_for_text
-from pgsam_monai.texts.consent import announcement, check_permission
+from pgsam_monai.texts.asking import Asker, ask_for_text, load_answers, request_key, store_answers
 from pgsam_monai.texts.questions import Question, Subject, ask_about, question_text, read_subject
 from pgsam_monai.texts.texts import write_texts
-from pgsam_monai.texts.wishes import ModelChoice, Wishes, check_wishes
+from pgsam_monai.texts.wishes import ModelChoice, Wishes, announcement, check_permission, check_wishes
 
 CACHE_FILE = "configs/texts_cache.json"
 ATTEMPTS = 3

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from preprocess.checks.across import check_across
 from preprocess.checks.faults import FATAL, MENDED, WARNING, Fault
-from preprocess.checks.partners import check_partners
 from preprocess.checks.single import check_case
 from preprocess.fingerprint.facts import CaseFacts
 from preprocess.layouts.records import Dataset
+from preprocess.layouts.tree import stem_of
 
 _ORDER = (FATAL, WARNING, MENDED)
 
@@ -34,3 +34,27 @@ def check_dataset(dataset: Dataset, cases: Sequence[CaseFacts]) -> tuple[Fault, 
 def _expected_channels(cases: Sequence[CaseFacts]) -> int | None:
     counts = [case.channels for case in cases if case.error is None]
     return max(set(counts), key=lambda n: (counts.count(n), -n)) if counts else None
+
+
+def check_partners(dataset: Dataset) -> Iterator[Fault]:
+    """One fault per file that lacks its partner."""
+    for file in dataset.images_without_label:
+        yield Fault(
+            level=FATAL,
+            rule="image without label",
+            case=stem_of(file),
+            file=file,
+            found="no label belongs to this image",
+            consequence="nothing can be learned from it, and a misnamed label may be left unused",
+            remedy="add or rename the label, or move the image to the test images",
+        )
+    for file in dataset.labels_without_image:
+        yield Fault(
+            level=FATAL,
+            rule="label without image",
+            case=stem_of(file),
+            file=file,
+            found="no image belongs to this label",
+            consequence="the label is of no use, and a misnamed image may be left unused",
+            remedy="add or rename the image, or remove the label",
+        )

@@ -9,15 +9,13 @@ from pathlib import Path
 
 from pgsam_monai.base.errors import UserFault, did_you_mean, nearest
 from preprocess.layouts.atrium import find_atrium, find_atrium_archives
-from preprocess.layouts.challenges import find_kits, find_lits, find_mmwhs
+from preprocess.layouts.challenges import find_kits, find_lits, find_mmwhs, find_promise12
 from preprocess.layouts.datalist import find_datalist
 from preprocess.layouts.decathlon import find_decathlon
 from preprocess.layouts.dicom import find_dicom
-from preprocess.layouts.folders import find_paired, find_pictures
-from preprocess.layouts.fundus import find_refuge
+from preprocess.layouts.folders import find_paired, find_pictures, find_refuge
 from preprocess.layouts.naming import short_name
 from preprocess.layouts.nnunet import find_nnunet
-from preprocess.layouts.prostate import find_promise12
 from preprocess.layouts.records import CERTAIN, Dataset, Found, NoMatch
 from preprocess.layouts.synapse import find_synapse, find_transunet
 from preprocess.layouts.tree import Tree, count_files, format_of, list_tree

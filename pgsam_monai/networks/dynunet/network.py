@@ -9,7 +9,7 @@ from monai.networks import nets
 from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.networks.wrapped.slices import BaselineNetwork
+from pgsam_monai.networks.wrapped import BaselineNetwork
 
 LEAST_STAGES = 3
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.dynunet.network import LEAST_STAGES, decoder_stages
 from pgsam_monai.networks.volumes import three
-from pgsam_monai.networks.wrapped.volumes import BaselineVolumeNetwork
+from pgsam_monai.networks.wrapped import BaselineVolumeNetwork
 
 Stages = list[tuple[int, int, int]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from monai.networks import nets
 from torch import Tensor
 
-from pgsam_monai.networks.wrapped.slices import BaselineNetwork
+from pgsam_monai.networks.wrapped import BaselineNetwork
 
 STRIDE = 32
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from monai.networks import nets
 from torch import Tensor
 
-from pgsam_monai.networks.wrapped.slices import BaselineNetwork
+from pgsam_monai.networks.wrapped import BaselineNetwork
 
 FILTERS = (32, 64, 128, 256, 512)
 

@@ -7,7 +7,7 @@ from monai.networks import nets
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.networks.wrapped.slices import BaselineNetwork
+from pgsam_monai.networks.wrapped import BaselineNetwork
 
 PATCH = 16
 

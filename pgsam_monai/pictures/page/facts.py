@@ -11,9 +11,8 @@ import numpy as np
 from pgsam_monai.pictures.overlays import choose_plane
 from pgsam_monai.pictures.page.case import PageCase
 from pgsam_monai.pictures.page.classes import ShownClass
-from pgsam_monai.pictures.page.encode import grey_scale, slab_slices
+from pgsam_monai.pictures.page.encode import find_windows, grey_scale, slab_slices
 from pgsam_monai.pictures.page.grid import MAX_VOXELS, reduce_grey, reduction
-from pgsam_monai.pictures.page.windows import find_windows
 
 OBLIQUE_DEGREES = 1.0
 """From here on the page says that the image is oblique."""

@@ -10,8 +10,8 @@ from small_volumes import oblique_affine
 
 from pgsam_monai.pictures.page import encode, facts, grid
 from pgsam_monai.pictures.page.classes import class_colour, find_classes
+from pgsam_monai.pictures.page.encode import find_windows
 from pgsam_monai.pictures.page.grid import make_grid, reduce_grey, reduce_labels, reduction
-from pgsam_monai.pictures.page.windows import find_windows
 from pgsam_monai.pictures.page.write import write_page
 
 LPS = np.diag([-1.0, -2.0, 3.0, 1.0])
