@@ -7,9 +7,19 @@ from typing import Any
 from preprocess.rules import Rule
 
 NAMES = (
-    "samed", "pgsam", "hsam", "medsa", "refsam3d", "dynunet", "unet", "swinunetr", "unetr", "autosam", "samdecoder",
+    "samed",
+    "pgsam",
+    "hsam",
+    "medsa",
+    "refsam3d",
+    "dynunet",
+    "unet",
+    "swinunetr",
+    "unetr",
+    "autosam",
+    "samdecoder",
     "dynunet_3d",
-)  # fmt: skip
+)
 """Their folders."""
 
 _MODULES = {name: import_module(f"{__name__}.{name}.rules") for name in NAMES}
