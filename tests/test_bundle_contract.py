@@ -199,17 +199,6 @@ def test_a_bundle_carries_its_papers(bundle):
     assert "code" in (bundle / "docs/README.md").read_text()
 
 
-def test_large_files_agree_with_the_weights_table():
-    from pgsam_monai.weights.files import KNOWN_WEIGHTS
-    from preprocess.bundle.large_files import LARGE_FILES
-
-    downloads = {name for name, known in KNOWN_WEIGHTS.items() if known.sha256 and known.package is None}
-    assert set(LARGE_FILES) == downloads
-    for name, (url, sha256) in LARGE_FILES.items():
-        assert KNOWN_WEIGHTS[name].url == url
-        assert KNOWN_WEIGHTS[name].sha256 == sha256
-
-
 def test_ranks_wait_for_each_other_before_they_leave(bundle):
     """Else gloo's threads may hold tensors while Python is torn down, and the process aborts (seen 1 in 20 times)."""
     steps = config(bundle, "multi_gpu_train")["finalize"]

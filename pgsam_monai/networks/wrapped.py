@@ -80,7 +80,6 @@ class BaselineNetwork(SliceNetwork):
         return (image - PIXEL_MEAN) / PIXEL_STD
 
 
-
 class BaselineVolumeNetwork(VolumeNetwork):
     """A 3-D network without pretrained weights; a subclass builds MONAI's and calls it in ``segment``.
 

@@ -17,7 +17,7 @@ from pgsam_monai.base.capabilities import PATCHES, REQUESTS, SLICES
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.labels import shown
 from preprocess.bundle.augmentation import patch_augmentation
-from preprocess.bundle.large_files import LARGE_FILES, large_files
+from preprocess.bundle.large_files import large_files
 from preprocess.bundle.metadata import SCHEMA, bundle_metadata
 from preprocess.bundle.transforms import (
     augmentation_transforms,
@@ -86,8 +86,8 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
     files[f"configs/{SCHEMA}"] = (TEMPLATES / SCHEMA).read_text()
     files["docs/README.md"] = _readme(plan, network)
     files["LICENSE"] = (TEMPLATES / "LICENSE").read_text()
-    if values["weights"] in LARGE_FILES:
-        files["large_files.yml"] = large_files(values["weights"])
+    if downloads := large_files(values["weights"]):
+        files["large_files.yml"] = downloads
     return files
 
 

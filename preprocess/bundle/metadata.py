@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pgsam_monai.base.capabilities import METADATA_KEY
+from pgsam_monai.base.capabilities import METADATA_KEY, PATCHES, Capabilities
 from pgsam_monai.base.labels import shown
 from preprocess import __version__
 from preprocess.networks.declared import capabilities, settings
@@ -42,7 +42,8 @@ def bundle_metadata(
         name: the bundle's.
         values: what was decided for the network, shared decisions included.
     """
-    dataset, names, shape = plan["dataset"], values["label_names"], _shape(values)
+    dataset, names, can = plan["dataset"], values["label_names"], capabilities(network)
+    shape, is_patch = _shape(can, values), can.input == PATCHES
     structures = ", ".join(names[1:])
     return {
         "schema": SCHEMA_URL,
@@ -64,10 +65,10 @@ def bundle_metadata(
         "intended_use": "Research; not a medical device.",
         "references": [],
         "network_data_format": {
-            "inputs": {"image": _tensor("image", shape, dataset["channels"], is_patch="patch" in values)},
-            "outputs": {"pred": _tensor("segmentation", shape, names, is_patch="patch" in values)},
+            "inputs": {"image": _tensor("image", shape, dataset["channels"], is_patch=is_patch)},
+            "outputs": {"pred": _tensor("segmentation", shape, names, is_patch=is_patch)},
         },
-        METADATA_KEY: capabilities(network).to_json(),
+        METADATA_KEY: can.to_json(),
     }  # fmt: skip
 
 
@@ -79,11 +80,11 @@ def _required_packages(network: str, backbone: str | None) -> dict[str, str]:
     return needed | settings(network).get("packages", {}) | tiny
 
 
-def _shape(values: Mapping[str, Any]) -> list[int | str]:
+def _shape(can: Capabilities, values: Mapping[str, Any]) -> list[int | str]:
     """Rows, columns and slices that go in: a patch, or squares, however many."""
-    if "patch" in values:
+    if can.input == PATCHES:
         return list(values["patch"])
-    return [values["image_size"]] * 2 + [_slices(values.get("stack_depth", 1))]
+    return [values["image_size"]] * 2 + [_slices(values["stack_depth"] if can.stacks else 1)]
 
 
 def _slices(stack_depth: int) -> str:

