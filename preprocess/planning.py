@@ -16,7 +16,8 @@ from preprocess.commands.request import Request
 from preprocess.fingerprint.facts import Fingerprint
 from preprocess.layouts import Dataset, find_dataset
 from preprocess.plan.outputs import PlanFolder, write_json
-from preprocess.plan.plan import Plan, find_edits, make_plan, replan, with_edits, without_retired
+from preprocess.plan.plan import find_edits, make_plan, replan, with_edits
+from preprocess.plan.records import Plan, without_retired
 from preprocess.recipes import Recipe, load_recipe, published_splits, splits_by_recipe
 from preprocess.rules import Evidence, Machine, collect_evidence
 from preprocess.rules.evidence import channel_names

@@ -3,84 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault
-from preprocess import __version__
 from preprocess.networks import AUTO, NETWORK_RULES, auto_networks, own_fault
 from preprocess.networks.declared import capabilities
 from preprocess.plan.kinds import kind_of
 from preprocess.plan.overrides import Override, make_override
+from preprocess.plan.records import Plan
 from preprocess.recipes import Recipe
 from preprocess.rules import OVERRIDE, SHARED_RULES, Decision, Evidence, overridden
 from preprocess.rules.evidence import WORLD_SLICE_AXIS
 from preprocess.rules.patches import input_fault
 
-SCHEMA_VERSION = 1
 PER_CLASS = ("label_names", "class_frequencies")
 EDITED = "an edit of plan.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The content of plan.json."""
-
-    dataset: Mapping[str, Any]
-    """name, folder, layout, file_format, channels [names], num_cases, skipped [{case, reason}]."""
-
-    decisions: Mapping[str, Decision]
-    """Shared by all networks."""
-
-    configurations: Mapping[str, Mapping[str, Decision]]
-    """Network -> its own decisions."""
-
-    recipe: str | None = None
-    created_by: str = f"pgsam-plan {__version__}"
-
-    def value(self, name: str, network: str | None = None) -> Any:
-        """The bare value of a decision; a network's own where `network` is given and has one of that name."""
-        own = self.configurations.get(network, {}) if network else {}
-        return (own.get(name) or self.decisions[name]).value
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain dicts and lists; the same plan gives the same bytes (no dates)."""
-        configurations = {network: _to_json(entries) for network, entries in self.configurations.items()}
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "created_by": self.created_by,
-            "recipe": self.recipe,
-            "dataset": dict(self.dataset),
-            "decisions": _to_json(self.decisions),
-            "configurations": configurations,
-        }
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Plan:
-        """Inverse of `to_json`.
-
-        Raises:
-            UserFault: another schema version, or entries that are missing.
-        """
-        version = record.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise UserFault(
-                f"plan.json has schema version {version}, this program reads {SCHEMA_VERSION}; plan again."
-            )
-        try:
-            return cls(
-                dataset=record["dataset"],
-                decisions=_from_json(record["decisions"]),
-                configurations={
-                    name: _from_json(entries) for name, entries in record["configurations"].items()
-                },
-                recipe=record.get("recipe"),
-                created_by=record["created_by"],
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserFault(
-                f"plan.json lacks or misshapes the entry {error}; undo the edit or plan again."
-            ) from error
 
 
 def make_plan(
@@ -157,23 +95,6 @@ def find_edits(edited: Plan, pristine: Plan) -> list[Override]:
     return edits
 
 
-def without_retired(plan: Plan) -> tuple[Plan, list[str]]:
-    """`plan` without the decisions that an earlier version took and this one doesn't, and their names."""
-    shared = {name: decision for name, decision in plan.decisions.items() if name in SHARED_RULES}
-    own = {
-        network: {name: decision for name, decision in entries.items() if name in NETWORK_RULES[network]}
-        for network, entries in plan.configurations.items()
-    }
-    gone = [name for name in plan.decisions if name not in shared]
-    gone += [
-        f"{network}.{name}"
-        for network, entries in plan.configurations.items()
-        for name in entries
-        if name not in own[network]
-    ]
-    return replace(plan, decisions=shared, configurations=own), gone
-
-
 def with_edits(pristine: Plan, edits: Sequence[Override]) -> Plan:
     """`pristine` with the edited values alone replaced: where no facts are at hand to follow them up."""
     shared = _edited(pristine.decisions, edits, None)
@@ -186,12 +107,8 @@ def with_edits(pristine: Plan, edits: Sequence[Override]) -> Plan:
 def check_consistency(plan: Plan) -> None:
     """Raises UserFault where decisions contradict one another (only overrides can make them)."""
     value = plan.value
-    classes = len(value("labels"))
     for name in PER_CLASS:
-        if value(name) is not None and len(value(name)) != classes:
-            raise UserFault(
-                f"{name} has {len(value(name))} entries for {classes} labels; override both or neither."
-            )
+        _check_length(name, value(name), value("labels"))
     shared = {name: decision.value for name, decision in plan.decisions.items()}
     for network, entries in plan.configurations.items():
         values = {name: decision.value for name, decision in entries.items()}
@@ -299,11 +216,3 @@ def _edited(
             planned = made[wish.name].planned or made[wish.name]
             made[wish.name] = overridden(planned, wish.value, set_by=wish.set_by)
     return made
-
-
-def _to_json(entries: Mapping[str, Decision]) -> dict[str, Any]:
-    return {name: decision.to_json() for name, decision in entries.items()}
-
-
-def _from_json(entries: Mapping[str, Any]) -> dict[str, Decision]:
-    return {name: Decision.from_json(entry) for name, entry in entries.items()}

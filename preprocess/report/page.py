@@ -9,7 +9,7 @@ from typing import Any
 from pgsam_monai.base.labels import values_of
 from preprocess.commands.console import shown_value
 from preprocess.networks.declared import capabilities
-from preprocess.plan.plan import Plan
+from preprocess.plan.records import Plan
 from preprocess.report.charts import intensity_charts
 from preprocess.report.thumbnails import colour_of, make_thumbnails
 from preprocess.rules import collect_evidence

@@ -11,7 +11,8 @@ from preprocess.networks import NETWORK_RULES
 from preprocess.plan.kinds import KINDS
 from preprocess.plan.outputs import dump_json
 from preprocess.plan.overrides import make_override, parse_overrides
-from preprocess.plan.plan import Plan, find_edits, make_plan, replan, with_edits
+from preprocess.plan.plan import find_edits, make_plan, replan, with_edits
+from preprocess.plan.records import Plan, without_retired
 from preprocess.recipes import load_recipe, published_splits, recipe_names, splits_by_recipe
 from preprocess.rules import SHARED_RULES
 
@@ -240,3 +241,10 @@ def test_with_data_a_recipe_fixes_settings_and_measures_the_rest():
     assert made.value("image_size", "samed") == 512
     assert made.decisions["class_frequencies"].source == "rule"
     assert made.recipe == "samed_synapse"
+
+
+def test_a_plan_for_a_network_that_is_not_known_is_refused():
+    made = plan()
+    other = Plan.from_json(made.to_json() | {"configurations": {"nnformer": {}}})
+    with pytest.raises(UserFault, match="plan.json is for nnformer; networks are samed, pgsam"):
+        without_retired(other)

@@ -1,0 +1,106 @@
+"""The content of plan.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pgsam_monai.base.errors import UserFault
+from preprocess import __version__
+from preprocess.networks import NETWORK_RULES
+from preprocess.rules import SHARED_RULES, Decision
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The content of plan.json."""
+
+    dataset: Mapping[str, Any]
+    """name, folder, layout, file_format, channels [names], num_cases, skipped [{case, reason}]."""
+
+    decisions: Mapping[str, Decision]
+    """Shared by all networks."""
+
+    configurations: Mapping[str, Mapping[str, Decision]]
+    """Network -> its own decisions."""
+
+    recipe: str | None = None
+    created_by: str = f"pgsam-plan {__version__}"
+
+    def value(self, name: str, network: str | None = None) -> Any:
+        """The bare value of a decision; a network's own where `network` is given and has one of that name."""
+        own = self.configurations.get(network, {}) if network else {}
+        return (own.get(name) or self.decisions[name]).value
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists; the same plan gives the same bytes (no dates)."""
+        configurations = {network: _to_json(entries) for network, entries in self.configurations.items()}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "created_by": self.created_by,
+            "recipe": self.recipe,
+            "dataset": dict(self.dataset),
+            "decisions": _to_json(self.decisions),
+            "configurations": configurations,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Plan:
+        """Inverse of `to_json`.
+
+        Raises:
+            UserFault: another schema version, or entries that are missing.
+        """
+        version = record.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise UserFault(
+                f"plan.json has schema version {version}, this program reads {SCHEMA_VERSION}; plan again."
+            )
+        try:
+            return cls(
+                dataset=record["dataset"],
+                decisions=_from_json(record["decisions"]),
+                configurations={
+                    name: _from_json(entries) for name, entries in record["configurations"].items()
+                },
+                recipe=record.get("recipe"),
+                created_by=record["created_by"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserFault(
+                f"plan.json lacks or misshapes the entry {error}; undo the edit or plan again."
+            ) from error
+
+
+def without_retired(plan: Plan) -> tuple[Plan, list[str]]:
+    """`plan` without the decisions that an earlier version took and this one doesn't, and their names.
+
+    Raises:
+        UserFault: a network that isn't known.
+    """
+    gone = []
+
+    def known(entries: Mapping[str, Decision], rules: Mapping[str, Any], where: str) -> dict[str, Decision]:
+        gone.extend(f"{where}{name}" for name in entries if name not in rules)
+        return {name: decision for name, decision in entries.items() if name in rules}
+
+    for network in plan.configurations:
+        if network not in NETWORK_RULES:
+            raise UserFault(f"plan.json is for {network}; networks are {', '.join(NETWORK_RULES)}.")
+    shared = known(plan.decisions, SHARED_RULES, "")
+    own = {
+        network: known(entries, NETWORK_RULES[network], f"{network}.")
+        for network, entries in plan.configurations.items()
+    }
+    return replace(plan, decisions=shared, configurations=own), gone
+
+
+def _to_json(entries: Mapping[str, Decision]) -> dict[str, Any]:
+    return {name: decision.to_json() for name, decision in entries.items()}
+
+
+def _from_json(entries: Mapping[str, Any]) -> dict[str, Decision]:
+    return {name: Decision.from_json(entry) for name, entry in entries.items()}
