@@ -20,6 +20,7 @@ PLAIN_PIXELS = {"lite_medsam": "LiteMedSAM", "medsam_vit_b": "MedSAM"}
 """Weights whose authors don't use SAM's statistics, and their names."""
 
 OF_SLICES = tuple(name for name in BACKBONES if name != "vit_mini")
+"""Encoders of slices; the one left out is for volumes."""
 
 AskBeside = Callable[[Mapping[str, Any], Backbone], Beside]
 """From what was decided, and an encoder that may be chosen, to what a network keeps beside SAM."""
@@ -119,11 +120,8 @@ def choose_batch_size(
     evidence: Evidence, decided: Mapping[str, Any], beside: AskBeside = nothing
 ) -> Decision:
     """Slices per training step."""
-    cpu, backbone, training = (
-        decided["target"] == "cpu",
-        decided["backbone"],
-        decided["encoder_training"],
-    )
+    backbone, training = decided["backbone"], decided["encoder_training"]
+    cpu = decided["target"] == "cpu"
     wanted = CPU_BATCH if cpu else GPU_BATCH
     fitting = _fitting_batch(backbone, decided, beside, encoder_training=training)
     value = max(1, min(wanted, fitting))
@@ -141,6 +139,7 @@ def choose_batch_size(
     return Decision(value=value, reason=arithmetic + ending)
 
 
+@takes(choice("frozen", "full", "lora"))
 def choose_frozen_encoder(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """ "frozen" with pretrained weights, else "full"."""
     if decided["weights"] is None:

@@ -1,3 +1,4 @@
+import ast
 import json
 
 import pytest
@@ -6,7 +7,7 @@ from tiny_bundle import plan_tiny
 
 from pgsam_monai.base.capabilities import CLASS_TEXTS, METADATA_KEY, PATCHES, REQUESTS, SLICES, Capabilities
 from preprocess.networks import NETWORK_RULES
-from preprocess.networks.declared import capabilities
+from preprocess.networks.declared import FOLDER, capabilities
 
 
 @pytest.mark.parametrize("network", NETWORK_RULES)
@@ -24,3 +25,27 @@ def test_a_bundle_carries_what_its_network_can_do(tmp_path):
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
     assert Capabilities.from_json(metadata[METADATA_KEY]) == capabilities("medsa")
     assert metadata[METADATA_KEY]["title"] == "Med-SA" and metadata[METADATA_KEY]["prompts"]
+
+
+@pytest.mark.parametrize("room", ["rules", "recipes", "plan", "bundle", "report"])
+def test_a_network_is_named_in_its_own_folder_alone(room):
+    """But for the default, SAMed, and H-SAM's augmentation, which any network of slices may take."""
+    found = {
+        (file.name, node.value)
+        for file in (FOLDER.parent / room).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in NETWORK_RULES
+    }
+    assert found - {("plan.py", "samed"), ("training.py", "hsam"), ("transforms.py", "hsam")} == set()
+
+
+@pytest.mark.parametrize("network", NETWORK_RULES)
+def test_networks_share_rules_not_each_others(network):
+    for file in (FOLDER / network).glob("*.py"):
+        named = {
+            node.module
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("preprocess.networks.")
+        }
+        others = {name.split(".")[2] for name in named} - {"declared", network}
+        assert others == set(), file

@@ -122,6 +122,10 @@ def test_ways_of_training_that_a_network_lacks():
         UserFault, match="SAMed takes lora, full, frozen; override samed.encoder_training=lora"
     ):
         plan("samed", overrides=[("encoder_training", "adapters")])
+    with pytest.raises(
+        UserFault, match="AutoSAM takes frozen, full, lora; override autosam.encoder_training=frozen"
+    ):
+        plan("autosam", overrides=[("encoder_training", "adapters")])
     assert medsa([("encoder_training", "frozen")])["encoder_training"].value == "frozen"
 
 
