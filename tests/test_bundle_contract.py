@@ -35,6 +35,14 @@ def expressions(content):
     return [content] if isinstance(content, str) and content.startswith("$") else []
 
 
+@pytest.mark.parametrize(("name", "most"), [("train", 300), ("inference", 160), ("evaluate", 100)])
+def test_configs_can_be_read(bundle, name, most):
+    """Data, not code: few expressions, few lines."""
+    text = (bundle / f"configs/{name}.json").read_text()
+    assert len(expressions(json.loads(text))) <= 20
+    assert len(text.splitlines()) <= most and max(map(len, text.splitlines())) <= 120
+
+
 @pytest.mark.parametrize("name", COMMITTED)
 def test_committed_bundles_are_reproduced_byte_for_byte(name, tmp_path):
     from preprocess.commands.main import plan

@@ -1,4 +1,4 @@
-"""The one place that chooses the number type networks compute in."""
+"""The one place that chooses what networks compute on, and in which number type."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import torch
 from pgsam_monai.base.errors import UserFault
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device() -> torch.device:
+    """A GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def choose_dtype(device: str | torch.device, precision: str = "auto") -> torch.dtype | None:
@@ -30,6 +35,11 @@ def choose_dtype(device: str | torch.device, precision: str = "auto") -> torch.d
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.bfloat16 if kind == "cpu" and _cpu_computes_bf16() else None
+
+
+def scales_loss(device: str | torch.device, precision: str = "auto") -> bool:
+    """Whether gradients need the scaling that MONAI's engines call `amp`: float16's alone do."""
+    return choose_dtype(device, precision) == torch.float16
 
 
 def autocast(device: str | torch.device, precision: str = "auto") -> AbstractContextManager:

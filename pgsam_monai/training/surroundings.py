@@ -1,8 +1,7 @@
-"""What a bundle's config asks about its surroundings: where it lies and which process this is."""
+"""What a bundle's config asks about its surroundings: where it lies, and whether weights lie beside it."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,6 @@ from pathlib import Path
 from pgsam_monai.base.errors import MissingFile
 
 CONFIG_FOLDER = "configs"
-
-
-def is_main_process() -> bool:
-    """True in the only process, or in the first of those that torchrun started."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def find_bundle_root(name: str, arguments: Sequence[str] | None = None) -> str:
@@ -47,11 +41,6 @@ def _config_folders(arguments: Sequence[str]) -> list[Path]:
     files = [name.strip("'\" ") for value in values for name in value.strip("[]").split(",")]
     paths = [Path(name) for name in files if name.endswith(".json")]
     return [path.parent.parent for path in paths if path.parent.name == CONFIG_FOLDER]
-
-
-def local_rank() -> int:
-    """This process's GPU on its machine, as torchrun numbers them."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def weights_folder(bundle_root: str) -> str | None:

@@ -17,6 +17,7 @@ from pgsam_monai.base.capabilities import PATCHES, REQUESTS, SLICES
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.labels import shown
 from preprocess.bundle.augmentation import patch_augmentation
+from preprocess.bundle.json_text import json_text
 from preprocess.bundle.large_files import large_files
 from preprocess.bundle.metadata import SCHEMA, bundle_metadata
 from preprocess.bundle.transforms import (
@@ -31,7 +32,7 @@ from preprocess.networks.declared import settings as declared_settings
 
 TEMPLATES = Path(__file__).parent / "templates"
 CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
-AUGMENTATIONS = {SLICES: augmentation_transforms, PATCHES: patch_augmentation}
+AUGMENTATIONS = {SLICES: (augmentation_transforms, "image_size"), PATCHES: (patch_augmentation, "patch")}
 COMMON_SETTINGS = {
     "about": "",
     "ablation": "",
@@ -73,16 +74,18 @@ def emit_bundle(plan: Mapping, splits: Mapping, network: str, folder: Path) -> P
 def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]:
     """Every file of the bundle by relative path, as text; the same plan gives the same bytes."""
     values = bundle_values(plan, network)
-    files = {f"configs/{name}.json": _json(fill(_template(f"{name}.json"), values)) for name in CONFIGS}
+    files = {f"configs/{name}.json": json_text(fill(_template(f"{name}.json"), values)) for name in CONFIGS}
     for overlay in sorted((NETWORKS / network / "ablations").glob("*.json")):
         files[f"configs/{overlay.name}"] = overlay.read_text()
     if capabilities(network).texts:
-        files["configs/texts.json"] = _json({name: values["texts"][name] for name in values["label_names"]})
+        files["configs/texts.json"] = json_text(
+            {name: values["texts"][name] for name in values["label_names"]}
+        )
     metadata = bundle_metadata(plan, network, name=bundle_name(plan, network), values=decided(plan, network))
-    files["configs/metadata.json"] = _json(metadata)
+    files["configs/metadata.json"] = json_text(metadata)
     files["configs/logging.conf"] = (TEMPLATES / "logging.conf").read_text()
-    files["configs/splits.json"] = _json(splits)
-    files["configs/plan.json"] = _json(plan)
+    files["configs/splits.json"] = json_text(splits)
+    files["configs/plan.json"] = json_text(plan)
     files[f"configs/{SCHEMA}"] = (TEMPLATES / SCHEMA).read_text()
     files["docs/README.md"] = _readme(plan, network)
     files["LICENSE"] = (TEMPLATES / "LICENSE").read_text()
@@ -96,6 +99,7 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
     values = {"weights": None} | decided(plan, network)  # networks without SAM decide on none
     settings, can = _settings(network), capabilities(network)
     labels, names = values["labels"], values["label_names"]
+    augmentation, size = AUGMENTATIONS[can.input]
     values |= {
         "bundle_name": bundle_name(plan, network),
         "dataset_dir": plan["dataset"]["folder"],
@@ -106,7 +110,7 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
         "class_indices": {name: index for index, name in enumerate(names)},
         "protocol": values.get("protocol", "mm"),
         "preprocessing": preprocessing_transforms(values),
-        "augmentation": AUGMENTATIONS[can.input](values["augmentation"]),
+        "augmentation": augmentation(values["augmentation"], values[size]),
         "cleaning": cleaning_transforms(values),
         "evaluation_postprocessing": postprocessing_transforms(values, "@prediction_dir"),
         "inference_postprocessing": postprocessing_transforms(
@@ -214,10 +218,6 @@ def _table_cell(texts: str | list[str]) -> str:
 
 def _template(name: str) -> Any:
     return json.loads((TEMPLATES / name).read_text())
-
-
-def _json(content: Any) -> str:
-    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
 
 
 def _write(path: Path, text: str) -> None:

@@ -31,7 +31,7 @@ def preprocessing_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
             "allow_missing_keys": True,
         }
     )
-    transforms.append({"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.float16"})
+    transforms.append({"_target_": "CastToTyped", "keys": "image", "dtype": "float16"})
     return {"_target_": "Compose", "transforms": transforms}
 
 
@@ -67,13 +67,17 @@ def postprocessing_transforms(
     return {"_target_": "Compose", "transforms": [*cleaning, invert, restore, save]}
 
 
-def augmentation_transforms(name: str) -> dict[str, Any]:
+def augmentation_transforms(name: str, image_size: int) -> dict[str, Any]:
     """Random transforms of one fitted slice (C, H, W); labels are never interpolated.
 
     `papers` is SAMed's: quarter turns with flips for half of the slices, rotations within 20 degrees for a quarter.
     `hsam` is H-SAM's choice of one: rotation by -20 to 19 degrees, a square window enlarged, an elastic deformation
     (here by MONAI's control points, of like size and coarseness), or nothing.
     `default` keeps left and right apart (no flips): rotation, scale, shift, brightness, contrast, gamma, noise.
+
+    Args:
+        name: one of these, or `none`.
+        image_size: side of the slices, pixels, of which `hsam` has shares.
     """
     rotation = {"mode": ["bilinear", "nearest"], "padding_mode": "zeros"}
     lists = {
@@ -82,7 +86,9 @@ def augmentation_transforms(name: str) -> dict[str, Any]:
             {"_target_": "RandAxisFlipd", "keys": BOTH, "prob": 0.5},
             {"_target_": "RandRotated", "keys": BOTH, "prob": 0.25, "range_x": 0.349, **rotation},
         ],
-        "hsam": [{"_target_": "OneOf", "transforms": _hsam_choices(rotation), "weights": list(HSAM_SHARES)}],
+        "hsam": [
+            {"_target_": "OneOf", "transforms": _hsam_choices(rotation, image_size), "weights": list(HSAM_SHARES)}
+        ],
         "default": [
             {
                 "_target_": "pgsam_monai.transforms.RandAffineSliced", "keys": BOTH, "prob": 0.8,
@@ -95,15 +101,15 @@ def augmentation_transforms(name: str) -> dict[str, Any]:
     return {"_target_": "Compose", "transforms": lists[name]}
 
 
-def _hsam_choices(sampling: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _hsam_choices(sampling: Mapping[str, Any], image_size: int) -> list[dict[str, Any]]:
     """What `HSAM_SHARES` counts; lengths of the elastic one in pixels of the network's input."""
     return [
         {"_target_": "RandRotated", "keys": BOTH, "prob": 1.0, "range_x": [-0.349, 0.332], **sampling},
         {"_target_": "pgsam_monai.transforms.RandCropSliced", "keys": BOTH, "side": [0.2, 0.8]},
         {
-            "_target_": "Rand2DElasticd", "keys": BOTH, "prob": 1.0, "spacing": "$[0.16 * @image_size] * 2",
-            "magnitude_range": "$[0.018 * @image_size] * 2", "rotate_range": 0.12, "shear_range": [0.12, 0.12],
-            "scale_range": [0.12, 0.12], "translate_range": "$[0.05 * @image_size] * 2", **sampling,
+            "_target_": "Rand2DElasticd", "keys": BOTH, "prob": 1.0, "spacing": [0.16 * image_size] * 2,
+            "magnitude_range": [0.018 * image_size] * 2, "rotate_range": 0.12, "shear_range": [0.12, 0.12],
+            "scale_range": [0.12, 0.12], "translate_range": [0.05 * image_size] * 2, **sampling,
         },
         {"_target_": "Identityd", "keys": BOTH},
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 from ignite.engine import Engine
 
 from pgsam_monai.base.files import remove_remains, whole
-from pgsam_monai.training.handlers import BEST_MODEL, TrainingCheckpoints, bare, save_checkpoint
+from pgsam_monai.training.checkpoints import BEST_MODEL, TrainingCheckpoints, bare, save_checkpoint
 
 logger = logging.getLogger(__name__)
 

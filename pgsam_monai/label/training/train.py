@@ -48,6 +48,7 @@ STATS = "models/train_stats.json"
 RUNS = "eval/studies"
 """TensorBoard's folders, one per training, beside those of the bundle's own training."""
 LABEL_COPIES = "store/study_labels"
+RECORDS = "pgsam_monai.training.records.ValidationRecords"
 WARMUP_SHARE = 10
 """Of a training, at most one in so many iterations warms up."""
 LEAST_VALIDATIONS = 5
@@ -209,7 +210,8 @@ def overrides(
         "validate#dataset#data": tuple(validation),
         "validate#dataset#progress": False,
         "validate#handlers": [
-            kept for kept in config["validate"]["handlers"] if kept["_target_"] != "StatsHandler"
+            {**each, "lines": False} if each["_target_"] == RECORDS else each
+            for each in config["validate"]["handlers"]
         ],
         "checkpoints#_target_": "pgsam_monai.label.training.study_checkpoints.StudyCheckpoints",
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.label.names import known_name
-from pgsam_monai.training.handlers import BEST_MODEL
+from pgsam_monai.training.checkpoints import BEST_MODEL
 
 RUN_IDS = ("training", "run")
 """of a bundle's train.json, which mean the same"""

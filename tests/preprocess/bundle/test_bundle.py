@@ -62,7 +62,7 @@ def test_cleaning_names_classes_by_index():
 def test_labels_are_never_interpolated(name):
     from monai.bundle import ConfigParser
 
-    parser = ConfigParser({"image_size": 32, "augmentation": augmentation_transforms(name)})
+    parser = ConfigParser({"augmentation": augmentation_transforms(name, 32)})
     augmentation = parser.get_parsed_content("augmentation")
     ramp = torch.arange(32.0).expand(1, 32, 32)
     for seed in range(12):

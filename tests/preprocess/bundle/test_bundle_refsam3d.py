@@ -76,7 +76,7 @@ def test_monai_reads_it_so(files, request_text, kept, labels):
     from monai.bundle import ConfigParser
 
     parser = ConfigParser(config(files, "refsam3d", "inference"))
-    parser["imports"], parser["request"], parser["output_dir"] = ["$import torch"], request_text, "/nowhere"
+    parser["request"], parser["output_dir"] = request_text, "/nowhere"
     transforms = parser.get_parsed_content("postprocessing").transforms
     assert len(transforms) == kept
     restore = next(each for each in transforms if type(each).__name__ == "RestoreLabelsd")
@@ -84,15 +84,13 @@ def test_monai_reads_it_so(files, request_text, kept, labels):
 
 
 def test_every_bundle_can_start_from_a_trained_network(files):
+    """Once the seed is set, and before anything is kept of the training; under torchrun likewise."""
     for network in files:
         train, ranks = (config(files, network, name) for name in ("train", "multi_gpu_train"))
-        assert (
-            train["initial_model"] is None
-            and "$import pgsam_monai.training.starting as starting" in train["imports"]
-        )
-        for steps in (train["initialize"], ranks["initialize"]):
-            place = steps.index("$starting.start_from(@network_def, @initial_model)")
-            assert "set_determinism" in steps[place - 1] and "checkpoints.attach" in steps[place + 1]
+        assert train["initial_model"] is None
+        process, training = train["initialize"]
+        assert (process["seed"], training["initial_model"]) == ("@seed", "@initial_model")
+        assert [key for key in ranks if key.startswith("initialize")] == ["initialize#0#ranks"]
 
 
 def test_overlays_are_tables_4_and_5(files):

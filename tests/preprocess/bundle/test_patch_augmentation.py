@@ -13,7 +13,7 @@ CLASSES = [0, 1, 7, 200]
 
 
 def parsed(name, patch=(16, 16, 8)):
-    config = {"patch": list(patch), "augmentation": patch_augmentation(name)}
+    config = {"augmentation": patch_augmentation(name, patch)}
     return ConfigParser(json.loads(json.dumps(config))).get_parsed_content("augmentation")
 
 
@@ -58,9 +58,9 @@ def test_draws_repeat_whatever_came_before(name):
 
 
 def test_none_leaves_patches_as_they_are():
-    assert patch_augmentation("none") == {"_target_": "Compose", "transforms": []}
+    assert patch_augmentation("none", (4, 4, 4)) == {"_target_": "Compose", "transforms": []}
     with pytest.raises(KeyError):
-        patch_augmentation("hsam")
+        patch_augmentation("hsam", (4, 4, 4))
 
 
 def test_papers_stays_in_plane_and_turns_all_slices_alike():

@@ -1,6 +1,6 @@
 import pytest
 
-from pgsam_monai.training.surroundings import find_bundle_root, is_main_process, local_rank, weights_folder
+from pgsam_monai.training.surroundings import find_bundle_root, weights_folder
 
 
 @pytest.fixture
@@ -37,15 +37,6 @@ def test_not_found_names_the_remedy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="--bundle_root"):
         find_bundle_root("samed_x", ["--config_file", "elsewhere/train.json"])
-
-
-def test_ranks_are_torchruns(monkeypatch):
-    for name in ("RANK", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    assert is_main_process() and local_rank() == 0
-    monkeypatch.setenv("RANK", "3")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert not is_main_process() and local_rank() == 1
 
 
 def test_weights_of_the_bundle_itself(bundle):

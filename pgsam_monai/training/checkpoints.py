@@ -1,0 +1,150 @@
+"""Checkpoints that survive a kill, and what is decided by them: which model is kept, and when to stop early."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import whole
+from pgsam_monai.training.ranks import is_main_process
+
+logger = logging.getLogger(__name__)
+
+LAST_CHECKPOINT = "checkpoint_last.pt"
+BEST_MODEL = "model.pt"
+
+
+def save_checkpoint(content: Any, file: Path) -> None:
+    """Write with torch.save, whole or not at all."""
+    with whole(file) as partial:
+        torch.save(content, partial)
+
+
+def bare(network: nn.Module) -> nn.Module:
+    """The network itself, without its data-parallel wrapper."""
+    return network.module if isinstance(network, DistributedDataParallel) else network
+
+
+class TrainingCheckpoints:
+    """Writes `model.pt` (the chosen network, a flat state dict) and `checkpoint_last.pt` (all it takes to go on)
+    after every epoch, each atomically, tensors and plain numbers only, and resumes from the latter.
+
+    Args:
+        folder: where both files go.
+        network, optimizer, lr_scheduler: what is saved and restored.
+        selection: model.pt holds the "best" network in validation, or the "last", which is not chosen by any
+            metric and hence the honest one where validation cases are also the reported ones.
+        key_metric: evaluator metric, larger is better, that decides which network is the best.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        lr_scheduler: Any,
+        selection: str = "best",
+        key_metric: str = "val_mean_dice",
+    ) -> None:
+        if selection not in ("best", "last"):
+            raise UserFault(f"TrainingCheckpoints: selection must be 'best' or 'last', got '{selection}'.")
+        self.selection = selection
+        self.folder = Path(folder)
+        self.network = network
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.key_metric = key_metric
+        self.best = {"metric": -math.inf, "epoch": 0}
+
+    def attach(self, trainer: Engine, evaluator: Engine) -> None:
+        """Register after the trainer's own handlers, so that an epoch is saved once it has been validated."""
+        evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.keep_best, trainer)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
+        trainer.add_event_handler(Events.COMPLETED, self.ensure_model)
+
+    def keep_best(self, evaluator: Engine, trainer: Engine) -> None:
+        metric = float(evaluator.state.metrics[self.key_metric])
+        if not metric > self.best["metric"]:
+            return
+        self.best = {"metric": metric, "epoch": trainer.state.epoch}
+        if self.selection == "best":
+            self.save_model()
+
+    def save_model(self) -> None:
+        if is_main_process():
+            save_checkpoint(bare(self.network).state_dict(), self.folder / BEST_MODEL)
+
+    def ensure_model(self, trainer: Engine) -> None:
+        """The last network where that is wanted, or where no validation was defined (no structure present)."""
+        if self.selection == "last":
+            self.save_model()
+        elif self.best["epoch"] == 0:
+            logger.warning(
+                "No validation gave a %s; %s holds the last epoch's network.", self.key_metric, BEST_MODEL
+            )
+            self.save_model()
+
+    def save_last(self, trainer: Engine) -> None:
+        if not is_main_process():
+            return
+        state = {
+            "model": bare(self.network).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "lr_scheduler": self.lr_scheduler.state_dict(),
+            "scaler": trainer.scaler.state_dict() if getattr(trainer, "scaler", None) else {},
+            "epoch": trainer.state.epoch,
+            "best": self.best,
+        }
+        save_checkpoint(state, self.folder / LAST_CHECKPOINT)
+
+    def resume(self, trainer: Engine) -> None:
+        """Continue after the last completed epoch; starts from the beginning, saying so, if there is none."""
+        path = self.folder / LAST_CHECKPOINT
+        if not path.is_file():
+            logger.info("Nothing to resume: %s does not exist; training starts at epoch 1.", path)
+            return
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        bare(self.network).load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        if getattr(trainer, "scaler", None) and state["scaler"]:
+            trainer.scaler.load_state_dict(state["scaler"])
+        self.best = state["best"]
+        if state["epoch"] >= trainer.state.max_epochs:
+            logger.warning("Training is complete (%d epochs); raise max_epochs to go on.", state["epoch"])
+            # An engine that is asked to run a finished training starts anew; it must not here.
+            trainer.add_event_handler(Events.STARTED, trainer.terminate)
+            return
+        # The epoch's length is today's, not the checkpoint's: the data set may have grown in between.
+        trainer.state.epoch = state["epoch"]
+        trainer.state.iteration = state["epoch"] * trainer.state.epoch_length
+        logger.info("Resuming after epoch %d of %d.", state["epoch"], trainer.state.max_epochs)
+
+
+class EarlyStop:
+    """Ends training when the key metric has not risen for `patience_epochs` epochs; 0 never does.
+
+    Attach to the trainer after the checkpoints, whose best epoch it reads."""
+
+    def __init__(self, checkpoints: TrainingCheckpoints, patience_epochs: int = 0) -> None:
+        self.checkpoints = checkpoints
+        self.patience_epochs = patience_epochs
+
+    def attach(self, engine: Engine) -> None:
+        if self.patience_epochs > 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        waited = engine.state.epoch - self.checkpoints.best["epoch"]
+        if waited >= self.patience_epochs:
+            logger.info("Early stop: no better %s for %d epochs.", self.checkpoints.key_metric, waited)
+            engine.terminate()

@@ -1,0 +1,59 @@
+"""What a bundle's training does before its first step: once without a network, then with all its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine
+from monai.utils import set_determinism
+from torch import nn
+
+from pgsam_monai.data.splits import require_files
+from pgsam_monai.training.checkpoints import EarlyStop, TrainingCheckpoints
+from pgsam_monai.training.memory import keep_freed_memory
+from pgsam_monai.training.ranks import join_ranks
+from pgsam_monai.training.starting import start_from
+
+
+def prepare_process(
+    cases: Sequence[Sequence[Mapping[str, Any]]], dataset_dir: str, *, seed: int, ranks: bool = False
+) -> None:
+    """Before there is any network: whether its data are here, and the seed that its random weights come from.
+
+    Args:
+        cases: of training and of validation.
+        dataset_dir: where they should lie.
+        seed: of weights and data.
+        ranks: this is one of torchrun's processes.
+
+    Raises:
+        SystemExit: files are missing, before weights are fetched for nothing.
+    """
+    require_files([case for part in cases for case in part], dataset_dir)
+    if ranks:
+        join_ranks()
+    keep_freed_memory()
+    set_determinism(seed=seed)
+
+
+def prepare_training(
+    network: nn.Module, trainer: Engine, evaluator: Engine, checkpoints: TrainingCheckpoints, *,
+    initial_model: str | Path | None = None, early_stop_epochs: int = 0, resume: bool = False,
+) -> None:  # fmt: skip
+    """The weights that training starts from, what watches it, and whether it goes on with an earlier one.
+
+    Args:
+        network: without a data-parallel wrapper.
+        trainer, evaluator: of training and validation, not run yet.
+        checkpoints: of that network.
+        initial_model: see ``start_from``.
+        early_stop_epochs: see ``EarlyStop``.
+        resume: go on with the last checkpoint.
+    """
+    start_from(network, initial_model)
+    checkpoints.attach(trainer, evaluator)
+    EarlyStop(checkpoints, early_stop_epochs).attach(trainer)
+    if resume:
+        checkpoints.resume(trainer)

@@ -1,0 +1,43 @@
+"""One training in several processes, which torchrun starts: who this process is, and how they work together."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from monai.data import DistributedSampler
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Dataset
+
+
+def is_main_process() -> bool:
+    """True in the only process, or in the first of those that torchrun started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def rank_device() -> torch.device:
+    """This process's GPU on its machine, as torchrun numbers them; the CPU without one."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def join_ranks() -> None:
+    """Meet the other processes; they wait for each other from here on."""
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(rank_device())
+
+
+def data_parallel(network: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """The network on this process's device; gradients are averaged over all of them."""
+    own = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(network.to(device), device_ids=own, find_unused_parameters=True)
+
+
+def rank_sampler(dataset: Dataset) -> DistributedSampler | None:
+    """This process's share of the cases; all of them where there are fewer cases than processes."""
+    if len(dataset) < distributed.get_world_size():
+        return None
+    return DistributedSampler(dataset, shuffle=False, even_divisible=False)
