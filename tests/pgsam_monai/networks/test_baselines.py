@@ -166,7 +166,7 @@ def test_sam_peft_and_clip_are_not_needed():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('segment_anything', 'peft', 'open_clip')));"
         "from pgsam_monai.networks import dynunet, dynunet_3d, swinunetr, unet, unetr;"
-        "import pgsam_monai.training.handlers, pgsam_monai.inference.slices, pgsam_monai.export.network;"
+        "import pgsam_monai.training.preparing, pgsam_monai.inference.slices, pgsam_monai.export.network;"
         "print([name for name in sys.modules if name.startswith('pgsam_monai.networks.sam')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
