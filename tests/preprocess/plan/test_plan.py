@@ -8,7 +8,7 @@ from plan_evidence import GPU, evidence
 from pgsam_monai.base.errors import UserFault
 from preprocess.layouts import Case
 from preprocess.networks import NETWORK_RULES
-from preprocess.plan.kinds import KINDS
+from preprocess.plan.kinds import KINDS, kind_of
 from preprocess.plan.outputs import dump_json
 from preprocess.plan.overrides import make_override, parse_overrides
 from preprocess.plan.plan import find_edits, make_plan, replan, with_edits
@@ -248,3 +248,12 @@ def test_a_plan_for_a_network_that_is_not_known_is_refused():
     other = Plan.from_json(made.to_json() | {"configurations": {"nnformer": {}}})
     with pytest.raises(UserFault, match="plan.json is for nnformer; networks are samed, pgsam"):
         without_retired(other)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_sets_only_what_is_decided(name):
+    recipe = load_recipe(name)
+    assert set(recipe.decisions) | set(recipe.unmeasured) <= set(SHARED_RULES)
+    for network, entries in recipe.configurations.items():
+        for key, decision in entries.items():
+            assert key in NETWORK_RULES[network] and kind_of(key, network).fits(decision.value), key
