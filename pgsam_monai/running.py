@@ -1,4 +1,4 @@
-"""Runs bundles for the command line: what is typed is checked first, a fault ends as one sentence."""
+"""Runs bundles for the command line: what is typed is checked first, a user's fault ends as one sentence."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pgsam_monai.base.errors import MissingFile, UserFault, nearest, root_of
+from pgsam_monai.base.command_line import check_known
+from pgsam_monai.base.errors import MissingFile, UserFault, root_of
 
 
 def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str, object]) -> None:
-    """Run a bundle in this process; a fault is its root's sentence and the command that shows the whole story."""
+    """Run a bundle in this process; a user's fault is its sentence and the command that shows the whole story."""
     root = Path(bundle)
     missing = [name for name in configs if not (root / "configs" / name).is_file()]
     if missing:
@@ -31,8 +32,11 @@ def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str
     except KeyboardInterrupt:
         kept = f" Finished epochs are kept; go on with: pgsam train {bundle} --resume"
         sys.exit(f"pgsam: interrupted.{kept if run_id == 'training' else ''}")
-    except Exception as fault:  # whatever a config's components raise, MONAI wraps several times
-        sys.exit(f"pgsam: {run_id} failed: {_sentence(root_of(fault))}\nThe whole traceback: {typed}")
+    except Exception as fault:
+        root = root_of(fault)  # MONAI wraps what a config's components raise several times
+        if not isinstance(root, UserFault):
+            raise
+        sys.exit(f"pgsam: {run_id} failed: {root}\nThe whole traceback: {typed}")
 
 
 def initial_model(bundle: str, start: str, *, resume: bool) -> str:
@@ -62,18 +66,6 @@ def check_overrides(overrides: Mapping[str, object], files: Sequence[str | Path]
     known = {key for file in files for key in json.loads(Path(file).read_text())}
     for name in overrides:
         check_known(name.replace("::", "#").split("#")[0], known)
-
-
-def check_known(name: str, known: Collection[str]) -> None:
-    """Raise ValueError, with the nearest known name, for a flag that isn't one of them."""
-    if name not in known:
-        near = nearest(name, known)
-        hint = f" Did you mean --{near}?" if near else ""
-        raise UserFault(f"--{name} is no option here.{hint}")
-
-
-def _sentence(fault: BaseException) -> str:
-    return str(fault) or type(fault).__name__
 
 
 def call_command(command: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,32 +12,51 @@ from typing import Any
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
-from preprocess.commands.request import Request
 from preprocess.fingerprint.facts import Fingerprint
-from preprocess.layouts import Dataset, find_dataset
+from preprocess.layouts import Dataset, describe_dataset, find_dataset
 from preprocess.plan.outputs import PlanFolder, write_json
+from preprocess.plan.overrides import Override
 from preprocess.plan.plan import find_edits, make_plan, replan, with_edits
 from preprocess.plan.records import Plan, without_retired
 from preprocess.recipes import Recipe, load_recipe, published_splits, splits_by_recipe
 from preprocess.rules import Evidence, Machine, collect_evidence
 from preprocess.rules.evidence import channel_names
+from preprocess.rules.machine import find_machine
 from preprocess.splits.records import Splits
 from preprocess.splits.splits import make_splits
 
+DEFAULT_NETWORKS = ("samed",)
 
-@dataclass(kw_only=True)
-class Progress:
-    """What the command line hears of: a line per step, and how long each took."""
 
-    say: Any = print
-    """Called with what to show: a text, or the faults, or the plan."""
-    times_s: dict[str, float] = field(default_factory=dict)
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for; checked by the command line already."""
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.times_s[name] = time.perf_counter() - started
+    dataset: Path | None = None
+    """None plans from the recipe's published facts alone, or again from `from_plan`."""
+    from_plan: Path | None = None
+    """A plan.json that may have been edited."""
+    layout: str | None = None
+    name: str | None = None
+    networks: tuple[str, ...] | None = None
+    """None: the recipe's, or "samed" without one; ("auto",): those that suit the data."""
+    recipe: Recipe | None = None
+    few_shot: str | None = None
+    target: str | None = None
+    """The kind of machine to plan for, "cpu" or "gpu"; None: this one."""
+    overrides: tuple[Override, ...] = ()
+    skip_faulty: bool = False
+    plans_dir: Path = Path("plans")
+    bundles_dir: Path = Path("bundles")
+    workers: int | None = None
+
+    @property
+    def planned_networks(self) -> tuple[str, ...]:
+        return self.networks or (self.recipe.networks if self.recipe else DEFAULT_NETWORKS)
+
+    @property
+    def wished_few_shot(self) -> str | None:
+        return self.few_shot or (self.recipe.few_shot if self.recipe else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +77,48 @@ class Planned:
     plan: Plan
     splits: Splits
     folder: PlanFolder
-    bundles: tuple[Path, ...]
-    measured: Measured | None = None
+    measured: Measured | None
+    """None without the data set at hand."""
+    bundles: tuple[Path, ...] = ()
+    times_s: Mapping[str, float] = field(default_factory=dict)
+    """Step -> seconds."""
 
 
-def plan_dataset(request: Request, machine: Machine, progress: Progress) -> Planned:
+def carry_out(request: Request) -> Planned:
+    """Plans as asked for, and writes the report and the bundles.
+
+    Raises:
+        UserFault: the data set or the edited plan doesn't allow what was asked for; no plan was written.
+    """
+    from preprocess.bundle.emit import bundle_name, emit_bundle
+    from preprocess.report import make_report
+
+    times_s: dict[str, float] = {}
+    if request.from_plan is not None:
+        planned = plan_again(request, request.from_plan, times_s)
+    elif request.dataset is not None:
+        planned = plan_dataset(request, request.dataset, times_s)
+    else:
+        planned = plan_recipe(request, times_s)
+    plan, splits = planned.plan, planned.splits
+    with _timed("report", times_s):
+        write_text(planned.folder.report, make_report(plan, splits, planned.measured))
+    record, bundles = plan.to_json(), []
+    with _timed("bundle", times_s):
+        for network in plan.configurations:
+            target = request.bundles_dir / bundle_name(record, network)
+            bundles.append(Path(emit_bundle(record, splits.to_json(), network, target)))
+    return replace(planned, bundles=tuple(bundles), times_s=times_s)
+
+
+@contextmanager
+def _timed(step: str, times_s: dict[str, float]) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    times_s[step] = time.perf_counter() - started
+
+
+def plan_dataset(request: Request, folder: Path, times_s: dict[str, float]) -> Planned:
     """Finds, measures, checks, decides and writes.
 
     Raises:
@@ -71,35 +127,32 @@ def plan_dataset(request: Request, machine: Machine, progress: Progress) -> Plan
     """
     from preprocess.fingerprint.dataset import write_fingerprint
 
-    with progress.step("find"):
-        published = request.recipe.dataset["name"] if request.recipe else None
-        dataset = find_dataset(request.dataset, layout=request.layout, name=request.name or published)
-    progress.say(dataset)
-    folder = PlanFolder(request.plans_dir / dataset.name)
-    measured = measure(dataset, folder, request, progress)
-    with progress.step("plan"):
-        few_shot = request.wished_few_shot
+    recipe, few_shot = request.recipe, request.wished_few_shot
+    machine = find_machine(request.target)
+    with _timed("find", times_s):
+        published = recipe.dataset["name"] if recipe else None
+        dataset = find_dataset(folder, layout=request.layout, name=request.name or published)
+    print(describe_dataset(dataset))
+    place = PlanFolder(request.plans_dir / dataset.name)
+    measured = measure(dataset, place, request, times_s)
+    with _timed("plan", times_s):
         evidence = collect_evidence(
             measured.fingerprint, measured.dataset, machine=machine, few_shot=few_shot
         )
-        header = plan_header(measured)
         plan = make_plan(
-            evidence,
-            dataset=header,
-            networks=request.planned_networks,
-            recipe=request.recipe,
+            evidence, dataset=plan_header(measured), networks=request.planned_networks, recipe=recipe,
             overrides=request.overrides,
-        )
-        splits = split_dataset(plan, evidence, measured, request.recipe, few_shot)
-        write_plan(plan, splits, folder)
-        write_fingerprint(measured.fingerprint, folder.fingerprint)
-    return _finish(plan, splits, folder, request, progress, measured)
+        )  # fmt: skip
+        splits = split_dataset(plan, evidence, measured, recipe, few_shot)
+        write_plan(plan, splits, place)
+        write_fingerprint(measured.fingerprint, place.fingerprint)
+    return Planned(plan=plan, splits=splits, folder=place, measured=measured)
 
 
-def plan_recipe(request: Request, progress: Progress) -> Planned:
+def plan_recipe(request: Request, times_s: dict[str, float]) -> Planned:
     """Plans from a recipe's published facts, without any data; the same bytes on every machine."""
     recipe = request.recipe
-    with progress.step("plan"):
+    with _timed("plan", times_s):
         splits = published_splits(recipe, few_shot=request.wished_few_shot)
         header = {key: recipe.dataset[key] for key in ("name", "folder", "layout", "file_format", "channels")}
         header |= {"num_cases": len(splits.cases), "skipped": []}
@@ -112,10 +165,10 @@ def plan_recipe(request: Request, progress: Progress) -> Planned:
         )
         folder = PlanFolder(request.plans_dir / header["name"])
         write_plan(plan, splits, folder)
-    return _finish(plan, splits, folder, request, progress, None)
+    return Planned(plan=plan, splits=splits, folder=folder, measured=None)
 
 
-def plan_again(plan_file: Path, request: Request, progress: Progress) -> Planned:
+def plan_again(request: Request, plan_file: Path, times_s: dict[str, float]) -> Planned:
     """Emits from a plan that may have been edited by hand; edited values become overrides that others follow.
 
     Dependents follow where fingerprint and data set are still at hand; else the edited values alone change.
@@ -124,13 +177,13 @@ def plan_again(plan_file: Path, request: Request, progress: Progress) -> Planned
         UserFault: a file is missing or misshapen, or an edited value is none that its decision can take.
     """
     folder = PlanFolder(plan_file.parent)
-    with progress.step("plan"):
+    with _timed("plan", times_s):
         edited, gone = without_retired(Plan.from_json(_read_json(plan_file)))
         pristine = edited
         if folder.pristine.is_file():
             pristine, _ = without_retired(Plan.from_json(_read_json(folder.pristine)))
         for name in gone:
-            progress.say(f"{name} is no longer decided; what the plan says of it is left out.")
+            print(f"{name} is no longer decided; what the plan says of it is left out.")
         old = Splits.from_json(_read_json(folder.splits))
         edits = [*find_edits(edited, pristine), *request.overrides]
         recipe = load_recipe(pristine.recipe) if pristine.recipe else None
@@ -138,7 +191,7 @@ def plan_again(plan_file: Path, request: Request, progress: Progress) -> Planned
         measured = _measured_before(pristine, folder)
         evidence = _evidence_before(measured, pristine, wish)
         if evidence is None and not (recipe and not folder.fingerprint.is_file()):
-            progress.say(
+            print(
                 "The data set or its fingerprint isn't at hand: edited values change, nothing follows them."
             )
             plan, splits = with_edits(pristine, edits), old
@@ -147,36 +200,36 @@ def plan_again(plan_file: Path, request: Request, progress: Progress) -> Planned
             splits = split_dataset(plan, evidence, measured, recipe, wish) if evidence else old
         write_plan(plan, splits, folder)
     for edit in edits:
-        progress.say(f"{edit.name} = {edit.value} ({edit.set_by})")
-    return _finish(plan, splits, folder, request, progress, measured)
+        print(f"{edit.name} = {edit.value} ({edit.set_by})")
+    return Planned(plan=plan, splits=splits, folder=folder, measured=measured)
 
 
-def measure(dataset: Dataset, folder: PlanFolder, request: Request, progress: Progress) -> Measured:
+def measure(dataset: Dataset, folder: PlanFolder, request: Request, times_s: dict[str, float]) -> Measured:
     """Reads every file once and checks; with `skip_faulty` leaves out the cases that have fatal faults.
 
     Raises:
         DatasetFaults: fatal faults stand.
     """
-    from preprocess.checks import FATAL, DatasetFaults, check_dataset, faulty_cases
+    from preprocess.checks import FATAL, DatasetFaults, check_dataset, faulty_cases, format_faults
     from preprocess.fingerprint.dataset import make_fingerprint, measure_cases
 
-    with progress.step("measure"):
+    with _timed("measure", times_s):
         entries = measure_cases(dataset, folder.measured, workers=request.workers)
-    with progress.step("check"):
+    with _timed("check", times_s):
         faults = check_dataset(dataset, tuple(entry.facts for entry in entries))
         skipped = faulty_cases(faults) if request.skip_faulty else {}
         if skipped:
             cases = tuple(case for case in dataset.cases if case.name not in skipped)
             dataset = replace(dataset, cases=cases, images_without_label=(), labels_without_image=())
-    progress.say(faults)
+    print(format_faults(faults))
     # Without its faulty cases a data set may show faults of its own, such as too few cases.
     standing = faults
     if skipped:
         standing = check_dataset(dataset, tuple(e.facts for e in entries if e.facts.name not in skipped))
-        progress.say(f"Skipped {len(skipped)}: {', '.join(skipped)}.")
+        print(f"Skipped {len(skipped)}: {', '.join(skipped)}.")
     if any(fault.level == FATAL for fault in standing):
         raise DatasetFaults(standing)
-    with progress.step("fold"):
+    with _timed("fold", times_s):
         fingerprint = make_fingerprint(dataset, entries, without=skipped)
     records = tuple({"case": name, "reason": reason} for name, reason in skipped.items())
     return Measured(dataset=dataset, fingerprint=fingerprint, faults=faults, skipped=records)
@@ -212,27 +265,6 @@ def write_plan(plan: Plan, splits: Splits, folder: PlanFolder) -> None:
     write_json(folder.splits, splits.to_json())
     write_json(folder.plan, record)
     write_json(folder.pristine, record)
-
-
-def _finish(
-    plan: Plan,
-    splits: Splits,
-    folder: PlanFolder,
-    request: Request,
-    progress: Progress,
-    measured: Measured | None,
-) -> Planned:
-    from preprocess.bundle.emit import bundle_name, emit_bundle
-    from preprocess.report import make_report
-
-    with progress.step("report"):
-        write_text(folder.report, make_report(plan, splits, measured))
-    record, bundles = plan.to_json(), []
-    with progress.step("bundle"):
-        for network in plan.configurations:
-            target = request.bundles_dir / bundle_name(record, network)
-            bundles.append(Path(emit_bundle(record, splits.to_json(), network, target)))
-    return Planned(plan=plan, splits=splits, folder=folder, bundles=tuple(bundles), measured=measured)
 
 
 def _measured_before(plan: Plan, folder: PlanFolder) -> Measured | None:

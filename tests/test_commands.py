@@ -185,9 +185,10 @@ def test_an_unreadable_image_is_one_sentence(trained, tmp_path):
     [
         (["train", "nowhere"], "is no bundle"),
         (["train", "nowhere", "--from", "elsewhere"], "'elsewhere' has no models/model.pt to start from"),
-        (["evaluate", "nowhere", "--dataset"], "--dataset takes a folder"),
+        (["evaluate", "nowhere", "--dataset"], "--dataset needs a value"),
         (["evaluate", "nowhere", "--map", "auto"], "--map belongs to --dataset"),
-        (["predict", "a", "b", "c", "--text"], "--text takes words"),
+        (["evaluate", "nowhere", "--dataset", "x", "--map"], "--map needs a value"),
+        (["predict", "a", "b", "c", "--text"], "--text needs a value"),
         (["predict", "nowhere", "b", "c", "--text", "liver", "--clicks", "d"], "give one of them"),
         (["predict", "nowhere", "x", "y"], "is no bundle"),
         (["weights", "import", "nowhere.pth"], "does not exist"),

@@ -7,36 +7,50 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 PHANTOM_NAME = "phantom_abdomen"
 PHANTOM_EPOCHS = 8
 
 
-def run_demo(
-    plan: Callable[..., None],
+def demo(
+    data: str | None = None,
     *,
-    data: str | None,
-    folder: Path,
-    cases: int,
-    seed: int,
-    resolution: int | None,
-    epochs: int | None,
+    folder: str = "demo",
+    cases: int = 30,
+    seed: int = 0,
+    resolution: int | None = None,
+    epochs: int | None = None,
     network: str = "samed",
 ) -> None:
-    """Write (or take) the data, plan, train, evaluate, predict one case; print where everything lies.
+    """Plan, train, evaluate and predict on a drawn phantom abdomen, or on your own folder, start to end.
 
-    `plan` is the planner's function, handed in because this package knows nothing of the planner.
-    Started again after an interruption it continues; delete `folder` to begin anew.
+    Started again after an interruption it continues; delete the folder to begin anew.
+
+    Examples:
+        pgsam demo
+        pgsam demo --data /data/Task04_Hippocampus --network pgsam
+
+    Args:
+        data: a data set folder; without it phantom cases are drawn (shapes, not patients).
+        folder: where data, plans, bundle, predictions and pictures go.
+        cases: how many phantoms to draw.
+        seed: of the phantoms.
+        resolution: the network's input size; the plan chooses it otherwise.
+        epochs: training length; the plan chooses it otherwise.
+        network: one of those that `pgsam-plan --help` lists.
     """
-    started = time.monotonic()
-    dataset = Path(data).resolve() if data else _phantom(folder, cases, seed)
+    from preprocess.networks.declared import capabilities
+
+    started, place = time.monotonic(), Path(folder)
+    dataset = Path(data).resolve() if data else _phantom(place, cases, seed)
     # The last network, so that no held-out case has had a say in choosing it.
     overrides = ["model_selection=last"]
     if epochs or not data:
         overrides.append(f"epochs={epochs or PHANTOM_EPOCHS}")
-    bundle = _plan(plan, dataset, folder, resolution, overrides, network)
+    planned = _plan(dataset, place, resolution, overrides, network)
+    bundle, planned_network = planned.bundles[0], next(iter(planned.plan.configurations))
     configs = bundle / "configs"
     train, both = f"{configs}/train.json", [f"{configs}/train.json", f"{configs}/evaluate.json"]
     # An interrupted demo goes on where it was; the first time there is nothing to resume, which it says.
@@ -45,8 +59,9 @@ def run_demo(
         "Evaluating on held-out cases",
         ["-m", "monai.bundle", "run", "evaluating", "--config_file", str(both)],
     )
-    predictions = _predict_one(bundle, dataset, folder, guide_maps=network == "pgsam")
-    _summary(bundle, folder, predictions, minutes=(time.monotonic() - started) / 60)
+    predictions = _predict_one(bundle, dataset, place, guide_maps=capabilities(planned_network).guide_maps)
+    print(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes.")
+    _summary(planned.folder.report, bundle, place, predictions)
 
 
 def _phantom(folder: Path, cases: int, seed: int) -> Path:
@@ -58,18 +73,13 @@ def _phantom(folder: Path, cases: int, seed: int) -> Path:
     return dataset.resolve()
 
 
-def _plan(
-    plan: Callable[..., None],
-    dataset: Path,
-    folder: Path,
-    resolution: int | None,
-    overrides: list[str],
-    network: str,
-) -> Path:
-    name = re.sub(r"\W+", "_", dataset.name.lower())
+def _plan(dataset: Path, folder: Path, resolution: int | None, overrides: list[str], network: str) -> Any:
+    """What the planner made, a `planning.Planned`."""
+    from preprocess.commands.main import plan_and_show
+
     options = {
         "networks": network,
-        "name": name,
+        "name": re.sub(r"\W+", "_", dataset.name.lower()),
         "plans_dir": str(folder / "plans"),
         "bundles_dir": str(folder / "bundles"),
     }
@@ -77,8 +87,7 @@ def _plan(
         options["resolution"] = resolution
     words = [f"--{key}={value}" for key, value in options.items()] + [f"--override={o}" for o in overrides]
     print(f"\n=== Planning\n$ {shlex.join(['pgsam-plan', str(dataset), *words])}", flush=True)
-    plan(str(dataset), override=overrides, **options)
-    return folder / "bundles" / f"{network}_{name}"
+    return plan_and_show(str(dataset), override=overrides, **options)
 
 
 def _predict_one(bundle: Path, dataset: Path, folder: Path, *, guide_maps: bool) -> list[Path]:
@@ -90,10 +99,9 @@ def _predict_one(bundle: Path, dataset: Path, folder: Path, *, guide_maps: bool)
     return predict(bundle, case["image"], folder / "predictions", overlays=True, guide_maps=guide_maps)
 
 
-def _summary(bundle: Path, folder: Path, predictions: list[Path], *, minutes: float) -> None:
-    print(f"\nDone in {minutes:.1f} minutes.")
+def _summary(report: Path, bundle: Path, folder: Path, predictions: list[Path]) -> None:
     for what, where in {
-        "report": folder / "plans" / bundle.name.partition("_")[2] / "report.html",
+        "report": report,
         "bundle": bundle,
         "metrics": bundle / "eval/validation/metrics.csv",
         "prediction": predictions[0],

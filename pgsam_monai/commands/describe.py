@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from pgsam_monai.commands.values import typed_text
+from pgsam_monai.commands.values import words
 
 
 def describe(
     bundle: str,
+    *,
     endpoint: str | None = None,
     model: str | None = None,
     local: str | None = None,
@@ -49,19 +50,12 @@ def describe(
     from pgsam_monai.texts.describe import describe as run
     from pgsam_monai.texts.wishes import ModelChoice, Wishes
 
-    choice = ModelChoice(
-        endpoint=typed_text(endpoint),
-        model=typed_text(model),
-        local=typed_text(local),
-        api_key_file=typed_text(api_key_file),
-    )
-    names = typed_text(classes)
+    choice = ModelChoice(endpoint=endpoint, model=model, local=local, api_key_file=api_key_file)
     wishes = Wishes(
-        classes=tuple(name.strip() for name in names.split(",")) if names else None,
-        instructions=typed_text(instructions) or "", per_image=per_image, images=images, send_to_remote=send_to_remote,
-        dataset_dir=typed_text(dataset_dir), append=append, dry_run=dry_run,
+        classes=tuple(words(classes)) or None, instructions=instructions, per_image=per_image, images=images,
+        send_to_remote=send_to_remote, dataset_dir=dataset_dir, append=append, dry_run=dry_run,
     )  # fmt: skip
     try:
-        run(str(bundle), choice, wishes)
+        run(bundle, choice, wishes)
     except KeyboardInterrupt:
         sys.exit("pgsam: interrupted. Answers so far are kept; the same command goes on after them.")

@@ -1,19 +1,20 @@
-"""What `pgsam evaluate` does besides running a bundle's evaluation: simulated users, another data set."""
+"""`pgsam evaluate`: a bundle on its own cases, on another data set, or answering simulated users."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from pgsam_monai.base.command_line import check_known
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.commands.values import one_number, seed_numbers, typed_text, whole_numbers
-from pgsam_monai.running import check_known
+from pgsam_monai.commands.values import one_number, seed_numbers, whole_numbers
+from pgsam_monai.running import run_bundle
 
-INTERRUPTED = "pgsam: interrupted. Finished cases are kept; the same command goes on after them."
 OF_ANOTHER_DATASET = ("protocol", "tolerance_mm")
 """Values of evaluate.json that a measurement on another data set takes too."""
-
 
 MODES_OF = {
     "part": ("", "--interaction"),
@@ -26,12 +27,72 @@ MODES_OF = {
 """Flags → the modes that take them; "" is the plain measurement."""
 
 
-def check_mode(modes: Mapping[str, bool], given: Mapping[str, object]) -> None:
-    """Refuse two modes at once, and flags that the chosen one doesn't take.
+def evaluate(
+    bundle: str,
+    *,
+    part: str | None = None,
+    interaction: bool = False,
+    clicks: object = None,
+    seeds: object = None,
+    cases: int | None = None,
+    dataset: str | None = None,
+    map: str | None = None,
+    intensity: str | None = None,
+    device: str | None = None,
+    **overrides: object,
+) -> None:
+    """Measure a trained bundle: Dice, HD95 and surface Dice per class and case, to eval/PART/metrics.csv and .json.
 
-    Raises:
-        ValueError: naming the flag and where it belongs.
+    --dataset measures it on another data set instead: cases are predicted as `pgsam predict` does, and the classes that
+    both label are compared, to eval/NAME/metrics.csv and .json. Which these are is found by their names, printed first
+    and written to eval/NAME/label_map.json; an edited one is given back as --map FILE, say because there a "liver"
+    leaves out its tumours. Interrupted, the same command goes on after the predicted cases.
+
+    --interaction measures how its network answers clicks and boxes instead, to eval/PART/interaction.csv, .json and
+    .png: 3-D Dice after so many clicks per slice, each in the answer's largest error; after wrong ones; in loose boxes;
+    beside what the network finds without a prompt. The user is simulated and sees the reference, so these numbers say
+    nothing of images that nobody prompts. Interrupted, the same command goes on after the finished cases.
+
+    Examples:
+        pgsam evaluate bundles/samed_synapse --part test --protocol synapse
+        pgsam evaluate bundles/refsam3d_btcv --dataset /data/AMOS
+        pgsam evaluate bundles/refsam3d_btcv --dataset /data/CHAOS_MR --map chaos.json --intensity percentile --cases 5
+        pgsam evaluate bundles/medsa_hippocampus --interaction --clicks 1,3 --seeds 3 --cases 5
+
+    Args:
+        bundle: the bundle's folder.
+        part: "validation" (of the fold, the default), "test" or "training".
+        interaction: measure answers to simulated clicks and boxes; for networks that take prompts (medsa).
+        clicks: after how many clicks per slice, 1,2,3,5,10 by default.
+        seeds: of the simulated users, 1 by default: 3 means 0,1,2, and 4,7 these two.
+        cases: with --interaction or --dataset the first so many cases; all by default.
+        dataset: folder of another data set, in any layout that pgsam-plan reads, or a datalist JSON.
+        map: auto (the default), or an edited label_map.json.
+        intensity: percentile replaces the bundle's CT window by each case's 0.5 and 99.5 percentiles, for MR.
+        device: cpu or cuda; by default a GPU if there is one.
+        overrides: any value of configs/evaluate.json or train.json; with --dataset protocol and tolerance_mm only.
     """
+    given = {
+        "part": part,
+        "clicks": clicks,
+        "seeds": seeds,
+        "cases": cases,
+        "map": map,
+        "intensity": intensity,
+    }
+    _check_mode({"--interaction": interaction, "--dataset": dataset is not None}, given)
+    count = None if cases is None else one_number("cases", cases)
+    if dataset is not None:
+        return _measure_elsewhere(bundle, dataset, overrides, label_map=map or "auto", cases=count,
+                                  intensity=intensity, device=device)  # fmt: skip
+    overrides |= {"part": part or "validation"} | ({} if device is None else {"device": device})
+    if interaction:
+        return _measure_interaction(bundle, clicks, seeds, cases=count, overrides=overrides)
+    run_bundle("evaluating", bundle, ["train.json", "evaluate.json"], overrides)
+
+
+def _check_mode(modes: Mapping[str, bool], given: Mapping[str, object]) -> None:
+    """Refuse two modes at once, and flags that the chosen one doesn't take."""
     chosen = [mode for mode, wished in modes.items() if wished]
     if len(chosen) > 1:
         raise UserFault(f"{' and '.join(chosen)} measure different things; give one of them.")
@@ -44,10 +105,7 @@ def check_mode(modes: Mapping[str, bool], given: Mapping[str, object]) -> None:
         raise UserFault(f"--{name} belongs to {' or '.join(MODES_OF[name])}; give both or neither.")
 
 
-def measure_interaction(
-    bundle: str, *, clicks: object, seeds: object, cases: object, overrides: Mapping[str, Any]
-) -> None:
-    """`pgsam evaluate BUNDLE --interaction`, with what was typed."""
+def _measure_interaction(bundle: str, clicks: object, seeds: object, **options: Any) -> None:
     from pgsam_monai.evaluation.interaction.evaluate import evaluate_interaction
     from pgsam_monai.evaluation.interaction.measure import InteractionSettings
 
@@ -55,40 +113,53 @@ def measure_interaction(
         clicks=tuple([1, 2, 3, 5, 10] if clicks is None else whole_numbers("clicks", clicks)),
         seeds=tuple(seed_numbers(1 if seeds is None else seeds)),
     )
-    count = None if cases is None else one_number("cases", cases)
-    try:
-        evaluate_interaction(bundle, settings, cases=count, overrides=overrides)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    with _going_on():
+        evaluate_interaction(bundle, settings, **options)
 
 
-def measure_elsewhere(
-    bundle: str,
-    find: Callable[[str], dict[str, Any]],
-    *,
-    dataset: object,
-    label_map: object,
-    cases: object,
-    intensity: object,
-    device: str | None,
-    overrides: Mapping[str, Any],
-) -> None:
-    """`pgsam evaluate BUNDLE --dataset FOLDER`, with what was typed; `find` is the planner's way to its cases."""
+def _measure_elsewhere(bundle: str, dataset: str, overrides: Mapping[str, Any], **options: Any) -> None:
     for name in overrides:
         check_known(name, {*OF_ANOTHER_DATASET, "dataset", "map", "cases", "intensity", "device"})
-    if isinstance(dataset, bool) or isinstance(label_map, bool) or isinstance(intensity, bool):
-        raise UserFault("--dataset takes a folder, --map auto or a file, --intensity percentile.")
     from pgsam_monai.evaluation.other_dataset import evaluate_elsewhere
 
+    with _going_on():
+        evaluate_elsewhere(bundle, _find_dataset(dataset), options=overrides, **options)
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
     try:
-        evaluate_elsewhere(
-            bundle,
-            find(typed_text(dataset)),
-            label_map="auto" if label_map is None else typed_text(label_map),
-            cases=None if cases is None else one_number("cases", cases),
-            intensity=typed_text(intensity),
-            device=device,
-            options=overrides,
-        )
+        yield
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit("pgsam: interrupted. Finished cases are kept; the same command goes on after them.")
+
+
+def _find_dataset(folder: str) -> dict[str, Any]:
+    """The planner's view of a data set in plain words, cases by name: see `evaluate_elsewhere`."""
+    from preprocess.layouts import find_dataset
+    from preprocess.layouts.tree import natural_key
+
+    try:
+        found = find_dataset(folder)
+    except UserFault as fault:
+        raise UserFault(f"evaluate: {fault}") from fault
+
+    def case(record) -> dict:
+        paths = [str(Path(found.folder) / path) for path in record.images]
+        image = paths[0] if len(paths) == 1 else paths
+        label = (
+            image if record.label == "@images" else record.label and str(Path(found.folder) / record.label)
+        )
+        return {"name": record.name, "image": image, "label": label}
+
+    alone = len(found.images_without_label)
+    for note in (*found.notes, *([f"{alone} images without a label are left out"] if alone else [])):
+        print(f"note: {note}")
+    return {
+        "name": found.name,
+        "folder": found.folder,
+        "cases": [
+            case(record) for record in sorted(found.cases, key=lambda record: natural_key(record.name))
+        ],
+        "label_names": {value: name for name, value in (found.label_names or {}).items()},
+    }

@@ -9,7 +9,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.running import call_command
 
 
-def export(bundle: str, form: str = "adapters", output: str | None = None) -> None:
+def export(bundle: str, *, form: str = "adapters", output: str | None = None) -> None:
     """Write a trained bundle's network in another form.
 
     Examples:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from pgsam_monai.commands.values import typed_text
+from pgsam_monai.commands.values import words
 
 
 def label(
-    *bundles: str,
-    studies: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    auth: str | None = None,
-    allow_origin: object = None,
-    also_read: object = None,
-    app_dir: str | None = None,
-    score: object = None,
-    train: bool = True,
-    max_upload_mb: int = 2000,
-    environment: str | None = None,
+    *bundles: str, studies: str | None = None, host: str = "127.0.0.1", port: int = 8000, auth: str | None = None,
+    allow_origin: str | None = None, also_read: str | None = None, app_dir: str | None = None,
+    score: str | None = None, train: bool = True, max_upload_mb: int = 2000, environment: str | None = None,
     dry_run: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """Serve trained bundles with MONAI Label: segment, click, correct and train from 3D Slicer, OHIF or a script.
 
     Bundles are linked, not copied: a training from the server is in the bundle, and a model.pt that changes is what
@@ -38,7 +29,6 @@ def label(
     makes it in a checkout, `python -m venv .venv-label && .venv-label/bin/pip install 'pgsam-monai[label]'` elsewhere.
 
     Examples:
-        pgsam label bundles/samed_spleen --studies /data/studies
         pgsam label bundles/medsa_spleen bundles/refsam3d_btcv --studies /data/studies --port 8123
         pgsam label bundles/samed_spleen --studies /data/studies --score samed_spleen
         pgsam label bundles/samed_spleen --studies /data/studies --host 0.0.0.0 --auth https://id.example.org/realms/lab
@@ -66,13 +56,7 @@ def label(
     from pgsam_monai.label.launch.start import start
 
     serving = check(
-        bundles, typed_text(studies), app_dir=typed_text(app_dir), host=str(host), port=port, auth=typed_text(auth),
-        score=_words(score), train=train, allow_origin=_words(allow_origin), max_upload_mb=max_upload_mb,
-        also_read=_words(also_read),
+        bundles, studies, app_dir=app_dir, host=host, port=port, auth=auth, score=words(score), train=train,
+        allow_origin=words(allow_origin), max_upload_mb=max_upload_mb, also_read=words(also_read),
     )  # fmt: skip
-    start(serving, find_environment(typed_text(environment)), dry_run=dry_run)
-
-
-def _words(value: object) -> list[str]:
-    """What was typed as a or a,b."""
-    return [word.strip() for word in (typed_text(value) or "").split(",") if word.strip()]
+    start(serving, find_environment(environment), dry_run=dry_run)

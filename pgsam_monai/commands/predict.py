@@ -4,55 +4,36 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.commands.values import asked_text, box_numbers, propagation, typed_text, window_numbers
+from pgsam_monai.commands.values import numbers, one_number, window_numbers
 
 FORMATS = ("same", "dicom-seg")
 
 
 def predict(
-    bundle: str,
-    source: str,
-    output: str,
-    overlays: bool = False,
-    html: bool = False,
-    guide_maps: bool = False,
-    device: str | None = None,
-    clicks: str | None = None,
-    box: object = None,
-    label: str | int | None = None,
-    propagate: bool | int = False,
-    background: str = "empty",
-    window: object = None,
-    text: object = None,
-    format: str = "same",
-) -> None:
+    bundle: str, source: str, output: str, *,
+    overlays: bool = False, html: bool = False, guide_maps: bool = False, device: str | None = None,
+    clicks: str | None = None, box: object = None, label: object = None, propagate: bool | int = False,
+    background: str = "empty", window: object = None, text: str | None = None, format: str = "same",
+) -> None:  # fmt: skip
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
-    --clicks and --box segment what you point at in one image instead, with a network that takes prompts (medsa). Voxels
-    (i, j, k) are those of the image file, counted from 0. Slices without a prompt stay empty, unless --propagate
-    carries the structure on from slice to slice, or --background everything shows what the network finds by itself.
-
-    A file of clicks:
+    --clicks and --box segment what you point at in one image, with a network that takes prompts (medsa). Voxels
+    (i, j, k) are those of the image file, from 0. Slices without a prompt stay empty. A file of clicks:
         {"labels": {"liver": {"positive": [[210, 160, 88]], "negative": [[240, 180, 88]]},
                     "spleen": {"boxes": [[300, 360, 180, 240, 88, 88]]}}}
-    Voxels are meant unless it also says "space": "RAS" or "LPS" (mm). 3D Slicer's .mrk.json is read as it is.
+    or, with "space": "RAS" or "LPS" in it, in mm. 3D Slicer's .mrk.json is read as it is.
 
     --text segments what you ask for in words, with a network that reads any text (refsam3d): label maps hold 1 where it
     answers, 0 elsewhere. Texts close to those that it was trained with are answered best.
 
-    --format dicom-seg writes what is predicted on DICOM series as DICOM segmentation objects, <name>.seg.dcm, which
-    refer to the series' slices and name their segments in coded terms, for viewers and archives.
-
     Examples:
         pgsam predict bundles/samed_hippocampus scan.nii.gz predictions --overlays
-        pgsam predict bundles/pgsam_synapse scans predictions --guide_maps
         pgsam predict bundles/medsa_synapse scan.nii.gz predictions --clicks clicks.json
-        pgsam predict bundles/medsa_synapse scan.nii.gz predictions --box 120,210,90,180,88,88 --label liver --propagate
         pgsam predict lite_medsam ct.nii.gz predictions --box 120,210,90,180,88,88 --window=-160,240 --propagate
         pgsam predict bundles/refsam3d_btcv scan.nii.gz predictions --text "perform liver segmentation" --overlays
-        pgsam predict bundles/samed_hippocampus studies/study1 predictions --format dicom-seg
 
     Args:
         bundle: a trained bundle's folder; with --clicks or --box also a name of `pgsam weights list`, untrained.
@@ -69,27 +50,26 @@ def predict(
         background: what slices without prompts show, "empty" or "everything".
         window: for a name of weights, low,high: grey values that become black and white; percentiles by default.
         text: what to segment, in words, instead of the bundle's classes.
-        format: same as the input's (NIfTI for DICOM), or dicom-seg.
+        format: same as the input's (NIfTI for DICOM); or dicom-seg, segmentations that refer to a DICOM series' slices.
     """
-    asked, wishes = asked_text(text), None
-    if clicks is not None or box is not None:
-        _check_pointing(guide_maps, asked, label, box)
-        wishes = {
-            "clicks": typed_text(clicks), "box": box_numbers(box), "label": label, "propagate": propagation(propagate),
-            "background": background, "window": window_numbers(window),
-        }  # fmt: skip
-    else:
+    if format not in FORMATS:
+        raise UserFault(f"--format is {' or '.join(FORMATS)}, got {format!r}.")
+    options = {"overlays": overlays, "html": html, "device": device}
+    if clicks is None and box is None:
         shown = background != "empty"
         _check_no_prompts({"label": label, "propagate": propagate, "background": shown, "window": window})
-    options = {"overlays": overlays, "html": html, "guide_maps": guide_maps, "device": device, "text": asked}
-    for path in _predict(bundle, source, output, format, wishes, options):
+        options |= {"guide_maps": guide_maps, "text": text}
+    else:
+        _check_pointing(guide_maps, text, label, box)
+        options["wishes"] = _wishes(clicks, box, label, propagate, background, window)
+    for path in _predict(bundle, source, output, format, options):
         print(path)
 
 
-def _check_pointing(guide_maps: bool, asked: str | None, label: object, box: object) -> None:
+def _check_pointing(guide_maps: bool, text: str | None, label: object, box: object) -> None:
     if guide_maps:
         raise UserFault("--guide_maps is not for --clicks and --box; leave it out.")
-    if asked is not None:
+    if text is not None:
         raise UserFault("--text asks in words, --clicks and --box by pointing; give one of them.")
     if label is not None and box is None:
         raise UserFault("--label says what is in --box; a file of clicks names its classes itself.")
@@ -100,32 +80,33 @@ def _check_no_prompts(given: dict[str, object]) -> None:
         raise UserFault(f"--{name} belongs to --clicks or --box; give one of them too.")
 
 
-def _predict(
-    bundle: str, source: str, output: str, format: str, wishes: dict | None, options: dict
-) -> list[Path]:
-    """By classes, or by prompts if there are `wishes`, in the format that was asked for."""
-    if format not in FORMATS:
-        raise UserFault(f"--format is {' or '.join(FORMATS)}, got {format!r}.")
-    if wishes is None:
-        from pgsam_monai.predicting.predict import predict as run
+def _wishes(
+    clicks: str | None, box: object, label: Any, propagate: bool | int, background: str, window: object
+) -> dict[str, Any]:
+    """What `PromptWishes` holds, of what was typed."""
+    ends = ("i0", "i1", "j0", "j1", "k0", "k1")
+    return {
+        "clicks": clicks,
+        "box": numbers("box", box, ends, "120,210,90,180,88,88"),
+        "label": label,
+        "propagate": propagate if isinstance(propagate, bool) else one_number("propagate", propagate),
+        "background": background,
+        "window": window_numbers(window),
+    }
 
-        prompts = None
-    else:
+
+def _predict(bundle: str, source: str, output: str, format: str, options: dict[str, Any]) -> list[Path]:
+    """By classes, or by prompts if there are `wishes`, in the format that was asked for."""
+    if "wishes" in options:
         from pgsam_monai.predicting.prompted import PromptWishes
         from pgsam_monai.predicting.prompted import predict_prompted as run
 
-        prompts = PromptWishes(**wishes)
-        bundle = str(bundle)
-        options = {"wishes": prompts} | {name: options[name] for name in ("overlays", "html", "device")}
+        options["wishes"] = PromptWishes(**options["wishes"])
+    else:
+        from pgsam_monai.predicting.predict import predict as run
     if format == "same":
         return run(bundle, source, output, **options)
     from pgsam_monai.predicting.segmentations import predict_segmentations
 
-    return predict_segmentations(
-        partial(run, bundle, source, **options),
-        bundle,
-        source,
-        output,
-        text=options.get("text"),
-        wishes=prompts,
-    )
+    asked = {name: options[name] for name in ("text", "wishes") if name in options}
+    return predict_segmentations(partial(run, bundle, source, **options), bundle, source, output, **asked)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from pgsam_monai.base.errors import MissingFile, UserFault
-from pgsam_monai.commands.values import typed_text, window_numbers
+from pgsam_monai.commands.values import window_numbers
 
 
 def view(
     prediction: str,
+    *,
     image: str | None = None,
     output: str | None = None,
     reference: str | None = None,
     bundle: str | None = None,
-    labels: object = None,
+    labels: str | None = None,
     window: object = None,
     open: bool = False,
 ) -> None:
@@ -43,12 +44,12 @@ def view(
 
     if image is None:
         raise UserFault("view: no image to show the prediction on; give it with --image FILE.")
-    file = _page_file(typed_text(prediction), typed_text(output))
+    file = _page_file(prediction, output)
     names, background, planned = _class_names(bundle, labels)
     write_page(
-        typed_text(image),
-        typed_text(prediction),
-        typed_text(reference),
+        image,
+        prediction,
+        reference,
         file=file,
         labels=names,
         background=background,
@@ -70,7 +71,7 @@ def _page_file(prediction: str, output: str | None) -> Path:
 
 
 def _class_names(
-    bundle: str | None, labels: object
+    bundle: str | None, labels: str | None
 ) -> tuple[dict[str, int], int | None, tuple[float, float] | None]:
     """Class names with their values, the background's value (None: all others), and the bundle's window."""
     if bundle is not None and labels is not None:
@@ -78,7 +79,7 @@ def _class_names(
     if bundle is not None:
         from pgsam_monai.predicting.predict import background_value, class_values, planned_window
 
-        root = Path(typed_text(bundle))
+        root = Path(bundle)
         if not (root / "configs/plan.json").is_file():
             raise MissingFile(
                 f"view: '{root}' is no bundle of ours (no configs/plan.json); name classes by --labels."
@@ -88,11 +89,10 @@ def _class_names(
     return names, None if 0 in names.values() else 0, None
 
 
-def _named_values(labels: object) -> dict[str, int]:
+def _named_values(labels: str) -> dict[str, int]:
     """What was typed as liver=1,spleen=2."""
-    text = typed_text(labels) if isinstance(labels, str | tuple | list) else ""
     names = {}
-    for part in text.split(","):
+    for part in labels.split(","):
         name, _, value = (word.strip() for word in part.rpartition("="))
         if not name or not value.isascii() or not value.isdigit():
             raise UserFault(

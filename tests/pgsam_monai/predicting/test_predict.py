@@ -182,10 +182,10 @@ def test_the_command_line_takes_one_way_of_asking(reading_bundle, tmp_path, caps
     for words in ({"clicks": "clicks.json"}, {"box": (0, 1, 0, 1, 0, 1)}):
         with pytest.raises(ValueError, match="--text asks in words, --clicks and --box by pointing"):
             cli.predict(bundle, scan, str(tmp_path), text="liver", **words)
-    with pytest.raises(ValueError, match="--text takes words"):
-        cli.predict(bundle, scan, str(tmp_path), text=True)
+    with pytest.raises(SystemExit, match="--text needs a value"):
+        cli.main(["predict", bundle, scan, str(tmp_path), "--text"])
     Reader.heard.clear()
-    cli.predict(bundle, scan, str(tmp_path), text=("liver", "spleen"))  # how python-fire reads a comma
+    cli.main(["predict", bundle, scan, str(tmp_path), "--text", "liver,spleen"])
     assert set(Reader.heard) == {"liver,spleen"}
     assert capsys.readouterr().out.strip() == str(tmp_path / "case_1_0000.nii.gz")
 

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,9 +12,15 @@ from pathlib import Path
 import pytest
 from planning_data import write_scans
 
+from pgsam_monai.base.command_line import checked_words
 from pgsam_monai.base.errors import UserFault
-from preprocess.commands.arguments import checked_flags as checked_flags_of
-from preprocess.commands.main import main, plan
+from preprocess.commands.arguments import make_request
+from preprocess.commands.help import help_text, network_names
+from preprocess.commands.main import main
+from preprocess.layouts import LAYOUTS
+from preprocess.networks import NETWORK_RULES
+from preprocess.recipes import recipe_names
+from preprocess.rules.encoders import BACKBONES
 
 ROOT = Path(__file__).parents[3]
 MAX_START_S = 0.7
@@ -291,14 +298,23 @@ def test_a_single_case_is_refused(tmp_path, monkeypatch, capsys):
 
 
 def test_flags_are_checked_before_anything_runs():
-    def checked_flags(arguments):
-        return checked_flags_of(arguments, inspect.signature(plan).parameters)
+    def checked(*words):
+        return checked_words(words, make_request)
 
-    assert checked_flags(["data", "--few-shot", "10%"]) == ["'data'", "--few_shot='10%'"]
-    joined = checked_flags(["--override", "a=1", "--override=b=[1,2]"])
-    assert joined == ["--override=['a=1', 'b=[1,2]']"]
-    assert checked_flags(["--skip_faulty"]) == ["--skip_faulty=True"]
+    assert checked("data", "--few-shot", "10%") == ["'data'", "--few_shot='10%'"]
+    assert checked("--override", "a=1", "--override=b=[1,2]") == ["--override=['a=1', 'b=[1,2]']"]
+    assert checked("--skip_faulty") == ["--skip_faulty=True"]
     with pytest.raises(UserFault, match="needs a value"):
-        checked_flags(["--target", "--layout", "msd"])
-    with pytest.raises(UserFault, match="One data set at a time"):
-        checked_flags(["a", "b"])
+        checked("--target", "--layout", "msd")
+    with pytest.raises(UserFault, match="One dataset at a time"):
+        checked("a", "b")
+
+
+def test_the_help_names_every_option_network_layout_recipe_and_backbone():
+    text = help_text()
+    named = set(re.findall(r"^  --(\w+)", text, flags=re.M))
+    assert named == set(inspect.signature(make_request).parameters) - {"dataset"}
+    assert sorted(sum(network_names(), [])) == sorted(NETWORK_RULES)
+    words = set(re.findall(r"\w+", text))
+    assert {*NETWORK_RULES, *LAYOUTS, *recipe_names(), *BACKBONES} <= words
+    assert max(map(len, text.splitlines())) <= 120

@@ -13,7 +13,7 @@ from planning_data import write_scans
 
 from preprocess.fingerprint.facts import ChannelFacts
 from preprocess.plan.plan import make_plan
-from preprocess.planning import Progress, Request, plan_dataset
+from preprocess.planning import Request, carry_out
 from preprocess.recipes import load_recipe, published_splits
 from preprocess.report import make_report
 from preprocess.report.charts import _chart
@@ -26,7 +26,6 @@ from preprocess.report.thumbnails import (
     colour_of,
     make_thumbnails,
 )
-from preprocess.rules.machine import find_machine
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +35,10 @@ def planned(tmp_path_factory):
         dataset=write_scans(folder / "scans"),
         plans_dir=folder / "plans",
         bundles_dir=folder / "bundles",
+        target="cpu",
         workers=1,
     )
-    return plan_dataset(request, find_machine("cpu"), Progress(say=lambda what: None))
+    return carry_out(request)
 
 
 class Tags(html.parser.HTMLParser):

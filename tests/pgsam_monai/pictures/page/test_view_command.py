@@ -61,7 +61,7 @@ def test_the_browser_opens_it(files, found, monkeypatch, tmp_path, capsys):
         ({"output": "page.nii.gz"}, "--output names the page, as in case.html; got 'page.nii.gz'"),
         ({"labels": "liver"}, "--labels takes name=value"),
         ({"labels": "liver=x"}, "--labels takes name=value"),
-        ({"labels": True}, "--labels takes name=value"),
+        ({"labels": ""}, "--labels takes name=value"),
         ({"labels": "a=1,a=2"}, "gives the name 'a' or the value 2 twice"),
         ({"labels": "a=1,b=1"}, "gives the name 'b' or the value 1 twice"),
         ({"labels": "a=1", "bundle": "b"}, "give one of them"),
