@@ -77,11 +77,8 @@ class MedSA(SamNetwork):
         """
         _check(num_classes, encoder_training, stack_depth, depth_fusion)
         adapted = encoder_training != "frozen"
-        super().__init__(
-            num_classes=num_classes,
-            encoder_training="full" if encoder_training == "full" else "frozen",
-            **sam,
-        )
+        sam_training = "full" if encoder_training == "full" else "frozen"
+        super().__init__(num_classes=num_classes, encoder_training=sam_training, **sam)
         self.stack_depth = stack_depth
         self.prompt_training = prompt_training or PromptTraining()
         self._choose_sam_training(full=encoder_training == "full", prompts=prompt_encoder_training)

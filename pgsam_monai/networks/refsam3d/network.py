@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,8 +55,6 @@ class RefSAM3D(VolumeNetwork):
         num_classes: int,
         patch: Sequence[int],
         token_size: Sequence[int],
-        texts: Sequence[Sequence[str]],
-        names: Sequence[str],
         in_channels: int = 1,
         backbone: str = "vit_b",
         weights: str | None = None,
@@ -64,24 +63,16 @@ class RefSAM3D(VolumeNetwork):
         pixel_mean: Sequence[float] = SAM_MEAN,
         pixel_std: Sequence[float] = SAM_STD,
         window: int = 8,
-        clip_model: str = "ViT-B-32-quickgelu",
-        clip_weights: str | None = None,
-        clip_training: str = "frozen",
-        text_prompt: bool = True,
-        cross_modal_projector: bool = True,
-        hierarchical_fusion: bool = True,
-        stages: Sequence[int] = ALL_STAGES,
         referring: ReferringTraining | None = None,
         checkpointing: bool = False,
         request: str | None = None,
+        **text_side: Any,
     ) -> None:
         """
         Args:
             num_classes: foreground classes K, at least 1.
             patch: rows, columns and slices that position tables are made for, voxels; any other size works too.
             token_size: voxels per token: 4, 8 or 16 for rows and columns alike, 1 to 16 for slices.
-            texts: for each class, background first, one description or several.
-            names: the classes' names, background first, which training requests are made of.
             in_channels: channels of the volume. 1 is repeated for SAM's three, 3 goes in as it is, any other count
                 passes a trained 1×1×1 convolution that starts as the average of the channels.
             backbone: a name in ``backbones.VOLUME_BACKBONES``.
@@ -91,31 +82,23 @@ class RefSAM3D(VolumeNetwork):
             pixel_mean: of three channels, on the 0..1 scale.
             pixel_std: likewise.
             window: largest side of the attention windows in tokens, see ``windows.choose_window``.
-            clip_model: an open_clip model, see ``ClipTowers``.
-            clip_weights: its weights by tag or file; None for random ones.
-            clip_training: of the text tower: "frozen", "lora" or "full".
-            text_prompt: False for learnt class queries and no text (Table 4, second row).
-            cross_modal_projector: Eq. III; False for a fixed random map (Table 4, third row).
-            hierarchical_fusion: Eq. VI to VIII; False for none (Table 4, fourth row).
-            stages: those of 1 to 4 that meet the texts (Table 5).
             referring: how single structures are asked for while training; None for never.
             checkpointing: compute the encoder's blocks again in the backward pass instead of keeping what they made.
             request: a text; where set, evaluation answers it alone, see ``forward``.
+            text_side: the further arguments, those of ``_build_text_side``.
 
         Raises:
             ValueError: an argument is outside its range, or the weights don't fit the backbone.
             UserFault: weights of SAM or CLIP are neither here nor obtainable.
         """
         super().__init__()
-        _check_arguments(num_classes, encoder_training, in_channels, stages)
+        _check_arguments(num_classes, encoder_training, in_channels)
         self.patch, self.multiples = three(patch, who="patch"), three(token_size, who="token_size")
         self.in_channels, self.num_classes = in_channels, num_classes
         self.request, self.referring = request, referring
         self.description = {
             "network": self.name, "backbone": backbone, "num_classes": num_classes, "in_channels": in_channels,
             "patch": "x".join(map(str, self.patch)), "token_size": "x".join(map(str, self.multiples)),
-            "clip_model": clip_model if text_prompt else "none", "cross_modal_projector": cross_modal_projector,
-            "stages": "".join(map(str, stages)) if text_prompt and hierarchical_fusion else "none",
         }  # fmt: skip
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean, dtype=torch.float32).reshape(3, 1, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32).reshape(3, 1, 1, 1))
@@ -123,15 +106,7 @@ class RefSAM3D(VolumeNetwork):
         self._build_sam(backbone, window, adapters=encoder_training != "frozen", checkpointing=checkpointing)
         self._load_weights(weights, weights_dir, backbone)
         choose_trained(self.image_encoder, encoder_training)
-        self.clip = self.texts = self.projector = self.cross_attention = self.class_queries = None
-        if text_prompt:
-            self.clip = ClipTowers(
-                model=clip_model, weights=clip_weights, weights_dir=weights_dir, training=clip_training,
-                towers="text", image_tower=False,
-            )  # fmt: skip
-            self._build_text_side(texts, names, cross_modal_projector, stages if hierarchical_fusion else ())
-        else:
-            self.class_queries = nn.Parameter(torch.randn(num_classes + 1, DIM))
+        self._build_text_side(weights_dir=weights_dir, **text_side)
 
     def _build_sam(self, backbone: str, window: int, *, adapters: bool, checkpointing: bool) -> None:
         grid = [side // size for side, size in zip(self.patch, self.multiples, strict=True)]
@@ -145,15 +120,54 @@ class RefSAM3D(VolumeNetwork):
             use_efficient_blocks(self.mask_decoder.transformer)
 
     def _build_text_side(
-        self, texts: Sequence[Sequence[str]], names: Sequence[str], aligned: bool, stages: Sequence[int]
+        self,
+        *,
+        texts: Sequence[Sequence[str]],
+        names: Sequence[str],
+        weights_dir: str | None,
+        clip_model: str = "ViT-B-32-quickgelu",
+        clip_weights: str | None = None,
+        clip_training: str = "frozen",
+        text_prompt: bool = True,
+        cross_modal_projector: bool = True,
+        hierarchical_fusion: bool = True,
+        stages: Sequence[int] = ALL_STAGES,
     ) -> None:
+        """What texts pass on their way to the decoder; learnt queries where there are none.
+
+        Args:
+            texts: for each class, background first, one description or several.
+            names: the classes' names, background first, which training requests are made of.
+            weights_dir: where weights are kept; None for the default folder.
+            clip_model: an open_clip model, see ``ClipTowers``.
+            clip_weights: its weights by tag or file; None for random ones.
+            clip_training: of the text tower: "frozen", "lora" or "full".
+            text_prompt: False for learnt class queries and no text (Table 4, second row).
+            cross_modal_projector: Eq. III; False for a fixed random map (Table 4, third row).
+            hierarchical_fusion: Eq. VI to VIII; False for none (Table 4, fourth row).
+            stages: those of 1 to 4 that meet the texts (Table 5).
+        """
+        _check_stages(stages)
+        fused = tuple(stages) if text_prompt and hierarchical_fusion else ()
+        self.description |= {
+            "clip_model": clip_model if text_prompt else "none", "cross_modal_projector": cross_modal_projector,
+            "stages": "".join(map(str, fused)) or "none",
+        }  # fmt: skip
+        self.clip = self.texts = self.projector = self.cross_attention = self.class_queries = None
+        if not text_prompt:
+            self.class_queries = nn.Parameter(torch.randn(self.num_classes + 1, DIM))
+            return
+        self.clip = ClipTowers(
+            model=clip_model, weights=clip_weights, weights_dir=weights_dir, training=clip_training,
+            towers="text", image_tower=False,
+        )  # fmt: skip
         templates = (self.referring or ReferringTraining()).templates
         self.texts = RequestTexts(
             texts, names, self.clip.tokenize, num_classes=self.num_classes, templates=templates
         )
-        self.projector = build_projector(aligned, self.clip.dim, DIM)
-        if stages:
-            self.cross_attention = HierarchicalCrossAttention(DIM, stages=tuple(stages))
+        self.projector = build_projector(cross_modal_projector, self.clip.dim, DIM)
+        if fused:
+            self.cross_attention = HierarchicalCrossAttention(DIM, stages=fused)
 
     def _load_weights(self, weights: str | None, weights_dir: str | None, backbone: str) -> None:
         if weights is None:
@@ -274,15 +288,16 @@ class RefSAM3D(VolumeNetwork):
             return self.texts.free(self.clip, [self.request])
 
 
-def _check_arguments(
-    num_classes: int, encoder_training: str, in_channels: int, stages: Sequence[int]
-) -> None:
+def _check_arguments(num_classes: int, encoder_training: str, in_channels: int) -> None:
     if num_classes < 1:
         raise UserFault(f"num_classes must be at least 1 (background is not counted), got {num_classes}.")
     if encoder_training not in ENCODER_TRAINING:
         raise UserFault(f"encoder_training must be one of {ENCODER_TRAINING}, got '{encoder_training}'.")
     if in_channels < 1:
         raise UserFault(f"in_channels must be at least 1, got {in_channels}.")
+
+
+def _check_stages(stages: Sequence[int]) -> None:
     if not stages or set(stages) - set(ALL_STAGES) or len(set(stages)) != len(stages):
         raise UserFault(f"stages must be some of {ALL_STAGES}, each once, got {list(stages)}.")
 

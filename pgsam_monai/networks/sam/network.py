@@ -79,14 +79,10 @@ class SamNetwork(SliceNetwork):
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.description = {
-            "network": self.name,
-            "backbone": backbone,
-            "rank": rank if encoder_training == "lora" else 0,
-            "num_classes": num_classes,
-            "image_size": image_size,
-            "in_channels": in_channels,
+            "network": self.name, "backbone": backbone, "rank": rank if encoder_training == "lora" else 0,
+            "num_classes": num_classes, "image_size": image_size, "in_channels": in_channels,
             "skip_features": bool(parts.mask_decoder.skips),
-        }
+        }  # fmt: skip
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean, dtype=torch.float32).reshape(3, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32).reshape(3, 1, 1))
         self.channel_mixer = None if in_channels in (1, 3) else _averaging_convolution(in_channels)
