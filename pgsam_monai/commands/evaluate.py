@@ -73,18 +73,13 @@ def evaluate(
         overrides: any value of configs/evaluate.json or train.json; with --dataset protocol and tolerance_mm only.
     """
     given = {
-        "part": part,
-        "clicks": clicks,
-        "seeds": seeds,
-        "cases": cases,
-        "map": map,
-        "intensity": intensity,
-    }
+        "part": part, "clicks": clicks, "seeds": seeds, "cases": cases, "map": map, "intensity": intensity,
+    }  # fmt: skip
     _check_mode({"--interaction": interaction, "--dataset": dataset is not None}, given)
     count = None if cases is None else one_number("cases", cases)
     if dataset is not None:
-        return _measure_elsewhere(bundle, dataset, overrides, label_map=map or "auto", cases=count,
-                                  intensity=intensity, device=device)  # fmt: skip
+        options = {"label_map": map or "auto", "cases": count, "intensity": intensity, "device": device}
+        return _measure_elsewhere(bundle, dataset, overrides, **options)
     overrides |= {"part": part or "validation"} | ({} if device is None else {"device": device})
     if interaction:
         return _measure_interaction(bundle, clicks, seeds, cases=count, overrides=overrides)

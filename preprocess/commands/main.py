@@ -6,9 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from pgsam_monai.base.command_line import checked_words, told
-from pgsam_monai.base.errors import UserFault
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The console script."""
@@ -23,6 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         print(f"pgsam-plan {__version__}")
         return
+    from pgsam_monai.base.command_line import checked_words, told
+    from pgsam_monai.base.errors import UserFault
+
     with told("pgsam-plan"):
         from preprocess.commands.arguments import make_request
 
@@ -46,6 +46,7 @@ def plan(dataset: str | None = None, **options: Any) -> None:
 
 def plan_and_show(dataset: str | None = None, **options: Any) -> Any:
     """As `plan`; returns what was made, a `planning.Planned`."""
+    from pgsam_monai.base.errors import UserFault
     from preprocess.commands.arguments import make_request
 
     try:
