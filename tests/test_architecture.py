@@ -37,6 +37,18 @@ def test_the_planner_knows_no_torch_and_no_runtime_but_what_is_lent():
         assert not {name.split(".")[0] for name in known} & HEAVY, file
 
 
+def test_neither_the_base_nor_the_planner_brings_torch_or_monai():
+    code = (
+        "import importlib, pkgutil, sys, pgsam_monai.base, preprocess\n"
+        "for package in (pgsam_monai.base, preprocess):\n"
+        "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(found.name)\n"
+        "sys.exit(' '.join({'torch', 'monai'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_texts_need_the_standard_library_only():
     code = (
         f"import sys; before = set(sys.modules); import {TEXTS} as library; library.describe_structure('liver', 'CT'); "

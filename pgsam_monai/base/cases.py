@@ -1,4 +1,4 @@
-"""What the data code knows of a case before opening it: its files, their kind and its name."""
+"""What is known of a case before it is opened: its files, their kind and its name."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr")
-VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 ARCHIVE_SUFFIXES = (".npy.h5", ".h5", ".hdf5", ".npz")
-FILE_SUFFIXES = VOLUME_SUFFIXES + PICTURE_SUFFIXES + ARCHIVE_SUFFIXES
+FILE_SUFFIXES = VOLUME_SUFFIXES + DICOM_SUFFIXES + PICTURE_SUFFIXES + ARCHIVE_SUFFIXES
+
+IN_THE_IMAGES = "@images"
+"""Stands for the label's file where images and labels share theirs: archives."""
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -21,22 +26,32 @@ def as_paths(files: Paths) -> list[Path]:
     return [Path(file).expanduser() for file in several]
 
 
+def suffix_among(name: str, suffixes: tuple[str, ...] = FILE_SUFFIXES) -> str:
+    """The suffix of `name`, the longest that fits, in its own case; "" if none does."""
+    lower = name.lower()
+    fits = [suffix for suffix in suffixes if lower.endswith(suffix)]
+    return name[-max(map(len, fits)) :] if fits else ""
+
+
 def file_suffix(path: str | Path) -> str:
     """The known suffix of a file, lower case ('.nii.gz', '.npy.h5', …), its own last suffix, or '' for a
     folder."""
-    name = Path(path).name.lower()
-    for suffix in FILE_SUFFIXES:
-        if name.endswith(suffix):
-            return suffix
-    return "" if Path(path).is_dir() else Path(path).suffix.lower()
+    known = suffix_among(Path(path).name)
+    return (known or ("" if Path(path).is_dir() else Path(path).suffix)).lower()
 
 
 def file_format(files: Paths) -> str:
-    """'volume' (a DICOM folder counts as one), 'picture' or 'archive', by the suffix of the first file."""
-    suffix = file_suffix(as_paths(files)[0])
-    if suffix in PICTURE_SUFFIXES:
+    """'volume' (a DICOM folder counts as one), 'picture' or 'archive', by the name of the first file."""
+    name = Path(files if isinstance(files, str | Path) else files[0]).name
+    if suffix_among(name, PICTURE_SUFFIXES):
         return "picture"
-    return "archive" if suffix in ARCHIVE_SUFFIXES else "volume"
+    return "archive" if suffix_among(name, ARCHIVE_SUFFIXES) else "volume"
+
+
+def stem_of(path: str | Path) -> str:
+    """File name without folder and without a known suffix: a/b.nii.gz -> b."""
+    name = Path(path).name
+    return name[: len(name) - len(suffix_among(name))]
 
 
 def case_name(files: Paths) -> str:

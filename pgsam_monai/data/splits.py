@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgsam_monai.base.cases import as_paths
+from pgsam_monai.base.cases import IN_THE_IMAGES, as_paths
 from pgsam_monai.base.errors import MissingFile, UserFault, nearest
 
 PARTS = ("training", "validation", "test", "unseen")
-SAME_FILES = "@images"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +130,7 @@ def _resolve(name: str, files: dict[str, Any], folder: Path, part: str) -> dict[
     case: dict[str, Any] = {"name": name, "image": under(files["image"])}
     label = files.get("label")
     if label:
-        case["label"] = case["image"] if label == SAME_FILES else under(label)
+        case["label"] = case["image"] if label == IN_THE_IMAGES else under(label)
     elif part not in ("test", "unseen"):
         raise UserFault(
             f"Case '{name}' of part '{part}' has no label in splits.json; plan the data set again."

@@ -12,10 +12,9 @@ import numpy as np
 from pgsam_monai.base.dicom.headers import DicomError
 from pgsam_monai.base.dicom.series import Series, read_series
 from pgsam_monai.base.files import whole
+from pgsam_monai.base.volume.grids import GRID_TOLERANCE, apart_mm
 from pgsam_monai.dicom.segments import Maker, describe_segments, long_string
 
-GRID_TOLERANCE = 0.1
-"""voxels that a corner of the label map may lie off the series' grid"""
 SERIES_NUMBER = 300
 """of a segmentation's series, as dcmqi numbers them"""
 MANUFACTURER = "pgsam-monai"
@@ -115,13 +114,11 @@ def _check_grid(labels: np.ndarray, affine: np.ndarray | None, series: Series) -
     if affine is None or series.affine is None:
         return
     single = series.shape[2] == 1  # its slice thickness is anyone's guess, and nothing lies beyond the slice
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(series.shape) - 1)
-    moved = np.c_[corners, np.ones(8)] @ (np.asarray(affine) - series.affine).T
     spacing = np.linalg.norm(series.affine[:3, : 2 if single else 3], axis=0)
-    apart_mm = float(np.linalg.norm(moved[:, :3], axis=1).max())
-    if apart_mm > GRID_TOLERANCE * spacing.min():
+    apart = apart_mm(series.affine, affine, series.shape)
+    if apart > GRID_TOLERANCE * spacing.min():
         raise DicomError(
-            f"the label map lies up to {apart_mm:.3g} mm off the series {series.path}; give the series that was "
+            f"the label map lies up to {apart:.3g} mm off the series {series.path}; give the series that was "
             "segmented, or resample the label map to its grid"
         )
 

@@ -6,16 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import nibabel as nib
 import numpy as np
 from rich.progress import track
 
 from pgsam_monai.base.cases import Paths, case_name
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.data.readers import reader_for
+from pgsam_monai.base.volume import read_classes
+from pgsam_monai.base.volume.grids import GRID_TOLERANCE, apart_mm
 from pgsam_monai.metrics.cases import CaseMetrics, evaluate_case
-
-GEOMETRY_TOLERANCE = 0.1  # largest displacement of a corner, in voxels; headers are often rounded
 
 
 def evaluate_files(
@@ -31,7 +29,7 @@ def evaluate_files(
 ) -> list[CaseMetrics]:
     """Compare (prediction, reference) label files; rows come in the order of `pairs`.
 
-    Every format of `pgsam_monai.data.readers` is read: NIfTI, NRRD, MHA/MHD, masks as pictures (palette
+    Every format of `pgsam_monai.base.volume` is read: NIfTI, NRRD, MHA/MHD, masks as pictures (palette
     indices; colours as red << 16 | green << 8 | blue), TransUNet's archives (a list of .npz slices too).
     `labels` maps class names to the values in the files, background excluded, and `reference_labels` to those in the
     reference files where they are others, as in `evaluate_case`. `names` default to the predictions' case names.
@@ -84,10 +82,8 @@ def read_pair(
             f"{files}; write the prediction on the reference's grid."
         )
     spacing = np.linalg.norm(reference_affine[:3, :3], axis=0)
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.asarray(reference.shape) - 1)
-    moved = nib.affines.apply_affine(prediction_affine - reference_affine, corners)
-    largest = float(np.linalg.norm(moved, axis=1).max())
-    if not largest <= GEOMETRY_TOLERANCE * spacing.min():
+    largest = apart_mm(reference_affine, prediction_affine, reference.shape)
+    if not largest <= GRID_TOLERANCE * spacing.min():
         raise UserFault(
             f"{who}: prediction and reference lie up to {largest:.2f} mm apart at voxels of "
             f"{spacing.min():.2f} mm {files}; bring both onto one grid."
@@ -100,6 +96,5 @@ def read_label_file(files: Paths) -> tuple[np.ndarray, np.ndarray]:
 
     Raises ReadError for unreadable files and values that are no integers.
     """
-    reader = reader_for(files, "label")
-    array, meta = reader.get_data(reader.read(files))
-    return np.asarray(array)[0], np.asarray(meta["affine"])
+    label = read_classes(files)
+    return label.voxels[0], label.affine

@@ -14,7 +14,7 @@ from scipy import ndimage
 from pgsam_monai.base.cases import Paths, case_name, file_format
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import whole
-from pgsam_monai.data.readers import reader_for
+from pgsam_monai.base.volume import read_image
 from pgsam_monai.metrics.files import read_label_file
 
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -61,7 +61,7 @@ def write_overlays(
 ) -> Path:
     """Write `<folder>/<name>.png`: a row per slice with the image, the prediction and the reference on it.
 
-    Each of the first three is a file of any format of `pgsam_monai.data.readers` (a DICOM series folder
+    Each of the first three is a file of any format of `pgsam_monai.base.volume` (a DICOM series folder
     too) or an array (i, j, k), all on one grid; of several channels the first is shown. `affine` (4, 4)
     voxel -> mm, RAS+, is needed for an array image with a geometry. `labels` maps class names to values,
     None: the values found. `window` (low, high) in grey values, None: percentiles 1 and 99 of what is
@@ -99,10 +99,9 @@ def _image(source: Paths | np.ndarray, affine: np.ndarray | None) -> tuple[np.nd
     if isinstance(source, np.ndarray):
         array = source[..., 0] if source.ndim == 4 else source
         return _with_slices(array), np.eye(4) if affine is None else affine
-    reader = reader_for(source, "image")
-    channels, meta = reader.get_data(reader.read(source))
-    channels, picture = np.asarray(channels), file_format(source) == "picture"
-    return channels.mean(axis=0) if picture else channels[0], np.asarray(meta["affine"])
+    read = read_image(source)
+    picture = file_format(source) == "picture"
+    return read.voxels.mean(axis=0) if picture else read.voxels[0], read.affine
 
 
 def _label(source: Paths | np.ndarray) -> np.ndarray:

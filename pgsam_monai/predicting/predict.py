@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from monai.bundle import ConfigParser
     from torch import nn
 
-IMAGE_SUFFIXES = VOLUME_SUFFIXES + PICTURE_SUFFIXES
+IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, ".dcm", *PICTURE_SUFFIXES)
 CHANNEL_FILE = re.compile(r"_(\d{4})$")
 ASKED = 1
 """Value, in label maps, of what was asked for."""

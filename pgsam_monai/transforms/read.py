@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from monai.utils.enums import MetaKeys, SpaceKeys
 
 from pgsam_monai.base.cases import as_paths
-from pgsam_monai.data.readers import reader_for
+from pgsam_monai.base.volume import Volume, read_classes, read_image
 
 
 class ReadCased(MapTransform):
-    """What LoadImaged does, with the project's readers, chosen by file suffix: MetaTensors (C, i, j, k), RAS+ mm.
+    """What LoadImaged does, with the reader that planning has too: MetaTensors (C, i, j, k), affine RAS+ mm.
 
     A path, a list of paths (channels, or an archive slice by slice) or a DICOM folder per key. Keys in
-    `label_keys` are read as labels (int32, one channel), the others as images (float32). Raises ReadError,
-    which names the file and the reason; MONAI's own readers are never tried.
+    `label_keys` are read as labels (int32, one channel), the others as images (float32); pictures come as
+    (C, rows, columns, 1). Raises ReadError, which names the file and the reason; MONAI's own readers are never
+    tried: they depend on which optional packages are installed, and know neither colour masks nor archives.
 
     It is no LoadImaged: MONAI Label wraps those in a transform of its own, which wants every key, the label too.
     """
@@ -36,8 +40,20 @@ class ReadCased(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             files = as_paths(d[key])
-            reader = reader_for(files, "label" if key in self.label_keys else "image")
-            tensor, meta = reader.get_data(reader.read(files))
-            meta["filename_or_obj"] = str(files[0])
-            d[key] = MetaTensor(tensor, meta=meta)
+            volume = read_classes(files) if key in self.label_keys else read_image(files)
+            d[key] = _as_tensor(volume, str(files[0]))
         return d
+
+
+def _as_tensor(volume: Volume, name: str) -> MetaTensor:
+    """With the voxels' own memory order, in which slices are read, stored and used."""
+    voxels = volume.voxels if volume.voxels.flags.writeable else volume.voxels.copy(order="K")
+    meta = {
+        MetaKeys.AFFINE: volume.affine.copy(),
+        MetaKeys.ORIGINAL_AFFINE: volume.affine.copy(),
+        MetaKeys.SPATIAL_SHAPE: np.asarray(voxels.shape[1:]),
+        MetaKeys.ORIGINAL_CHANNEL_DIM: 0,
+        MetaKeys.SPACE: SpaceKeys.RAS,
+        "filename_or_obj": name,
+    }
+    return MetaTensor(torch.from_numpy(voxels), meta=meta)

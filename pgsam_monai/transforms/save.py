@@ -13,10 +13,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import SaveImaged
 
-from pgsam_monai.base.cases import NIFTI_SUFFIXES, as_paths, case_name, file_format, file_suffix
+from pgsam_monai.base.cases import ITK_SUFFIXES, NIFTI_SUFFIXES, as_paths, case_name, file_format, file_suffix
 from pgsam_monai.base.errors import UserFault
-
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 class SavePredictiond(SaveImaged):

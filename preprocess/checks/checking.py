@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pgsam_monai.base.cases import stem_of
 from preprocess.checks.across import check_across
 from preprocess.checks.faults import FATAL, MENDED, WARNING, Fault
 from preprocess.checks.single import check_case
 from preprocess.fingerprint.facts import CaseFacts
 from preprocess.layouts.records import Dataset
-from preprocess.layouts.tree import stem_of
 
 _ORDER = (FATAL, WARNING, MENDED)
 

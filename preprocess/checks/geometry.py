@@ -4,10 +4,10 @@ two headers put the corners of the volume, in voxels."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
 
 import numpy as np
 
+from pgsam_monai.base.volume.grids import apart_mm
 from preprocess.checks.faults import FATAL, WARNING, Fault
 from preprocess.fingerprint.facts import CaseFacts
 
@@ -40,9 +40,7 @@ def check_geometry(case: CaseFacts) -> Iterator[Fault]:
 def corner_shift(case: CaseFacts) -> float:
     """Largest distance between a corner of the volume by the image's affine and by the label's, in units of
     the image's smallest voxel side."""
-    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in case.shape))], dtype=float)
-    apart = corners @ (np.array(case.affine) - np.array(case.label_affine)).T
-    return float(np.linalg.norm(apart[:, :3], axis=1).max() / min(case.spacing))
+    return apart_mm(case.affine, case.label_affine, case.shape) / min(case.spacing)
 
 
 def _misplaced(case: CaseFacts, shift: float) -> Fault:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pgsam_monai.base.cases import IN_THE_IMAGES
 from preprocess.checks.faults import FATAL, WARNING, Fault
 from preprocess.checks.geometry import check_geometry
 from preprocess.fingerprint.facts import CaseFacts
@@ -116,7 +117,7 @@ def _check_label(case: CaseFacts) -> Iterator[Fault]:
 
 
 def _label_file(case: CaseFacts) -> str:
-    return case.image_files[0] if case.label_file == "@images" else case.label_file
+    return case.image_files[0] if case.label_file == IN_THE_IMAGES else case.label_file
 
 
 def _file_of(case: CaseFacts, channel: int) -> str:

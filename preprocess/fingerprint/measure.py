@@ -16,9 +16,6 @@ from preprocess.fingerprint.intensity import Sample, measure_channel, summarize
 from preprocess.fingerprint.structures import measure_labels
 from preprocess.layouts.records import Case, Dataset
 
-IN_THE_IMAGES = "@images"
-"""`Case.label` of archives whose files hold image and label together."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredCase:
@@ -47,8 +44,8 @@ def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
         facts = replace(facts, **_image_facts(image, has_orientation=dataset.file_format == "volume"))
         label = None
         if case.label is not None:
-            file = case.images[0] if case.label == IN_THE_IMAGES else case.label
-            label = read_label(case, dataset.folder)
+            file = case.label_files[0]
+            label = read_label([Path(dataset.folder, name) for name in case.label_files])
             facts = replace(
                 facts, **_label_geometry(label), notes=facts.notes + _new_notes(label, facts.notes)
             )
@@ -61,8 +58,7 @@ def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
 
 def case_files(case: Case) -> tuple[str, ...]:
     """Every file of the case, relative to the dataset, each once."""
-    own_label = case.label is not None and case.label != IN_THE_IMAGES
-    return tuple(dict.fromkeys((*case.images, case.label) if own_label else case.images))
+    return tuple(dict.fromkeys((*case.images, *case.label_files)))
 
 
 def digest_file(path: str | Path) -> str:

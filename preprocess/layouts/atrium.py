@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from pgsam_monai.base.cases import IN_THE_IMAGES
 from preprocess.layouts.labelnames import read_label_names
 from preprocess.layouts.naming import folder_group, unique_names
 from preprocess.layouts.pairing import Key, found_from
@@ -48,7 +49,7 @@ def find_atrium_archives(tree: Tree) -> Found:
         raise NoMatch(0.9, f"train.list names none of the {len(names)} folders with {ARCHIVE_FILE}")
     groups = {name: _group(name, training, test) for name in sorted(names, key=natural_key)}
     cases = [
-        Case(name=name, images=(names[name],), label="@images", group=group)
+        Case(name=name, images=(names[name],), label=IN_THE_IMAGES, group=group)
         for name, group in groups.items()
         if group
     ]

@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from pgsam_monai.base.cases import VOLUME_SUFFIXES, stem_of
 from preprocess.layouts.labelnames import read_label_names
 from preprocess.layouts.naming import folder_group, words
 from preprocess.layouts.pairing import Key, found_from
 from preprocess.layouts.records import CERTAIN, Found, NoMatch
-from preprocess.layouts.tree import VOLUME_ENDINGS, Tree, join, parent_of, stem_of
+from preprocess.layouts.tree import Tree, join, parent_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ def _find(tree: Tree, challenge: Challenge) -> Found:
     images: dict[Key, list[str]] = defaultdict(list)
     labels: dict[Key, list[str]] = defaultdict(list)
     others = []
-    for path in tree.paths(VOLUME_ENDINGS):
+    for path in tree.paths(VOLUME_SUFFIXES):
         bare = join(parent_of(path), stem_of(path))
         if match := re.fullmatch(challenge.image, bare):
             images[_group(path), match["case"]].append(path)
@@ -130,7 +131,7 @@ def find_promise12(tree: Tree) -> Found:
     images: dict[Key, list[str]] = defaultdict(list)
     labels: dict[Key, list[str]] = defaultdict(list)
     others = []
-    for path in tree.paths(VOLUME_ENDINGS):
+    for path in tree.paths(VOLUME_SUFFIXES):
         match = re.fullmatch(r"(Case\d+)(_segmentation)?", stem_of(path), flags=re.IGNORECASE)
         if match is None or not path.lower().endswith((".mhd", ".mha")):
             others.append(path)

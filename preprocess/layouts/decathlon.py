@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pgsam_monai.base.cases import VOLUME_SUFFIXES
 from preprocess.layouts.labelnames import channel_names_from, label_names_from, read_json
 from preprocess.layouts.listed import Entry, found_from_entries, parse_entries, unlisted_note
 from preprocess.layouts.nnunet import training_base
 from preprocess.layouts.records import Found, NoMatch
-from preprocess.layouts.tree import VOLUME_ENDINGS, Tree, join, parent_of
+from preprocess.layouts.tree import Tree, join, parent_of
 
 
 def find_decathlon(tree: Tree) -> Found:
@@ -32,7 +33,7 @@ def find_decathlon(tree: Tree) -> Found:
     on_disk = [
         path
         for part in ("imagesTr", "labelsTr", "imagesVa", "labelsVa")
-        for path in tree.paths(VOLUME_ENDINGS, join(base, part))
+        for path in tree.paths(VOLUME_SUFFIXES, join(base, part))
     ]
     return replace(
         found,

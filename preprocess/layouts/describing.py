@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgsam_monai.base.cases import IN_THE_IMAGES
 from preprocess.layouts.records import Case, Dataset
 
 _SHOWN_AT_EACH_END = 3
@@ -57,7 +58,7 @@ def _images(case: Case) -> str:
 def _label(case: Case) -> str:
     if case.label is None:
         return "-"
-    return "in the same file" if case.label == "@images" else case.label
+    return "in the same file" if case.label == IN_THE_IMAGES else case.label
 
 
 def _lone(kind: str, paths: tuple[str, ...]) -> list[str]:

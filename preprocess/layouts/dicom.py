@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import PurePosixPath
 
+from pgsam_monai.base.cases import DICOM_SUFFIXES, VOLUME_SUFFIXES, stem_of, suffix_among
+from pgsam_monai.base.dicom.headers import is_dicom_file
 from preprocess.layouts.labelnames import read_label_names
 from preprocess.layouts.naming import (
     IMAGE_WORDS,
@@ -16,19 +19,12 @@ from preprocess.layouts.naming import (
 )
 from preprocess.layouts.pairing import Key, found_from, neutral_folder
 from preprocess.layouts.records import Found, NoMatch
-from preprocess.layouts.tree import (
-    DICOM_ENDINGS,
-    VOLUME_ENDINGS,
-    Tree,
-    ending_of,
-    is_dicom_file,
-    join,
-    parent_of,
-    stem_of,
-)
+from preprocess.layouts.tree import Tree, join, parent_of
 
 _SNIFFED_FILES = 3
 """files without a telling name that are opened, per folder, to look for DICOM's mark"""
+_OTHER_SUFFIX = re.compile(r"\.[A-Za-z]{2,5}$")
+"""what tells that a file is something else; numbers, as in IM1.2.3, do not"""
 
 
 def find_dicom(tree: Tree) -> Found:
@@ -74,10 +70,10 @@ def _found(tree: Tree, images: dict[Key, list[str]], labels: dict[Key, list[str]
 
 def _holds_dicom(tree: Tree, folder: str) -> bool:
     names = tree.files[folder]
-    if any(ending_of(name, DICOM_ENDINGS) for name in names):
+    if any(suffix_among(name, DICOM_SUFFIXES) for name in names):
         return True
-    bare = [name for name in names if not ending_of(name, VOLUME_ENDINGS)][:_SNIFFED_FILES]
-    return any(is_dicom_file(tree.root / folder / name) for name in bare)
+    bare = [name for name in names if name != "DICOMDIR" and not _OTHER_SUFFIX.search(name)]
+    return any(is_dicom_file(tree.root / folder / name) for name in bare[:_SNIFFED_FILES])
 
 
 def _case_folder(series: str, all_series: list[str]) -> str:
@@ -95,7 +91,7 @@ def _case_folder(series: str, all_series: list[str]) -> str:
 def _labels(tree: Tree, series_of: dict[str, str]) -> dict[Key, list[str]]:
     """Label volumes by case: all below a case's folder are its own, others go by name."""
     labels: dict[Key, list[str]] = defaultdict(list)
-    for path in tree.paths(VOLUME_ENDINGS):
+    for path in tree.paths(VOLUME_SUFFIXES):
         above = [str(folder) for folder in PurePosixPath(path).parents]
         own = next((folder for folder in above if folder in series_of), None)
         if own is None:

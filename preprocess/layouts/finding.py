@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgsam_monai.base.cases import file_format
 from pgsam_monai.base.errors import UserFault, did_you_mean, nearest
 from preprocess.layouts.atrium import find_atrium, find_atrium_archives
 from preprocess.layouts.challenges import find_kits, find_lits, find_mmwhs, find_promise12
@@ -18,7 +19,7 @@ from preprocess.layouts.naming import short_name
 from preprocess.layouts.nnunet import find_nnunet
 from preprocess.layouts.records import CERTAIN, Dataset, Found, NoMatch
 from preprocess.layouts.synapse import find_synapse, find_transunet
-from preprocess.layouts.tree import Tree, count_files, format_of, list_tree
+from preprocess.layouts.tree import Tree, count_files, list_tree
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,9 @@ def _forced_miss(path: Path, tree: Tree, layout: str, miss: NoMatch) -> str:
 
 def _file_format(path: Path, found: Found) -> str:
     images = [case.images[0] for case in found.cases] + list(found.images_without_label)
-    formats = sorted({format_of(image) for image in images})
+    formats = sorted({file_format(image) for image in images})
     if len(formats) > 1:
-        examples = [next(image for image in images if format_of(image) == kind) for kind in formats]
+        examples = [next(image for image in images if file_format(image) == kind) for kind in formats]
         raise UserFault(f"{path} mixes {' and '.join(formats)} files ({', '.join(examples)}); keep one kind.")
     return formats[0] if formats else "volume"
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from pgsam_monai.base.cases import PICTURE_SUFFIXES, VOLUME_SUFFIXES, stem_of
 from preprocess.layouts.labelnames import read_label_names
 from preprocess.layouts.naming import words
 from preprocess.layouts.pairing import Roles, assign_roles, pair
 from preprocess.layouts.records import Found, NoMatch
-from preprocess.layouts.tree import PICTURE_ENDINGS, VOLUME_ENDINGS, Tree, parent_of, stem_of
+from preprocess.layouts.tree import Tree, parent_of
 
 
 def find_paired(tree: Tree) -> Found:
     """images/a.nii.gz and labels/a.nii.gz, or a_img.mha beside a_seg.mha, or a/image.mha and a/label.mha."""
-    return _find(tree, VOLUME_ENDINGS, "volumes")
+    return _find(tree, VOLUME_SUFFIXES, "volumes")
 
 
 def find_pictures(tree: Tree) -> Found:
     """images/a.png and masks/a.png, or a.jpg beside a_mask.png (also _segmentation, _label)."""
-    return _find(tree, PICTURE_ENDINGS, "pictures")
+    return _find(tree, PICTURE_SUFFIXES, "pictures")
 
 
 def _find(tree: Tree, endings: tuple[str, ...], kind: str) -> Found:
@@ -67,7 +68,7 @@ def find_refuge(tree: Tree) -> Found:
 
     Folders that say validation are validated by fold 0, those that say test are test cases, which may lack masks.
     """
-    paths = tree.paths(PICTURE_ENDINGS)
+    paths = tree.paths(PICTURE_SUFFIXES)
     masks = [path for path in paths if _holds_disc_and_cup(parent_of(path))]
     if not masks:
         raise NoMatch(0.0, "no folder Disc_Cup_Masks with pictures")

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pgsam_monai.base.cases import stem_of
 from preprocess.layouts.naming import CHANNEL_WORDS, IMAGE_WORDS, LABEL_WORDS, strip_words, unique_names
 from preprocess.layouts.records import Case, Found, NoMatch
-from preprocess.layouts.tree import Tree, natural_key, natural_sorted, parent_of, stem_of
+from preprocess.layouts.tree import Tree, natural_key, natural_sorted, parent_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,19 +7,12 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
+from pgsam_monai.base.cases import DICOM_SUFFIXES, PICTURE_SUFFIXES, VOLUME_SUFFIXES, stem_of
 from preprocess.layouts.labelnames import channel_names_from, label_names_from, read_json
 from preprocess.layouts.listed import found_from_entries, parse_entries
 from preprocess.layouts.pairing import Key, found_from
 from preprocess.layouts.records import CERTAIN, Found, NoMatch
-from preprocess.layouts.tree import (
-    DICOM_ENDINGS,
-    PICTURE_ENDINGS,
-    VOLUME_ENDINGS,
-    Tree,
-    join,
-    parent_of,
-    stem_of,
-)
+from preprocess.layouts.tree import Tree, join, parent_of
 
 _CHANNEL = re.compile(r"^(.+)_(\d{4})$")
 
@@ -35,7 +28,7 @@ def find_nnunet(tree: Tree) -> Found:
         content = read_json(tree, join(base, "dataset.json"))
     content = content if isinstance(content, dict) else {}
     endings = (str(content["file_ending"]).lower(),) if "file_ending" in content else ()
-    endings = endings or VOLUME_ENDINGS + PICTURE_ENDINGS
+    endings = endings or VOLUME_SUFFIXES + PICTURE_SUFFIXES
     found = _from_folders(tree, base, endings)
     notes = () if content else ("no dataset.json: names of labels and channels are unknown",)
     return _named(replace(found, notes=found.notes + notes), content)
@@ -55,7 +48,7 @@ def training_base(tree: Tree) -> str:
 
 def _require_only(tree: Tree, base: str) -> None:
     """The user named a folder above the data set: that is fine while no other images lie there."""
-    for path in tree.paths(VOLUME_ENDINGS + PICTURE_ENDINGS + DICOM_ENDINGS):
+    for path in tree.paths(VOLUME_SUFFIXES + PICTURE_SUFFIXES + DICOM_SUFFIXES):
         if not path.startswith(base + "/"):
             raise NoMatch(
                 CERTAIN, f"a data set in {base}/, but also other images such as {path}; pass one folder"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from pgsam_monai.base.cases import stem_of
 from preprocess.layouts.naming import (
     CHANNEL_WORDS,
     IMAGE_WORDS,
@@ -20,7 +21,7 @@ from preprocess.layouts.naming import (
     words,
 )
 from preprocess.layouts.records import Case, Found, NoMatch
-from preprocess.layouts.tree import natural_key, natural_sorted, parent_of, stem_of
+from preprocess.layouts.tree import natural_key, natural_sorted, parent_of
 
 Key = tuple[str, str]
 """(group, slash-separated name)"""

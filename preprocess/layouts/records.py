@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pgsam_monai.base.cases import IN_THE_IMAGES
 from pgsam_monai.base.labels import background_of
 
 
@@ -22,6 +23,13 @@ class Case:
     """"train" or "test"; only test cases may lack a label"""
     fold: int | None = None
     """the fold that validates on this case, where the data set itself says so"""
+
+    @property
+    def label_files(self) -> tuple[str, ...]:
+        """As `images`; none without a label."""
+        if self.label is None:
+            return ()
+        return self.images if self.label == IN_THE_IMAGES else (self.label,)
 
 
 @dataclass(frozen=True, kw_only=True)

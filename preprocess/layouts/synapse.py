@@ -6,19 +6,11 @@ import re
 from collections import defaultdict
 from dataclasses import replace
 
+from pgsam_monai.base.cases import ARCHIVE_SUFFIXES, IN_THE_IMAGES, VOLUME_SUFFIXES, stem_of
 from preprocess.layouts.labelnames import read_label_names
 from preprocess.layouts.pairing import Key, found_from
 from preprocess.layouts.records import Case, Found, NoMatch
-from preprocess.layouts.tree import (
-    ARCHIVE_ENDINGS,
-    VOLUME_ENDINGS,
-    Tree,
-    join,
-    natural_key,
-    natural_sorted,
-    parent_of,
-    stem_of,
-)
+from preprocess.layouts.tree import Tree, join, natural_key, natural_sorted, parent_of
 
 BTCV_LABELS = {
     "background": 0,
@@ -69,7 +61,7 @@ def find_synapse(tree: Tree) -> Found:
 
 def _numbered(tree: Tree, folder: str, prefix: str, group: str) -> dict[Key, list[str]]:
     result: dict[Key, list[str]] = defaultdict(list)
-    for path in tree.paths(VOLUME_ENDINGS, folder):
+    for path in tree.paths(VOLUME_SUFFIXES, folder):
         match = re.fullmatch(rf"{prefix}(\d+)", stem_of(path), flags=re.IGNORECASE)
         if match:
             result[group, f"case{match[1]}"].append(path)
@@ -84,7 +76,7 @@ def find_transunet(tree: Tree) -> Found:
     """
     slices = _training_slices(tree)
     volumes = [
-        path for folder in tree.folders_named("test_vol_h5") for path in tree.paths(ARCHIVE_ENDINGS, folder)
+        path for folder in tree.folders_named("test_vol_h5") for path in tree.paths(ARCHIVE_SUFFIXES, folder)
     ]
     if not slices:
         raise NoMatch(0.7 if volumes else 0.0, "no train_npz/ with case0005_slice000.npz, ...")
@@ -96,11 +88,11 @@ def find_transunet(tree: Tree) -> Found:
     for path in natural_sorted(slices):
         by_case[stem_of(path).rpartition("_slice")[0]].append(path)
     cases = [
-        Case(name=name, images=tuple(by_case[name]), label="@images")
+        Case(name=name, images=tuple(by_case[name]), label=IN_THE_IMAGES)
         for name in sorted(by_case, key=natural_key)
     ]
     cases += [
-        Case(name=stem_of(path), images=(path,), label="@images", group="test")
+        Case(name=stem_of(path), images=(path,), label=IN_THE_IMAGES, group="test")
         for path in natural_sorted(volumes)
     ]
     return Found(cases=tuple(cases), label_names=read_label_names(tree), notes=(*train_note, *test_note))

@@ -8,11 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".hdr.gz")
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-ARCHIVE_ENDINGS = (".npy.h5", ".h5", ".hdf5", ".npz")
-DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
-DICOM_MAGIC_OFFSET = 128
+from pgsam_monai.base.cases import stem_of, suffix_among
+
 MAX_DEPTH = 6
 """folders below the data set that are searched; also ends loops of links"""
 
@@ -25,10 +22,10 @@ class Tree:
     files: dict[str, tuple[str, ...]]
     """relative posix folder ("" is the root) -> file names in natural order; empty folders are kept"""
 
-    def paths(self, endings: tuple[str, ...], folder: str | None = None) -> list[str]:
-        """Relative paths of files with one of `endings`, in `folder` only or (None) in the whole tree."""
+    def paths(self, suffixes: tuple[str, ...], folder: str | None = None) -> list[str]:
+        """Relative paths of files with one of `suffixes`, in `folder` only or (None) in the whole tree."""
         folders = self.files if folder is None else [folder]
-        return [join(f, n) for f in folders for n in self.files.get(f, ()) if ending_of(n, endings)]
+        return [join(f, n) for f in folders for n in self.files.get(f, ()) if suffix_among(n, suffixes)]
 
     def folders_named(self, *names: str, suffix: str = "") -> list[str]:
         """Folders whose last component, in lower case, is one of `names`; shallow ones first."""
@@ -81,40 +78,8 @@ def join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def ending_of(name: str, endings: tuple[str, ...]) -> str:
-    """The ending of `name`, the longest that fits, in its own case; "" if none does."""
-    lower = name.lower()
-    fits = [ending for ending in endings if lower.endswith(ending)]
-    return name[-max(map(len, fits)) :] if fits else ""
-
-
-def stem_of(path: str) -> str:
-    """File name without folder and without a known ending: a/b.nii.gz -> b."""
-    name = PurePosixPath(path).name
-    ending = ending_of(name, VOLUME_ENDINGS + PICTURE_ENDINGS + ARCHIVE_ENDINGS + DICOM_ENDINGS)
-    return name[: len(name) - len(ending)] if ending else name
-
-
 def parent_of(path: str) -> str:
     return path.rpartition("/")[0]
-
-
-def format_of(path: str) -> str:
-    """ "volume", "picture" or "archive" by the file's name; a folder is a DICOM series, so a volume."""
-    if ending_of(path, PICTURE_ENDINGS):
-        return "picture"
-    return "archive" if ending_of(path, ARCHIVE_ENDINGS) else "volume"
-
-
-def is_dicom_file(file: Path) -> bool:
-    """Whether the name says DICOM, or the file bears its mark at byte 128."""
-    if ending_of(file.name, DICOM_ENDINGS):
-        return True
-    if file.name == "DICOMDIR" or re.search(r"\.[A-Za-z]{2,5}$", file.name):
-        return False
-    with open(file, "rb") as stream:
-        stream.seek(DICOM_MAGIC_OFFSET)
-        return stream.read(4) == b"DICM"
 
 
 def count_files(tree: Tree) -> str:

@@ -76,12 +76,12 @@ def _spread(cases: list[CaseFacts]) -> list[CaseFacts]:
 def _thumbnail(
     case: Case, facts: CaseFacts, dataset: Dataset, decisions: Mapping[str, Any]
 ) -> Thumbnail | None:
-    from pgsam_monai.base.volume import VolumeError, read_label, read_volume
+    from pgsam_monai.base.volume import ReadError, read_label, read_volume
 
     try:
         image = read_volume([Path(dataset.folder, path) for path in case.images])
-        label = read_label(case, dataset.folder)
-    except (VolumeError, OSError, ValueError):
+        label = read_label([Path(dataset.folder, path) for path in case.label_files])
+    except ReadError:
         return None
     turned = _turned(image.voxels, facts.orientation, decisions["orientation"])  # (C, rows, cols, slices)
     classes = _turned(label.voxels, facts.orientation, decisions["orientation"])[0]

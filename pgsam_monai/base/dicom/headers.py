@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from pgsam_monai.base.cases import DICOM_SUFFIXES, suffix_among
 from pgsam_monai.base.errors import UserFault
 
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 NO_SLICES = {
     "SEG": "a segmentation", "RTSTRUCT": "a structure set", "PR": "a presentation state", "KO": "a key object",
     "SR": "a report",
@@ -91,7 +91,7 @@ def is_dicom_file(file: Path) -> bool:
 def _looks_like_dicom(file: Path) -> bool:
     if file.name.startswith(".") or file.name == "DICOMDIR" or not file.is_file():
         return False
-    return file.name.lower().endswith(DICOM_SUFFIXES) or is_dicom_file(file)
+    return bool(suffix_among(file.name, DICOM_SUFFIXES)) or is_dicom_file(file)
 
 
 def _read_header(file: Path) -> Any | None:

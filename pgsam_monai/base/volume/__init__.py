@@ -1,6 +1,15 @@
 """Reads one volume: voxels, affine, spacing. One file per family of formats; `reading` chooses among them."""
 
-from pgsam_monai.base.volume.reading import read_geometry, read_label, read_volume
-from pgsam_monai.base.volume.records import Geometry, Volume, VolumeError
+from pgsam_monai.base.volume.reading import read_classes, read_geometry, read_image, read_label, read_volume
+from pgsam_monai.base.volume.records import Geometry, ReadError, Volume
 
-__all__ = ["Geometry", "Volume", "VolumeError", "read_geometry", "read_label", "read_volume"]
+__all__ = [
+    "Geometry",
+    "ReadError",
+    "Volume",
+    "read_classes",
+    "read_geometry",
+    "read_image",
+    "read_label",
+    "read_volume",
+]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pgsam_monai.base.volume.records import Geometry, Volume, VolumeError
+from pgsam_monai.base.cases import suffix_among
+from pgsam_monai.base.volume.records import Geometry, ReadError, Volume
 
 SLICES_LAST = ("mri_norm2.h5",)
 """names of the archives that hold (x, y, slices), as UA-MT's do; TransUNet's hold (slices, rows, columns)"""
@@ -20,12 +23,12 @@ _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.err
 def read_archives(files: Sequence[Path], key: str) -> Volume:
     """One .h5 volume or one .npz per slice: voxels (1, rows, columns, slices); of UA-MT's (1, x, y, slices).
 
-    `key` is "image" or "label". Raises VolumeError when a file can't be read or the slices differ in shape.
+    `key` is "image" or "label". Raises ReadError when a file can't be read or the slices differ in shape.
     """
     arrays = [_read(file, key) for file in files]
     for file, array in zip(files, arrays, strict=True):
         if array.shape[1:] != arrays[0].shape[1:]:
-            raise VolumeError(
+            raise ReadError(
                 file, f"slice of {array.shape[1:]} pixels where {files[0].name} has {arrays[0].shape[1:]}"
             )
     stack = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)  # (slices, rows, columns)
@@ -33,36 +36,50 @@ def read_archives(files: Sequence[Path], key: str) -> Volume:
 
 
 def read_archive_geometry(file: Path) -> Geometry:
-    """Shape and type of "image" in one archive. Raises VolumeError."""
-    shape, dtype = _h5_header(file) if _is_h5(file) else _npz_header(file)
+    """Shape and type of "image" in one archive. Raises ReadError."""
+    with _opened(file, "image") as archive:
+        shape, dtype = (
+            _npz_header(archive) if _is_npz(file) else (archive["image"].shape, archive["image"].dtype)
+        )
     slices, rows, columns = _stacked(shape, file)
     return Geometry(
         shape=(rows, columns, slices), channels=1, affine=np.eye(4), spacing=(1.0, 1.0, 1.0), dtype=dtype
     )
 
 
-def _is_h5(file: Path) -> bool:
-    return file.name.lower().endswith((".h5", ".hdf5"))
+def _is_npz(file: Path) -> bool:
+    return suffix_among(file.name).lower() == ".npz"
+
+
+@contextlib.contextmanager
+def _opened(file: Path, key: str) -> Iterator[Any]:
+    """The open archive, which holds `key`; whatever damage does to reading it becomes ReadError."""
+    try:
+        with np.load(file, allow_pickle=False) if _is_npz(file) else _h5(file) as archive:
+            if key not in archive:
+                raise ReadError(file, f"the archive has no array {key!r}, only {sorted(archive)}")
+            yield archive
+    except ReadError:
+        raise
+    except FileNotFoundError as error:
+        raise ReadError(file, "the file does not exist") from error
+    except _DAMAGE as error:
+        raise ReadError(file, f"unreadable or truncated: {error}; copy or export it again") from error
+
+
+def _h5(file: Path) -> Any:
+    import h5py
+
+    return h5py.File(file, "r")
 
 
 def _read(file: Path, key: str) -> np.ndarray:
     """(slices, rows, columns)."""
-    try:
-        if _is_h5(file):
-            import h5py
-
-            with h5py.File(file, "r") as archive:
-                array = archive[key][()]
-        else:
-            with np.load(file, allow_pickle=False) as archive:
-                array = archive[key]
-    except _DAMAGE as error:
-        raise VolumeError(file, _cause(error, key)) from error
-    return (
-        np.moveaxis(array, -1, 0)
-        if _has_slices_last(array.shape, file)
-        else array.reshape(_stacked(array.shape, file))
-    )
+    with _opened(file, key) as archive:
+        array = archive[key][()]
+    if _has_slices_last(array.shape, file):
+        return np.moveaxis(array, -1, 0)
+    return array.reshape(_stacked(array.shape, file))
 
 
 def _has_slices_last(shape: tuple[int, ...], file: Path) -> bool:
@@ -74,41 +91,17 @@ def _stacked(shape: tuple[int, ...], file: Path) -> tuple[int, int, int]:
     if _has_slices_last(shape, file):
         return shape[2], shape[0], shape[1]
     if len(shape) not in (2, 3):
-        raise VolumeError(
+        raise ReadError(
             file, f"an array of shape {shape}; expected (rows, columns) or (slices, rows, columns)"
         )
     slices, rows, columns = (1, *shape)[-3:]
     return slices, rows, columns
 
 
-def _h5_header(file: Path) -> tuple[tuple[int, ...], np.dtype]:
-    import h5py
-
-    try:
-        with h5py.File(file, "r") as archive:
-            return archive["image"].shape, archive["image"].dtype
-    except _DAMAGE as error:
-        raise VolumeError(file, _cause(error, "image")) from error
-
-
-def _npz_header(file: Path) -> tuple[tuple[int, ...], np.dtype]:
-    try:
-        with zipfile.ZipFile(file) as archive, archive.open("image.npy") as stream:
-            version = np.lib.format.read_magic(stream)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read(stream)
-            return shape, dtype
-    except _DAMAGE as error:
-        raise VolumeError(file, _cause(error, "image")) from error
-
-
-def _cause(error: Exception, key: str) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "the file does not exist"
-    if isinstance(error, KeyError):
-        return f"the archive has no array {key!r}"
-    return f"unreadable or truncated: {error}; copy or export it again"
+def _npz_header(archive: Any) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of "image", which np.load would read whole."""
+    with archive.zip.open("image.npy") as stream:
+        first = np.lib.format.read_magic(stream) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+        return shape, dtype

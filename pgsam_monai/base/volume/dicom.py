@@ -10,13 +10,13 @@ import numpy as np
 from pgsam_monai.base.dicom.series import DicomError, Series
 from pgsam_monai.base.dicom.series import read_series as find_series
 from pgsam_monai.base.volume.itk import itk_volume, quiet_itk, read_itk_geometry
-from pgsam_monai.base.volume.records import Geometry, Volume, VolumeError, spacing_of, usable_affine
+from pgsam_monai.base.volume.records import Geometry, ReadError, Volume, spacing_of, usable_affine
 
 
 def read_series(folder: Path) -> Volume:
     """Read the DICOM series in `folder`, slices in the order of their positions.
 
-    Raises VolumeError when the folder holds no series or several, or slices that make no even, straight volume.
+    Raises ReadError when the folder holds no series or several, or slices that make no even, straight volume.
     """
     found = _series(folder)
     files = [str(file) for file in found.files]
@@ -25,14 +25,14 @@ def read_series(folder: Path) -> Volume:
             image = sitk.ReadImage(files[0])
         else:
             image = sitk.ReadImage(files, sitk.sitkFloat32 if found.has_own_scales else sitk.sitkUnknown)
-        volume = itk_volume(sitk, image, folder, list(found.notes))
+        volume = itk_volume(sitk, image, folder, found.notes)
     if volume.voxels.dtype == np.float64:  # rescaled from 16 bits at most
         return replace(volume, voxels=volume.voxels.astype(np.float32))
     return volume
 
 
 def read_series_geometry(folder: Path) -> Geometry:
-    """Geometry of a DICOM series from the headers of its slices. Raises VolumeError."""
+    """Geometry of a DICOM series from the headers of its slices. Raises ReadError."""
     found = _series(folder)
     first = read_itk_geometry(found.files[0])
     if len(found.files) == 1:
@@ -50,8 +50,8 @@ def read_series_geometry(folder: Path) -> Geometry:
 
 def _series(folder: Path) -> Series:
     if not folder.exists():
-        raise VolumeError(folder, "the file does not exist")
+        raise ReadError(folder, "the file does not exist")
     try:
         return find_series(folder)
     except DicomError as error:
-        raise VolumeError(folder, str(error)) from error
+        raise ReadError(folder, str(error)) from error

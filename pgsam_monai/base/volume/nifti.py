@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from pgsam_monai.base.volume.inflating import DAMAGE, gzip
 from pgsam_monai.base.volume.nifti_header import Header, header_size, parse_header
-from pgsam_monai.base.volume.records import Geometry, Volume, VolumeError, spacing_of
-
-try:
-    from isal import igzip as gzip  # inflates about twice as fast as zlib
-    from isal import isal_zlib
-
-    _DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, isal_zlib.error)
-except ImportError:
-    import gzip
-
-    _DAMAGE = (OSError, EOFError, zlib.error)
+from pgsam_monai.base.volume.records import Geometry, ReadError, Volume, spacing_of
 
 _MOST_INFLATION = 1100
 """deflate can't expand a byte to more than 1032"""
+_SCALED_AT_ONCE = 1 << 18
+"""voxels: what is scaled in double precision stays in the processor's cache"""
 
 
 def read_nifti(file: Path) -> Volume:
-    """Read voxels and geometry; the fourth or fifth file axis becomes the channels. Raises VolumeError.
+    """Read voxels and geometry; the fourth or fifth file axis becomes the channels. Raises ReadError.
 
-    Values keep their stored type; they are scaled to float32 only if the header sets a slope or intercept.
+    Values keep their stored type; they are scaled, to float32, only if the header sets a slope or intercept.
     """
     try:
         with _open(file) as stream:
@@ -38,23 +30,19 @@ def read_nifti(file: Path) -> Volume:
             with _open(_image_of(file)) as stream:
                 stream.read(header.offset)
                 flat = _read_voxels(stream, header, _image_of(file))
-    except _DAMAGE as error:
-        raise VolumeError(file, _cause(error)) from error
-    voxels = _channels_first(flat, header)
-    if header.scaled:
-        voxels = voxels.astype(header.read_dtype)
-        voxels *= header.read_dtype.type(header.slope)
-        voxels += header.read_dtype.type(header.inter)
+    except DAMAGE as error:
+        raise ReadError(file, _cause(error)) from error
+    voxels = _channels_first(_scaled(flat, header) if header.scaled else flat, header)
     return Volume(voxels=voxels, affine=header.affine, spacing=spacing_of(header.affine), notes=header.notes)
 
 
 def read_nifti_geometry(file: Path) -> Geometry:
-    """Read the header only. Raises VolumeError."""
+    """Read the header only. Raises ReadError."""
     try:
         with _open(file) as stream:
             header = _read_header(stream, file)
-    except _DAMAGE as error:
-        raise VolumeError(file, _cause(error)) from error
+    except DAMAGE as error:
+        raise ReadError(file, _cause(error)) from error
     return Geometry(
         shape=header.shape,
         channels=header.channels,
@@ -87,16 +75,25 @@ def _read_voxels(stream: BinaryIO, header: Header, file: Path) -> np.ndarray:
     count = int(np.prod(header.shape, dtype=np.int64)) * header.channels
     expected, stored = count * header.dtype.itemsize, file.stat().st_size
     if expected > stored * _MOST_INFLATION:
-        raise VolumeError(file, f"truncated: the header promises {expected} bytes, the file has {stored}")
+        raise ReadError(file, f"truncated: the header promises {expected} bytes, the file has {stored}")
     flat = np.empty(count, header.dtype)
     target, filled = memoryview(flat).cast("B"), 0
     while filled < expected:
         got = stream.readinto(target[filled:])
         if not got:
-            raise VolumeError(file, f"truncated: {filled} of {expected} bytes of voxels")
+            raise ReadError(file, f"truncated: {filled} of {expected} bytes of voxels")
         filled += got
     stream.read(1)
     return flat if flat.dtype.isnative else flat.byteswap(inplace=True).view(flat.dtype.newbyteorder("="))
+
+
+def _scaled(flat: np.ndarray, header: Header) -> np.ndarray:
+    """Rounded once, from double precision, as nibabel's values are when they become float32."""
+    scaled = np.empty(flat.shape, header.read_dtype)
+    for at in range(0, len(flat), _SCALED_AT_ONCE):
+        part = slice(at, at + _SCALED_AT_ONCE)
+        scaled[part] = flat[part] * np.float64(header.slope) + np.float64(header.inter)
+    return scaled
 
 
 def _channels_first(flat: np.ndarray, header: Header) -> np.ndarray:
@@ -110,7 +107,7 @@ def _image_of(header_file: Path) -> Path:
     ending = ".hdr.gz" if name.lower().endswith(".hdr.gz") else ".hdr"
     image = header_file.with_name(name[: -len(ending)] + ending.replace("hdr", "img"))
     if not image.exists():
-        raise VolumeError(header_file, f"its voxels should lie in {image.name}, which does not exist")
+        raise ReadError(header_file, f"its voxels should lie in {image.name}, which does not exist")
     return image
 
 

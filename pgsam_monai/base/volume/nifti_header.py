@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pgsam_monai.base.volume.records import VolumeError, spacing_of, usable_affine
+from pgsam_monai.base.volume.records import ReadError, spacing_of, usable_affine
 
 DTYPES = {
     2: "u1",
@@ -33,6 +33,8 @@ COLOUR_BYTES = {128: 3, 2304: 4}
 UNITS = {1: "metres", 3: "micrometres"}
 PIXDIM_TOLERANCE = 1e-3
 """relative difference of voxel sizes in header and affine that is worth a note"""
+HALF_TURN = 3 * float(np.finfo(np.float32).eps)
+"""what is left of a quaternion's squared length, by rounding, where the first part is 0"""
 
 _FIELDS: dict[int, dict[str, tuple[str, int]]] = {
     348: {
@@ -101,31 +103,31 @@ class Header:
 
 
 def header_size(start: bytes, file: Path) -> int:
-    """348 or 540, from the first four bytes. Raises VolumeError when it is no NIfTI header."""
+    """348 or 540, from the first four bytes. Raises ReadError when it is no NIfTI header."""
     sizes = [struct.unpack(order + "i", start[:4])[0] for order in "<>"] if len(start) >= 4 else []
     for size in sizes:
         if size in _FIELDS:
             return size
-    raise VolumeError(
+    raise ReadError(
         file, "the file is empty" if not start else "not a NIfTI file (no NIfTI header at its start)"
     )
 
 
 def parse_header(raw: bytes, file: Path) -> Header:
-    """Decode the header's bytes. Raises VolumeError on what can't be a volume."""
+    """Decode the header's bytes. Raises ReadError on what can't be a volume."""
     size = header_size(raw, file)
     order = "<" if struct.unpack("<i", raw[:4])[0] == size else ">"
     fields = {name: struct.unpack_from(order + code, raw, at) for name, (code, at) in _FIELDS[size].items()}
     magic = fields["magic"][0][:3]
     if magic not in (b"n+1", b"ni1", b"n+2", b"ni2"):
-        raise VolumeError(file, "an Analyze or damaged header (no NIfTI mark); convert the file to NIfTI")
+        raise ReadError(file, "an Analyze or damaged header (no NIfTI mark); convert the file to NIfTI")
     paired = magic.startswith(b"ni")
     shape, extra = _shape(fields["dim"], file)
     colours = COLOUR_BYTES.get(fields["datatype"][0], 0)
     slope, inter = _scaling(fields["scaling"], file)
     affine, notes = _affine(fields, shape, file)
     if colours and extra > 1:
-        raise VolumeError(file, f"colour data with {extra} values per voxel; save one colour volume")
+        raise ReadError(file, f"colour data with {extra} values per voxel; save one colour volume")
     return Header(
         shape=shape,
         extra=extra,
@@ -143,11 +145,11 @@ def parse_header(raw: bytes, file: Path) -> Header:
 def _shape(dim: tuple[int, ...], file: Path) -> tuple[tuple[int, int, int], int]:
     axes = dim[1 : dim[0] + 1] if 1 <= dim[0] <= 7 else ()
     if not axes or min(axes) < 1:
-        raise VolumeError(file, f"the header's shape is unusable: dim = {list(dim)}")
+        raise ReadError(file, f"the header's shape is unusable: dim = {list(dim)}")
     i, j, k = (*axes, 1, 1)[:3]
     beyond = [length for length in axes[3:] if length > 1]
     if len(beyond) > 1:
-        raise VolumeError(file, f"shape {axes} has more than one axis of channels; split the file")
+        raise ReadError(file, f"shape {axes} has more than one axis of channels; split the file")
     return (i, j, k), beyond[0] if beyond else 1
 
 
@@ -155,9 +157,7 @@ def _dtype(code: int, order: str, file: Path) -> np.dtype:
     if code in COLOUR_BYTES:
         return np.dtype(np.uint8)
     if code not in DTYPES:
-        raise VolumeError(
-            file, f"NIfTI data type {code} (complex, bit or long double) is no image; convert it"
-        )
+        raise ReadError(file, f"NIfTI data type {code} (complex, bit or long double) is no image; convert it")
     return np.dtype(order + DTYPES[code])
 
 
@@ -167,7 +167,7 @@ def _scaling(scaling: tuple[float, float], file: Path) -> tuple[float, float]:
     if slope == 0 or np.isnan(slope):
         return 1.0, 0.0
     if not np.isfinite([slope, inter]).all():
-        raise VolumeError(file, f"scl_slope {slope} and scl_inter {inter} must be finite; mend the header")
+        raise ReadError(file, f"scl_slope {slope} and scl_inter {inter} must be finite; mend the header")
     return float(slope), float(inter)
 
 
@@ -201,7 +201,8 @@ def _affine(fields: dict[str, Any], shape: tuple[int, int, int], file: Path) -> 
 
 def _from_quaternion(fields: dict[str, Any], pixdim: np.ndarray) -> np.ndarray:
     b, c, d = np.array(fields["quaternion"], dtype=np.float64)
-    a = np.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
+    squared = 1.0 - (b * b + c * c + d * d)
+    a = np.sqrt(squared) if squared > HALF_TURN else 0.0
     length = a * a + b * b + c * c + d * d
     a, b, c, d = np.array([a, b, c, d]) / np.sqrt(length)
     rotation = np.array(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pgsam_monai.base.volume.records import Geometry, Volume, VolumeError
+from pgsam_monai.base.volume.records import Geometry, ReadError, Volume
 
 LOSSY_MASK_BAND = (64, 191)
 """grey values that JPEG's rounding makes of neither 0 nor 255"""
@@ -25,6 +25,7 @@ _GREY_DTYPES = {
     "I;16": "u2",
     "I;16B": "u2",
     "I;16L": "u2",
+    "I;16N": "u2",
     "I": "i4",
     "F": "f4",
 }
@@ -32,7 +33,7 @@ _GREY_DTYPES = {
 
 
 def read_picture(file: Path) -> Volume:
-    """Grey pictures have 1 channel, colour and palette ones 3; no transparency. Raises VolumeError."""
+    """Grey pictures have 1 channel, colour and palette ones 3; no transparency. Raises ReadError."""
     with _opened(file) as image:
         notes = _notes(image)
         voxels = np.asarray(_plain(image))
@@ -42,7 +43,7 @@ def read_picture(file: Path) -> Volume:
 def read_mask(file: Path) -> Volume:
     """Palette pictures give their indices, grey ones their values, colours red<<16 | green<<8 | blue (int32).
 
-    JPEG masks are rounded back to 0 and 255. Raises VolumeError, also for a JPEG that holds anything else.
+    JPEG masks are rounded back to 0 and 255. Raises ReadError, also for a JPEG that holds anything else.
     """
     with _opened(file) as image:
         notes, lossy = _notes(image), image.format == "JPEG"
@@ -57,7 +58,7 @@ def read_mask(file: Path) -> Volume:
 
 
 def read_picture_geometry(file: Path) -> Geometry:
-    """Size and channels of read_picture's result, from the header only. Raises VolumeError."""
+    """Size and channels of read_picture's result, from the header only. Raises ReadError."""
     with _opened(file) as image:
         notes, (columns, rows) = _notes(image), image.size
         grey = _GREY_DTYPES.get(image.mode)
@@ -73,24 +74,22 @@ def read_picture_geometry(file: Path) -> Geometry:
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[Any]:
-    """A PIL image of one page; PIL's errors become VolumeError."""
+    """A PIL image of one page; PIL's errors become ReadError."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(file) as image:
             if getattr(image, "n_frames", 1) > 1:
-                raise VolumeError(
+                raise ReadError(
                     file, f"{image.n_frames} pages in one picture; save the stack as NIfTI or NRRD"
                 )
             yield image
     except FileNotFoundError as error:
-        raise VolumeError(file, "the file does not exist") from error
+        raise ReadError(file, "the file does not exist") from error
     except UnidentifiedImageError as error:
-        raise VolumeError(
-            file, "no picture that can be decoded; is it empty or of another format?"
-        ) from error
+        raise ReadError(file, "no picture that can be decoded; is it empty or of another format?") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VolumeError(file, f"damaged or truncated: {error}; copy or export it again") from error
+        raise ReadError(file, f"damaged or truncated: {error}; copy or export it again") from error
 
 
 def _plain(image: Any) -> Any:
@@ -112,14 +111,14 @@ def _unblurred(voxels: np.ndarray, file: Path) -> np.ndarray:
     grey = voxels
     if voxels.ndim == 3:
         if int(np.ptp(voxels, axis=-1).max(initial=0)) > LOSSY_COLOUR:
-            raise VolumeError(
+            raise ReadError(
                 file, "a coloured JPEG mask: lossy compression destroys label colours; save it as PNG"
             )
         grey = voxels[..., 1]
     low, high = LOSSY_MASK_BAND
     between = float(np.mean((grey >= low) & (grey <= high)))
     if between > LOSSY_MASK_SHARE or not (grey > high).any() and grey.max(initial=0) > low // 8:
-        raise VolumeError(
+        raise ReadError(
             file,
             f"a JPEG mask that isn't 0/255 ({between:.1%} of its pixels lie between {low} and {high}, "
             f"maximum {grey.max(initial=0)}): lossy compression destroys label values; save it as PNG",

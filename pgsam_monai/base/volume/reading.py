@@ -1,87 +1,155 @@
-"""Chooses the reader by the file's name, joins channels, reads labels."""
+"""Reads the image or the label of a case in any format: as stored, for planning, or as networks take it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from pgsam_monai.base.cases import (
+    ARCHIVE_SUFFIXES,
+    DICOM_SUFFIXES,
+    ITK_SUFFIXES,
+    NIFTI_SUFFIXES,
+    PICTURE_SUFFIXES,
+    Paths,
+    as_paths,
+    file_format,
+    suffix_among,
+)
+from pgsam_monai.base.dicom.headers import is_dicom_file
 from pgsam_monai.base.volume.archives import read_archive_geometry, read_archives
 from pgsam_monai.base.volume.dicom import read_series, read_series_geometry
+from pgsam_monai.base.volume.grids import GRID_TOLERANCE, apart_mm
 from pgsam_monai.base.volume.itk import read_itk, read_itk_geometry
 from pgsam_monai.base.volume.nifti import read_nifti, read_nifti_geometry
 from pgsam_monai.base.volume.pictures import read_mask, read_picture, read_picture_geometry
-from pgsam_monai.base.volume.records import Geometry, Volume, VolumeError
-from preprocess.layouts.records import Case
-from preprocess.layouts.tree import ARCHIVE_ENDINGS, DICOM_ENDINGS, PICTURE_ENDINGS, ending_of
+from pgsam_monai.base.volume.records import Geometry, ReadError, Volume
 
-NIFTI_ENDINGS = (".nii.gz", ".nii", ".hdr", ".hdr.gz")
-GRID_TOLERANCE = 0.1
-"""distance between the grids of two channels, in voxels, above which they don't belong together"""
+INTEGER_TOLERANCE = 1e-3
+"""how far a value of a label may lie off a whole number"""
 
 
-def read_volume(paths: Sequence[str | Path] | str | Path) -> Volume:
+def read_volume(paths: Paths) -> Volume:
     """Read one image: a file per channel, one multi-channel file, a DICOM folder, or a case's archive slices.
 
-    Voxels are (channels, i, j, k) in the stored type. Raises VolumeError naming the file, also when the
+    Voxels are (channels, i, j, k) in the stored type. Raises ReadError naming the file, also when the
     channels of a case don't share one grid.
     """
-    files = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    files = as_paths(paths)
     if not files:
-        raise VolumeError("(no file)", "a volume needs at least one file")
-    if ending_of(files[0].name, ARCHIVE_ENDINGS):
-        return read_archives(files, "image")
+        raise ReadError("(no file)", "a volume needs at least one file")
+    if file_format(files) == "archive":
+        return _read_archives(files, "image")
     volumes = [_read_one(file) for file in files]
     return volumes[0] if len(volumes) == 1 else _joined(volumes, files)
 
 
-def read_label(case: Case, folder: str | Path) -> Volume:
-    """Read the label of `case`, a member of the data set in `folder`: one channel, stored type.
+def read_label(paths: Paths) -> Volume:
+    """Read one label: a file, a DICOM folder, or the archives that hold the image too. One channel, stored type.
 
-    Palette masks give their indices; colours give red<<16 | green<<8 | blue. Raises VolumeError when the case
-    has no label, it can't be read or has several channels.
+    Palette masks give their indices; colours give red<<16 | green<<8 | blue. Raises ReadError when there is no
+    label, it can't be read or has several channels.
     """
-    folder = Path(folder)
-    if case.label is None:
-        raise VolumeError(case.name, "the case has no label")
-    if case.label == "@images":
-        return read_archives([folder / path for path in case.images], "label")
-    file = folder / case.label
-    if ending_of(file.name, PICTURE_ENDINGS):
-        return read_mask(file)
-    label = read_volume(file)
+    files = as_paths(paths)
+    if not files:
+        raise ReadError("(no file)", "the case has no label")
+    if file_format(files) == "archive":
+        return _read_archives(files, "label")
+    if file_format(files) == "picture" and len(files) == 1:
+        with _named(files[0]):
+            return read_mask(files[0])
+    label = read_volume(files)
     if len(label.voxels) != 1:
-        raise VolumeError(
-            file,
+        raise ReadError(
+            files[0],
             f"a label with {len(label.voxels)} channels (layers, one-hot or colour); export one label map",
         )
     return label
 
 
+def read_image(paths: Paths) -> Volume:
+    """`read_volume` in float32, as networks take images."""
+    image = read_volume(paths)
+    return replace(image, voxels=image.voxels.astype(np.float32, copy=False))
+
+
+def read_classes(paths: Paths) -> Volume:
+    """`read_label` in int32, as networks take labels. Raises ReadError when its values are no whole numbers."""
+    label = read_label(paths)
+    voxels = label.voxels
+    if voxels.dtype.kind == "f":
+        rounded = np.rint(voxels)
+        worst = float(np.abs(voxels - rounded).max(initial=0.0))
+        if not worst <= INTEGER_TOLERANCE:
+            raise ReadError(
+                as_paths(paths)[0],
+                f"label values must be integers, got values up to {worst:.3g} off; was it interpolated?",
+            )
+        voxels = rounded
+    return replace(label, voxels=voxels.astype(np.int32, copy=False))
+
+
 def read_geometry(path: str | Path) -> Geometry:
-    """Shape, channels, affine and type of one file or DICOM folder, without voxels. Raises VolumeError."""
-    file = Path(path)
-    if file.is_dir() or ending_of(file.name, DICOM_ENDINGS):
-        return read_series_geometry(file)
-    if ending_of(file.name, NIFTI_ENDINGS):
-        return read_nifti_geometry(file)
-    if ending_of(file.name, PICTURE_ENDINGS):
-        return read_picture_geometry(file)
-    if ending_of(file.name, ARCHIVE_ENDINGS):
-        return read_archive_geometry(file)
-    return read_itk_geometry(file)
+    """Shape, channels, affine and type of one file or DICOM folder, without voxels. Raises ReadError."""
+    file = Path(path).expanduser()
+    with _named(file):
+        if suffix_among(file.name, ARCHIVE_SUFFIXES):
+            return read_archive_geometry(file)
+        return _READERS[_format(file)][1](file)
+
+
+_READERS = {
+    "nifti": (read_nifti, read_nifti_geometry),
+    "itk": (read_itk, read_itk_geometry),
+    "picture": (read_picture, read_picture_geometry),
+    "dicom": (read_series, read_series_geometry),
+}
+"""format -> how one file is read, and how its header"""
+
+
+def _format(file: Path) -> str:
+    """A key of _READERS, by the file's name; where that tells nothing, DICOM's mark is looked for."""
+    for kind, suffixes in (("nifti", NIFTI_SUFFIXES), ("itk", ITK_SUFFIXES), ("picture", PICTURE_SUFFIXES)):
+        if suffix_among(file.name, suffixes):
+            return kind
+    if suffix_among(file.name, DICOM_SUFFIXES) or file.is_dir() or (file.is_file() and is_dicom_file(file)):
+        return "dicom"
+    return "itk"
 
 
 def _read_one(file: Path) -> Volume:
-    if file.is_dir() or ending_of(file.name, DICOM_ENDINGS):
-        return read_series(file)
-    if ending_of(file.name, NIFTI_ENDINGS):
-        return read_nifti(file)
-    if ending_of(file.name, PICTURE_ENDINGS):
-        return read_picture(file)
-    return read_itk(file)
+    with _named(file):
+        volume = _READERS[_format(file)][0](file)
+    return _checked(volume, file)
+
+
+def _read_archives(files: list[Path], key: str) -> Volume:
+    with _named(files[0]):
+        volume = read_archives(files, key)
+    return _checked(volume, files[0])
+
+
+def _checked(volume: Volume, file: Path) -> Volume:
+    if volume.voxels.dtype.kind not in "biuf":
+        raise ReadError(
+            file, f"values of type {volume.voxels.dtype} are no scalars; convert the file to grey values"
+        )
+    return volume
+
+
+@contextlib.contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Damaged files make third-party readers raise anything: a ReadError says which file it was."""
+    try:
+        yield
+    except ReadError:
+        raise
+    except Exception as error:
+        raise ReadError(file, f"can't be read ({type(error).__name__}: {error})") from error
 
 
 def _joined(volumes: list[Volume], files: list[Path]) -> Volume:
@@ -105,15 +173,13 @@ def _joined(volumes: list[Volume], files: list[Path]) -> Volume:
 
 def _require_one_grid(first: Volume, other: Volume, file: Path, first_file: Path) -> None:
     if first.voxels.shape[1:] != other.voxels.shape[1:]:
-        raise VolumeError(
+        raise ReadError(
             file,
             f"channel of shape {other.voxels.shape[1:]}, but {first_file.name} has {first.voxels.shape[1:]}; "
             "resample the channels of a case to one grid",
         )
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
-    corners[:, :3] *= np.array(first.voxels.shape[1:]) - 1
-    apart_mm = np.linalg.norm(corners @ (first.affine - other.affine).T, axis=1).max()
-    if apart_mm > GRID_TOLERANCE * min(first.spacing):
-        raise VolumeError(
-            file, f"channel lies up to {apart_mm:.3g} mm off {first_file.name}; resample them to one grid"
+    apart = apart_mm(first.affine, other.affine, first.voxels.shape[1:])
+    if apart > GRID_TOLERANCE * min(first.spacing):
+        raise ReadError(
+            file, f"channel lies up to {apart:.3g} mm off {first_file.name}; resample them to one grid"
         )

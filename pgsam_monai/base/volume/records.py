@@ -39,7 +39,7 @@ class Geometry:
     notes: tuple[str, ...] = ()
 
 
-class VolumeError(UserFault):
+class ReadError(UserFault):
     """A file that can't be read as a volume: which one, and why."""
 
     def __init__(self, file: str | Path, reason: str) -> None:
@@ -61,9 +61,9 @@ def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
 def usable_affine(
     affine: np.ndarray, shape: tuple[int, int, int], file: Path
 ) -> tuple[np.ndarray, list[str]]:
-    """`affine`, completed along a single-slice axis without extent. Raises VolumeError if it is singular."""
+    """`affine`, completed along a single-slice axis without extent. Raises ReadError if it is singular."""
     if not np.isfinite(affine).all():
-        raise VolumeError(file, "the affine holds NaN or Inf; set a valid orientation in the header")
+        raise ReadError(file, "the affine holds NaN or Inf; set a valid orientation in the header")
     flat = [axis for axis in range(3) if not affine[:3, axis].any()]
     notes = []
     if len(flat) == 1 and shape[flat[0]] == 1:
@@ -77,7 +77,7 @@ def usable_affine(
     directions = affine[:3, :3] / np.maximum(spacing_of(affine), np.finfo(float).tiny)
     skew = abs(np.linalg.det(directions))
     if skew < _SINGULAR:
-        raise VolumeError(
+        raise ReadError(
             file, "the affine is singular (two axes are parallel or without extent); mend the header"
         )
     if skew < _ORTHOGONAL:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pgsam_monai.base.cases import as_paths
 from pgsam_monai.base.errors import root_of
-from pgsam_monai.data.readers.base import ReadError
+from pgsam_monai.base.volume import ReadError
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.predicting.predict import list_inputs
 

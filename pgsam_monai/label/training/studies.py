@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgsam_monai.data.readers import ReadError
+from pgsam_monai.base.volume import ReadError
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.label.training.label_names import Classes, StudyLabel, read_study_label
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pgsam_monai.base.cases import Paths, as_paths, case_name, file_format, file_suffix
 from pgsam_monai.base.errors import MissingFile, UserFault
-from pgsam_monai.data.readers import reader_for
+from pgsam_monai.base.volume import read_image
 from pgsam_monai.metrics.files import read_label_file
 from pgsam_monai.pictures.overlays import choose_plane
 from pgsam_monai.pictures.page.classes import MAX_VALUE
@@ -40,7 +40,7 @@ class PageCase:
 def read_case(
     image: Paths, prediction: Paths, reference: Paths | None = None, *, name: str | None = None
 ) -> PageCase:
-    """Read the files of a case, in any format of `pgsam_monai.data.readers`.
+    """Read the files of a case, in any format of `pgsam_monai.base.volume`.
 
     Label maps may store the image's voxels in another order, as long as they lie in the same places. The prediction may
     be a DICOM segmentation of the series that is the image.
@@ -55,9 +55,8 @@ def read_case(
         for path in as_paths(files):
             if not path.exists():
                 raise MissingFile(f"The {role} '{path}' does not exist.")
-    reader = reader_for(image, "image")
-    channels, meta = reader.get_data(reader.read(image))
-    channels, affine = np.asarray(channels), np.asarray(meta["affine"])
+    read = read_image(image)
+    channels, affine = read.voxels, read.affine
     shape = channels.shape[1:]
     picture = file_format(image) == "picture"
     stored = picture or file_format(image) == "archive" or choose_plane(shape, affine) == "none"

@@ -41,7 +41,7 @@ def write_page(
     """Write `file`, one HTML page that shows a label map on its image, and beside a reference; returns it.
 
     Args:
-        image, prediction, reference: files of any format of `pgsam_monai.data.readers`, a DICOM series' folder too; of
+        image, prediction, reference: files of any format of `pgsam_monai.base.volume`, a DICOM series' folder too; of
             several channels the first is shown.
         file: replaced whole or not at all.
         labels: class names -> values in the label maps; other values are called "label 3". Not for a DICOM

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from pgsam_monai.data.readers import ReadError
+from pgsam_monai.base.volume import ReadError
 from pgsam_monai.label.faults import RequestFault, is_unexpected, status_and_sentence
 from pgsam_monai.label.names import image_in_folders, json_object, known_name, plain_name, session_name
 
@@ -34,7 +34,7 @@ class ServedFault(ValueError):
     [
         (RequestFault("No image was named."), 400, "No image was named."),
         (RequestFault("Too much.", status=413), 413, "Too much."),
-        (ReadError("x.nii.gz: can't be read."), 422, "x.nii.gz: can't be read"),
+        (ReadError("x.nii.gz", "can't be read."), 422, "x.nii.gz: can't be read"),
         (
             ImageNotFoundException(Kind("APP_ERROR"), "Image a not found"),
             404,
@@ -67,7 +67,7 @@ def test_status_and_sentence(fault, status, said):
 def test_monais_wrappers_are_looked_through():
     try:
         try:
-            raise ReadError("x.nii.gz: is no image.")
+            raise ReadError("x.nii.gz", "is no image.")
         except ReadError as inner:
             raise RuntimeError("applying transform <LoadCased object>") from inner
     except RuntimeError as wrapped:

@@ -12,7 +12,7 @@ from PIL import Image
 from shared_data import shared_data
 from small_volumes import LABELS, bundle_preprocessing, make_arrays, oblique_affine, write_case
 
-from pgsam_monai.data.readers import reader_for
+from pgsam_monai.base.volume import read_classes, read_image
 from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.transforms import ReadCased, RestoreLabelsd, SavePredictiond
 
@@ -45,9 +45,8 @@ def restore(item, folder, labels=LABELS, axcodes="PLS", pred=None):
 
 
 def read_label(path):
-    reader = reader_for(path, "label")
-    tensor, meta = reader.get_data(reader.read(path))
-    return tensor[0].numpy(), meta["affine"]
+    label = read_classes(path)
+    return label.voxels[0], label.affine
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -117,11 +116,10 @@ def test_dicom_series_becomes_nifti_on_its_grid(tmp_path):
     written = restore({"image": str(folder)}, tmp_path / "out", labels=[0, 9], pred=pred)
     assert written.name == "study1.nii.gz"
     label, affine = read_label(written)
-    reader = reader_for(folder, "image")
-    image, meta = reader.get_data(reader.read(folder))
-    scaled = ((image[0].numpy() + 125) / 400).clip(0, 1).astype(np.float16)
+    image = read_image(folder)
+    scaled = ((image.voxels[0] + 125) / 400).clip(0, 1).astype(np.float16)
     np.testing.assert_array_equal(label, 9 * (scaled > 0.5))
-    np.testing.assert_allclose(affine, meta["affine"], atol=1e-4)
+    np.testing.assert_allclose(affine, image.affine, atol=1e-4)
 
 
 def test_archives_become_nifti(tmp_path):

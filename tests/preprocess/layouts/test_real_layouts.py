@@ -15,7 +15,7 @@ def test_hippocampus():
     assert dataset.label_names == {"background": 0, "Anterior": 1, "Posterior": 2}
     case = dataset.cases[0]
     image = read_volume([folder / path for path in case.images])
-    assert image.voxels.shape == read_label(case, folder).voxels.shape == (1, 35, 51, 35)
+    assert image.voxels.shape == read_label(folder / case.label).voxels.shape == (1, 35, 51, 35)
 
 
 def test_unclean_hippocampus_lists_exactly_its_faults():

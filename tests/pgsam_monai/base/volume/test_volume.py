@@ -13,6 +13,7 @@ import pytest
 from dataset_builders import (
     OBLIQUE,
     SPACING,
+    rotation,
     tiny_image,
     tiny_label,
     write_dicom,
@@ -21,14 +22,14 @@ from dataset_builders import (
     write_volume,
 )
 
-from pgsam_monai.base.volume import VolumeError, read_geometry, read_label, read_volume
+from pgsam_monai.base.volume import ReadError, read_geometry, read_label, read_volume
 from preprocess.layouts import Case, find_dataset
 
 IMAGE = tiny_image(1, tiny_label(1))
 
 
 def error_of(path) -> str:
-    with pytest.raises(VolumeError) as caught:
+    with pytest.raises(ReadError) as caught:
         read_volume(path)
     assert str(path) in str(caught.value)
     return caught.value.reason
@@ -101,6 +102,21 @@ def test_left_handed_qform_equals_nibabel(tmp_path):
     np.testing.assert_allclose(read_volume(tmp_path / "v.nii").affine, flipped, atol=1e-4)
 
 
+@pytest.mark.parametrize("degrees", [179.99, 180])
+def test_half_turns_equal_nibabel(tmp_path, degrees):
+    """There a quaternion's first part is 0 but for rounding."""
+    turned = rotation(degrees)
+    affine = OBLIQUE.copy()
+    affine[:3, :3] = turned * SPACING
+    nifti = nib.Nifti1Image(IMAGE, affine)
+    nifti.set_sform(None, code=0)
+    nifti.set_qform(affine, code=1)
+    nib.save(nifti, tmp_path / "v.nii")
+    np.testing.assert_allclose(
+        read_volume(tmp_path / "v.nii").affine, nib.load(tmp_path / "v.nii").affine, atol=1e-9
+    )
+
+
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i4", "u4", "f4", "f8", "i8"])
 def test_stored_types_are_kept(tmp_path, dtype):
     voxels = np.arange(24).reshape(2, 3, 4).astype(dtype)
@@ -161,7 +177,7 @@ def test_channels_in_files_are_joined_and_must_share_a_grid(tmp_path):
 
 
 def error_of_many(files) -> str:
-    with pytest.raises(VolumeError) as caught:
+    with pytest.raises(ReadError) as caught:
         read_volume(files)
     assert caught.value.file == str(files[1])
     return caught.value.reason
@@ -226,24 +242,24 @@ def test_unusable_affines_are_errors_and_odd_ones_notes(tmp_path):
 
 def test_labels(tmp_path):
     case = find_dataset(write_nnunet(tmp_path, values=(0, 5, 205, 420))).cases[0]
-    label = read_label(case, tmp_path)
+    label = read_label(tmp_path / case.label)
     assert np.unique(label.voxels).tolist() == [0, 5, 205, 420]
     write_volume(tmp_path / case.label, np.stack([IMAGE, IMAGE], -1))
-    with pytest.raises(VolumeError, match="a label with 2 channels"):
-        read_label(case, tmp_path)
-    with pytest.raises(VolumeError, match="has no label"):
-        read_label(Case(name="x", images=("a",), label=None), tmp_path)
+    with pytest.raises(ReadError, match="a label with 2 channels"):
+        read_label(tmp_path / case.label)
+    with pytest.raises(ReadError, match="has no label"):
+        read_label(Case(name="x", images=("a",), label=None).label_files)
 
 
 def test_label_of_a_dicom_case(tmp_path):
     case = find_dataset(write_dicom(tmp_path, values=(0, 3))).cases[0]
-    image, label = read_volume(tmp_path / case.images[0]), read_label(case, tmp_path)
+    image, label = read_volume(tmp_path / case.images[0]), read_label(tmp_path / case.label)
     np.testing.assert_allclose(image.affine, label.affine, atol=1e-4)
     assert image.voxels[label.voxels == 3].mean() > image.voxels[label.voxels == 0].mean() + 100
 
 
 def test_errors_travel_between_processes():
-    error = pickle.loads(pickle.dumps(VolumeError("a.nii", "truncated")))
+    error = pickle.loads(pickle.dumps(ReadError("a.nii", "truncated")))
     assert (str(error), error.file, error.reason) == ("a.nii: truncated", "a.nii", "truncated")
 
 

@@ -20,7 +20,7 @@ pytest.importorskip("monailabel")
 
 from monailabel.interfaces.utils.app import app_instance, clear_cache
 
-from pgsam_monai.data.readers.base import ReadError
+from pgsam_monai.base.volume import ReadError
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.label.tasks.results import LabelResult
 from pgsam_monai.label.tasks.served import ServedFault

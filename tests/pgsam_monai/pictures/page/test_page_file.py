@@ -200,12 +200,12 @@ def test_a_dicom_segmentation_names_its_classes(tmp_path):
 
 
 def test_a_real_series(tmp_path):
-    from pgsam_monai.data.readers import reader_for
+    from pgsam_monai.base.volume import read_image
 
     series = shared_data("dicom") / "study1"
-    array, meta = reader_for(series, "image").get_data(reader_for(series, "image").read(series))
-    label = (np.asarray(array)[0] > 100).astype(np.uint8)
-    nib.save(nib.Nifti1Image(label, np.asarray(meta["affine"])), tmp_path / "map.nii.gz")
+    image = read_image(series)
+    label = (image.voxels[0] > 100).astype(np.uint8)
+    nib.save(nib.Nifti1Image(label, image.affine), tmp_path / "map.nii.gz")
     found, arrays = read_page(write_page(series, tmp_path / "map.nii.gz", file=tmp_path / "page.html"))
     assert found["planes"] == ["axial", "coronal", "sagittal"]
     assert np.array_equal(arrays["grey"] > 100, arrays["prediction"] == 1)

@@ -1,5 +1,7 @@
-"""Every format reads to the same voxels in the same frame."""
+"""Every format reads to the same voxels in the same frame, in training and in planning."""
 
+import struct
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -7,21 +9,29 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from dataset_builders import tiny_label, write_la_h5, write_transunet
+from dataset_builders import (
+    OBLIQUE,
+    mask_picture,
+    tiny_image,
+    tiny_label,
+    write_la_h5,
+    write_series,
+    write_transunet,
+    write_volume,
+)
 from PIL import Image
 from shared_data import shared_data
 from small_volumes import make_arrays, oblique_affine
 
-from pgsam_monai.base.volume import read_label as read_planned_label
-from pgsam_monai.base.volume import read_volume
-from pgsam_monai.data.readers import ReadError, reader_for
+from pgsam_monai.base.volume import ReadError, read_label, read_volume
+from pgsam_monai.transforms import ReadCased
 from preprocess.layouts import find_dataset
 
 
 def read(path, role="image"):
-    reader = reader_for(path, role)
-    tensor, meta = reader.get_data(reader.read(path))
-    return tensor.numpy(), meta
+    """As training reads."""
+    tensor = ReadCased(role)({role: path})[role]
+    return tensor.numpy(), tensor.meta
 
 
 def write_itk(array, affine, path):
@@ -66,9 +76,11 @@ def test_channels_on_different_grids_are_refused(tmp_path):
     nib.save(nib.Nifti1Image(image, oblique_affine()), tmp_path / "a.nii.gz")
     nib.save(nib.Nifti1Image(image[:-1], oblique_affine()), tmp_path / "b.nii.gz")
     nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / "c.nii.gz")
-    with pytest.raises(ReadError, match=r"b\.nii\.gz: shape \(8, 7, 5\) differs from \(9, 7, 5\)"):
+    with pytest.raises(
+        ReadError, match=r"b\.nii\.gz: channel of shape \(8, 7, 5\), but a\.nii\.gz has \(9, 7, 5\)"
+    ):
         read([tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"])
-    with pytest.raises(ReadError, match=r"c\.nii\.gz: affine differs"):
+    with pytest.raises(ReadError, match=r"c\.nii\.gz: channel lies up to .* mm off a\.nii\.gz"):
         read([tmp_path / "a.nii.gz", tmp_path / "c.nii.gz"])
 
 
@@ -158,7 +170,7 @@ def test_planner_and_trainer_read_archives_alike(tmp_path):
             files = [Path(dataset.folder, path) for path in case.images]
             array, meta = read(files)
             classes, _ = read(files, "label")
-            planned, planned_label = read_volume(files), read_planned_label(case, dataset.folder)
+            planned, planned_label = read_volume(files), read_label(files)
             assert array.shape == classes.shape == (1, 12, 10, 8)
             np.testing.assert_array_equal(array, planned.voxels)
             np.testing.assert_array_equal(classes, planned_label.voxels)
@@ -179,15 +191,88 @@ def test_dicom_series_matches_simpleitk(tmp_path):
     np.testing.assert_allclose((meta["affine"] @ [*last, 1])[:3], world, atol=1e-3)
 
 
-def test_planner_and_trainer_read_alike(tmp_path):
-    """The planner has its own reader, without torch; both must see the same voxels."""
-    volume = pytest.importorskip("pgsam_monai.base.volume")
-    image, _ = make_arrays()
-    nib.save(nib.Nifti1Image(image, oblique_affine()), tmp_path / "a.nii.gz")
-    write_itk(image, oblique_affine(), tmp_path / "b.nrrd")
-    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(2, 2, 3)).save(tmp_path / "c.png")
-    for name in ("a.nii.gz", "b.nrrd", "c.png"):
-        planned = volume.read_volume([tmp_path / name])
-        array, meta = read(tmp_path / name)
-        np.testing.assert_array_equal(array, planned.voxels)
-        np.testing.assert_allclose(meta["affine"], planned.affine, atol=1e-6)
+IMAGE = tiny_image(1, tiny_label(1))
+CLASSES = tiny_label(1, (40, 48, 4))[..., 2]
+
+
+def scaled_nifti(path):
+    """Stored as int16 with a slope that single precision can't hold."""
+    nifti = nib.Nifti1Image(IMAGE, OBLIQUE)
+    nib.save(nifti, path)
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<2f", raw, 112, 0.1, -1000.3)
+    path.write_bytes(raw)
+    return path
+
+
+def archive(path):
+    with h5py.File(path, "w") as file:
+        file["image"], file["label"] = np.float32(IMAGE), tiny_label(1)
+    return path
+
+
+def picture(path, kind, **options):
+    mask_picture(CLASSES, kind).save(path, **options)
+    return path
+
+
+FORMATS = {
+    **{
+        ending: partial(write_volume, voxels=IMAGE)
+        for ending in (".nii.gz", ".nii", ".hdr", ".nrrd", ".mha", ".mhd")
+    },
+    "raw.mha": partial(write_volume, voxels=IMAGE, compressed=False),
+    "channels.mha": partial(write_volume, voxels=np.stack([IMAGE, -IMAGE], -1)),
+    "channels.nii.gz": partial(write_volume, voxels=np.stack([IMAGE, -IMAGE], -1)),
+    "scaled.nii": scaled_nifti,
+    "dicom": partial(write_series, voxels=IMAGE),
+    "colour.png": partial(picture, kind="rgb"),
+    "palette.png": partial(picture, kind="palette"),
+    "grey.jpg": partial(picture, kind="0/255", quality=85),
+    "volume.npy.h5": archive,
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_training_sees_the_images_that_were_planned_for(tmp_path, name):
+    file = FORMATS[name](tmp_path / f"a{name}")
+    array, meta = read(file)
+    planned = read_volume(file)
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, planned.voxels.astype(np.float32))
+    np.testing.assert_array_equal(meta["affine"], planned.affine)
+
+
+@pytest.mark.parametrize(
+    "name", [".nii.gz", ".nrrd", ".mha", "dicom", "colour.png", "palette.png", "grey.jpg", "volume.npy.h5"]
+)
+def test_training_sees_the_labels_that_were_planned_for(tmp_path, name):
+    file = FORMATS[name](tmp_path / f"a{name}")
+    array, meta = read(file, "label")
+    planned = read_label(file)
+    assert array.dtype == np.int32
+    np.testing.assert_array_equal(array, planned.voxels)
+    np.testing.assert_array_equal(meta["affine"], planned.affine)
+
+
+def test_scaled_values_are_nibabels(tmp_path):
+    file = scaled_nifti(tmp_path / "scaled.nii")
+    np.testing.assert_array_equal(read(file)[0][0], nib.load(file).get_fdata().astype(np.float32))
+
+
+def test_channels_may_lie_a_tenth_of_a_voxel_apart_in_planning_as_in_training(tmp_path):
+    files = [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
+    for offset_mm, fits in ((0.05, True), (0.2, False)):
+        for file, shift in zip(files, (0, offset_mm), strict=True):
+            affine = np.eye(4)
+            affine[0, 3] = shift
+            write_volume(file, IMAGE, affine)
+        if fits:
+            np.testing.assert_array_equal(read(files)[0], read_volume(files).voxels)
+            continue
+        with pytest.raises(ReadError) as planning:
+            read_volume(files)
+        with pytest.raises(ReadError) as training:
+            read(files)
+        assert str(planning.value) == str(training.value)
+        assert "b.nii.gz: channel lies up to 0.2 mm off a.nii.gz" in str(training.value)

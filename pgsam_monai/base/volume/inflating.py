@@ -1,0 +1,17 @@
+"""Inflates: isal where it is installed, which is two to three times faster, else what Python brings."""
+
+from __future__ import annotations
+
+import zlib as _zlib
+
+try:
+    from isal import igzip as gzip
+    from isal import isal_zlib as zlib
+except ImportError:
+    import gzip
+    import zlib
+
+__all__ = ["DAMAGE", "gzip", "zlib"]
+
+DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, _zlib.error, zlib.error)
+"""what opening, reading and inflating a damaged file raises"""
