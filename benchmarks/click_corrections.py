@@ -22,14 +22,15 @@ import torch  # noqa: E402
 
 from pgsam_monai.data.splits import select_cases  # noqa: E402
 from pgsam_monai.interactive import answers  # noqa: E402
+from pgsam_monai.interactive.answers import SliceEmbeddings  # noqa: E402
 from pgsam_monai.interactive.corrections import pull  # noqa: E402
-from pgsam_monai.interactive.embeddings import SliceEmbeddings  # noqa: E402
 from pgsam_monai.interactive.model import load_bundle  # noqa: E402
-from pgsam_monai.interactive.volume import make_volume  # noqa: E402
-from pgsam_monai.networks.slices import enlarge  # noqa: E402
+from pgsam_monai.interactive.volume import Place, make_volume  # noqa: E402
 from pgsam_monai.predicting.predict import read_inference  # noqa: E402
 from pgsam_monai.prompts.clicks import next_click  # noqa: E402
+from pgsam_monai.prompts.frames import pixels_to_frame  # noqa: E402
 from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, point_list  # noqa: E402
+from pgsam_monai.transforms.fit import enlarge  # noqa: E402
 
 WAYS = ("pull", "ask")
 
@@ -77,15 +78,13 @@ def correct(embeddings: SliceEmbeddings, label: np.ndarray, way: str, clicks: in
             target = label[..., at] == index
             if not target.any():
                 continue
-            for count, found in enumerate(masks(embeddings, answers.Place(at, index), target, way, clicks)):
+            for count, found in enumerate(masks(embeddings, Place(at, index), target, way, clicks)):
                 voxels[index - 1, count] += (found & target).sum(), found.sum() + target.sum()
     with np.errstate(invalid="ignore"):
         return 2 * voxels[..., 0] / voxels[..., 1]
 
 
-def masks(
-    embeddings: SliceEmbeddings, place: answers.Place, target: np.ndarray, way: str, clicks: int
-) -> list:
+def masks(embeddings: SliceEmbeddings, place: Place, target: np.ndarray, way: str, clicks: int) -> list:
     """Masks (H, W) of bool before and after each click."""
     frame, side = embeddings.volume.frame, embeddings.volume.frame.image_size
     everything = answers.ask_everything(embeddings, [place.slice])[0]
@@ -97,11 +96,11 @@ def masks(
             pixels.append((further.column, further.row))
             kinds.append(POSITIVE if further.positive else NEGATIVE)
             if way == "pull":
-                newest = embeddings.volume.place_pixels(point_list(pixels[-1:], kinds[-1:]))
+                newest = pixels_to_frame(point_list(pixels[-1:], kinds[-1:]), frame)
                 logits = pull(logits, newest, frame)
             else:
-                points = embeddings.volume.place_pixels(point_list(pixels, kinds))
-                question = answers.Question(points=points, mask=logits)
+                points = pixels_to_frame(point_list(pixels, kinds), frame)
+                question = answers.SlicePrompt(points=points, mask=logits)
                 logits = answers.answer(embeddings, {place: question})[place]
         seen.append(_mask(logits, frame))
     return seen

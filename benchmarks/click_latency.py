@@ -26,7 +26,7 @@ sys.path.insert(0, str(REPOSITORY))
 import torch  # noqa: E402
 
 from pgsam_monai.interactive.segmenter import Segmenter  # noqa: E402
-from pgsam_monai.interactive.volume import Volume, read_volume  # noqa: E402
+from pgsam_monai.interactive.volume import SlicedVolume, read_volume  # noqa: E402
 
 AIM = 10
 
@@ -87,7 +87,7 @@ def draw_image(folder: Path) -> str:
 
 
 def time_clicks(
-    segmenter: Segmenter, image: str, volume: Volume, *, slices: int
+    segmenter: Segmenter, image: str, volume: SlicedVolume, *, slices: int
 ) -> tuple[list[float], list[float]]:
     """Seconds of first and of second clicks, by slice."""
     segmenter.set_image(image)
@@ -105,7 +105,7 @@ def choose_slices(depth: int, count: int) -> list[int]:
     return [depth // 4 + number * (depth // 2) // count for number in range(count)]
 
 
-def native_click(volume: Volume, index: int, aside: int) -> list[float]:
+def native_click(volume: SlicedVolume, index: int, aside: int) -> list[float]:
     """The voxel of the file in the middle of a slice of the preprocessed volume, or some columns aside."""
     height, width = volume.image.shape[1:3]
     place = [height // 2, width // 2 + aside, index]

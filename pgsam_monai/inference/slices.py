@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.inference.precision import autocast
 from pgsam_monai.networks.slices import fold_slices, unfold_slices
-from pgsam_monai.transforms.fit import SliceFrame, fit_image, slice_frame, unfit_logits
+from pgsam_monai.transforms.fit import SliceFrame, fit_image, slice_frame, unfit_labels, unfit_logits
 from pgsam_monai.transforms.meta import with_meta_of
 from pgsam_monai.transforms.stacks import Stack, stacks_over
 
@@ -150,21 +150,6 @@ class SliceInferer(Inferer):
         with autocast(batch.device, self.precision):
             logits = _first(network(image, *args, **kwargs))
         return logits if self.stack_depth == 1 else fold_slices(logits)
-
-
-def unfit_labels(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
-    """(B, K+1, S, S) -> (B, 1, H, W) class of the highest un-fitted logit, the lower index on a tie."""
-    classes = logits.shape[1]
-    best = unfit_logits(
-        logits[:, :1], frame
-    ).clone()  # its own: the network's logits may be returned unresized
-    dtype = torch.uint8 if classes <= 256 else torch.int16
-    labels = torch.zeros(best.shape, dtype=dtype, device=best.device)
-    for index in range(1, classes):
-        rival = unfit_logits(logits[:, index : index + 1], frame)
-        labels.masked_fill_(rival > best, index)
-        torch.maximum(best, rival, out=best)
-    return labels
 
 
 def _kept(logits: torch.Tensor, stacks: Sequence[Stack], stack_depth: int) -> torch.Tensor:

@@ -10,11 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.interactive.answers import Place, answer, on_slices
-from pgsam_monai.interactive.asked import Asked
-from pgsam_monai.interactive.embeddings import SliceEmbeddings
-from pgsam_monai.interactive.volume import Volume, box_points
+from pgsam_monai.interactive.answers import SliceEmbeddings, answer, on_slices
+from pgsam_monai.interactive.session import Asked
+from pgsam_monai.interactive.volume import Place, SlicedVolume
 from pgsam_monai.prompts.boxes import PixelBox, corners, tight_box
+from pgsam_monai.prompts.frames import pixels_to_frame
+from pgsam_monai.prompts.points import box_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ def spread(
     return found
 
 
-def _start(volume: Volume, seeds: Mapping[Place, Tensor], settings: Propagation) -> list[_Walker]:
+def _start(volume: SlicedVolume, seeds: Mapping[Place, Tensor], settings: Propagation) -> list[_Walker]:
     """Two walkers for each prompted slice, unless it is empty, has no free neighbour or lies at the volume's end."""
     walkers = []
     for place, logits in seeds.items():
@@ -132,7 +133,7 @@ def _next(walker: _Walker) -> Place:
     return walker.place._replace(slice=walker.place.slice + walker.step)
 
 
-def _ask(volume: Volume, walker: _Walker, *, margin: float, with_mask: bool) -> Asked:
+def _ask(volume: SlicedVolume, walker: _Walker, *, margin: float, with_mask: bool) -> Asked:
     row0, col0, row1, col1 = tight_box(walker.mask)
     rows = max(1, round(margin * (row1 - row0 + 1)))
     columns = max(1, round(margin * (col1 - col0 + 1)))
@@ -141,17 +142,18 @@ def _ask(volume: Volume, walker: _Walker, *, margin: float, with_mask: bool) -> 
         max(row0 - rows, 0), max(col0 - columns, 0), min(row1 + rows, H - 1), min(col1 + columns, W - 1)
     )
     return Asked(
-        box=volume.place_pixels(box_points(corners(box))), given=walker.logits if with_mask else None
+        box=pixels_to_frame(box_points(corners(box)), volume.frame),
+        given=walker.logits if with_mask else None,
     )
 
 
-def _move(volume: Volume, walker: _Walker, logits: Tensor) -> _Walker:
+def _move(volume: SlicedVolume, walker: _Walker, logits: Tensor) -> _Walker:
     return walker._replace(
         place=_next(walker), left=walker.left - 1, logits=logits, mask=_mask(volume, logits)
     )
 
 
-def _goes_on(volume: Volume, before: _Walker, after: _Walker, settings: Propagation) -> bool:
+def _goes_on(volume: SlicedVolume, before: _Walker, after: _Walker, settings: Propagation) -> bool:
     content = _content(volume, after.place, after.mask)
     if content.area == 0 or content.area < settings.least_area * after.first.area:
         return False
@@ -161,13 +163,13 @@ def _goes_on(volume: Volume, before: _Walker, after: _Walker, settings: Propagat
     return shared >= settings.least_overlap * np.count_nonzero(before.mask | after.mask)
 
 
-def _content(volume: Volume, place: Place, mask: np.ndarray) -> _Content:
+def _content(volume: SlicedVolume, place: Place, mask: np.ndarray) -> _Content:
     inside = volume.image[..., place.slice].float().numpy()[:, mask]
     if not inside.size:
         return _Content(0, 0.0, 0.0)
     return _Content(np.count_nonzero(mask), float(inside.mean()), float(inside.std()))
 
 
-def _mask(volume: Volume, logits: Tensor) -> np.ndarray:
+def _mask(volume: SlicedVolume, logits: Tensor) -> np.ndarray:
     """(H, W) of bool."""
     return (on_slices(logits[None, None], volume.frame)[0, 0] > 0).cpu().numpy()

@@ -19,15 +19,12 @@ import numpy as np
 
 from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.interactive.answers import Place
-from pgsam_monai.interactive.asked import Asked, mask_logits
-from pgsam_monai.interactive.label_map import masks_by_place
 from pgsam_monai.interactive.model import PromptModel, load_bundle
 from pgsam_monai.interactive.propagation import Propagation, spread
-from pgsam_monai.interactive.session import Session
-from pgsam_monai.interactive.volume import Volume, read_volume
-from pgsam_monai.prompts.click_files import ClassClicks, Clicks, in_voxels
-from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, point_list
+from pgsam_monai.interactive.session import Asked, Session, mask_logits
+from pgsam_monai.interactive.volume import Place, Placed, SlicedVolume, masks_by_place, read_volume
+from pgsam_monai.prompts.click_files import ClassClicks, Clicks
+from pgsam_monai.prompts.points import BOX_FIRST
 
 BACKGROUNDS = ("empty", "everything")
 CORRECTIONS = ("pull", "ask")
@@ -133,11 +130,7 @@ class Segmenter:
             ValueError: outside the image, or no such label.
             RuntimeError: no image yet.
         """
-        session, index = self._open(), self.model.index_of(label)
-        points, (at,) = session.volume.place_clicks([ijk])
-        place = Place(at, index)
-        more = point_list(points, [POSITIVE if positive else NEGATIVE])
-        session.ask({place: session.about(place).with_clicks(more, feedback=self.mask_feedback)})
+        self._say(label, **{"positive" if positive else "negative": (ijk,)})
 
     def add_box(
         self, roi: Sequence[float] | Sequence[Sequence[float]], label: str | int | None = None
@@ -153,10 +146,7 @@ class Segmenter:
             ValueError: neither six numbers nor two corners, wholly outside the image, or no such label.
             RuntimeError: no image yet.
         """
-        session, index = self._open(), self.model.index_of(label)
-        ends = np.ravel(roi, order="F") if np.shape(roi) == (2, 3) else roi
-        boxes = {Place(at, index): box for at, box in session.volume.place_roi(ends).items()}
-        session.ask({place: session.about(place).with_box(box) for place, box in boxes.items()})
+        self._say(label, boxes=(np.ravel(roi, order="F").tolist() if np.shape(roi) == (2, 3) else roi,))
 
     def add_mask(self, label_map: np.ndarray, label: str | int | None = None) -> None:
         """Say roughly where classes lie: a mask on every slice that holds them, in place of an earlier one.
@@ -189,12 +179,25 @@ class Segmenter:
             ValueError: a prompt outside the image, no such label, or two boxes for one class on one slice.
             RuntimeError: no image yet.
         """
+        self.add_placed(self._open().volume.place(clicks))
+
+    def add_placed(self, placed: Mapping[str, Sequence[Placed]]) -> None:
+        """As ``add_prompts``, of what ``SlicedVolume.place`` gave: by class, what is said beside what was said before.
+
+        Raises:
+            UserFault: no such label.
+            RuntimeError: no image yet.
+        """
         session, changes = self._open(), {}
-        for label, said in in_voxels(clicks, session.volume.grid.affine).labels.items():
-            try:
-                changes |= self._placed(said, self.model.index_of(label))
-            except ValueError as fault:
-                raise UserFault(f"Class '{label}': {fault}") from fault
+        for label, prompts in placed.items():
+            index = self.model.index_of(label)
+            for at, points, _ in prompts:
+                place = Place(at, index)
+                before = changes.get(place) or session.about(place)
+                if BOX_FIRST in points.labels:
+                    changes[place] = before.with_box(points)
+                else:
+                    changes[place] = before.with_clicks(points, feedback=self.mask_feedback)
         session.ask(changes)
 
     def propagate(
@@ -238,7 +241,7 @@ class Segmenter:
         self._open().start_over()
 
     @property
-    def volume(self) -> Volume:
+    def volume(self) -> SlicedVolume:
         """The image as the network sees it. Raises RuntimeError if there is none yet."""
         return self._open().volume
 
@@ -270,22 +273,7 @@ class Segmenter:
             raise RuntimeError("Segmenter: no image yet; call set_image first.")
         return self._session
 
-    def _placed(self, said: ClassClicks, index: int) -> dict[Place, Asked]:
-        """What a file says about a class, slice by slice, beside what was said before."""
-        session, placed, boxed = self._open(), {}, set()
-        for roi in said.boxes:
-            for at, box in session.volume.place_roi(roi).items():
-                if at in boxed:
-                    raise UserFault(
-                        f"two boxes lie on one slice, {list(roi)} is the second; a class takes one box a slice, join "
-                        "them or use clicks."
-                    )
-                boxed.add(at)
-                placed[Place(at, index)] = session.about(Place(at, index)).with_box(box)
-        for kind, ijks in ((POSITIVE, said.positive), (NEGATIVE, said.negative)):
-            points, slices = session.volume.place_clicks(ijks)
-            for point, at in zip(points, slices, strict=True):
-                before = placed.get(Place(at, index)) or session.about(Place(at, index))
-                more = point_list([point], [kind])
-                placed[Place(at, index)] = before.with_clicks(more, feedback=self.mask_feedback)
-        return placed
+    def _say(self, label: str | int | None, **said: tuple) -> None:
+        """One click or box of a class, which may be named by its value."""
+        name = self.model.names[self.model.index_of(label) - 1]
+        self.add_prompts(Clicks(labels={name: ClassClicks(**said)}))

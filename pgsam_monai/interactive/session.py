@@ -1,27 +1,108 @@
-"""One image, all that was said about it, and the label map that follows."""
+"""One image, all that was said about it and what became of it, and the label map that follows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from pgsam_monai.interactive.answers import Place, against_others, answer, ask_everything, compete
-from pgsam_monai.interactive.asked import Asked
+from pgsam_monai.interactive.answers import (
+    SliceEmbeddings,
+    SlicePrompt,
+    against_others,
+    answer,
+    ask_everything,
+    compete,
+)
 from pgsam_monai.interactive.corrections import pull
-from pgsam_monai.interactive.embeddings import SliceEmbeddings
-from pgsam_monai.interactive.label_map import LabelMap
 from pgsam_monai.interactive.model import PromptModel
-from pgsam_monai.interactive.volume import Volume
-from pgsam_monai.networks.slices import enlarge
+from pgsam_monai.interactive.volume import DrawnLabelMap, Place, SlicedVolume
+from pgsam_monai.prompts.points import POSITIVE, PointList, point_list
+from pgsam_monai.transforms.fit import SliceFrame, enlarge, fit_image, resize
+
+MASK_LOGIT = 10.0
+"""Logit inside a mask that the user gives, and minus the one outside: about what SAM's own sure answers have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Prompts in the network's square, and the network's answer to them."""
+
+    clicks: PointList = point_list()
+    box: PointList = point_list()
+    """two corners, or none"""
+    given: Tensor | None = None
+    """(h, w) logits of a mask that the user gave"""
+    base: Tensor | None = None
+    """(h, w) the answer that clicks correct (`interactive.corrections`), if they do"""
+    shown: bool = False
+    """the base is what the network finds by itself"""
+    before: Tensor | None = None
+    """(h, w) the answer before the latest click, which goes in with the points"""
+    logits: Tensor | None = None
+    """(h, w), or as large as the square, the latest answer"""
+    propagated: bool = False
+    """not asked by the user, but on the way from a slice that was"""
+
+    @property
+    def question(self) -> SlicePrompt:
+        points = np.concatenate([self.clicks.points, self.box.points])
+        kinds = np.concatenate([self.clicks.labels, self.box.labels])
+        return SlicePrompt(
+            points=PointList(points, kinds), mask=self.given if self.before is None else self.before
+        )
+
+    @property
+    def only_clicked(self) -> bool:
+        """Whether the user gave neither box nor mask."""
+        return self.given is None and not len(self.box.labels)
+
+    @property
+    def opening(self) -> SlicePrompt:
+        """What is asked where clicks correct the answer: box and mask or, without, the first positive click."""
+        if not self.only_clicked:
+            return SlicePrompt(points=self.box, mask=self.given)
+        first = np.flatnonzero(self.clicks.labels == POSITIVE)[:1]
+        first = first if len(first) else slice(0, 1)
+        return SlicePrompt(points=PointList(self.clicks.points[first], self.clicks.labels[first]))
+
+    def opens_as(self, other: Asked) -> bool:
+        """Whether both ask the same first."""
+        own, others = self.opening, other.opening
+        same = np.array_equal(own.points.points, others.points.points)
+        return same and np.array_equal(own.points.labels, others.points.labels) and own.mask is others.mask
+
+    def with_clicks(self, more: PointList, *, feedback: bool) -> Asked:
+        """Further clicks; with `feedback` the latest answer goes in as a mask, as in SAM."""
+        points = np.concatenate([self.clicks.points, more.points])
+        kinds = np.concatenate([self.clicks.labels, more.labels])
+        return replace(
+            self, clicks=PointList(points, kinds), before=self.logits if feedback else None, propagated=False
+        )
+
+    def with_box(self, box: PointList) -> Asked:
+        """Another box. The latest answer, perhaps to a wrong box, doesn't go in."""
+        return replace(self, box=box, before=None, propagated=False)
+
+    def with_mask(self, logits: Tensor) -> Asked:
+        """Another mask."""
+        return replace(self, given=logits, before=None, propagated=False)
 
 
 class Session:
     """Prompts by class and slice; a step changes some of them, and draws their slices anew."""
 
     def __init__(
-        self, model: PromptModel, volume: Volume, *, show_everything: bool, corrects: bool, memory_gb: float
+        self,
+        model: PromptModel,
+        volume: SlicedVolume,
+        *,
+        show_everything: bool,
+        corrects: bool,
+        memory_gb: float,
     ) -> None:
         """
         Args:
@@ -34,7 +115,7 @@ class Session:
         """
         self.volume = volume
         self.embeddings = SliceEmbeddings(model, volume, memory_gb=memory_gb)
-        self.drawn = LabelMap(volume, model.values)
+        self.drawn = DrawnLabelMap(volume, model.values)
         self.asked: dict[Place, Asked] = {}
         self._history: list[dict[Place, Asked | None]] = []  # for each step, what it replaced
         self._unfilled = set(range(volume.depth)) if show_everything else set()
@@ -121,3 +202,10 @@ class Session:
                 corrected = {index: one.base for index, one in here.items() if one.shown}
                 self.drawn.draw(at, compete(answers, self.volume.frame, shown, corrected))
         self._unfilled.difference_update(slices)
+
+
+def mask_logits(mask: np.ndarray, frame: SliceFrame, size: tuple[int, int]) -> Tensor:
+    """A mask (H, W) of bool on a slice -> logits (h, w) of `size` on the network's square."""
+    square = fit_image(torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None], frame)
+    share = resize(square, size)[0, 0]
+    return MASK_LOGIT * (2 * share - 1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,17 +14,45 @@ from monai.transforms import Compose
 from monai.utils.enums import MetaKeys, SpaceKeys
 from torch import Tensor
 
-from pgsam_monai.base.cases import Paths, as_paths
+from pgsam_monai.base.cases import Paths, as_paths, case_name, file_suffix
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive.model import PromptModel
-from pgsam_monai.prompts.boxes import Box
-from pgsam_monai.prompts.frames import roi_to_frame, to_frame
-from pgsam_monai.prompts.points import BOX_FIRST, BOX_LAST, PointList, point_list
+from pgsam_monai.prompts.click_files import ClassClicks, Clicks
+from pgsam_monai.prompts.frames import from_frame, in_voxels, roi_to_frame, to_frame
+from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, PointList, box_points, point_list
 from pgsam_monai.transforms import ReadCased
 from pgsam_monai.transforms.fit import SliceFrame, slice_frame
+from pgsam_monai.transforms.labels import Entry, label_indices, label_values
+from pgsam_monai.transforms.save import prediction_suffix, save_label_map
 
 WHOLE = 1e-3
 """How far a turn of axes may be from whole numbers: headers are rounded."""
+ARRAY = "segmentation"
+"""What the label map of an array is called; without a suffix, so that it is written as a new NIfTI file."""
+
+
+class Place(NamedTuple):
+    """A class on a slice: what one prompt is about."""
+
+    slice: int
+    """along the last axis of the preprocessed volume"""
+    index: int
+    """of the class, 1..K"""
+
+
+class Placed(NamedTuple):
+    """A click or a box where the network sees it."""
+
+    slice: int
+    points: PointList
+    """in the network's square: a click, or a box's two corners"""
+    voxel: tuple[float, float, float] | None = None
+    """the click (i, j, k) of the image file, on its slice's centre, to 0.001; None for a box"""
+
+    @property
+    def positive(self) -> bool:
+        """Whether it is a click that says: here it is."""
+        return POSITIVE in self.points.labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +75,7 @@ class NativeGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Volume:
+class SlicedVolume:
     """One preprocessed image."""
 
     image: Tensor
@@ -64,45 +93,51 @@ class Volume:
         """Number of slices."""
         return self.image.shape[-1]
 
-    def place_clicks(self, clicks: Sequence[Sequence[float]]) -> tuple[np.ndarray, list[int]]:
-        """Native voxels (n, 3) -> points (n, 2) of the square, (x, y), and the slice of each.
+    def place(self, clicks: Clicks) -> dict[str, list[Placed]]:
+        """What a user said, where the network sees it: by class name, first boxes, then positive and negative clicks.
 
         Raises:
-            ValueError: one lies outside the image.
+            UserFault: a prompt outside the image, or two boxes for one class on one slice.
         """
-        points, slices = to_frame(clicks, native_affine=self.grid.affine, **self._turned)
-        return points, slices.tolist()
+        placed = {}
+        for name, said in in_voxels(clicks, self.grid.affine).labels.items():
+            try:
+                placed[name] = [*self._boxes(said), *self._clicks(said)]
+            except UserFault as fault:
+                raise UserFault(f"Class '{name}': {fault}") from fault
+        return placed
 
-    def place_roi(self, roi: Sequence[float]) -> dict[int, PointList]:
-        """A native region [i0, i1, j0, j1, k0, k1], both ends included -> its box on each slice that it covers.
+    def _boxes(self, said: ClassClicks) -> Iterator[Placed]:
+        boxed = set()
+        for roi in said.boxes:
+            for box, at in zip(
+                *roi_to_frame(roi, native_affine=self.grid.affine, **self._turned), strict=True
+            ):
+                if at in boxed:
+                    raise UserFault(
+                        f"two boxes lie on one slice, {list(roi)} is the second; a class takes one box a slice, join "
+                        "them or use clicks."
+                    )
+                boxed.add(at)
+                yield Placed(at, box_points(box))
 
-        Raises:
-            ValueError: not six numbers, or outside the image.
-        """
-        boxes, slices = roi_to_frame(roi, native_affine=self.grid.affine, **self._turned)
-        return {index: box_points(box) for index, box in zip(slices, boxes, strict=True)}
-
-    def place_pixels(self, pixels: PointList) -> PointList:
-        """Clicks or a box on pixels (x, y) of a slice, as simulated users give them -> points of the square."""
-        if BOX_FIRST in pixels.labels:
-            (x0, y0), (x1, y1) = pixels.points.tolist()
-            roi = (y0, y1, x0, x1, 0, 0)
-            return box_points(roi_to_frame(roi, native_affine=self.affine, **self._turned)[0][0])
-        voxels = np.pad(pixels.points[:, ::-1].astype(np.float64), ((0, 0), (0, 1)))  # (n, 3): row, column, 0
-        points, _ = to_frame(voxels, native_affine=self.affine, **self._turned)
-        return point_list(points, pixels.labels)
+    def _clicks(self, said: ClassClicks) -> Iterator[Placed]:
+        for kind, clicks in ((POSITIVE, said.positive), (NEGATIVE, said.negative)):
+            points, slices = to_frame(clicks, native_affine=self.grid.affine, **self._turned)
+            back = from_frame(
+                points, slices, native_affine=self.grid.affine, affine=self.affine, frame=self.frame
+            )
+            for point, at, voxel in zip(points, slices.tolist(), back.round(3).tolist(), strict=True):
+                yield Placed(at, point_list([point], [kind]), tuple(voxel))
 
     @property
     def _turned(self) -> dict[str, Any]:
         return {"affine": self.affine, "frame": self.frame, "depth": self.depth}
 
 
-def box_points(box: Box) -> PointList:
-    """A box's two corners."""
-    return point_list([(box.x0, box.y0), (box.x1, box.y1)], [BOX_FIRST, BOX_LAST])
-
-
-def read_volume(model: PromptModel, image: Paths | np.ndarray, affine: np.ndarray | None = None) -> Volume:
+def read_volume(
+    model: PromptModel, image: Paths | np.ndarray, affine: np.ndarray | None = None
+) -> SlicedVolume:
     """Preprocess an image.
 
     Args:
@@ -125,11 +160,11 @@ def read_volume(model: PromptModel, image: Paths | np.ndarray, affine: np.ndarra
     return make_volume(model, model.preprocessing({"image": given})["image"], source=str(files[0]))
 
 
-def make_volume(model: PromptModel, image: MetaTensor, source: str | None = None) -> Volume:
+def make_volume(model: PromptModel, image: MetaTensor, source: str | None = None) -> SlicedVolume:
     """A volume of what the model's preprocessing gave, (C, H, W, D)."""
     affine = image.affine.cpu().numpy().astype(np.float64)
     shape = tuple(int(size) for size in image.shape[1:])
-    return Volume(
+    return SlicedVolume(
         image=image.as_tensor(),
         affine=affine,
         grid=_native_grid(model, shape, affine, image.meta),
@@ -169,3 +204,77 @@ def _as_read(array: np.ndarray, affine: np.ndarray | None) -> MetaTensor:
         MetaKeys.SPACE: SpaceKeys.RAS,
     }
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32)), meta=meta)
+
+
+class DrawnLabelMap:
+    """A label map on the image's own grid, drawn slice by slice.
+
+    It holds the data set's own values; the type is that of `transforms.RestoreLabelsd`.
+    """
+
+    def __init__(self, volume: SlicedVolume, values: Sequence[Entry]) -> None:
+        """All background; `values` of the classes 0..K, as `transforms.MapLabelsd` takes them."""
+        self.volume = volume
+        self._values = label_values(np.arange(len(values)), values)
+        self.voxels = np.full(volume.grid.shape, self._values[0], dtype=self._values.dtype)
+        """(i, j, k)"""
+        self._turned = volume.grid.turned(self.voxels)
+
+    def draw(self, index: int, indices: np.ndarray) -> None:
+        """Class indices (H, W) of slice `index` of the preprocessed volume."""
+        self._turned[..., index] = self._values[indices]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the label map in the kind of file that the image came in, as `pgsam predict` does; returns the file.
+
+        Args:
+            path: the file, with the image's suffix (`.png` for pictures, `.nii.gz` for series and arrays); or a
+                folder, in which it gets the image's name.
+
+        Raises:
+            ValueError: another suffix.
+        """
+        source = self.volume.source or ARRAY
+        path, suffix = Path(path), prediction_suffix(source)
+        if path.is_dir() or not file_suffix(path):
+            return save_label_map(
+                self.voxels, path, case_name(source), source, affine=self.volume.grid.affine
+            )
+        if file_suffix(path) != suffix:
+            raise UserFault(
+                f"save: the label map of this image is written as {suffix}, got '{path}'; change the file's suffix, or "
+                "give a folder."
+            )
+        name = path.name[: -len(suffix)]
+        return save_label_map(self.voxels, path.parent, name, source, affine=self.volume.grid.affine)
+
+
+def masks_by_place(
+    model: PromptModel, grid: NativeGrid, label_map: np.ndarray, label: str | int | None
+) -> dict[Place, np.ndarray]:
+    """Where a label map holds classes: masks (H, W) of bool by slice and class, not empty.
+
+    Args:
+        model: whose classes.
+        grid: of the image.
+        label_map: (i, j, k), label values or, for one class, bool.
+        label: the class that is meant; None for all that it holds.
+
+    Raises:
+        ValueError: another shape than the image's, or no such label.
+    """
+    if label_map.shape != grid.shape:
+        raise UserFault(
+            f"add_mask: the label map has shape {label_map.shape}, the image {grid.shape}; resample the label map."
+        )
+    chosen = range(1, len(model.names) + 1) if label is None else [model.index_of(label)]
+    if label_map.dtype == bool:
+        chosen, indices = [model.index_of(label)], label_map * model.index_of(label)
+    else:
+        indices = label_indices(label_map, model.values)
+    masks = {index: grid.turned(indices == index) for index in chosen}  # (H, W, D) each
+    return {
+        Place(at, index): mask[..., at]
+        for index, mask in masks.items()
+        for at in np.flatnonzero(mask.any(axis=(0, 1))).tolist()
+    }

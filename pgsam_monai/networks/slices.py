@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.description import DescribedNetwork
+from pgsam_monai.transforms.fit import enlarge, sides
 
 
 class SliceNetwork(DescribedNetwork):
@@ -104,22 +102,6 @@ def fold_slices(volume: Tensor) -> Tensor:
 def unfold_slices(slices: Tensor, batch: int) -> Tensor:
     """The inverse of ``fold_slices``: (B * D, C, H, W) → (B, C, H, W, D)."""
     return slices.unflatten(0, (batch, -1)).permute(0, 2, 3, 4, 1)
-
-
-def sides(tensor: Tensor, *axes: int) -> tuple[int, ...]:
-    """Sizes along ``axes`` as plain integers, quietly so while tracing, where they become constants."""
-    if not torch.jit.is_tracing():
-        return tuple(tensor.shape[axis] for axis in axes)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        return tuple(int(tensor.shape[axis]) for axis in axes)
-
-
-def enlarge(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bilinear, (B, C, h, w) → (B, C, *size)."""
-    if sides(x, 2, 3) == tuple(size):
-        return x
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def plain(image: Tensor | None) -> Tensor | None:

@@ -14,17 +14,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
 from pgsam_monai.prompts.click_names import class_named, numbers, refuse_others
-from pgsam_monai.prompts.frames import sorted_roi
 from pgsam_monai.prompts.slicer_markups import read_markups
 
 SPACES = ("voxel", "RAS", "LPS")
@@ -94,40 +90,6 @@ def write_clicks(file: str | Path, clicks: Clicks) -> None:
     }
     content = json.dumps({"space": clicks.space, "labels": labels}, ensure_ascii=False, indent=2)
     write_text(file, content + "\n")
-
-
-def in_voxels(clicks: Clicks, native_affine: np.ndarray) -> Clicks:
-    """The same clicks in voxels of the file with `native_affine` (4, 4), voxel -> mm, RAS+.
-
-    A box in mm becomes the voxels between its faces; on an oblique grid, those of the upright box around it.
-    """
-    if clicks.space == "voxel":
-        return clicks
-    flip = np.diag([-1.0, -1.0, 1.0, 1.0]) if clicks.space == "LPS" else np.eye(4)
-    to_voxel = np.linalg.solve(np.asarray(native_affine, np.float64), flip)
-    labels = {
-        name: replace(
-            said,
-            positive=_moved(to_voxel, said.positive),
-            negative=_moved(to_voxel, said.negative),
-            boxes=tuple(_moved_box(to_voxel, box) for box in said.boxes),
-        )
-        for name, said in clicks.labels.items()
-    }
-    return Clicks(labels=labels, space="voxel")
-
-
-def _moved(matrix: np.ndarray, places: Sequence[Sequence[float]]) -> tuple[Place, ...]:
-    moved = np.reshape(places, (-1, 3)) @ matrix[:3, :3].T + matrix[:3, 3]
-    return tuple(tuple(place) for place in moved.tolist())
-
-
-def _moved_box(matrix: np.ndarray, box: Region) -> Region:
-    faces = np.array(_moved(matrix, list(product(*zip(*sorted_roi(box), strict=True)))))  # (8, 3)
-    low, high = faces.min(axis=0) + 0.5, faces.max(axis=0) - 0.5
-    thin = low > high
-    low[thin] = high[thin] = faces.mean(axis=0)[thin]
-    return tuple(np.stack([low, high], axis=1).ravel().tolist())
 
 
 def _load(source: str | Path | Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

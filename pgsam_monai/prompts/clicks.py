@@ -14,26 +14,25 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.prompts.boxes import Box, PixelBox, box_with_iou, jittered_box, tight_box
+from pgsam_monai.prompts.boxes import PixelBox, box_with_iou, jittered_box, tight_box
 from pgsam_monai.prompts.points import (
     ABSENT,
-    BOX_FIRST,
-    BOX_LAST,
     NEGATIVE,
     POSITIVE,
     PointList,
     Prompts,
     asked,
+    box_points,
     empty_prompts,
     join_points,
     point_list,
     stack_points,
 )
+from pgsam_monai.transforms.fit import enlarge
 
 TRAINING_KINDS = ("point", "points", "box")
 PROTOCOLS = ("1 point", "3 points", "box 0.5", "box 0.75", "box")
@@ -128,7 +127,7 @@ def protocol_prompts(mask: np.ndarray, kind: str, rng: np.random.Generator, *, w
         return point_list()
     if not count:
         iou = float(kind[4:] or 1)
-        return _box_points(box_with_iou(tight, iou, rng=rng, shape=mask.shape))
+        return box_points(box_with_iou(tight, iou, rng=rng, shape=mask.shape))
     right = _random_places(mask, count - wrong, rng)
     slips = [wrong_click(mask, rng) for _ in range(wrong)]
     return _positive_points(right + [(slip.row, slip.column) for slip in slips if slip is not None])
@@ -190,8 +189,7 @@ def add_clicks(prompts: Prompts, logits: Tensor, label: Tensor, rng: np.random.G
         return _one_more(prompts, empty_prompts(*ask.shape))
     size = tuple(label.shape[-2:])
     scores = logits[b, k].float()[:, None]  # (n, 1, h, w)
-    if tuple(scores.shape[-2:]) != size:
-        scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+    scores = enlarge(scores, size)
     target = label[b, 0] == (k + 1).to(label.dtype).reshape(-1, 1, 1)  # (n, H, W)
     both = torch.stack([scores[:, 0] > 0, target]).cpu().numpy()
     kinds, earlier = prompts.labels.cpu().numpy(), prompts.points.cpu().numpy()
@@ -226,16 +224,12 @@ def _training_points(
         )
     tight = PixelBox(top, left, place[0].stop - 1, place[1].stop - 1)
     if rng.random() < 0.5:
-        return _box_points(jittered_box(tight, rng=rng, shape=image.shape))
-    return _box_points(box_with_iou(tight, rng.uniform(0.5, 1.0), rng=rng, shape=image.shape))
+        return box_points(jittered_box(tight, rng=rng, shape=image.shape))
+    return box_points(box_with_iou(tight, rng.uniform(0.5, 1.0), rng=rng, shape=image.shape))
 
 
 def _positive_points(places: Sequence[tuple[int, int]]) -> PointList:
     return point_list([(column, row) for row, column in places], [POSITIVE] * len(places))
-
-
-def _box_points(box: Box) -> PointList:
-    return point_list([(box.x0, box.y0), (box.x1, box.y1)], [BOX_FIRST, BOX_LAST])
 
 
 def _random_places(mask: np.ndarray, count: int, rng: np.random.Generator) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ orientation; half-pixel shifts of resizing are those of `transforms.fit`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -20,10 +21,33 @@ from numpy.typing import ArrayLike
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.prompts.boxes import Box
+from pgsam_monai.prompts.click_files import Clicks, Place, Region
+from pgsam_monai.prompts.points import BOX_FIRST, PointList, box_points, point_list
 from pgsam_monai.transforms.fit import SliceFrame
 
 EDGE = 1e-3
 """voxels; how far rounding in affines may push a click off the volume's outer faces"""
+
+
+def in_voxels(clicks: Clicks, native_affine: np.ndarray) -> Clicks:
+    """The same clicks in voxels of the file with `native_affine` (4, 4), voxel -> mm, RAS+.
+
+    A box in mm becomes the voxels between its faces; on an oblique grid, those of the upright box around it.
+    """
+    if clicks.space == "voxel":
+        return clicks
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0]) if clicks.space == "LPS" else np.eye(4)
+    to_voxel = np.linalg.solve(np.asarray(native_affine, np.float64), flip)
+    labels = {
+        name: replace(
+            said,
+            positive=_places(to_voxel, said.positive),
+            negative=_places(to_voxel, said.negative),
+            boxes=tuple(_region(to_voxel, box) for box in said.boxes),
+        )
+        for name, said in clicks.labels.items()
+    }
+    return Clicks(labels=labels, space="voxel")
 
 
 def to_frame(
@@ -94,12 +118,19 @@ def roi_to_frame(
             f" from {_native_extent(native_affine, affine, shape)}; give [i0, i1, j0, j1, k0, k1] in voxels of the"
             " original file."
         )
-    (x0, y0), (x1, y1) = _to_square(np.stack([first, last])[:, 1::-1], frame) + [[0.5], [-0.5]]
-    box = Box(*_ordered(x0, y0, x1, y1))
+    box = _box_between(first[1::-1], last[1::-1], frame)
     slices = list(range(int(np.ceil(first[2] - EDGE)), int(np.floor(last[2] + EDGE)) + 1))
     if not slices:  # thinner than a slice, between two centres
         slices = [min(int(np.floor((first[2] + last[2]) / 2 + 0.5)), depth - 1)]
     return [box] * len(slices), slices
+
+
+def pixels_to_frame(pixels: PointList, frame: SliceFrame) -> PointList:
+    """Clicks, or a box, on pixels (x, y) of a slice, as simulated users give them -> points of the square."""
+    if BOX_FIRST not in pixels.labels:
+        return point_list(_to_square(pixels.points.astype(np.float64), frame), pixels.labels)
+    first, last = pixels.points.astype(np.float64) + [[-0.5], [0.5]]
+    return box_points(_box_between(first, last, frame))
 
 
 def box_to_frame(
@@ -134,12 +165,7 @@ def roi_from_frame(
     across = _from_square(np.array([[box.x0 - 0.5, box.y0 - 0.5], [box.x1 + 0.5, box.y1 + 0.5]]), frame)
     rows, columns = across[:, 1], across[:, 0]
     faces = np.array(list(product(rows, columns, (index - 0.5, index + 0.5))))
-    native = _apply(_between(affine, native_affine), faces)
-    low, high = native.min(axis=0) + 0.5, native.max(axis=0) - 0.5
-    middle = native.mean(axis=0)
-    thin = high < low
-    low[thin] = high[thin] = middle[thin]
-    return np.stack([low, high], axis=1).ravel().tolist()
+    return _voxels_between(_apply(_between(affine, native_affine), faces))
 
 
 def sorted_roi(roi: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -167,6 +193,32 @@ def _apply(matrix: np.ndarray, places: np.ndarray) -> np.ndarray:
     return places @ matrix[:3, :3].T + matrix[:3, 3]
 
 
+def _places(matrix: np.ndarray, places: Sequence[Place]) -> tuple[Place, ...]:
+    return tuple(map(tuple, _apply(matrix, np.reshape(places, (-1, 3))).tolist()))
+
+
+def _region(matrix: np.ndarray, box: Region) -> Region:
+    return tuple(
+        _voxels_between(_apply(matrix, np.array(list(product(*zip(*sorted_roi(box), strict=True))))))
+    )
+
+
+def _voxels_between(faces: np.ndarray) -> list[float]:
+    """Corners (8, 3) of a region -> [i0, i1, j0, j1, k0, k1]; a side of less than a voxel becomes its centre."""
+    low, high = faces.min(axis=0) + 0.5, faces.max(axis=0) - 0.5
+    thin = low > high
+    low[thin] = high[thin] = faces.mean(axis=0)[thin]
+    return np.stack([low, high], axis=1).ravel().tolist()
+
+
+def _box_between(first: np.ndarray, last: np.ndarray, frame: SliceFrame) -> Box:
+    """The outer edges (column, row) of a region on a slice -> its box; a side of less than a pixel: its centre."""
+    low, high = _to_square(np.stack([first, last]), frame) + [[0.5], [-0.5]]
+    thin = high < low
+    low[thin] = high[thin] = (low[thin] + high[thin]) / 2
+    return Box(*low.tolist(), *high.tolist())
+
+
 def _to_square(places: np.ndarray, frame: SliceFrame) -> np.ndarray:
     """(N, 2) (column, row) of a slice -> (x, y): centres shift with the scale, as in `fit_image`."""
     return (places + 0.5) * _scale(frame) - 0.5
@@ -178,15 +230,6 @@ def _from_square(points: np.ndarray, frame: SliceFrame) -> np.ndarray:
 
 def _scale(frame: SliceFrame) -> np.ndarray:
     return np.array([frame.fitted_width / frame.width, frame.fitted_height / frame.height])
-
-
-def _ordered(x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
-    """A side of less than a pixel becomes its centre."""
-    if x1 < x0:
-        x0 = x1 = (x0 + x1) / 2
-    if y1 < y0:
-        y0 = y1 = (y0 + y1) / 2
-    return float(x0), float(y0), float(x1), float(y1)
 
 
 def _native_extent(native_affine: ArrayLike, affine: ArrayLike, shape: np.ndarray) -> str:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.prompts.boxes import Box
 
 ABSENT, PADDING, NEGATIVE, POSITIVE, BOX_FIRST, BOX_LAST = -2, -1, 0, 1, 2, 3
 
@@ -57,6 +58,11 @@ def point_list(points: Sequence[Sequence[float]] = (), labels: Sequence[int] = (
             f" {kinds.tolist()}."
         )
     return PointList(places, kinds)
+
+
+def box_points(box: Box) -> PointList:
+    """A box's two corners."""
+    return point_list([(box.x0, box.y0), (box.x1, box.y1)], [BOX_FIRST, BOX_LAST])
 
 
 def empty_prompts(batch: int, classes: int, device: torch.device | str | None = None) -> Prompts:

@@ -8,6 +8,7 @@ restores by permutation and flips alone, without loss.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -57,7 +58,7 @@ def slice_frame(height: int, width: int, image_size: int, fit: str = "pad") -> S
 
 def fit_image(image: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
     """(B, C, H, W) -> float32 (B, C, S, S), bilinear, antialiased where it shrinks; padding is 0."""
-    image = _resize(image.float(), (frame.fitted_height, frame.fitted_width))
+    image = resize(image.float(), (frame.fitted_height, frame.fitted_width))
     return _pad(image, frame)
 
 
@@ -80,10 +81,40 @@ def unfit_logits(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
             f" {tuple(logits.shape[-2:])}; give the inferer and the network the same image_size."
         )
     cropped = logits[..., : frame.fitted_height, : frame.fitted_width].float()
-    return _resize(cropped, (frame.height, frame.width))
+    return resize(cropped, (frame.height, frame.width))
 
 
-def _resize(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def unfit_labels(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(B, K+1, S, S) -> (B, 1, H, W) class of the highest un-fitted logit, the lower index on a tie."""
+    classes = logits.shape[1]
+    best = unfit_logits(logits[:, :1], frame).clone()  # its own: logits may be returned unresized
+    dtype = torch.uint8 if classes <= 256 else torch.int16
+    labels = torch.zeros(best.shape, dtype=dtype, device=best.device)
+    for index in range(1, classes):
+        rival = unfit_logits(logits[:, index : index + 1], frame)
+        labels.masked_fill_(rival > best, index)
+        torch.maximum(best, rival, out=best)
+    return labels
+
+
+def enlarge(x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """Bilinear, (B, C, h, w) → (B, C, *size)."""
+    if sides(x, 2, 3) == tuple(size):
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def sides(tensor: torch.Tensor, *axes: int) -> tuple[int, ...]:
+    """Sizes along ``axes`` as plain integers, quietly so while tracing, where they become constants."""
+    if not torch.jit.is_tracing():
+        return tuple(tensor.shape[axis] for axis in axes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        return tuple(int(tensor.shape[axis]) for axis in axes)
+
+
+def resize(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(B, C, h, w) -> (B, C, *size), bilinear, antialiased where it shrinks."""
     if tuple(image.shape[-2:]) == size:
         return image
     return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)

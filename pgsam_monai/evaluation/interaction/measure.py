@@ -13,12 +13,10 @@ from torch import Tensor
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.evaluation.interaction.scores import CaseScores, ClicksNeeded, Score
 from pgsam_monai.evaluation.interaction.users import AT_ONCE, ClickingUser, ask_at_once, draw
-from pgsam_monai.inference.slices import unfit_labels
-from pgsam_monai.interactive.answers import Place, Question, answer, ask_everything, on_slices
-from pgsam_monai.interactive.embeddings import SliceEmbeddings
+from pgsam_monai.interactive.answers import SliceEmbeddings, SlicePrompt, answer, ask_everything, on_slices
 from pgsam_monai.interactive.model import PromptModel
-from pgsam_monai.interactive.volume import Volume, make_volume
-from pgsam_monai.networks.slices import enlarge
+from pgsam_monai.interactive.volume import Place, SlicedVolume, make_volume
+from pgsam_monai.transforms.fit import enlarge, unfit_labels
 
 EVERYTHING, EVERYTHING_THERE = "everything", "everything on prompted slices"
 """Without prompts, over the whole volume; and over the slices alone that hold the class, as prompts tell."""
@@ -90,7 +88,7 @@ class _Run:
     def __init__(
         self,
         model: PromptModel,
-        volume: Volume,
+        volume: SlicedVolume,
         label: np.ndarray,
         *,
         name: str,
@@ -182,7 +180,9 @@ class _Run:
                 counts = self._needed.setdefault((place.index, seed, goal), np.zeros(most + 1, dtype=int))
                 counts[next((n for n, dice in enumerate(reached) if dice >= goal), most)] += 1
 
-    def _ask(self, questions: Mapping[Place, Question]) -> Iterator[tuple[Place, tuple[Tensor, np.ndarray]]]:
+    def _ask(
+        self, questions: Mapping[Place, SlicePrompt]
+    ) -> Iterator[tuple[Place, tuple[Tensor, np.ndarray]]]:
         """Each place with its answer: logits (h, w) and the mask (H, W) on the slice."""
         for place, logits in answer(self.embeddings, questions).items():
             found = on_slices(logits[None, None], self.volume.frame)[0, 0] > 0

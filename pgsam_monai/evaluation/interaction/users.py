@@ -8,9 +8,10 @@ from zlib import crc32
 import numpy as np
 from torch import Tensor
 
-from pgsam_monai.interactive.answers import Place, Question
-from pgsam_monai.interactive.volume import Volume
+from pgsam_monai.interactive.answers import SlicePrompt
+from pgsam_monai.interactive.volume import Place, SlicedVolume
 from pgsam_monai.prompts.clicks import next_click, protocol_prompts
+from pgsam_monai.prompts.frames import pixels_to_frame
 from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, PointList, point_list
 
 AT_ONCE: dict[str, tuple[str, int]] = {
@@ -29,10 +30,10 @@ def draw(case: str, place: Place, seed: int, what: str) -> np.random.Generator:
     return np.random.default_rng([seed, crc32(case.encode()), place.slice, place.index, crc32(what.encode())])
 
 
-def ask_at_once(volume: Volume, target: np.ndarray, what: str, rng: np.random.Generator) -> Question:
+def ask_at_once(volume: SlicedVolume, target: np.ndarray, what: str, rng: np.random.Generator) -> SlicePrompt:
     """One of ``AT_ONCE`` for a mask (H, W) of bool on a slice of the volume."""
     kind, wrong = AT_ONCE[what]
-    return Question(points=volume.place_pixels(protocol_prompts(target, kind, rng, wrong=wrong)))
+    return SlicePrompt(points=pixels_to_frame(protocol_prompts(target, kind, rng, wrong=wrong), volume.frame))
 
 
 @dataclass(kw_only=True)
@@ -42,7 +43,7 @@ class ClickingUser:
     With `feedback` the latest answer goes in with a further click. Who sees no error left clicks no more.
     """
 
-    volume: Volume
+    volume: SlicedVolume
     target: np.ndarray
     """(H, W) of bool, not empty"""
     feedback: bool
@@ -52,7 +53,7 @@ class ClickingUser:
     _pixels: PointList = field(default_factory=point_list)
     _logits: Tensor | None = None
 
-    def click(self, rng: np.random.Generator) -> Question | None:
+    def click(self, rng: np.random.Generator) -> SlicePrompt | None:
         """What to ask next; None if there is no error left."""
         if self.found is None:
             self._pixels = protocol_prompts(self.target, "1 point", rng)
@@ -65,7 +66,7 @@ class ClickingUser:
         if self.satisfied:
             return None
         mask = self._logits if self.feedback else None
-        return Question(points=self.volume.place_pixels(self._pixels), mask=mask)
+        return SlicePrompt(points=pixels_to_frame(self._pixels, self.volume.frame), mask=mask)
 
     def see(self, logits: Tensor, found: np.ndarray) -> None:
         """The answer: logits (h, w) of the square, and the mask (H, W) on the slice."""

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
-from pgsam_monai.base.errors import UserFault
-from pgsam_monai.interactive.answers import Place
 from pgsam_monai.interactive.segmenter import Segmenter
-from pgsam_monai.interactive.volume import Volume
+from pgsam_monai.interactive.volume import Placed
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.label.tasks.click_requests import BACKGROUND, EVERYTHING, Prompting
 from pgsam_monai.label.tasks.images import Image, reading, state_of
 from pgsam_monai.label.tasks.requests import cut
 from pgsam_monai.label.tasks.results import LabelResult
-from pgsam_monai.prompts.click_files import ClassClicks, Clicks, in_voxels
-from pgsam_monai.prompts.frames import from_frame
-from pgsam_monai.prompts.points import NEGATIVE, POSITIVE
 
 if TYPE_CHECKING:
     from pgsam_monai.label.tasks.served import ServedBundle
@@ -30,6 +25,8 @@ KEPT = 2
 """so many images stay open"""
 
 Voxels = list[list[float]]
+Prompts = Mapping[str, Sequence[Placed]]
+"""What was said, by class name, as `interactive.volume.SlicedVolume.place` gives it."""
 
 
 class PromptedImages:
@@ -40,7 +37,7 @@ class PromptedImages:
         self._open: OrderedDict[tuple, _OpenImage] = OrderedDict()
 
     def answer(self, image: Image, prompting: Prompting) -> tuple[LabelResult, dict[str, dict[str, Voxels]]]:
-        """The label map, and per class the native voxels (i, j, k) that the network's points map back to.
+        """The label map, and per class the voxels (i, j, k) that the network was asked about.
 
         A background click counts for the classes with a click or a box on its slice and, where "everything" is shown,
         for the one that the network finds there by itself; where that is none, it says what is so already.
@@ -59,22 +56,23 @@ class PromptedImages:
             segmenter = opened.segmenter
             try:
                 segmenter.start_over()
-                meant = _meant(opened, prompting)
-                segmenter.add_prompts(meant)
+                placed = segmenter.volume.place(prompting.clicks)
+                placed = share_negatives(placed, opened.class_at, only=prompting.label)
+                segmenter.add_placed(placed)
                 if prompting.propagate:
                     slices = None if prompting.propagate is True else prompting.propagate
                     segmenter.propagate(slices=slices)
             except ValueError as fault:
                 raise RequestFault(cut(str(fault), 300), status=422) from fault
-            served, used = self._served, clicks_used(segmenter, self._served.names)
+            served = self._served
             result = LabelResult(
-                voxels=opened.with_changes(segmenter.prediction, meant),
+                voxels=opened.with_changes(segmenter.prediction, placed),
                 affine=segmenter.volume.grid.affine,
                 source=segmenter.volume.source,
                 names=served.names,
                 values=served.values,
             )
-        return result if prompting.label is None else result.only(prompting.label), used
+        return result if prompting.label is None else result.only(prompting.label), clicks_used(placed)
 
     def _opened(self, image: Image, background: str) -> _OpenImage:
         model = self._served.prompt_model()
@@ -105,34 +103,26 @@ class _OpenImage:
     shown: np.ndarray | None
     """after the bundle's postprocessing, as automatic segmentation shows it"""
 
-    def with_changes(self, prediction: np.ndarray, clicks: Clicks) -> np.ndarray:
-        """What is shown, with what `clicks` changed; a part that postprocessing took away is back where one says so."""
+    def with_changes(self, prediction: np.ndarray, placed: Prompts) -> np.ndarray:
+        """What is shown, with what prompts changed; a part that postprocessing took away is back where one says so."""
         if self.found is None:
             return prediction
         result = np.where(prediction != self.found, prediction, self.shown)
-        for name, said in clicks.labels.items():
+        for name, prompts in placed.items():
             value = self.segmenter.model.labels[name]
-            for place in said.positive:
-                voxel = _voxel_of(place, result.shape)
+            for click in (one for one in prompts if one.positive):
+                voxel = _voxel_of(click.voxel, result.shape)
                 if prediction[voxel] == value != result[voxel]:
                     parts, _ = ndimage.label(prediction == value)
                     result[parts == parts[voxel]] = value
         return result
 
-
-def _meant(opened: _OpenImage, prompting: Prompting) -> Clicks:
-    """The prompts in voxels, each negative click with the classes that it counts for."""
-    volume, label_map = opened.segmenter.volume, opened.found
-    clicks = in_voxels(prompting.clicks, volume.grid.affine)
-    if label_map is None:
-        return share_negatives(clicks, volume, lambda place: None)
-    names = {value: name for name, value in opened.segmenter.model.labels.items()}
-
-    def shown(place: Sequence[float]) -> str | None:
-        name = names.get(int(label_map[_voxel_of(place, label_map.shape)]))
-        return name if prompting.label in (None, name) else None
-
-    return share_negatives(clicks, volume, shown)
+    def class_at(self, voxel: Sequence[float]) -> str | None:
+        """The class that is shown at (i, j, k) without clicks, if any."""
+        if self.found is None:
+            return None
+        names = {value: name for name, value in self.segmenter.model.labels.items()}
+        return names.get(int(self.found[_voxel_of(voxel, self.found.shape)]))
 
 
 def _voxel_of(place: Sequence[float], shape: Sequence[int]) -> tuple[int, ...]:
@@ -140,68 +130,35 @@ def _voxel_of(place: Sequence[float], shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(np.clip(np.rint(place).astype(int), 0, np.array(shape) - 1).tolist())
 
 
-def share_negatives(clicks: Clicks, volume: Volume, shown: Callable[[Sequence[float]], str | None]) -> Clicks:
+def share_negatives(
+    placed: Prompts, shown: Callable[[Sequence[float]], str | None], *, only: str | None = None
+) -> Prompts:
     """Each class with the negative clicks that count for it.
 
     Clients send one list of negative clicks for all classes; a class elsewhere is not meant by them.
 
     Args:
-        clicks: in voxels; ``BACKGROUND`` has the negative ones.
-        volume: which they lie in.
+        placed: ``BACKGROUND`` has the negative clicks.
         shown: voxel (i, j, k) -> the class that is shown there without clicks, if any.
-
-    Raises:
-        ValueError: outside the image.
+        only: of the classes without prompts, this one alone counts; None: all.
     """
-    said = dict(clicks.labels)
-    negative = said.pop(BACKGROUND, ClassClicks()).negative
-    slices = {name: _slices_of(name, one, volume) for name, one in said.items()}
-    taken: dict[str, tuple] = {}
-    for place, at in zip(negative, volume.place_clicks(negative)[1], strict=True):
-        corrected = shown(place)
-        takers = [name for name in said if at in slices[name] or name == corrected]
-        if corrected is not None and corrected not in takers:
-            takers.append(corrected)
-        taken |= {name: (*taken.get(name, ()), place) for name in takers}
-    return replace(
-        clicks,
-        labels={
-            name: replace(said.get(name, ClassClicks()), negative=taken.get(name, ()))
-            for name in dict.fromkeys((*said, *taken))
-        },
-    )
+    said = {name: list(prompts) for name, prompts in placed.items() if name != BACKGROUND}
+    slices = {name: {one.slice for one in prompts} for name, prompts in said.items()}
+    for click in placed.get(BACKGROUND, ()):
+        corrected = shown(click.voxel)
+        corrected = corrected if only in (None, corrected) else None
+        takers = [name for name, own in slices.items() if click.slice in own and name != corrected]
+        for name in takers if corrected is None else [*takers, corrected]:
+            said.setdefault(name, []).append(click)
+    return said
 
 
-def _slices_of(name: str, said: ClassClicks, volume: Volume) -> set[int]:
-    """Where a class has clicks or a box."""
-    try:
-        slices = set(volume.place_clicks(said.positive)[1])
-        for roi in said.boxes:
-            slices |= set(volume.place_roi(roi))
-    except ValueError as fault:
-        raise UserFault(f"Class '{name}': {fault}") from fault
-    return slices
-
-
-def clicks_used(segmenter: Segmenter, names: Sequence[str]) -> dict[str, dict[str, Voxels]]:
-    """By class name, the native voxels (i, j, k) of the points that the network got, "positive" and "negative"."""
-    volume = segmenter.volume
+def clicks_used(placed: Prompts) -> dict[str, dict[str, Voxels]]:
+    """By class name, the voxels (i, j, k) of what the network got, "positive" and "negative", slice by slice."""
     used: dict[str, dict[str, Voxels]] = {}
-    for place, asked in sorted(segmenter.asked.items()):
-        for title, kind in (("positive", POSITIVE), ("negative", NEGATIVE)):
-            points = asked.clicks.points[asked.clicks.labels == kind]
-            if len(points):
-                voxels = _native(volume, points, place)
-                used.setdefault(names[place.index], {}).setdefault(title, []).extend(voxels)
+    for name, prompts in placed.items():
+        for one in sorted(prompts, key=lambda one: one.slice):
+            if one.voxel is not None:
+                title = "positive" if one.positive else "negative"
+                used.setdefault(name, {}).setdefault(title, []).append(list(one.voxel))
     return used
-
-
-def _native(volume: Volume, points: np.ndarray, place: Place) -> Voxels:
-    voxels = from_frame(
-        points,
-        [place.slice] * len(points),
-        native_affine=volume.grid.affine,
-        affine=volume.affine,
-        frame=volume.frame,
-    )
-    return np.round(voxels, 3).tolist()

@@ -9,7 +9,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.hsam.class_noise import ClassNoise
 from pgsam_monai.networks.sam.attention import MLPBlock
 from pgsam_monai.networks.sam.transformer import Attention
-from pgsam_monai.networks.slices import enlarge
+from pgsam_monai.transforms.fit import enlarge
 
 GRID = 14
 """Side of the grid on which classes are compared: SAM's own at 224 pixels, where nothing is resized."""

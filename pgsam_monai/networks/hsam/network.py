@@ -15,7 +15,7 @@ from pgsam_monai.networks.hsam.masked_attention import MASK_ATTENTIONS
 from pgsam_monai.networks.hsam.second_stage import SecondStage
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.networks.sam.network import SamNetwork
-from pgsam_monai.networks.slices import enlarge
+from pgsam_monai.transforms.fit import enlarge
 
 ENSEMBLES = ("mean", "second")
 

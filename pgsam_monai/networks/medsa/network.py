@@ -16,8 +16,9 @@ from pgsam_monai.networks.medsa.simulation import PromptTraining, simulate_promp
 from pgsam_monai.networks.medsa.space_depth import DEPTH_FUSIONS
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.networks.sam.network import SamNetwork
-from pgsam_monai.networks.slices import enlarge, fold_slices, plain, sides, unfold_slices
+from pgsam_monai.networks.slices import fold_slices, plain, unfold_slices
 from pgsam_monai.prompts.points import ABSENT, BOX_FIRST, PADDING, Prompts, asked
+from pgsam_monai.transforms.fit import enlarge, sides
 
 ENCODER_TRAINING = ("adapters", "full", "frozen")
 UNASKED = -100.0

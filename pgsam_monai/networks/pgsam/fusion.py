@@ -10,7 +10,7 @@ from pgsam_monai.networks.pgsam.deformable import deformable_convolution, move
 from pgsam_monai.networks.pgsam.features import MaskFeatures
 from pgsam_monai.networks.sam.mask_decoder import SkipFusion
 from pgsam_monai.networks.sam.norm import LayerNorm2d
-from pgsam_monai.networks.slices import enlarge
+from pgsam_monai.transforms.fit import enlarge
 
 TAPS = 3
 """Side of the deformable kernel."""

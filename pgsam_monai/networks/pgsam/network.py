@@ -12,8 +12,8 @@ from pgsam_monai.networks.pgsam.aligner import Prior, PriorAligner
 from pgsam_monai.networks.pgsam.decoder import PriorGuidedDecoder
 from pgsam_monai.networks.pgsam.texts import ClassTexts
 from pgsam_monai.networks.sam.network import SamNetwork
-from pgsam_monai.networks.slices import enlarge
 from pgsam_monai.networks.text.clip import ClipTowers
+from pgsam_monai.transforms.fit import enlarge
 
 
 class PGSAM(SamNetwork):

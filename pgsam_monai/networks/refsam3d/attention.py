@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 from pgsam_monai.networks.sam.position import crop_relative, relative_rows
-from pgsam_monai.networks.slices import sides
+from pgsam_monai.transforms.fit import sides
 
 
 class WindowAttention(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
-from pgsam_monai.networks.slices import sides
+from pgsam_monai.transforms.fit import sides
 
 
 class CrossModalPrompts(NamedTuple):

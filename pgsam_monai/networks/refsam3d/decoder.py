@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.efficient_sam import among_tokens
 from pgsam_monai.networks.sam.transformer import TwoWayTransformer
-from pgsam_monai.networks.slices import sides
+from pgsam_monai.transforms.fit import sides
 
 STAGES = 4
 WIDTHS = (64, 32, 16, 16)

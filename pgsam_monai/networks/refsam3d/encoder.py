@@ -16,8 +16,8 @@ from pgsam_monai.networks.refsam3d.patch_embedding import FactoredPatchEmbedding
 from pgsam_monai.networks.refsam3d.windows import WindowLayout, lay_out, merge, partition, region_mask
 from pgsam_monai.networks.sam.attention import LAYER_NORM
 from pgsam_monai.networks.sam.position import resize_absolute, resize_relative
-from pgsam_monai.networks.slices import sides
 from pgsam_monai.networks.volumes import three
+from pgsam_monai.transforms.fit import sides
 
 TAPS = 4
 """N, the stages whose features are handed on (Section 3.3.3)."""

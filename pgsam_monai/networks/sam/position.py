@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgsam_monai.networks.slices import sides
+from pgsam_monai.transforms.fit import sides
 
 
 def grid_of(tokens: Tensor) -> tuple[int, int]:

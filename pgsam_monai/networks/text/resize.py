@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgsam_monai.networks.slices import sides
+from pgsam_monai.transforms.fit import sides
 
 SHARPNESS = -0.5
 """The cubic kernel's parameter a (Keys, 1981), as in Pillow and in torch's antialiased resize."""

@@ -4,8 +4,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from pgsam_monai.inference.slices import SliceInferer, unfit_labels
-from pgsam_monai.transforms.fit import slice_frame, unfit_logits
+from pgsam_monai.inference.slices import SliceInferer
+from pgsam_monai.transforms.fit import slice_frame, unfit_labels, unfit_logits
 
 
 def three_classes(image):

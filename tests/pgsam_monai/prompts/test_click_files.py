@@ -7,7 +7,8 @@ import pytest
 from small_volumes import oblique_affine
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.prompts.click_files import ClassClicks, Clicks, in_voxels, read_clicks, write_clicks
+from pgsam_monai.prompts.click_files import ClassClicks, Clicks, read_clicks, write_clicks
+from pgsam_monai.prompts.frames import in_voxels
 
 NAMES = ("liver", "left kidney", "spleen")
 CLICKS = Clicks(

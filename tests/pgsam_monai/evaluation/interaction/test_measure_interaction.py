@@ -17,9 +17,8 @@ from pgsam_monai.evaluation.interaction.measure import (
     measure_interaction,
 )
 from pgsam_monai.evaluation.interaction.users import AT_ONCE, ClickingUser, ask_at_once, draw
-from pgsam_monai.interactive.answers import Place
 from pgsam_monai.interactive.segmenter import Segmenter
-from pgsam_monai.interactive.volume import read_volume
+from pgsam_monai.interactive.volume import Place, read_volume
 from pgsam_monai.prompts.boxes import tight_box
 
 SETTINGS = InteractionSettings(clicks=(1, 2, 4))
