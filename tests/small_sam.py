@@ -5,9 +5,9 @@ from functools import partial
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 
-from pgsam_monai.networks.sam import builders
+from pgsam_monai.base.backbones import Vit
 
-SMALL = builders.Backbone(embed_dim=32, depth=2, heads=2, global_blocks=(1,))
+SMALL = Vit(embed_dim=32, depth=2, heads=2, global_blocks=(1,), parameters_m=0.1)
 
 
 def make_original(image_size: int, *, masks: int = 3) -> torch.nn.Module:

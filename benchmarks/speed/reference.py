@@ -20,8 +20,8 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pgsam_monai.base.backbones import BACKBONES
 from pgsam_monai.inference.slices import PrecisionInferer
-from pgsam_monai.networks.sam.builders import BACKBONES
 from pgsam_monai.networks.sam.checkpoint import fuse_qkv
 from pgsam_monai.networks.sam.image_encoder import PATCH, ImageFeatures
 

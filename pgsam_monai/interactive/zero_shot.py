@@ -17,12 +17,6 @@ from pgsam_monai.pictures.overlays import PLANES, choose_plane
 from pgsam_monai.transforms import MapLabelsd, ReadCased, ScalePercentilesd
 from pgsam_monai.weights.files import KNOWN_WEIGHTS
 
-IMAGE_SIZES = {"lite_medsam": 256}
-"""Side of the square that weights were trained for, where it isn't SAM's 1024."""
-ON_UNIT_SCALE = ("lite_medsam", "medsam_vit_b")
-"""Weights trained on intensities from 0 to 1; the others take SAM's pixel statistics."""
-WITHOUT_MASKS = ("lite_medsam", "medsam_vit_b", "efficient_sam_ti", "efficient_sam_s")
-"""Weights that were trained without masks as prompts: MedSAM's with boxes, EfficientSAM's with points and boxes."""
 AXCODES = {"axial": "PLS", "coronal": "ILP", "sagittal": "IPR"}
 """Rows, columns and slices as radiologists read them, as plans have them."""
 
@@ -64,8 +58,7 @@ def load_zero_shot(
         raise UserFault(f"plane must be one of {', '.join(AXCODES)}, got {plane!r}.")
     named = dict(labels) if isinstance(labels, Mapping) else {name: n for n, name in enumerate(labels, 1)}
     record, values = _find(weights), [0, *named.values()]
-    size = image_size or IMAGE_SIZES.get(record.name, 1024)
-    unit = record.name in ON_UNIT_SCALE
+    size, unit = image_size or record.image_size, record.unit_scale
     network = MedSA(
         num_classes=len(named), image_size=size, in_channels=channels, backbone=record.backbone, weights=record.name,
         weights_dir=weights_dir, encoder_training="frozen", pixel_mean=(0.0,) * 3 if unit else SAM_MEAN,
@@ -82,7 +75,7 @@ def load_zero_shot(
         device=place,
         source=f"'{record.name}' as published",
         knows_everything=False,
-        trained_with_masks=record.name not in WITHOUT_MASKS,
+        trained_with_masks=not record.prompts,
     )
 
 

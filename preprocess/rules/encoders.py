@@ -1,7 +1,10 @@
-"""The image encoders by their sizes, for the arithmetic of memory, and the weights that belong to them."""
+"""What the image encoders keep in memory, by their sizes."""
 
+import itertools
+import operator
 from dataclasses import dataclass
-from typing import Any
+
+from pgsam_monai.base.backbones import BACKBONES, VOLUME_BACKBONES, TinyVit, Vit
 
 PATCH = 16
 """Pixels that every input side is a multiple of, and a ViT's token is wide."""
@@ -38,15 +41,12 @@ class Blocks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backbone:
+class Encoder:
     """An image encoder."""
 
     blocks: tuple[Blocks, ...]
     parameters_m: float
     """Millions of parameters."""
-
-    weights: str | None
-    """Name of its pretrained weights; None where none exist."""
 
     stride: int = PATCH
     """Pixels per cell of the embedding."""
@@ -65,60 +65,46 @@ class Backbone:
     """Values kept per pixel by the convolutions before and between blocks, where they are trained."""
 
 
-def _vit(
-    *,
-    width: int,
-    depth: int,
-    heads: int,
-    global_blocks: int,
-    parameters_m: float,
-    weights: str | None,
-    **kind: Any,
-) -> Backbone:
-    windowed = Blocks(width=width, depth=depth - global_blocks, heads=heads, window=WINDOW)
-    whole = Blocks(width=width, depth=global_blocks, heads=heads)
-    blocks = tuple(some for some in (windowed, whole) if some.depth)
-    return Backbone(blocks=blocks, parameters_m=parameters_m, weights=weights, **kind)
-
-
-def _tiny_vit(*, embed_stride: int, weights: str, convolution_values: int) -> Backbone:
-    """TinyViT of 5 million parameters and SAM's neck, an embedding cell 4 tokens of the first stage wide."""
-    stages = ((128, 2, 4, 7, 2), (160, 6, 5, 14, 4), (320, 2, 10, 7, 4))
-    blocks = tuple(
-        Blocks(width=width, depth=depth, heads=heads, window=window, stride=stride * embed_stride)
-        for width, depth, heads, window, stride in stages
+def _vit(sizes: Vit) -> Encoder:
+    many, width, heads = len(sizes.global_blocks), sizes.embed_dim, sizes.heads
+    windowed = Blocks(width=width, depth=sizes.depth - many, heads=heads, window=WINDOW)
+    whole = Blocks(width=width, depth=many, heads=heads)
+    return Encoder(
+        blocks=tuple(some for some in (windowed, whole) if some.depth),
+        parameters_m=sizes.parameters_m,
+        neck_convolution=sizes.neck_convolution,
+        # An encoder with a stem is small: that it has no bias either is left out of account.
+        keeps_scores="always" if sizes.relative_positions or sizes.stem_widths else "never",
+        stem_values=_stem_values(*sizes.stem_widths) if sizes.stem_widths else 0,
     )
-    return Backbone(
-        blocks=blocks, parameters_m=6, weights=weights, stride=4 * embed_stride, keeps_scores="trained",
-        convolution_values=convolution_values,
-    )  # fmt: skip
 
 
-BACKBONES = {
-    # Stem: 3 copies of 16 channels at 1/4 of the pixels, 6 of 48 at 1/16, 6 of 96 at 1/64; skips: 8 of 64 and 32.
-    "vit_tiny": _vit(
-        width=192, depth=2, heads=3, global_blocks=2, parameters_m=1, weights=None, stem_values=63
-    ),
-    # RefSAM3D's, for volumes alone.
-    "vit_mini": _vit(
-        width=192, depth=4, heads=6, global_blocks=0, parameters_m=2, weights=None, neck_convolution=False
-    ),
-    "vit_b": _vit(width=768, depth=12, heads=12, global_blocks=4, parameters_m=87, weights="sam_vit_b"),
-    "vit_l": _vit(width=1024, depth=24, heads=16, global_blocks=4, parameters_m=305, weights="sam_vit_l"),
-    "vit_h": _vit(width=1280, depth=32, heads=16, global_blocks=4, parameters_m=632, weights="sam_vit_h"),
-    # Maps that the convolutions keep per token of the first stage, of 64 channels: 5 of the embedding, 54 of two
-    # blocks, 15 of three mergings. LiteMedSAM's token is a pixel, MobileSAM's 16.
-    "lite_medsam": _tiny_vit(embed_stride=1, weights="lite_medsam", convolution_values=74 * 64),
-    "mobile_sam": _tiny_vit(embed_stride=4, weights="mobile_sam", convolution_values=74 * 64 // 16),
-    "efficient_sam_ti": _vit(
-        width=192, depth=12, heads=3, global_blocks=12, parameters_m=6, weights="efficient_sam_ti",
-        keeps_scores="never",
-    ),
-    "efficient_sam_s": _vit(
-        width=384, depth=12, heads=6, global_blocks=12, parameters_m=22, weights="efficient_sam_s",
-        keeps_scores="never",
-    ),
-}  # fmt: skip
+def _stem_values(half: int, quarter: int, eighth: int) -> int:
+    """3 copies of the channels at 1/4 of the pixels, 6 at 1/16, 6 at 1/64; the decoder's skips: 8 of 64 and 32."""
+    return 3 * half // 4 + 6 * quarter // 16 + 6 * eighth // 64 + 8 * (64 // 64 + 32 // 16)
 
-TINY_VITS = ("lite_medsam", "mobile_sam")
+
+def _tiny_vit(sizes: TinyVit) -> Encoder:
+    strides = itertools.accumulate(sizes.merging_strides, operator.mul, initial=sizes.embed_stride)
+    stages = zip(sizes.widths, sizes.depths, sizes.heads, sizes.windows, list(strides)[1:], strict=True)
+    return Encoder(
+        blocks=tuple(
+            Blocks(width=width, depth=depth, heads=heads, window=window, stride=stride)
+            for width, depth, heads, window, stride in list(stages)[1:]
+        ),
+        parameters_m=sizes.parameters_m,
+        stride=4 * sizes.embed_stride,
+        keeps_scores="trained",
+        # Maps that the convolutions keep per token of the first stage: 5 of the embedding, 54 of two blocks, 15 of
+        # three mergings. LiteMedSAM's token is a pixel, MobileSAM's 16.
+        convolution_values=74 * sizes.widths[0] // sizes.embed_stride**2,
+    )
+
+
+ENCODERS = {
+    name: _tiny_vit(sizes) if isinstance(sizes, TinyVit) else _vit(sizes)
+    for name, sizes in (BACKBONES | VOLUME_BACKBONES).items()
+}
+
+TINY_VITS = tuple(name for name, sizes in BACKBONES.items() if isinstance(sizes, TinyVit))
 """Those made of `timm`'s parts, whose attention has one layer for q, k and v."""

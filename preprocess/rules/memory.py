@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from preprocess.rules.encoders import BACKBONES, Backbone
+from preprocess.rules.encoders import ENCODERS, Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def image_gb(
     beside: Beside = NOTHING,
 ) -> float:
     """Memory of one image of a training batch in GB (activations of the encoders and of the output maps)."""
-    vit = BACKBONES[backbone]
+    vit = ENCODERS[backbone]
     number = HALF_BYTES if mixed_precision else FULL_BYTES
     if encoder_training == "frozen":
         token_values, score_values = _one_block(vit, image_size)
@@ -71,7 +71,7 @@ def image_gb(
     return TEMPORARIES * (number * (token_values + score_values) + map_bytes) / 1e9
 
 
-def _all_blocks(vit: Backbone, image_size: int, *, trained: bool) -> tuple[int, int]:
+def _all_blocks(vit: Encoder, image_size: int, *, trained: bool) -> tuple[int, int]:
     """Values that a trained or adapted encoder keeps for the backward pass: its tokens, its attention matrices."""
     tokens = sum(
         some.width * WORDS_PER_TOKEN * some.depth * some.padded_tokens(image_size) for some in vit.blocks
@@ -82,7 +82,7 @@ def _all_blocks(vit: Backbone, image_size: int, *, trained: bool) -> tuple[int, 
     return tokens, 2 * keeps * sum(some.scores(image_size) for some in vit.blocks)
 
 
-def _one_block(vit: Backbone, image_size: int) -> tuple[int, int]:
+def _one_block(vit: Encoder, image_size: int) -> tuple[int, int]:
     """A frozen encoder keeps nothing: its blocks pass through the same memory one after another. Behind it the head or
     decoder keeps its maps, at most 4 times finer than the tokens."""
     width_tokens = max(some.width * some.padded_tokens(image_size) for some in vit.blocks)
@@ -93,7 +93,7 @@ def _one_block(vit: Backbone, image_size: int) -> tuple[int, int]:
 
 def fixed_gb(backbone: str, *, encoder_training: str, beside: Beside = NOTHING) -> float:
     """Memory that doesn't grow with the batch in GB: parameters, gradients, optimiser states, context."""
-    megabytes = BACKBONES[backbone].parameters_m * bytes_per_weight(encoder_training)
+    megabytes = ENCODERS[backbone].parameters_m * bytes_per_weight(encoder_training)
     megabytes += DECODER_PARAMETERS_M * TRAINED_BYTES + beside.megabytes
     return CONTEXT_GB + megabytes / 1e3
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from pgsam_monai.base.weights import KNOWN_WEIGHTS
+from pgsam_monai.base.backbones import BACKBONES
+from pgsam_monai.base.weights import KNOWN_WEIGHTS, weights_of
 from preprocess.rules.decision import Decision
-from preprocess.rules.encoders import BACKBONES, TINY_VITS, Backbone
+from preprocess.rules.encoders import ENCODERS, TINY_VITS, Encoder
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import choice, numbers, takes, whole, word
 from preprocess.rules.memory import NOTHING, Beside, fixed_gb, image_gb, largest_batch
@@ -16,22 +17,16 @@ from preprocess.rules.training import TRAINING_RULES
 RANK = 4
 SAM_MEAN, SAM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PLAIN_MEAN, PLAIN_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-PLAIN_PIXELS = {"lite_medsam": "LiteMedSAM", "medsam_vit_b": "MedSAM"}
-"""Weights whose authors don't use SAM's statistics, and their names."""
-
-OF_SLICES = tuple(name for name in BACKBONES if name != "vit_mini")
-"""Encoders of slices; the one left out is for volumes."""
-
-AskBeside = Callable[[Mapping[str, Any], Backbone], Beside]
+AskBeside = Callable[[Mapping[str, Any], Encoder], Beside]
 """From what was decided, and an encoder that may be chosen, to what a network keeps beside SAM."""
 
 
-def nothing(decided: Mapping[str, Any], encoder: Backbone) -> Beside:
+def nothing(decided: Mapping[str, Any], encoder: Encoder) -> Beside:
     """Of a network that is SAM alone."""
     return NOTHING
 
 
-@takes(choice(*OF_SLICES))
+@takes(choice(*BACKBONES))
 def choose_backbone(evidence: Evidence, decided: Mapping[str, Any], beside: AskBeside = nothing) -> Decision:
     """`vit_tiny` on CPUs; on GPUs the larger of ViT-B and ViT-L whose full batch fits into memory."""
     memory = decided["memory_gb"]
@@ -56,7 +51,7 @@ def choose_backbone(evidence: Evidence, decided: Mapping[str, Any], beside: AskB
 def choose_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Name of the pretrained weights, or None."""
     backbone = decided["backbone"]
-    weights = BACKBONES[backbone].weights
+    weights = weights_of(backbone)
     if weights is None:
         reason = f"No weights were published for {backbone}; it starts from random numbers."
         return Decision(value=None, reason=reason)
@@ -109,9 +104,9 @@ def _pixel_statistics(
     decided: Mapping[str, Any], *, sam: tuple[float, ...], plain: tuple[float, ...]
 ) -> Decision:
     """What the weights were trained with."""
-    name = PLAIN_PIXELS.get(decided["weights"])
-    if name is not None:
-        return Decision(value=list(plain), reason=f"{name} was trained on plain 0..1 images.")
+    weights = KNOWN_WEIGHTS.get(decided["weights"])
+    if weights is not None and weights.unit_scale:
+        return Decision(value=list(plain), reason=f"{weights.title} was trained on plain 0..1 images.")
     return Decision(value=list(sam), reason="The statistics SAM was trained with, in 0..1 units.")
 
 
@@ -125,7 +120,7 @@ def choose_batch_size(
     wanted = CPU_BATCH if cpu else GPU_BATCH
     fitting = _fitting_batch(backbone, decided, beside, encoder_training=training)
     value = max(1, min(wanted, fitting))
-    besides = beside(decided, BACKBONES[backbone])
+    besides = beside(decided, ENCODERS[backbone])
     fixed = fixed_gb(backbone, encoder_training=training, beside=besides)
     one = image_gb(backbone, encoder_training=training, beside=besides, **_image(decided))
     arithmetic = (
@@ -186,7 +181,7 @@ def _fitting_batch(
         backbone,
         memory_gb=decided["memory_gb"],
         encoder_training=encoder_training,
-        beside=beside(decided, BACKBONES[backbone]),
+        beside=beside(decided, ENCODERS[backbone]),
         **_image(decided),
     )
 

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pgsam_monai.base.backbones import BACKBONES, VOLUME_BACKBONES, Vit
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.networks.refsam3d.encoder import VolumeEncoder
-from pgsam_monai.networks.sam.builders import BACKBONES, Backbone
-
-VOLUME_BACKBONES: dict[str, Backbone] = {
-    name: sizes
-    for name, sizes in BACKBONES.items()
-    if isinstance(sizes, Backbone) and sizes.stem_widths is None
-} | {
-    # Ours, for CPUs and tests, trained from scratch. The necks' convolutions would take most of its time.
-    "vit_mini": Backbone(
-        embed_dim=192, depth=4, heads=6, global_blocks=(), mlp_ratio=3.0, neck_convolution=False
-    ),
-}
-"""Plain ViTs by name; which blocks were global is of no consequence. ``vit_mini`` alone has no published weights."""
 
 
-def find_volume_backbone(name: str) -> Backbone:
+def find_volume_backbone(name: str) -> Vit:
     """The backbone of that name.
 
     Raises:

@@ -75,7 +75,7 @@ class RefSAM3D(VolumeNetwork):
             token_size: voxels per token: 4, 8 or 16 for rows and columns alike, 1 to 16 for slices.
             in_channels: channels of the volume. 1 is repeated for SAM's three, 3 goes in as it is, any other count
                 passes a trained 1×1×1 convolution that starts as the average of the channels.
-            backbone: a name in ``backbones.VOLUME_BACKBONES``.
+            backbone: a name in ``base.backbones.VOLUME_BACKBONES``.
             weights: a 2-D SAM checkpoint by name or file, see ``checkpoint``; None for random numbers.
             weights_dir: where weights are kept; None for the default folder.
             encoder_training: "adapters" (with norms, everything that concerns depth, and necks), "full" or "frozen".

@@ -52,7 +52,7 @@ class SamNetwork(SliceNetwork):
             image_size: side in pixels that the network is built for, a multiple of 16; it accepts any other.
             in_channels: channels of the image. 1 is repeated for SAM's three, 3 goes in as it is, any other
                 count passes a trained 1×1 convolution that starts as the average of the channels.
-            backbone: a name in ``builders.BACKBONES``.
+            backbone: a name in ``base.backbones.BACKBONES``.
             weights: weights of the backbone by name or file (see ``pgsam_monai.weights.files``); None for random ones.
             weights_dir: where weights are kept; None for the default folder.
             encoder_training: "lora" trains updates of rank ``rank`` to q and v (TinyViT: to q, k and v, which are

@@ -10,21 +10,13 @@ from segment_anything.modeling.image_encoder import window_partition, window_unp
 from timm.models.tiny_vit import Attention, ConvLayer, ConvNorm, PatchEmbed, PatchMerging, TinyVitBlock
 from torch import Tensor, nn
 
+from pgsam_monai.base.backbones import TinyVit
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.sam.attend import attend, join_heads
 from pgsam_monai.networks.sam.attention import across_slices
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures, check_size
 from pgsam_monai.networks.sam.norm import LayerNorm2d
 from pgsam_monai.networks.sam.position import grid_of
-
-WIDTHS = (64, 128, 160, 320)
-DEPTHS = (2, 2, 6, 2)
-HEADS = (2, 4, 5, 10)
-WINDOWS = (7, 7, 14, 7)
-"""Per stage; the first is convolutional and has neither heads nor windows."""
-
-MERGING_STRIDES = (1, 2, 2, 1)
-"""What each stage divides the grid's sides by, before its blocks."""
 
 
 class TinyAttention(Attention):
@@ -150,22 +142,21 @@ class TinyViTEncoder(nn.Module):
         super().__init__()
         self.stride = 4 * embed_stride
         self.learns_statistics = learns_statistics
-        embed = PixelEmbed(3, WIDTHS[0]) if embed_stride == 1 else PatchEmbed(3, WIDTHS[0], nn.GELU)
-        self.patch_embed = embed
-        stages = zip(
-            WIDTHS, WIDTHS[1:], MERGING_STRIDES[1:], DEPTHS[1:], HEADS[1:], WINDOWS[1:], strict=False
+        sizes = TinyVit(embed_stride=embed_stride)
+        widths = sizes.widths
+        self.patch_embed = (
+            PixelEmbed(3, widths[0]) if embed_stride == 1 else PatchEmbed(3, widths[0], nn.GELU)
         )
-        self.stages = nn.ModuleList(
-            [
-                ConvLayer(WIDTHS[0], DEPTHS[0], nn.GELU),
-                *(
-                    TinyStage(before, dim, stride=stride, depth=depth, heads=heads, window=window)
-                    for before, dim, stride, depth, heads, window in stages
-                ),
-            ]
-        )
+        stages = [
+            TinyStage(
+                widths[n - 1], widths[n], stride=sizes.merging_strides[n], depth=sizes.depths[n],
+                heads=sizes.heads[n], window=sizes.windows[n],
+            )
+            for n in range(1, len(widths))
+        ]  # fmt: skip
+        self.stages = nn.ModuleList([ConvLayer(widths[0], sizes.depths[0], nn.GELU), *stages])
         self.neck = nn.Sequential(
-            nn.Conv2d(WIDTHS[-1], out_channels, kernel_size=1, bias=False),
+            nn.Conv2d(widths[-1], out_channels, kernel_size=1, bias=False),
             LayerNorm2d(out_channels),
             nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False),
             LayerNorm2d(out_channels),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from preprocess.rules.decision import Decision
-from preprocess.rules.encoders import Backbone
+from preprocess.rules.encoders import Encoder
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import choice, number, takes, whole
 from preprocess.rules.memory import TRAINED_BYTES, Beside
@@ -69,7 +69,7 @@ def choose_ensemble(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     return Decision(value="second", reason=reason)
 
 
-def keeps_second_decoder(decided: Mapping[str, Any], encoder: Backbone) -> Beside:
+def keeps_second_decoder(decided: Mapping[str, Any], encoder: Encoder) -> Beside:
     """The second stage's pixel decoder."""
     return Beside(
         values=SECOND_STAGE_VALUES * decided["image_size"] ** 2,

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from preprocess.rules import sam, slices, training
 from preprocess.rules.decision import Decision
-from preprocess.rules.encoders import Backbone
+from preprocess.rules.encoders import Encoder
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.geometry import in_oriented_order
 from preprocess.rules.kind import FACTOR, SHARE, TRUTH, Kind, choice, takes, whole
@@ -22,13 +23,6 @@ CPU_REASON = (
     f"On a CPU a step affords few slices, and those of one stack are alike: in a short trial ({TRIAL}) single slices "
     "had brought the loss to 0.516, stacks of 4 to 0.534."
 )
-UNTAUGHT = {
-    "lite_medsam": "LiteMedSAM was trained with boxes alone",
-    "medsam_vit_b": "MedSAM was trained with boxes alone",
-    "efficient_sam_ti": "EfficientSAM knows neither negative clicks nor masks",
-    "efficient_sam_s": "EfficientSAM knows neither negative clicks nor masks",
-}
-"""Weights that some prompts are new to, and why."""
 PROMPT_KINDS = ("point", "points", "box")
 SOME_PROMPTS = Kind(
     what='a list of some of "point", "points" and "box"',
@@ -157,9 +151,12 @@ def choose_prompt_kinds(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
 @takes(TRUTH)
 def choose_prompt_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Whether SAM's prompt encoder is trained beside the adapters."""
-    taught = UNTAUGHT.get(decided["weights"])
-    if decided["encoder_training"] == "adapters" and taught:
-        reason = f"{taught}: what clicks or masks mean to its decoder has to be learnt, with 6220 weights."
+    weights = KNOWN_WEIGHTS.get(decided["weights"])
+    if decided["encoder_training"] == "adapters" and weights is not None and weights.prompts:
+        reason = (
+            f"{weights.title} {weights.prompts}: what clicks or masks mean to its decoder has to be learnt, with 6220 "
+            "weights."
+        )
         return Decision(value=True, reason=reason)
     return Decision(
         value=False, reason="The paper's: only adapters are learnt (all is, from random weights)."
@@ -198,7 +195,7 @@ def _counting_slices(decided: Mapping[str, Any]) -> Mapping[str, Any]:
     return ChainMap({"batch_size": decided["batch_size"] * decided["stack_depth"]}, decided)
 
 
-def keeps_answers(decided: Mapping[str, Any], encoder: Backbone) -> Beside:
+def keeps_answers(decided: Mapping[str, Any], encoder: Encoder) -> Beside:
     """Every class asked about in an image, decoded by itself, and attention among slices."""
     size = decided["image_size"]
     prompts = min(decided["prompted_classes"], len(decided["labels"]) - 1)

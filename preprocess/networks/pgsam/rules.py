@@ -6,7 +6,7 @@ from typing import Any
 from preprocess.rules import sam
 from preprocess.rules.clip import CLIPS, CPU_CLIP, GPU_CLIP, UNKNOWN_CLIP, choose_clip_weights
 from preprocess.rules.decision import Decision
-from preprocess.rules.encoders import Backbone
+from preprocess.rules.encoders import Encoder
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import choice, takes, whole, word
 from preprocess.rules.memory import FULL_BYTES, WORDS_PER_TOKEN, Beside, bytes_per_weight
@@ -69,7 +69,7 @@ def choose_rank(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     return sam.choose_rank(evidence, decided)
 
 
-def keeps_clip(decided: Mapping[str, Any], encoder: Backbone) -> Beside:
+def keeps_clip(decided: Mapping[str, Any], encoder: Encoder) -> Beside:
     """CLIP's towers, the texts, which are encoded once for all images, and the maps that they guide."""
     model, classes = decided["clip_model"], len(decided["labels"])
     clip, side = CLIPS.get(model, CLIPS[UNKNOWN_CLIP]), 4 * decided["image_size"] // encoder.stride

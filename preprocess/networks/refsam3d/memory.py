@@ -8,7 +8,7 @@ from math import ceil, prod
 from typing import Any
 
 from preprocess.rules.clip import CLIPS, UNKNOWN_CLIP
-from preprocess.rules.encoders import BACKBONES, Backbone
+from preprocess.rules.encoders import ENCODERS, Encoder
 from preprocess.rules.memory import (
     CONTEXT_GB,
     FULL_BYTES,
@@ -80,7 +80,7 @@ def patch_gb(
 ) -> float:
     """Memory of one patch (rows, columns, slices) of a training batch in GB."""
     grid = [ceil(side / size) for side, size in zip(patch, token_size, strict=True)]
-    vit, number = BACKBONES[backbone], HALF_BYTES if mixed_precision else FULL_BYTES
+    vit, number = ENCODERS[backbone], HALF_BYTES if mixed_precision else FULL_BYTES
     tokens = _encoder_values(vit, grid, window, encoder_training, checkpointing)
     tokens += prod(grid) * _head_values(vit, num_classes)
     map_bytes = number * _decoder_values(patch, token_size)
@@ -97,7 +97,7 @@ def fixed_gb(
     clip_training: str = "frozen",
 ) -> float:
     """Memory that doesn't grow with the batch in GB: parameters, optimiser states, context, the classes' texts."""
-    vit = BACKBONES[backbone]
+    vit = ENCODERS[backbone]
     whole, adapters = bytes_per_weight(encoder_training), encoder_training != "frozen"
     megabytes = vit.parameters_m * whole + HEAD_PARAMETERS_M * TRAINED_BYTES
     megabytes += adapters * TRAINED_BYTES * sum(some.depth * some.width**2 for some in vit.blocks) / 1e6
@@ -152,7 +152,7 @@ def window_sides(grid: Sequence[int], largest: int) -> list[int]:
 
 
 def _encoder_values(
-    vit: Backbone, grid: Sequence[int], window: int, encoder_training: str, checkpointing: bool
+    vit: Encoder, grid: Sequence[int], window: int, encoder_training: str, checkpointing: bool
 ) -> float:
     """A frozen encoder keeps one block at a time, a checkpointed one what enters each block besides."""
     sides = window_sides(grid, window)
@@ -170,7 +170,7 @@ def _encoder_values(
     return sum(depth * values for depth, values in blocks)
 
 
-def _head_values(vit: Backbone, num_classes: int) -> float:
+def _head_values(vit: Encoder, num_classes: int) -> float:
     """Per token between encoder and decoder: necks, cross-attention to all classes' texts, both ways."""
     texts = STAGES * TEXT_HEADS * (num_classes + 1)
     return NECK_VALUES[vit.neck_convolution] + PROMPT_VALUES + texts + TWO_WAY_VALUES

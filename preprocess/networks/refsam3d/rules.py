@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import log2, prod
 from typing import Any
 
+from pgsam_monai.base.backbones import VOLUME_BACKBONES
 from preprocess.networks.refsam3d.memory import DEPTH_TOKEN_SIZES, TOKEN_SIZES, WINDOW, largest_batch, step_gb
 from preprocess.rules import patches, sam, training
 from preprocess.rules.clip import CPU_CLIP, GPU_CLIP, choose_clip_weights
@@ -13,7 +14,6 @@ from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import SHARE, TRUTH, Kind, choice, is_whole, takes, whole
 from preprocess.rules.patches import by, shorten, wanted_patch
 
-VOLUME_BACKBONES = ("vit_mini", "vit_b", "vit_l", "vit_h", "efficient_sam_ti", "efficient_sam_s")
 """Encoders whose tokens lie on one grid from the first block to the last."""
 
 CPU_TOKENS = {"vit_mini": 4}

@@ -7,9 +7,9 @@ import pytest
 import torch
 from small_sam import SMALL
 
+from pgsam_monai.base import backbones
 from pgsam_monai.export.network import load_adapters, save_adapters, trained_state
 from pgsam_monai.networks.pgsam import PGSAM
-from pgsam_monai.networks.sam import builders
 from pgsam_monai.networks.samed import SAMed
 from pgsam_monai.networks.traced import merge_for_inference
 
@@ -17,7 +17,7 @@ from pgsam_monai.networks.traced import merge_for_inference
 @pytest.fixture
 def network(monkeypatch):
     """A SAMed with windowed and global attention, relative positions, and adapters that do something."""
-    monkeypatch.setitem(builders.BACKBONES, "vit_small", SMALL)
+    monkeypatch.setitem(backbones.BACKBONES, "vit_small", SMALL)
     return make_network(seed=0)
 
 
@@ -93,7 +93,7 @@ def test_exports_stay_quiet_in_this_package(network):
 @torch.no_grad()
 def test_onnx(network, monkeypatch, tmp_path):
     everything = replace(SMALL, stem_widths=(4, 8, 8), neck_convolution=False, decoder_mlp_dim=64)
-    monkeypatch.setitem(builders.BACKBONES, "vit_small", everything)
+    monkeypatch.setitem(backbones.BACKBONES, "vit_small", everything)
     network = make_network(seed=0)
     image, file = torch.rand(1, 2, 64, 64, 2), tmp_path / "model.onnx"
     torch.onnx.export(network, (image,), f=file, verbose=False)
@@ -119,7 +119,7 @@ def make_pgsam(seed, **changes):
 
 @pytest.fixture
 def pgsam(monkeypatch):
-    monkeypatch.setitem(builders.BACKBONES, "vit_small", replace(SMALL, decoder_mlp_dim=64))
+    monkeypatch.setitem(backbones.BACKBONES, "vit_small", replace(SMALL, decoder_mlp_dim=64))
     return make_pgsam(seed=0)
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from small_sam import SMALL
 
+from pgsam_monai.base import backbones
 from pgsam_monai.export.network import load_adapters, save_adapters
 from pgsam_monai.networks.autosam import AutoSAM
 from pgsam_monai.networks.dynunet import DynUNet
-from pgsam_monai.networks.sam import builders
 from pgsam_monai.networks.samdecoder import SamDecoder
 from pgsam_monai.networks.swinunetr import SwinUNETR
 from pgsam_monai.networks.traced import merge_for_inference
@@ -29,7 +29,7 @@ MAKERS = {
 
 @pytest.fixture(params=MAKERS)
 def network(request, monkeypatch):
-    monkeypatch.setitem(builders.BACKBONES, "vit_small", SMALL)
+    monkeypatch.setitem(backbones.BACKBONES, "vit_small", SMALL)
     torch.manual_seed(0)
     return MAKERS[request.param]().eval()
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from small_sam import SMALL
 
+from pgsam_monai.base import backbones
 from pgsam_monai.export.network import load_adapters, save_adapters
 from pgsam_monai.networks.hsam import HSAM
-from pgsam_monai.networks.sam import builders
 from pgsam_monai.networks.traced import merge_for_inference
 
 
@@ -27,7 +27,7 @@ def make_hsam(seed, **changes):
 
 @pytest.fixture
 def hsam(monkeypatch):
-    monkeypatch.setitem(builders.BACKBONES, "vit_small", replace(SMALL, decoder_mlp_dim=64))
+    monkeypatch.setitem(backbones.BACKBONES, "vit_small", replace(SMALL, decoder_mlp_dim=64))
     return make_hsam(seed=0)
 
 

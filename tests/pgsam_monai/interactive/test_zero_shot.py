@@ -75,8 +75,3 @@ def test_faults_are_told(known):
         load_zero_shot("lite_medsm")
     with pytest.raises(ValueError, match="plane must be one of axial, coronal, sagittal, got 'oblique'"):
         load_zero_shot("tiny", plane="oblique")
-
-
-def test_what_weights_need_is_known_by_names_that_exist():
-    for name in (*zero_shot.IMAGE_SIZES, *zero_shot.ON_UNIT_SCALE, *zero_shot.WITHOUT_MASKS):
-        assert name in zero_shot.KNOWN_WEIGHTS

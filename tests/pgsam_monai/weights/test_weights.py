@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import torch
 
+from pgsam_monai.base.backbones import BACKBONES
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.weights import Package
-from pgsam_monai.networks.sam.builders import BACKBONES
 from pgsam_monai.weights import files as module
 from pgsam_monai.weights.files import (
     KNOWN_WEIGHTS,

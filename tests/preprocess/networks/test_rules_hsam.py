@@ -6,7 +6,7 @@ from plan_evidence import GPU, evidence
 
 from preprocess.networks.hsam.rules import keeps_second_decoder
 from preprocess.plan.plan import make_plan
-from preprocess.rules.encoders import BACKBONES
+from preprocess.rules.encoders import ENCODERS
 from preprocess.rules.memory import fixed_gb, image_gb
 
 
@@ -30,7 +30,7 @@ def test_its_own_decisions():
 def test_its_second_decoder_takes_memory():
     """Measured in float32 at 224 pixels: 0.015 GB an image more than SAMed."""
     one = {"image_size": 224, "num_classes": 8, "mixed_precision": False}
-    second = keeps_second_decoder({"image_size": 224}, BACKBONES["vit_tiny"])
+    second = keeps_second_decoder({"image_size": 224}, ENCODERS["vit_tiny"])
     more = image_gb("vit_tiny", beside=second, **one) - image_gb("vit_tiny", **one)
     assert 0.012 < more < 0.018
     assert fixed_gb("vit_b", encoder_training="lora", beside=second) > fixed_gb(

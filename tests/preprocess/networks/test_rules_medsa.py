@@ -12,7 +12,7 @@ from preprocess.bundle.emit import bundle_files
 from preprocess.networks.medsa.rules import keeps_answers
 from preprocess.plan.overrides import make_override
 from preprocess.plan.plan import make_plan
-from preprocess.rules.encoders import BACKBONES
+from preprocess.rules.encoders import ENCODERS
 from preprocess.rules.memory import image_gb
 
 THIN = {"spacings": ((0.75, 0.75, 1.5),) * 10}
@@ -85,7 +85,7 @@ def test_a_batch_counts_stacks_and_an_epoch_their_slices():
 
 def _beside(backbone, prompted_classes, *, stack_depth):
     decided = {"image_size": 224, "labels": list(range(5)), "prompted_classes": prompted_classes}
-    return keeps_answers({**decided, "stack_depth": stack_depth}, BACKBONES[backbone])
+    return keeps_answers({**decided, "stack_depth": stack_depth}, ENCODERS[backbone])
 
 
 def test_prompts_and_neighbours_take_memory():

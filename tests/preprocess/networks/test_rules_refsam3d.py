@@ -129,10 +129,10 @@ def test_steps_count_patches_of_the_training_cases():
 
 def test_what_the_memory_rule_counts():
     """A grid of 8 x 8 x 8 tokens is one window: 4 blocks of 512 tokens, 192 wide, 6 heads."""
-    from preprocess.rules.encoders import BACKBONES
+    from preprocess.rules.encoders import ENCODERS
 
     one_block = 512 * (192 * 18 + 6 * 512)
-    small = BACKBONES["vit_mini"]
+    small = ENCODERS["vit_mini"]
     assert _encoder_values(small, [8, 8, 8], 8, "full", False) == 4 * one_block
     assert _encoder_values(small, [8, 8, 8], 8, "full", True) == one_block + 4 * 512 * 192
     assert _encoder_values(small, [8, 8, 4], 8, "full", False) == 4 * 256 * (192 * 18 + 6 * 256)

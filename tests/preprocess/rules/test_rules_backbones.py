@@ -3,7 +3,7 @@
 import pytest
 from plan_evidence import GPU, decide, evidence, values
 
-from preprocess.rules.encoders import BACKBONES, TINY_VITS, Blocks
+from preprocess.rules.encoders import ENCODERS, TINY_VITS, Blocks
 from preprocess.rules.memory import image_gb, largest_batch
 
 LIGHT = ("lite_medsam", "mobile_sam", "efficient_sam_ti", "efficient_sam_s")
@@ -77,4 +77,4 @@ def test_lite_medsam_trains_in_few_gigabytes():
     memory = {"num_classes": 3, "mixed_precision": False, "encoder_training": "lora"}
     assert largest_batch("lite_medsam", image_size=224, memory_gb=16, **memory) >= 8
     assert largest_batch("mobile_sam", image_size=224, memory_gb=4, **memory) >= 12
-    assert set(BACKBONES) >= set(LIGHT)
+    assert set(ENCODERS) >= set(LIGHT)

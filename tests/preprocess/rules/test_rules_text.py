@@ -5,7 +5,7 @@ from plan_evidence import GPU, decide, evidence, values
 
 from preprocess.networks.pgsam.rules import keeps_clip
 from preprocess.rules import texts
-from preprocess.rules.encoders import BACKBONES
+from preprocess.rules.encoders import ENCODERS
 from preprocess.rules.memory import NOTHING, fixed_gb, image_gb
 
 
@@ -34,7 +34,7 @@ def test_clip_on_a_gpu_is_adapted():
 
 def _clip(num_classes, training="lora"):
     decided = {"clip_model": "ViT-B-32-quickgelu", "clip_training": training, "image_size": 224}
-    return keeps_clip({**decided, "labels": list(range(num_classes + 1))}, BACKBONES["vit_b"])
+    return keeps_clip({**decided, "labels": list(range(num_classes + 1))}, ENCODERS["vit_b"])
 
 
 def test_pgsam_needs_more_memory_than_samed():

@@ -8,10 +8,9 @@ import torch
 from monai.data import MetaTensor
 from monai.losses import DiceCELoss
 
+from pgsam_monai.base.backbones import VOLUME_BACKBONES, Vit
 from pgsam_monai.networks.refsam3d import ReferringTraining, RefSAM3D
-from pgsam_monai.networks.refsam3d.backbones import VOLUME_BACKBONES
 from pgsam_monai.networks.refsam3d.referring import Referred
-from pgsam_monai.networks.sam.builders import Backbone
 from pgsam_monai.training.losses import RequestLoss
 
 PATCH = (32, 32, 16)
@@ -253,7 +252,7 @@ def test_adapters_alone_are_trained_in_the_encoder():
 
 @torch.no_grad()
 def test_it_starts_from_a_file_of_sams_weights(monkeypatch, tmp_path):
-    sizes = Backbone(embed_dim=32, depth=4, heads=2, global_blocks=(1, 3))
+    sizes = Vit(embed_dim=32, depth=4, heads=2, global_blocks=(1, 3), parameters_m=0.1)
     monkeypatch.setattr(small_sam, "SMALL", sizes)
     monkeypatch.setitem(VOLUME_BACKBONES, "vit_small", sizes)
     state = small_sam.make_original(64).state_dict()

@@ -9,13 +9,13 @@ from segment_anything.modeling import TwoWayTransformer
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import nn
 
+from pgsam_monai.base.backbones import Vit
 from pgsam_monai.networks.refsam3d.backbones import build_volume_encoder
 from pgsam_monai.networks.refsam3d.checkpoint import fit_relative, inflate, load_volume_state
 from pgsam_monai.networks.refsam3d.encoder import VolumeEncoder
-from pgsam_monai.networks.sam.builders import Backbone
 
-FOUR_GLOBAL = Backbone(embed_dim=32, depth=4, heads=2, global_blocks=(0, 1, 2, 3))
-TWO_GLOBAL = Backbone(embed_dim=32, depth=4, heads=2, global_blocks=(1, 3))
+FOUR_GLOBAL = Vit(embed_dim=32, depth=4, heads=2, global_blocks=(0, 1, 2, 3), parameters_m=0.1)
+TWO_GLOBAL = Vit(embed_dim=32, depth=4, heads=2, global_blocks=(1, 3), parameters_m=0.1)
 
 
 def make_network(encoder=None, **changes):

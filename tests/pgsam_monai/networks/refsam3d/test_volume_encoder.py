@@ -3,8 +3,9 @@ import warnings
 import pytest
 import torch
 
+from pgsam_monai.base.backbones import VOLUME_BACKBONES
 from pgsam_monai.networks.refsam3d.adapter import VolumeAdapter
-from pgsam_monai.networks.refsam3d.backbones import VOLUME_BACKBONES, build_volume_encoder
+from pgsam_monai.networks.refsam3d.backbones import build_volume_encoder
 from pgsam_monai.networks.refsam3d.encoder import VolumeEncoder, choose_trained
 from pgsam_monai.networks.sam.builders import build_sam
 

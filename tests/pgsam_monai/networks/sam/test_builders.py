@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from pgsam_monai.networks.sam.builders import BACKBONES, build_sam, find_backbone
+from pgsam_monai.base.backbones import BACKBONES
+from pgsam_monai.networks.sam.builders import build_sam, find_backbone
 
 
 def test_unknown_backbone_names_the_nearest():

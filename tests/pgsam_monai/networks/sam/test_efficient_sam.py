@@ -3,19 +3,26 @@ import torch
 from efficient_original import make_efficient_original, predict
 from torch.nn import functional as F
 
-from pgsam_monai.networks.sam import builders
-from pgsam_monai.networks.sam.builders import Backbone, build_sam
+from pgsam_monai.base import backbones
+from pgsam_monai.base.backbones import Vit
+from pgsam_monai.networks.sam.builders import build_sam
 from pgsam_monai.networks.sam.checkpoint import load_sam_state
 
-SMALL = Backbone(
-    embed_dim=32, depth=2, heads=2, global_blocks=(0, 1), relative_positions=False, efficient_decoder=True
+SMALL = Vit(
+    parameters_m=0.1,
+    embed_dim=32,
+    depth=2,
+    heads=2,
+    global_blocks=(0, 1),
+    relative_positions=False,
+    efficient_decoder=True,
 )
 
 
 @pytest.fixture
 def parts(monkeypatch):
     """Our network's parts at a size, with the weights of an EfficientSAM file."""
-    monkeypatch.setitem(builders.BACKBONES, "efficient_small", SMALL)
+    monkeypatch.setitem(backbones.BACKBONES, "efficient_small", SMALL)
 
     def load(state, image_size):
         module = torch.nn.Module()
