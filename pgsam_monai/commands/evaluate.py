@@ -131,30 +131,22 @@ def _going_on() -> Iterator[None]:
 
 def _find_dataset(folder: str) -> dict[str, Any]:
     """The planner's view of a data set in plain words, cases by name: see `evaluate_elsewhere`."""
+    from pgsam_monai.data.splits import located
     from preprocess.layouts import find_dataset
     from preprocess.layouts.tree import natural_key
+    from preprocess.splits.splits import case_entry
 
     try:
         found = find_dataset(folder)
     except UserFault as fault:
         raise UserFault(f"evaluate: {fault}") from fault
-
-    def case(record) -> dict:
-        paths = [str(Path(found.folder) / path) for path in record.images]
-        image = paths[0] if len(paths) == 1 else paths
-        label = (
-            image if record.label == "@images" else record.label and str(Path(found.folder) / record.label)
-        )
-        return {"name": record.name, "image": image, "label": label}
-
     alone = len(found.images_without_label)
     for note in (*found.notes, *([f"{alone} images without a label are left out"] if alone else [])):
         print(f"note: {note}")
+    cases = sorted(found.cases, key=lambda case: natural_key(case.name))
     return {
         "name": found.name,
         "folder": found.folder,
-        "cases": [
-            case(record) for record in sorted(found.cases, key=lambda record: natural_key(record.name))
-        ],
+        "cases": [located(case.name, case_entry(case, None), Path(found.folder)) for case in cases],
         "label_names": {value: name for name, value in (found.label_names or {}).items()},
     }

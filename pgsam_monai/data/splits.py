@@ -121,7 +121,9 @@ def _names(splits: dict, fold: int, part: str) -> list[str]:
     return splits["folds"][fold]["validation" if part == "unseen" else part]
 
 
-def _resolve(name: str, files: dict[str, Any], folder: Path, part: str) -> dict[str, Any]:
+def located(name: str, files: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A case's entry in splits.json with its paths under `folder`, as `select_cases` returns it."""
+
     def under(paths: str | list[str]) -> str | list[str]:
         if isinstance(paths, str):
             return str(folder / paths)
@@ -131,10 +133,15 @@ def _resolve(name: str, files: dict[str, Any], folder: Path, part: str) -> dict[
     label = files.get("label")
     if label:
         case["label"] = case["image"] if label == IN_THE_IMAGES else under(label)
-    elif part not in ("test", "unseen"):
+    if files.get("slices") is not None:
+        case["slices"] = list(files["slices"])
+    return case
+
+
+def _resolve(name: str, files: Mapping[str, Any], folder: Path, part: str) -> dict[str, Any]:
+    case = located(name, files, folder)
+    if "label" not in case and part not in ("test", "unseen"):
         raise UserFault(
             f"Case '{name}' of part '{part}' has no label in splits.json; plan the data set again."
         )
-    if files.get("slices") is not None:
-        case["slices"] = list(files["slices"])
     return case

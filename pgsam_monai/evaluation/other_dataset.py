@@ -57,8 +57,8 @@ def evaluate_elsewhere(
 
     Args:
         bundle: a trained bundle's folder, of any network.
-        dataset: {"name", "folder", "cases": [{"name", "image", "label"}], "label_names": {value: name}}, with label
-            None where a case has none.
+        dataset: {"name", "folder", "cases": [{"name", "image", "label"}], "label_names": {value: name}}; cases
+            without a label are left out.
         label_map: "auto" pairs classes by their names (`evaluation.label_mapping.match_labels`); else an
             edited label_map.json.
         cases: the first so many labelled ones; None for all.
