@@ -51,8 +51,8 @@ def label(
         environment: folder of the environment that has MONAI Label.
         dry_run: check everything and print the command, but start nothing.
     """
-    from pgsam_monai.label.launch.checks import check
     from pgsam_monai.label.launch.environment import find_environment
+    from pgsam_monai.label.launch.serving import check
     from pgsam_monai.label.launch.start import start
 
     serving = check(

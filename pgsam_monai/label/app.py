@@ -17,9 +17,8 @@ from monailabel.tasks.activelearning.epistemic import Epistemic
 from monailabel.utils.others.generic import strtobool
 
 from pgsam_monai.base.errors import MissingFile
-from pgsam_monai.label.tasks.prompted import DeepEdit, DeepGrow
-from pgsam_monai.label.tasks.prompting import PromptedImages
-from pgsam_monai.label.tasks.segment import Segmentation
+from pgsam_monai.label.tasks.infer_tasks import DeepEdit, DeepGrow, Segmentation
+from pgsam_monai.label.tasks.open_images import OpenImages
 from pgsam_monai.label.tasks.served import ServedBundle, ServedFault
 
 
@@ -78,7 +77,7 @@ class PgsamApp(stock_app(), MONAILabelApp):
         for name, served in self.served.items():
             infers[name] = Segmentation(served)
             if served.takes_prompts:
-                images = PromptedImages(served)
+                images = OpenImages(served)
                 infers[f"{name}_deepedit"] = DeepEdit(served, images)
                 infers[f"{name}_deepgrow"] = DeepGrow(served, images)
         return infers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgsam_monai.base.errors import UserFault, root_of
+from pgsam_monai.base.errors import MissingFile, UserFault, root_of
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 NOT_THERE = ("ImageNotFoundException", "LabelNotFoundException")
@@ -16,7 +16,7 @@ class RequestFault(UserFault):
     def __init__(self, sentence: str, *, status: int = 400) -> None:
         """status: 400 malformed, 404 not there, 413 too large, 422 out of range."""
         super().__init__(sentence)
-        self.sentence, self.status = sentence, status
+        self.status = status
 
 
 def status_and_sentence(fault: BaseException) -> tuple[int, str]:
@@ -25,17 +25,17 @@ def status_and_sentence(fault: BaseException) -> tuple[int, str]:
     Faults of MONAI Label and torch are known by their names, so that this module needs neither of them.
 
     Returns:
-        400 to 499: what the client did wrong. 503: what the operator can mend, or waiting. 500: a bug or a broken
-        installation; whoever calls this logs the traceback.
+        400 to 499: what the client can mend, which is every `UserFault` but of a bundle in service. 503: what the
+        operator can mend, or waiting. 500: a bug or a broken installation; whoever calls this logs the traceback.
     """
     fault = root_of(fault)
     kinds = {kind.__name__ for kind in type(fault).__mro__}
     if isinstance(fault, RequestFault):
-        return fault.status, fault.sentence
-    if "ReadError" in kinds:
-        return 422, _words(fault)
+        return fault.status, str(fault)
     if "ServedFault" in kinds:
         return 503, _words(fault)
+    if isinstance(fault, UserFault):
+        return (404 if isinstance(fault, MissingFile) else 422), _words(fault)
     if kinds & set(NOT_THERE):
         return 404, f"{_words(fault)}; GET /datastore/?output=all lists images and labels."
     if "MONAILabelException" in kinds and getattr(fault.error, "name", "") == "INVALID_INPUT":
@@ -53,4 +53,14 @@ def is_unexpected(fault: BaseException) -> bool:
 def _words(fault: BaseException) -> str:
     """The first line of a fault's message; MONAI Label keeps its own in `msg`."""
     lines = str(getattr(fault, "msg", None) or fault).strip().splitlines() or [type(fault).__name__]
-    return lines[0][:LONGEST].rstrip(".;")
+    return cut(lines[0], LONGEST).rstrip(".;")
+
+
+def short(value: object) -> str:
+    """A value as sentences show it, cut where it is long."""
+    return cut(repr(value), 80)
+
+
+def cut(text: str, limit: int) -> str:
+    """Text of at most `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

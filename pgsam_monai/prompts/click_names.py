@@ -21,7 +21,7 @@ def class_named(given: Any, names: Sequence[str] | None, where: str) -> str:
     """The class that `given` names; any text without `names`. Raises UserFault with the nearest name."""
     found = given if names is None else find_class(str(given), names)
     if not isinstance(found, str) or not found:
-        raise UserFault(f"{where}: {given!r} is no class of this model; {_hint(given, names or ())}")
+        raise UserFault(f"{where}: {given!r} is no class of this model; {hint(given, names or ())}")
     return found
 
 
@@ -29,7 +29,7 @@ def refuse_others(given: Iterable[str], known: Sequence[str], where: str) -> Non
     """Raises UserFault for the first key that isn't known."""
     for key in given:
         if key not in known:
-            raise UserFault(f"{where}: {key!r} is no key; {_hint(key, known)}")
+            raise UserFault(f"{where}: {key!r} is no key; {hint(key, known)}")
 
 
 def numbers(values: Any, width: int, where: str) -> tuple[tuple[float, ...], ...]:
@@ -50,7 +50,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _hint(given: Any, known: Sequence[str]) -> str:
+def hint(given: Any, known: Sequence[str]) -> str:
     """ "did you mean ...?", or what there is."""
     by_small_letters = {name.casefold(): name for name in known}
     near = nearest(str(given).casefold(), by_small_letters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
+from pgsam_monai.base.addresses import is_loopback_url
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.texts.answers import SCHEMA
 from pgsam_monai.texts.asking import Message
@@ -50,7 +50,7 @@ class Endpoint:
             raise_on_status=False,
         )  # fmt: skip
         self._session = requests.Session()
-        self._session.trust_env = not is_loopback(address)
+        self._session.trust_env = not is_loopback_url(address)
         self._session.auth = self._sign  # a callable of our own keeps requests from reading ~/.netrc
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
@@ -158,15 +158,6 @@ def check_address(address: str) -> str:
 def host_of(address: str) -> str:
     """Host and port as written in the address."""
     return urlsplit(address).netloc
-
-
-def is_loopback(address: str) -> bool:
-    """True when the address names this machine itself."""
-    host = urlsplit(address).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def read_api_key(file: str | None) -> tuple[str | None, str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgsam_monai.base.addresses import is_loopback_url
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.texts.questions import Question
 
@@ -87,9 +88,9 @@ def announcement(choice: ModelChoice, wishes: Wishes, questions: Sequence[Questi
         return f"{count} to the model in '{choice.local}' on this machine; nothing is sent."
     if not choice.endpoint:
         return f"{count}; no model is named, nothing is sent."
-    from pgsam_monai.texts.endpoint import host_of, is_loopback, read_api_key
+    from pgsam_monai.texts.endpoint import host_of, read_api_key
 
-    near = is_loopback(choice.endpoint)
+    near = is_loopback_url(choice.endpoint)
     key_from = read_api_key(choice.api_key_file)[1]
     parts = ["class names", "their texts", "modality", "plane"]
     parts += ["your instructions"] if wishes.instructions else []
@@ -109,9 +110,9 @@ def check_permission(choice: ModelChoice, wishes: Wishes, questions: Sequence[Qu
     """Raises UserFault when pictures would leave this machine without `send_to_remote`."""
     if not (choice.endpoint and wishes.per_image) or wishes.send_to_remote or wishes.dry_run:
         return
-    from pgsam_monai.texts.endpoint import host_of, is_loopback
+    from pgsam_monai.texts.endpoint import host_of
 
-    if not is_loopback(choice.endpoint):
+    if not is_loopback_url(choice.endpoint):
         raise UserFault(
             f"--per_image would send {picture_list(questions)} to {host_of(choice.endpoint)}; "
             "nothing was sent. Add --send_to_remote if the patients' scans, and whatever is burnt into them, may go "

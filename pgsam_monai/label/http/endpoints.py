@@ -20,10 +20,11 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.utils.app import app_instance
 
 from pgsam_monai.label.faults import is_unexpected, status_and_sentence
-from pgsam_monai.label.http import inference, sign_in, uploads
-from pgsam_monai.label.http.endpoint_checks import CHECKS
-from pgsam_monai.label.launch.checks import is_dicomweb
-from pgsam_monai.label.names import json_object
+from pgsam_monai.label.fields import is_dicomweb, json_object
+from pgsam_monai.label.http.checks import CHECKS
+from pgsam_monai.label.http.infer_endpoint import infer
+from pgsam_monai.label.http.sign_in import fetch_token
+from pgsam_monai.label.http.uploads import dataset_archive, new_session
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +36,10 @@ SLIDES, PROXY = "/infer/wsi", "/proxy/"
 FORMS = ("params", "info")
 """fields that hold JSON"""
 OURS: dict[tuple[str, str], Call] = {
-    ("POST", "/infer/{model}"): inference.infer,
-    ("PUT", "/session/"): uploads.new_session,
-    ("GET", "/datastore/dataset"): uploads.dataset_archive,
-    ("POST", "/auth/token"): sign_in.fetch_token,
+    ("POST", "/infer/{model}"): infer,
+    ("PUT", "/session/"): new_session,
+    ("GET", "/datastore/dataset"): dataset_archive,
+    ("POST", "/auth/token"): fetch_token,
 }
 """in place of MONAI Label's"""
 LONG = (
@@ -70,9 +71,6 @@ def _guarded(route: APIRoute) -> APIRoute:
     @functools.wraps(endpoint)  # FastAPI reads the parameters from it, those about users included
     async def guarded(**given: Any) -> Any:
         def answer() -> Any:
-            for name in FORMS:
-                if isinstance(given.get(name), str):
-                    json_object(name, given[name])
             app = app_instance()
             if check is not None:
                 check(app, given)
@@ -97,6 +95,9 @@ def _stock(endpoint: Callable) -> Call:
     """MONAI Label's own endpoint, a coroutine that never waits for anything."""
 
     def call(app: MONAILabelApp, given: Given) -> Any:
+        for name in FORMS:
+            if isinstance(given.get(name), str):
+                json_object(name, given[name])
         try:
             return asyncio.run(endpoint(**given))
         except BaseException:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from pgsam_monai.label.launch.checks import is_loopback
+from pgsam_monai.base.addresses import is_loopback_url
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -51,7 +51,7 @@ class Gate:
     def refusal_of(self, headers: Mapping[str, str]) -> tuple[int, str] | None:
         """Status and sentence for a request that is not let in; names of `headers` in lower case."""
         host, origin = headers.get("host", ""), headers.get("origin")
-        known = not host or _of_this_machine(f"http://{host}") or host in self._hosts()
+        known = not host or is_loopback_url(f"http://{host}") or host in self._hosts()
         if self.only_loopback and not known:
             return 403, (
                 f"This server is not called '{host}'; ask for it as 127.0.0.1, or start it with --allow_origin "
@@ -69,7 +69,7 @@ class Gate:
     def allows(self, origin: str, host: str) -> bool:
         """May a page from `origin` ask, by way of `host`?"""
         own = (f"http://{host}", f"https://{host}") if host else ()
-        return origin in self.origins or origin in own or _of_this_machine(origin)
+        return origin in self.origins or origin in own or is_loopback_url(origin)
 
     def _hosts(self) -> set[str]:
         return {urlsplit(origin).netloc for origin in self.origins}
@@ -124,11 +124,3 @@ async def answer(send: Send, status: int, sentence: str) -> None:
     ]  # fmt: skip
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def _of_this_machine(origin: str) -> bool:
-    try:
-        parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and is_loopback(parts.hostname or "")
-    except ValueError:
-        return False

@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import io
 import logging
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -23,12 +22,13 @@ from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks import utils as background
 from starlette.middleware.cors import CORSMiddleware
 
+from pgsam_monai.base.addresses import is_loopback
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.label.faults import status_and_sentence
 from pgsam_monai.label.http.endpoints import guard
 from pgsam_monai.label.http.gate import Application, Gate, Receive, Send
 from pgsam_monai.label.http.home_page import home_page
 from pgsam_monai.label.http.sign_in import current_user
-from pgsam_monai.label.launch.checks import is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,7 @@ def build() -> FastAPI:
     )  # fmt: skip
     app.add_api_route("/", home, methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", health, methods=["GET"], summary="Does the server live?", tags=["App"])
+    app.router.lifespan = live
     app.add_exception_handler(RequestValidationError, tell_misfit)
     app.add_exception_handler(Exception, tell_fault)
     if settings.MONAI_LABEL_AUTH_ENABLE:
@@ -98,28 +99,19 @@ def allowed_origins() -> list[str]:
     return [origin for origin in listed.split(",") if origin]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Service:
-    """An ASGI application that starts MONAI Label's app before `inside` is asked, and ends its processes afterwards."""
-
-    inside: Application
-
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            return await self.inside(scope, receive, send)
-        await receive()
-        try:
-            start_app()
-        except Exception as fault:
-            status, sentence = status_and_sentence(fault)
-            if status == 500 and not isinstance(fault, ValueError | FileNotFoundError):
-                logger.exception("The server can't start")
-            message = f"pgsam: {sentence if status != 500 else fault}"
-            return await send({"type": "lifespan.startup.failed", "message": message})
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        end_processes()
-        await send({"type": "lifespan.shutdown.complete"})
+async def live(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """The server's life, as ASGI has it: start MONAI Label's app, and end its processes in the end."""
+    await receive()
+    try:
+        start_app()
+    except Exception as fault:
+        if not isinstance(fault, UserFault):
+            logger.exception("The server can't start")
+        return await send({"type": "lifespan.startup.failed", "message": f"pgsam: {fault}"})
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    end_processes()
+    await send({"type": "lifespan.shutdown.complete"})
 
 
 def start_app() -> None:
@@ -143,7 +135,7 @@ def served() -> Application:
     """What uvicorn serves."""
     conf = settings.MONAI_LABEL_APP_CONF
     return Gate(
-        inside=Service(inside=build()), origins=allowed_origins(), only_loopback=is_loopback(conf.get("host", "")),
+        inside=build(), origins=allowed_origins(), only_loopback=is_loopback(conf.get("host", "")),
         max_bytes=int(conf.get("max_upload_mb", "2000")) * 10**6,
     )  # fmt: skip
 

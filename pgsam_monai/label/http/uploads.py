@@ -13,8 +13,8 @@ from fastapi import UploadFile
 from monailabel.interfaces.app import MONAILabelApp
 
 from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.http.inference import FileThenGone, sessions_of
-from pgsam_monai.label.names import plain_name
+from pgsam_monai.label.fields import plain_name
+from pgsam_monai.label.http.infer_endpoint import FileThenGone, sessions_of
 
 # An archive's files stay below the folder that it is unpacked to, which Python before 3.14 doesn't see to by itself.
 tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)

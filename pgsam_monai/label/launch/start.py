@@ -10,13 +10,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pgsam_monai.base.addresses import is_loopback
+from pgsam_monai.label.fields import is_dicomweb
 from pgsam_monai.label.launch.app_folder import LOG_SETTINGS, SESSIONS, WORKING, hold_app, log_file, write_app
-from pgsam_monai.label.launch.checks import EVERYWHERE, Serving, is_dicomweb, is_loopback
 from pgsam_monai.label.launch.environment import LabelEnvironment
+from pgsam_monai.label.launch.serving import Serving
 
 UVICORN_APP = "pgsam_monai.label.http.server:app"
 AUTH_ON, ORIGINS = "MONAI_LABEL_AUTH_ENABLE", "MONAI_LABEL_CORS_ORIGINS"
 """settings of MONAI Label; it can't write the second one to its log and ends"""
+EVERYWHERE = ("0.0.0.0", "::")
 LISTED = (".nii.gz", ".nii", ".nrrd", ".jpg", ".png", ".tif")
 """endings of the files that MONAI Label lists as studies"""
 

@@ -24,7 +24,8 @@ def find_image(image: object, *, channels: int) -> str | list[str]:
         channels: that the bundle takes.
 
     Raises:
-        RequestFault: no paths, nothing there, or not one image with so many channels.
+        RequestFault: no paths, nothing there, or more than one image.
+        UserFault: no image, or not so many channels.
     """
     given = image if isinstance(image, list | tuple) else [image]
     if not given or not all(isinstance(path, str | Path) and str(path) for path in given):
@@ -34,12 +35,7 @@ def find_image(image: object, *, channels: int) -> str | list[str]:
         raise RequestFault(f"There is no image '{missing[0]}' here.", status=404)
     if len(given) > 1:
         return [str(path) for path in given]
-    try:
-        cases = list_inputs(given[0], channels=channels)
-    except ValueError as error:
-        raise RequestFault(str(error), status=422) from error
-    except FileNotFoundError as error:
-        raise RequestFault(str(error), status=404) from error
+    cases = list_inputs(given[0], channels=channels)
     if len(cases) != 1:
         raise RequestFault(
             f"'{given[0]}' holds {len(cases)} images; name one image file or one DICOM series.", status=422

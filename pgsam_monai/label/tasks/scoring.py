@@ -18,9 +18,9 @@ from monailabel.utils.others.generic import name_to_device
 
 from pgsam_monai.inference.uncertainty import measure_uncertainty
 from pgsam_monai.label.faults import is_unexpected, status_and_sentence
+from pgsam_monai.label.fields import count_of, device_there
 from pgsam_monai.label.tasks.images import find_image
 from pgsam_monai.label.tasks.served import ServedBundle
-from pgsam_monai.label.training.train_request import checked_device, count_in
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +67,10 @@ class EpistemicScoring(ScoringMethod):
             ServedFault: the weights don't fit.
         """
         started = time.monotonic()
-        most = count_in(request, "max_samples", self.max_samples, least=0)
-        simulations = count_in(request, "simulation_size", self.simulations, least=1)
+        most = count_of(request, "max_samples", self.max_samples, least=0)
+        simulations = count_of(request, "simulation_size", self.simulations, least=1)
         given = request.get("device")
-        device = checked_device(name_to_device(given)) if given else str(self.served.device)
+        device = device_there(name_to_device(given)) if given else str(self.served.device)
         # Its own, because channels are dropped in it, which must not happen to requests that are answered meanwhile.
         bundle = type(self.served)(self.served.root, device=device)
         stamp = int(bundle.model_file.stat().st_mtime)

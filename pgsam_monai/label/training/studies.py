@@ -12,7 +12,7 @@ from typing import Any
 
 from pgsam_monai.base.volume import ReadError
 from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.training.label_names import Classes, StudyLabel, read_study_label
+from pgsam_monai.label.training.segment_names import Classes, StudyLabel, read_study_label
 
 logger = logging.getLogger(__name__)
 

@@ -27,9 +27,9 @@ from pgsam_monai.base.errors import UserFault, root_of
 from pgsam_monai.data.splits import select_cases
 from pgsam_monai.data.store import StoreError
 from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.training.label_names import read_classes
+from pgsam_monai.label.training.segment_names import read_classes
 from pgsam_monai.label.training.studies import Study, labelled_studies, split_studies
-from pgsam_monai.label.training.train_request import (
+from pgsam_monai.label.training.training_request import (
     OWN_VALIDATION,
     VALIDATION_SHARE,
     TrainingRequest,

@@ -5,7 +5,7 @@ import torch
 
 from pgsam_monai.base.volume import ReadError
 from pgsam_monai.label.faults import RequestFault, is_unexpected, status_and_sentence
-from pgsam_monai.label.names import image_in_folders, json_object, known_name, plain_name, session_name
+from pgsam_monai.label.fields import image_in_folders, json_object, known_name, plain_name, session_name
 
 
 class Kind:

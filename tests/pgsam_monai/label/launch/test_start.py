@@ -18,8 +18,8 @@ from pgsam_monai.label.launch.app_folder import (
     log_file,
     write_app,
 )
-from pgsam_monai.label.launch.checks import Serving, check, is_loopback
 from pgsam_monai.label.launch.environment import LabelEnvironment
+from pgsam_monai.label.launch.serving import Serving, check
 
 ENVIRONMENT = LabelEnvironment(python=Path("/venv/bin/python"), version="0.8.5")
 
@@ -166,7 +166,7 @@ def test_studies_that_cannot_be_written(bundle, studies, port):
 
 
 def test_studies_that_os_access_refuses(bundle, studies, port, monkeypatch):
-    monkeypatch.setattr("pgsam_monai.label.launch.checks.os.access", lambda *_: False)
+    monkeypatch.setattr("pgsam_monai.label.launch.serving.os.access", lambda *_: False)
     assert "can't be written, and labels are kept there" in fault_of(bundle, studies=studies, port=port)
 
 
@@ -183,15 +183,6 @@ def test_a_port_in_use_and_addresses_of_others(bundle, studies, port):
 @pytest.mark.parametrize("port", [0, 65536, True, "8000", 8000.5])
 def test_ports_that_are_none(bundle, studies, port):
     assert "--port takes a whole number from 1 to 65535" in fault_of(bundle, studies=studies, port=port)
-
-
-@pytest.mark.parametrize(
-    "host, loopback",
-    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("127.3.2.1", True), ("0.0.0.0", False), ("::", False),
-     ("10.0.0.7", False), ("scanner", False)],
-)  # fmt: skip
-def test_loopback(host, loopback):
-    assert is_loopback(host) is loopback
 
 
 @pytest.fixture

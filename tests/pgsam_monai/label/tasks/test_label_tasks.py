@@ -20,8 +20,9 @@ pytest.importorskip("monailabel")
 
 from monailabel.interfaces.utils.app import app_instance, clear_cache
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.volume import ReadError
-from pgsam_monai.label.faults import RequestFault
+from pgsam_monai.label.faults import RequestFault, status_and_sentence
 from pgsam_monai.label.tasks.results import LabelResult
 from pgsam_monai.label.tasks.served import ServedFault
 from pgsam_monai.predicting.predict import predict
@@ -184,9 +185,9 @@ def test_exchanged_class_texts_change_the_result_and_are_forgotten(app):
     ],
 )
 def test_what_a_model_cannot_do_is_said(app, temporary, model, params, status):
-    with pytest.raises(RequestFault) as caught:
+    with pytest.raises(UserFault) as caught:
         ask(app, model, **params)
-    assert caught.value.status == status and not list(temporary.iterdir())
+    assert status_and_sentence(caught.value)[0] == status and not list(temporary.iterdir())
 
 
 def test_deepedit_without_clicks_is_the_automatic_result(app):

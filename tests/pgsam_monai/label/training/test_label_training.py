@@ -27,7 +27,7 @@ from untrained import plan_untrained  # noqa: E402
 from pgsam_monai.label.faults import RequestFault  # noqa: E402
 from pgsam_monai.label.launch.app_folder import write_app  # noqa: E402
 from pgsam_monai.label.training.train import Training, overrides  # noqa: E402
-from pgsam_monai.label.training.train_request import read_training_request  # noqa: E402
+from pgsam_monai.label.training.training_request import read_training_request  # noqa: E402
 
 ROOT = Path(__file__).parents[4]
 

@@ -7,7 +7,7 @@ import pytest
 from dataset_builders import tiny_label, write_volume
 
 from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.training.label_names import Classes, StudyLabel
+from pgsam_monai.label.training.segment_names import Classes, StudyLabel
 from pgsam_monai.label.training.studies import Study, labelled_studies, split_studies
 
 CLASSES = Classes(values={"a": 1, "b": 2}, known=frozenset({1, 2}), background=0)

@@ -9,15 +9,17 @@ import SimpleITK as sitk
 from dataset_builders import OBLIQUE, tiny_label, write_volume
 from PIL import Image
 
-from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.tasks.click_requests import CLICK_LIMIT, read_deepedit, read_deepgrow
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.label.faults import status_and_sentence
 from pgsam_monai.label.tasks.images import find_image, state_of
-from pgsam_monai.label.tasks.requests import (
-    Asking,
+from pgsam_monai.label.tasks.inference_request import (
+    CLICK_LIMIT,
     Delivery,
     read_class_texts,
+    read_deepedit,
+    read_deepgrow,
     read_delivery,
-    read_request_text,
+    read_text,
     refuse_texts,
 )
 from pgsam_monai.label.tasks.results import LabelResult
@@ -29,11 +31,11 @@ TEXTS = {"background": ["All else."], "Liver": ["A wedge.", "A large organ."], "
 
 def refused(call, *given, **more):
     """Status and sentence."""
-    with pytest.raises(RequestFault) as caught:
+    with pytest.raises(UserFault) as caught:
         call(*given, **more)
-    sentence = str(caught.value)
+    status, sentence = status_and_sentence(caught.value)
     assert "\n" not in sentence and 20 < len(sentence) < 500, sentence
-    return caught.value.status, sentence
+    return status, sentence
 
 
 def test_slicers_and_empty_wishes_for_the_result_are_read():
@@ -62,23 +64,23 @@ def test_other_wishes_are_refused(request_, says):
 
 
 def test_a_text_is_read_and_an_empty_field_is_none():
-    assert read_request_text({"text": ""}) == read_request_text({}) == Asking(text=None)
-    assert read_request_text({"text": " the liver "}).text == "the liver"
+    assert read_text({"text": ""}) is read_text({}) is None
+    assert read_text({"text": " the liver "}) == "the liver"
 
 
 @pytest.mark.parametrize("text", ["  ", 5, ["liver"], {"a": 1}])
 def test_what_holds_no_words_is_refused(text):
-    status, sentence = refused(read_request_text, {"text": text})
+    status, sentence = refused(read_text, {"text": text})
     assert status == 422 and "text with words" in sentence
 
 
 def test_a_huge_text_is_refused():
-    status, sentence = refused(read_request_text, {"text": "liver " * 100_000})
+    status, sentence = refused(read_text, {"text": "liver " * 100_000})
     assert status == 413 and "at most 1000" in sentence
 
 
 def read_texts(request):
-    return read_class_texts(request, TEXTS, source="Bundle 'b'").texts
+    return read_class_texts(request, TEXTS, source="Bundle 'b'")
 
 
 def test_class_texts_that_were_not_changed_mean_the_bundles_own():
@@ -114,7 +116,7 @@ def test_wrong_class_texts_are_refused(request_, status, says):
 
 
 def test_words_for_a_bundle_that_reads_none_are_refused_and_empty_fields_are_not():
-    assert refuse_texts({"text": "", "texts": {}, "image": "a"}, source="Bundle 'b'") == Asking()
+    refuse_texts({"text": "", "texts": {}, "image": "a"}, source="Bundle 'b'")
     for request in ({"text": "liver"}, {"texts": {"Liver": "x"}}, {"text:Liver": "x"}):
         assert "Bundle 'b' reads no texts" in refused(refuse_texts, request, source="Bundle 'b'")[1]
 

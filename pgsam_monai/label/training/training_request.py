@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.names import known_name
+from pgsam_monai.label.faults import RequestFault, short
+from pgsam_monai.label.fields import chosen, count_of, device_there, flag_of, known_name, number_of
 from pgsam_monai.training.checkpoints import BEST_MODEL
 
 RUN_IDS = ("training", "run")
@@ -49,29 +48,29 @@ def read_training_request(
         request: what the client sent.
         root: the bundle's folder.
         config: its train.json.
-        device: what the request's device comes to, see ``checked_device``.
+        device: what the request's device comes to, see ``device_there``.
 
     Raises:
         RequestFault: what is wrong with it.
     """
-    run_id = request.get("run_id") or RUN_IDS[0]
+    run_id = chosen(request, "run_id") or RUN_IDS[0]
     if run_id not in RUN_IDS:
-        raise RequestFault(f"run_id must be one of {', '.join(RUN_IDS)}, or left out, got {run_id!r}.")
-    if _flag(request, "force_multi_gpu", False):
+        raise RequestFault(f"run_id must be one of {', '.join(RUN_IDS)}, or left out, got {short(run_id)}.")
+    if flag_of(request, "force_multi_gpu", False):
         raise RequestFault(
             "The server trains on one device; to train on several GPUs leave force_multi_gpu out and run: torchrun "
             f"--standalone --nproc_per_node=gpu -m monai.bundle run training --config_file \"['{root}/configs/"
             f"train.json','{root}/configs/multi_gpu_train.json']\"",
             status=422,
         )
-    model_file = _model_file(request, root) if _flag(request, "pretrained", True) else None
+    model_file = _model_file(request, root) if flag_of(request, "pretrained", True) else None
     return TrainingRequest(
         learning_rate=_learning_rate(request, config["learning_rate"] * (GOING_ON if model_file else 1)),
-        epochs=count_in(request, "max_epochs", default_epochs(config)),
-        iterations_per_epoch=count_in(request, "iterations_per_epoch", config["iterations_per_epoch"]),
+        epochs=count_of(request, "max_epochs", default_epochs(config)),
+        iterations_per_epoch=count_of(request, "iterations_per_epoch", config["iterations_per_epoch"]),
         validation_share=_validation_share(request),
         model_file=model_file,
-        device=checked_device(device),
+        device=device_there(device),
         mlflow_uri=_mlflow_uri(request),
     )
 
@@ -87,37 +86,9 @@ def model_files(root: Path) -> list[str]:
     return [BEST_MODEL, *sorted(found - {BEST_MODEL})]
 
 
-def checked_device(name: str) -> str:
-    """A device that is there, by its name in torch.
-
-    Raises:
-        RequestFault: it isn't.
-    """
-    import torch
-
-    known = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-    if name in known or (name == "cuda" and len(known) > 1):
-        return name
-    raise RequestFault(f"device must be one of {', '.join(known)}, got {name!r}.", status=422)
-
-
-def count_in(request: Mapping[str, Any], key: str, default: int, *, least: int = 1) -> int:
-    """A whole number that a client sent, or a text that is one; `default` where it is missing or empty.
-
-    Raises:
-        RequestFault: it is none, or less than `least`.
-    """
-    number = _number(request, key, default)
-    if number < least or number != int(number):
-        raise RequestFault(f"{key} must be a whole number from {least}, got {request[key]!r}.", status=422)
-    return int(number)
-
-
 def _model_file(request: Mapping[str, Any], root: Path) -> Path:
-    name = request.get("model_filename") or BEST_MODEL
-    name = name[0] if isinstance(name, list) else name
-    known_name("model file", name, model_files(root))
-    file = root / "models" / name
+    name = chosen(request, "model_filename") or BEST_MODEL
+    file = root / "models" / known_name("model file", name, model_files(root))
     if not file.is_file():
         raise RequestFault(f"{file} is gone, put it back or send pretrained false to start anew.", status=404)
     return file
@@ -125,64 +96,39 @@ def _model_file(request: Mapping[str, Any], root: Path) -> Path:
 
 def _mlflow_uri(request: Mapping[str, Any]) -> str | None:
     """Where to report to; nowhere unless the request says so."""
-    tracking = request.get("tracking") or "none"
-    tracking = tracking[0] if isinstance(tracking, list) else tracking
+    tracking = chosen(request, "tracking") or "none"
     if str(tracking).lower() == "none":
         return None
     uri = request.get("tracking_uri")
     if tracking != "mlflow" or importlib.util.find_spec("mlflow") is None:
         raise RequestFault(
-            f"tracking {tracking!r} is not here; leave it out, or send 'mlflow' once mlflow is installed beside "
+            f"tracking {short(tracking)} is not here; leave it out, or send 'mlflow' once mlflow is installed beside "
             "MONAI Label.",
             status=422,
         )
     if not isinstance(uri, str) or not uri.startswith(TRACKING_SCHEMES):  # else it could be an expression
         raise RequestFault(
-            f"tracking_uri must begin with {', '.join(TRACKING_SCHEMES)}, got {uri!r}.", status=422
+            f"tracking_uri must begin with {', '.join(TRACKING_SCHEMES)}, got {short(uri)}.", status=422
         )
     return uri
 
 
 def _learning_rate(request: Mapping[str, Any], default: float) -> float:
-    rate = _number(request, "learning_rate", default)
+    rate = number_of(request, "learning_rate", default)
     if rate <= 0:
         raise RequestFault(
-            f"learning_rate must be above 0, got {request['learning_rate']!r}; left out, it is {default:g}.",
+            f"learning_rate must be above 0, got {short(request['learning_rate'])}; left out, it is {default:g}.",
             status=422,
         )
     return rate
 
 
 def _validation_share(request: Mapping[str, Any]) -> float:
-    share = _number(request, "val_split", VALIDATION_SHARE)
+    share = number_of(request, "val_split", VALIDATION_SHARE)
     if share == OWN_VALIDATION or 0 <= share < 1:
         return share
     raise RequestFault(
         f"val_split must be 0 to below 1, or {OWN_VALIDATION} for the bundle's own validation cases, got "
-        f"{request['val_split']!r}.",
+        f"{short(request['val_split'])}.",
         status=422,
     )
-
-
-def _number(request: Mapping[str, Any], key: str, default: float) -> float:
-    """A number, or a text that is one; `default` where it is missing or empty."""
-    given = request.get(key)
-    if given is None or given == "":
-        return default
-    try:
-        number = math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise RequestFault(f"{key} must be a number, got {given!r}.")
-    return number
-
-
-def _flag(request: Mapping[str, Any], key: str, default: bool) -> bool:
-    given = request.get(key)
-    if given is None or given == "":
-        return default
-    told = {"true": True, "false": False}.get(str(given).lower())
-    if told is None:
-        raise RequestFault(f"{key} must be true or false, got {given!r}.")
-    return told

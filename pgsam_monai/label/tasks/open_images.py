@@ -12,10 +12,8 @@ from scipy import ndimage
 
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.volume import Placed
-from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.tasks.click_requests import BACKGROUND, EVERYTHING, Prompting
 from pgsam_monai.label.tasks.images import Image, reading, state_of
-from pgsam_monai.label.tasks.requests import cut
+from pgsam_monai.label.tasks.inference_request import BACKGROUND, EVERYTHING, ClickRequest
 from pgsam_monai.label.tasks.results import LabelResult
 
 if TYPE_CHECKING:
@@ -29,14 +27,14 @@ Prompts = Mapping[str, Sequence[Placed]]
 """What was said, by class name, as `interactive.volume.SlicedVolume.place` gives it."""
 
 
-class PromptedImages:
+class OpenImages:
     """Answers requests one after the other. Each is complete in itself: nothing said before counts."""
 
     def __init__(self, served: ServedBundle) -> None:
         self._served = served
         self._open: OrderedDict[tuple, _OpenImage] = OrderedDict()
 
-    def answer(self, image: Image, prompting: Prompting) -> tuple[LabelResult, dict[str, dict[str, Voxels]]]:
+    def answer(self, image: Image, asked: ClickRequest) -> tuple[LabelResult, dict[str, dict[str, Voxels]]]:
         """The label map, and per class the voxels (i, j, k) that the network was asked about.
 
         A background click counts for the classes with a click or a box on its slice and, where "everything" is shown,
@@ -44,26 +42,22 @@ class PromptedImages:
 
         Args:
             image: as `images.find_image` gives it.
-            prompting: with clicks.
+            asked: with clicks.
 
         Raises:
-            RequestFault: a click outside the image, or two boxes on one slice.
+            UserFault: a click outside the image, or two boxes on one slice.
             ReadError: an unreadable file.
             ServedFault: see ``ServedBundle.network``.
         """
         with self._served.lock:
-            opened = self._opened(image, prompting.background)
+            opened = self._opened(image, asked.background)
             segmenter = opened.segmenter
-            try:
-                segmenter.start_over()
-                placed = segmenter.volume.place(prompting.clicks)
-                placed = share_negatives(placed, opened.class_at, only=prompting.label)
-                segmenter.add_placed(placed)
-                if prompting.propagate:
-                    slices = None if prompting.propagate is True else prompting.propagate
-                    segmenter.propagate(slices=slices)
-            except ValueError as fault:
-                raise RequestFault(cut(str(fault), 300), status=422) from fault
+            segmenter.start_over()
+            placed = segmenter.volume.place(asked.clicks)
+            placed = share_negatives(placed, opened.class_at, only=asked.label)
+            segmenter.add_placed(placed)
+            if asked.propagate:
+                segmenter.propagate(slices=None if asked.propagate is True else asked.propagate)
             served = self._served
             result = LabelResult(
                 voxels=opened.with_changes(segmenter.prediction, placed),
@@ -72,7 +66,7 @@ class PromptedImages:
                 names=served.names,
                 values=served.values,
             )
-        return result if prompting.label is None else result.only(prompting.label), clicks_used(placed)
+        return result if asked.label is None else result.only(asked.label), clicks_used(placed)
 
     def _opened(self, image: Image, background: str) -> _OpenImage:
         model = self._served.prompt_model()

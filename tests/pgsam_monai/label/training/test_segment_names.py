@@ -6,7 +6,7 @@ import pytest
 from dataset_builders import OBLIQUE, write_msd, write_volume
 from tiny_bundle import plan_tiny
 
-from pgsam_monai.label.training.label_names import (
+from pgsam_monai.label.training.segment_names import (
     Classes,
     class_named,
     meaning_of,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.training.train_request import TrainingRequest, read_training_request
+from pgsam_monai.label.training.training_request import TrainingRequest, read_training_request
 
 ROOT = Path(__file__).parents[4]
 CONFIG = {"epochs": 300, "iterations_per_epoch": 14, "learning_rate": 0.005}

@@ -11,10 +11,11 @@ import pytest
 from answering_network import LABELS, AnsweringNetwork, draw_blocks, make_model
 from dataset_builders import oblique_affine, write_series, write_volume
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive import Segmenter
-from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.tasks.click_requests import read_deepedit, read_deepgrow
-from pgsam_monai.label.tasks.prompting import KEPT, PromptedImages
+from pgsam_monai.label.faults import status_and_sentence
+from pgsam_monai.label.tasks.inference_request import read_deepedit, read_deepgrow
+from pgsam_monai.label.tasks.open_images import KEPT, OpenImages
 
 NAMES = ["background", *LABELS]
 FLIPPED = oblique_affine((0.7, 1.3, 4.0)) @ np.diag([-1.0, 1.0, -1.0, 1.0])
@@ -43,7 +44,7 @@ def service():
 
 @pytest.fixture
 def images(service):
-    return PromptedImages(service)
+    return OpenImages(service)
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_what_clicks_leave_alone_is_cleaned_as_without_them(service, scan, monke
     monkeypatch.setattr(
         service, "clean", lambda found: np.where((found == 7) & (np.arange(6) > 3), 0, found).astype(found.dtype)
     )  # fmt: skip
-    images = PromptedImages(service)
+    images = OpenImages(service)
     result, _ = edit(images, scan, background=[LIVER])
     assert result.voxels[tuple(LIVER)] == 0 and result.voxels[30, 20, 3] == 7
     assert not (result.voxels[..., 4:] == 7).any() and (result.voxels[..., 3] == 7).any()
@@ -188,9 +189,10 @@ def test_prompts_that_mean_nothing_here_are_refused_and_the_next_request_is_answ
     images, scan, request_, says
 ):
     before = edit(images, scan, spleen=[SPLEEN])
-    with pytest.raises(RequestFault) as caught:
+    with pytest.raises(UserFault) as caught:
         edit(images, scan, **request_)
-    assert caught.value.status == 422 and says in str(caught.value)
+    status, sentence = status_and_sentence(caught.value)
+    assert status == 422 and says in sentence
     assert np.array_equal(edit(images, scan, spleen=[SPLEEN])[0].voxels, before[0].voxels)
 
 

@@ -15,7 +15,7 @@ from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 
 from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.names import known_name, plain_name, session_name
+from pgsam_monai.label.fields import known_name, plain_name, session_name
 
 Given = dict[str, Any]
 """arguments of an endpoint, by name"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import re
 import socket
@@ -13,13 +12,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.label.fields import is_dicomweb
 from pgsam_monai.label.launch.app_folder import default_app_dir, faults_of_app_dir
 from pgsam_monai.predicting.predict import bundle_folder
 
 GOOD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 KINDS = ("deepedit", "deepgrow", "detection", "classification")
 """MONAI Label reads a model's kind from its name."""
-EVERYWHERE = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +91,6 @@ def check(
     )  # fmt: skip
 
 
-def is_loopback(host: str) -> bool:
-    """True for this machine's own addresses, which no other machine reaches."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
 def _named_bundles(bundles: Sequence[str], faults: list[str]) -> dict[str, Path]:
     """Folders by name, as typed: a link has its own name, so that linking renames."""
     named: dict[str, Path] = {}
@@ -130,11 +121,6 @@ def _faults_of_name(folder: Path) -> list[str]:
     if kind:
         return [f"Bundle '{name}': MONAI Label would take it for a {kind} model by its name; {rename}."]
     return []
-
-
-def is_dicomweb(studies: Path | str) -> bool:
-    """True for the address of a server, as MONAI Label tells it from a folder."""
-    return isinstance(studies, str) and studies.startswith(("http://", "https://"))
 
 
 def _studies(studies: str | None, faults: list[str]) -> Path | str | None:

@@ -1,0 +1,201 @@
+"""What clients send, field by field: read, or refused in one sentence.
+
+Clients send all settings that a model or trainer has, so an empty text means that nothing was said.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pgsam_monai.label.faults import RequestFault, short
+
+PLAIN = re.compile(r"[^\W_][\w .+@=,()-]*")
+LONGEST = 200
+SESSION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def chosen(request: Mapping[str, Any], key: str) -> Any:
+    """What was said, None for nothing; of a list of choices, as the server's description has them, the first."""
+    value = request.get(key)
+    value = value[0] if isinstance(value, list) and value else value
+    return None if value == "" else value
+
+
+def text_of(request: Mapping[str, Any], key: str) -> str | None:
+    """A text; None where nothing was said.
+
+    Raises:
+        RequestFault: something else.
+    """
+    value = chosen(request, key)
+    if value is None or isinstance(value, str):
+        return value
+    raise RequestFault(f"{key} must be text, got {short(value)}.")
+
+
+def choice_of(request: Mapping[str, Any], key: str, known: Sequence[str]) -> str:
+    """One of the known words; the first where nothing was said.
+
+    Raises:
+        RequestFault: something else.
+    """
+    value = text_of(request, key) or known[0]
+    if value not in known:
+        raise RequestFault(f"{key} must be one of {', '.join(known)}, got {short(value)}.")
+    return value
+
+
+def flag_of(request: Mapping[str, Any], key: str, default: bool) -> bool:
+    """True or false, or a text that says so; `default` where nothing was said.
+
+    Raises:
+        RequestFault: something else.
+    """
+    value = request.get(key)
+    if value is None or value == "":
+        return default
+    told = {"true": True, "false": False}.get(str(value).lower())
+    if told is None:
+        raise RequestFault(f"{key} must be true or false, got {short(value)}.")
+    return told
+
+
+def number_of(request: Mapping[str, Any], key: str, default: float) -> float:
+    """A finite number, or a text that is one; `default` where nothing was said.
+
+    Raises:
+        RequestFault: something else.
+    """
+    value = request.get(key)
+    if value is None or value == "":
+        return default
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise RequestFault(f"{key} must be a number, got {short(value)}.")
+    return number
+
+
+def count_of(request: Mapping[str, Any], key: str, default: int, *, least: int = 1) -> int:
+    """A whole number from `least`, or a text that is one; `default` where nothing was said.
+
+    Raises:
+        RequestFault: something else.
+    """
+    number = number_of(request, key, default)
+    if number < least or number != int(number):
+        raise RequestFault(
+            f"{key} must be a whole number from {least}, got {short(request[key])}.", status=422
+        )
+    return int(number)
+
+
+def device_there(name: str) -> str:
+    """`name`, if torch has such a device here.
+
+    Raises:
+        RequestFault: it hasn't.
+    """
+    import torch
+
+    known = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if name in known or (name == "cuda" and len(known) > 1):
+        return name
+    raise RequestFault(f"device must be one of {', '.join(known)}, got {short(name)}.", status=422)
+
+
+def json_object(what: str, text: str | None) -> dict[str, Any]:
+    """The JSON object that a form's field holds; {} for none.
+
+    Raises:
+        RequestFault: it holds something else.
+    """
+    if not text or not text.strip():
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise RequestFault(
+            f"{what} must be JSON, and it isn't ({error}); as in {what}={{}}, got {short(text)}."
+        ) from error
+    if not isinstance(found, dict):
+        raise RequestFault(f'{what} must be a JSON object, as in {{"device": "cpu"}}; got {short(text)}.')
+    return found
+
+
+def plain_name(what: str, name: object) -> str:
+    """`name`, if it is a file's name and nothing else.
+
+    Raises:
+        RequestFault: it isn't, so that what is written with it could land anywhere.
+    """
+    if not isinstance(name, str) or len(name) > LONGEST or not PLAIN.fullmatch(name) or ".." in name:
+        raise RequestFault(
+            f"{what} takes a name of at most {LONGEST} letters, digits and signs such as '-', '_' and '.', "
+            f"got {short(name)}."
+        )
+    return name
+
+
+def known_name(what: str, name: object, known: Collection[str]) -> str:
+    """`name`, if it is one of the known ones.
+
+    Raises:
+        RequestFault: it isn't.
+    """
+    if name not in known:
+        have = f"there are {', '.join(map(str, known))}" if known else "there is none"
+        raise RequestFault(f"There is no {what} {short(name)} here; {have}.", status=404)
+    return name
+
+
+def session_name(name: str) -> str:
+    """A session's name, which is a folder's too.
+
+    Raises:
+        RequestFault: it has none of the forms that the server gives.
+    """
+    if not SESSION.fullmatch(name):
+        raise RequestFault(
+            f"There is no session {short(name)} here; PUT /session/ makes one and says its name.", status=404
+        )
+    return name
+
+
+def is_dicomweb(studies: Path | str) -> bool:
+    """True for studies that lie at the address of a server, as MONAI Label tells it from a folder."""
+    return isinstance(studies, str) and studies.startswith(("http://", "https://"))
+
+
+def image_in_folders(folders: Sequence[str | Path], image: str, known: Collection[str]) -> str:
+    """What a client calls an image, as MONAI Label takes it: the name of a study, or a path.
+
+    Args:
+        folders: the studies folder, and others that may be read.
+        image: a study's name; or a file or DICOM folder in one of the folders, absolute or from there.
+        known: names of studies.
+
+    Raises:
+        RequestFault: nothing there, or a path that leads out of the folders.
+    """
+    if image in known:
+        return image
+    for folder in folders if "\0" not in image else ():
+        root = os.path.abspath(folder)
+        path = os.path.normpath(os.path.join(root, image))
+        inside = any(path.startswith(os.path.join(place, "")) for place in (root, os.path.realpath(root)))
+        if inside and os.path.exists(path):
+            return path
+    raise RequestFault(
+        f"There is no image {short(image)} in the studies folder; GET /datastore/?output=all lists the images, a "
+        "DICOM series is asked for by its folder's name, and --also_read FOLDER lets the server read elsewhere, too.",
+        status=404,
+    )

@@ -1,0 +1,151 @@
+"""POST /infer/{model}: what it takes, checked, and what it sends; only inside MONAI Label's environment."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import Any
+
+from fastapi.responses import FileResponse, Response
+from monailabel.endpoints.infer import send_response
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.utils.others.generic import get_mime_type, remove_file
+from monailabel.utils.sessions import Sessions
+from starlette.background import BackgroundTasks
+
+from pgsam_monai.label.faults import RequestFault
+from pgsam_monai.label.fields import (
+    image_in_folders,
+    is_dicomweb,
+    json_object,
+    known_name,
+    plain_name,
+    session_name,
+)
+from pgsam_monai.predicting.segmentations import segmentation_of
+
+logger = logging.getLogger(__name__)
+
+SAID_ELSEWHERE = ("model", "image", "session", "file")
+"""of a request, by its address or its files; in `params` they would win over those"""
+
+
+class FileThenGone(FileResponse):
+    """Sends a file and removes it, even when the client hangs up in between."""
+
+    async def __call__(self, *arguments: Any) -> None:
+        try:
+            await super().__call__(*arguments)
+        finally:
+            remove_file(str(self.path))
+
+
+def infer(app: MONAILabelApp, given: Mapping[str, Any]) -> Response | dict:
+    """Answer a request; every file that it made is gone afterwards.
+
+    Args:
+        app: the app.
+        given: arguments of MONAI Label's endpoint, by name.
+
+    Raises:
+        RequestFault: it asks for what isn't there, or for nothing.
+    """
+    known_name("model", given["model"], app._infers)
+    params = json_object("params", given["params"])
+    _check_params(params)
+    output = getattr(given["output"], "value", given["output"])
+    with _image_of(app, given) as image:
+        request = {"model": given["model"], "image": image, **params}
+        logger.info("Infer Request: %s", request)
+        if output == "dicom_seg":
+            return _dicom_seg(app, request)
+        return _reply(app, app.infer(request), output)
+
+
+def _check_params(params: Mapping[str, Any]) -> None:
+    for name in SAID_ELSEWHERE:
+        if name in params:
+            raise RequestFault(
+                f"params can't hold '{name}'; say it as POST /infer/MODEL?image=NAME, or upload a file."
+            )
+    if "label_tag" in params:
+        plain_name("label_tag", params["label_tag"])
+
+
+@contextmanager
+def _image_of(app: MONAILabelApp, given: Mapping[str, Any]) -> Iterator[str]:
+    """The image's name or path; one that was sent along is gone afterwards."""
+    file, session = given["file"], given["session_id"]
+    if given["label"]:
+        raise RequestFault(
+            "No model here starts from a label or scribbles; send clicks or boxes in params instead."
+        )
+    if session:
+        yield _image_of_session(app, session)
+    elif file:
+        suffix = "".join(PurePath(file.filename).suffixes) if file.filename else ".nii.gz"
+        with tempfile.NamedTemporaryFile(suffix=suffix) as sent:
+            shutil.copyfileobj(file.file, sent)
+            sent.flush()
+            yield sent.name
+    elif not given["image"]:
+        raise RequestFault(
+            "No image was named: say ?image=NAME of one in the studies folder, upload a file, or name a session."
+        )
+    elif is_dicomweb(app.studies):
+        yield plain_name("image", given["image"])
+    else:
+        folders = [app.studies, *filter(None, app.conf.get("also_read", "").split(os.pathsep))]
+        yield image_in_folders(folders, given["image"], app.datastore().list_images())
+
+
+def _image_of_session(app: MONAILabelApp, name: str) -> str:
+    session = sessions_of(app).get_session(session_name(name))
+    if session is None:
+        raise RequestFault(f"Session '{name}' has ended; make a new one by PUT /session/.", status=404)
+    return session.image
+
+
+def sessions_of(app: MONAILabelApp) -> Sessions:
+    """Images that clients sent for some requests.
+
+    Raises:
+        RequestFault: the server keeps none.
+    """
+    if app.sessions() is None:
+        raise RequestFault("This server keeps no sessions (MONAI_LABEL_SESSIONS); upload the image as file.")
+    return app.sessions()
+
+
+def _reply(app: MONAILabelApp, answer: Mapping[str, Any], output: str | None) -> Response | dict:
+    """The label map, the JSON beside it, or both in one message."""
+    file = answer["file"]
+    if output == "image":
+        return FileThenGone(file, media_type=get_mime_type(file), filename=Path(file).name)
+    try:
+        return send_response(app.datastore(), answer, output, BackgroundTasks())
+    finally:
+        remove_file(file)
+
+
+def _dicom_seg(app: MONAILabelApp, request: Mapping[str, Any]) -> Response:
+    """The result as a DICOM-SEG object of the series that was asked about."""
+    source = request["image"]
+    if not Path(source).is_dir():
+        raise RequestFault(
+            "output=dicom_seg is for DICOM series: name the folder of one in the studies folder, or a session with one."
+        )
+    answer = app.infer({**request, "result_extension": ".nii.gz", "result_dtype": None})
+    bundle, said = app._infers[request["model"]].served.root, answer["params"]
+    try:
+        file = segmentation_of(
+            source, answer["file"], said["label_names"], bundle=bundle, guided=bool(said.get("clicks_used"))
+        )
+    finally:
+        remove_file(answer["file"])
+    return FileThenGone(file, media_type="application/dicom", filename=file.name)
