@@ -136,7 +136,7 @@ def read_deepedit(request: Mapping[str, Any], names: Sequence[str]) -> ClickRequ
 
     Raises:
         RequestFault: a class that isn't there, or too many clicks.
-        ClicksError: something else than points.
+        UserFault: something else than points.
     """
     boxed = _class_meant(request.get("label"), names, ()) if request.get("roi") else None
     clicks = _read_clicks(request, _lists_of_classes(request, names), boxed, names)
@@ -153,7 +153,7 @@ def read_deepgrow(request: Mapping[str, Any], names: Sequence[str], values: Sequ
 
     Raises:
         RequestFault: no clicks, no such class, none said where there are several, or too many clicks.
-        ClicksError: something else than points.
+        UserFault: something else than points.
     """
     label = _class_meant(request.get("label"), names, values)
     lists = {label: request["foreground"]} if request.get("foreground") else {}

@@ -27,7 +27,9 @@ def rehearse(tmp_path, dice, *, line_s=1000.0, before=False):
 
 
 def lines(caplog):
-    return [record.getMessage() for record in caplog.records if record.name.endswith("label.training.progress")]
+    return [
+        record.getMessage() for record in caplog.records if record.name.endswith("label.training.progress")
+    ]
 
 
 @pytest.fixture(autouse=True)
