@@ -30,7 +30,7 @@ from pgsam_monai.predicting.predict import read_inference  # noqa: E402
 from pgsam_monai.prompts.clicks import next_click  # noqa: E402
 from pgsam_monai.prompts.frames import pixels_to_frame  # noqa: E402
 from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, point_list  # noqa: E402
-from pgsam_monai.transforms.fit import enlarge  # noqa: E402
+from pgsam_monai.transforms.fit import enlarge, on_slices  # noqa: E402
 
 WAYS = ("pull", "ask")
 
@@ -107,7 +107,7 @@ def masks(embeddings: SliceEmbeddings, place: Place, target: np.ndarray, way: st
 
 
 def _mask(logits: torch.Tensor, frame: object) -> np.ndarray:
-    return answers.on_slices(logits[None, None], frame)[0, 0].numpy() > 0
+    return on_slices(logits[None, None], frame)[0, 0].numpy() > 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.volume import Place, SlicedVolume
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.prompts.points import PointList, Prompts, point_list, stack_points
-from pgsam_monai.transforms.fit import SliceFrame, enlarge, fit_image, resize, unfit_labels, unfit_logits
+from pgsam_monai.transforms.fit import SliceFrame, enlarge, fit_image, on_slices, resize, unfit_labels
 from pgsam_monai.transforms.stacks import Stack, stacks_over
 
 
@@ -162,11 +162,6 @@ def against_others(everything: Tensor) -> Tensor:
     best, second = everything.topk(2, dim=0).values
     own = everything[1:]
     return own - torch.where(own == best, second, best)
-
-
-def on_slices(logits: Tensor, frame: SliceFrame) -> Tensor:
-    """(n, K, h, w) of the square -> (n, K, H, W) of the slices, as evaluation of a whole volume gives them."""
-    return unfit_logits(enlarge(logits, (frame.image_size, frame.image_size)), frame)
 
 
 def compete(

@@ -10,12 +10,13 @@ import numpy as np
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.interactive.answers import SliceEmbeddings, answer, on_slices
+from pgsam_monai.interactive.answers import SliceEmbeddings, answer
 from pgsam_monai.interactive.session import Asked
 from pgsam_monai.interactive.volume import Place, SlicedVolume
 from pgsam_monai.prompts.boxes import PixelBox, corners, tight_box
 from pgsam_monai.prompts.frames import pixels_to_frame
 from pgsam_monai.prompts.points import box_points
+from pgsam_monai.transforms.fit import on_slices
 
 
 @dataclass(frozen=True, kw_only=True)

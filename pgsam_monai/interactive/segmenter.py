@@ -22,8 +22,9 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive.model import PromptModel, load_bundle
 from pgsam_monai.interactive.propagation import Propagation, spread
 from pgsam_monai.interactive.session import Asked, Session, mask_logits
-from pgsam_monai.interactive.volume import Place, Placed, SlicedVolume, masks_by_place, read_volume
+from pgsam_monai.interactive.volume import Place, SlicedVolume, masks_by_place, read_volume
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks
+from pgsam_monai.prompts.frames import Placed
 from pgsam_monai.prompts.points import BOX_FIRST
 
 BACKGROUNDS = ("empty", "everything")

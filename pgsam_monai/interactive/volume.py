@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from torch import Tensor
 from pgsam_monai.base.cases import Paths, as_paths, case_name, file_suffix
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive.model import PromptModel
-from pgsam_monai.prompts.click_files import ClassClicks, Clicks
-from pgsam_monai.prompts.frames import from_frame, in_voxels, roi_to_frame, to_frame
-from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, PointList, box_points, point_list
+from pgsam_monai.prompts.click_files import Clicks
+from pgsam_monai.prompts.frames import Placed, place_prompts
 from pgsam_monai.transforms import ReadCased
 from pgsam_monai.transforms.fit import SliceFrame, slice_frame
 from pgsam_monai.transforms.labels import Entry, label_indices, label_values
@@ -38,21 +37,6 @@ class Place(NamedTuple):
     """along the last axis of the preprocessed volume"""
     index: int
     """of the class, 1..K"""
-
-
-class Placed(NamedTuple):
-    """A click or a box where the network sees it."""
-
-    slice: int
-    points: PointList
-    """in the network's square: a click, or a box's two corners"""
-    voxel: tuple[float, float, float] | None = None
-    """the click (i, j, k) of the image file, on its slice's centre, to 0.001; None for a box"""
-
-    @property
-    def positive(self) -> bool:
-        """Whether it is a click that says: here it is."""
-        return POSITIVE in self.points.labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,45 +78,10 @@ class SlicedVolume:
         return self.image.shape[-1]
 
     def place(self, clicks: Clicks) -> dict[str, list[Placed]]:
-        """What a user said, where the network sees it: by class name, first boxes, then positive and negative clicks.
-
-        Raises:
-            UserFault: a prompt outside the image, or two boxes for one class on one slice.
-        """
-        placed = {}
-        for name, said in in_voxels(clicks, self.grid.affine).labels.items():
-            try:
-                placed[name] = [*self._boxes(said), *self._clicks(said)]
-            except UserFault as fault:
-                raise UserFault(f"Class '{name}': {fault}") from fault
-        return placed
-
-    def _boxes(self, said: ClassClicks) -> Iterator[Placed]:
-        boxed = set()
-        for roi in said.boxes:
-            for box, at in zip(
-                *roi_to_frame(roi, native_affine=self.grid.affine, **self._turned), strict=True
-            ):
-                if at in boxed:
-                    raise UserFault(
-                        f"two boxes lie on one slice, {list(roi)} is the second; a class takes one box a slice, join "
-                        "them or use clicks."
-                    )
-                boxed.add(at)
-                yield Placed(at, box_points(box))
-
-    def _clicks(self, said: ClassClicks) -> Iterator[Placed]:
-        for kind, clicks in ((POSITIVE, said.positive), (NEGATIVE, said.negative)):
-            points, slices = to_frame(clicks, native_affine=self.grid.affine, **self._turned)
-            back = from_frame(
-                points, slices, native_affine=self.grid.affine, affine=self.affine, frame=self.frame
-            )
-            for point, at, voxel in zip(points, slices.tolist(), back.round(3).tolist(), strict=True):
-                yield Placed(at, point_list([point], [kind]), tuple(voxel))
-
-    @property
-    def _turned(self) -> dict[str, Any]:
-        return {"affine": self.affine, "frame": self.frame, "depth": self.depth}
+        """What a user said, where the network sees it; see `prompts.frames.place_prompts`."""
+        return place_prompts(
+            clicks, native_affine=self.grid.affine, affine=self.affine, frame=self.frame, depth=self.depth
+        )
 
 
 def read_volume(

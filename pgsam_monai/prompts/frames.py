@@ -12,21 +12,81 @@ orientation; half-pixel shifts of resizing are those of `transforms.fit`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.prompts.boxes import Box
-from pgsam_monai.prompts.click_files import Clicks, Place, Region
-from pgsam_monai.prompts.points import BOX_FIRST, PointList, box_points, point_list
+from pgsam_monai.prompts.click_files import ClassClicks, Clicks, Place, Region
+from pgsam_monai.prompts.points import BOX_FIRST, NEGATIVE, POSITIVE, PointList, box_points, point_list
 from pgsam_monai.transforms.fit import SliceFrame
 
 EDGE = 1e-3
 """voxels; how far rounding in affines may push a click off the volume's outer faces"""
+
+
+class Placed(NamedTuple):
+    """A click or a box where the network sees it."""
+
+    slice: int
+    points: PointList
+    """in the network's square: a click, or a box's two corners"""
+    voxel: tuple[float, float, float] | None = None
+    """the click (i, j, k) of the image file, on its slice's centre, to 0.001; None for a box"""
+
+    @property
+    def positive(self) -> bool:
+        """Whether it is a click that says: here it is."""
+        return POSITIVE in self.points.labels
+
+
+def place_prompts(clicks: Clicks, *, native_affine: ArrayLike, **volume: Any) -> dict[str, list[Placed]]:
+    """What a user said, by class name: first boxes, then positive and negative clicks, where the network sees them.
+
+    Args:
+        clicks: in any space.
+        native_affine: (4, 4) of the original file, voxel -> mm, RAS+.
+        volume: affine, frame and depth of the preprocessed volume, as of ``to_frame``.
+
+    Raises:
+        UserFault: a prompt outside the image, or two boxes for one class on one slice.
+    """
+    placed = {}
+    for name, said in in_voxels(clicks, native_affine).labels.items():
+        try:
+            placed[name] = [
+                *_placed_boxes(said, native_affine=native_affine, **volume),
+                *_placed_clicks(said, native_affine=native_affine, **volume),
+            ]
+        except UserFault as fault:
+            raise UserFault(f"Class '{name}': {fault}") from fault
+    return placed
+
+
+def _placed_boxes(said: ClassClicks, **geometry: Any) -> Iterator[Placed]:
+    boxed = set()
+    for roi in said.boxes:
+        for box, at in zip(*roi_to_frame(roi, **geometry), strict=True):
+            if at in boxed:
+                raise UserFault(
+                    f"two boxes lie on one slice, {list(roi)} is the second; a class takes one box a slice, join them "
+                    "or use clicks."
+                )
+            boxed.add(at)
+            yield Placed(at, box_points(box))
+
+
+def _placed_clicks(said: ClassClicks, *, depth: int, **geometry: Any) -> Iterator[Placed]:
+    for kind, clicks in ((POSITIVE, said.positive), (NEGATIVE, said.negative)):
+        points, slices = to_frame(clicks, depth=depth, **geometry)
+        voxels = from_frame(points, slices, **geometry).round(3)
+        for point, at, voxel in zip(points, slices.tolist(), voxels.tolist(), strict=True):
+            yield Placed(at, point_list([point], [kind]), tuple(voxel))
 
 
 def in_voxels(clicks: Clicks, native_affine: np.ndarray) -> Clicks:

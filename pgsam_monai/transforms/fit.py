@@ -84,6 +84,11 @@ def unfit_logits(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
     return resize(cropped, (frame.height, frame.width))
 
 
+def on_slices(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(B, K, h, w) of the square, of any size -> (B, K, H, W), as evaluation of a whole volume gives them."""
+    return unfit_logits(enlarge(logits, (frame.image_size, frame.image_size)), frame)
+
+
 def unfit_labels(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
     """(B, K+1, S, S) -> (B, 1, H, W) class of the highest un-fitted logit, the lower index on a tie."""
     classes = logits.shape[1]

@@ -13,10 +13,10 @@ from torch import Tensor
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.evaluation.interaction.scores import CaseScores, ClicksNeeded, Score
 from pgsam_monai.evaluation.interaction.users import AT_ONCE, ClickingUser, ask_at_once, draw
-from pgsam_monai.interactive.answers import SliceEmbeddings, SlicePrompt, answer, ask_everything, on_slices
+from pgsam_monai.interactive.answers import SliceEmbeddings, SlicePrompt, answer, ask_everything
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.volume import Place, SlicedVolume, make_volume
-from pgsam_monai.transforms.fit import enlarge, unfit_labels
+from pgsam_monai.transforms.fit import enlarge, on_slices, unfit_labels
 
 EVERYTHING, EVERYTHING_THERE = "everything", "everything on prompted slices"
 """Without prompts, over the whole volume; and over the slices alone that hold the class, as prompts tell."""

@@ -11,10 +11,10 @@ import numpy as np
 from scipy import ndimage
 
 from pgsam_monai.interactive.segmenter import Segmenter
-from pgsam_monai.interactive.volume import Placed
 from pgsam_monai.label.tasks.images import Image, reading, state_of
 from pgsam_monai.label.tasks.inference_request import BACKGROUND, EVERYTHING, ClickRequest
 from pgsam_monai.label.tasks.results import LabelResult
+from pgsam_monai.prompts.frames import Placed
 
 if TYPE_CHECKING:
     from pgsam_monai.label.tasks.served import ServedBundle
@@ -24,7 +24,7 @@ KEPT = 2
 
 Voxels = list[list[float]]
 Prompts = Mapping[str, Sequence[Placed]]
-"""What was said, by class name, as `interactive.volume.SlicedVolume.place` gives it."""
+"""What was said, by class name, as `prompts.frames.place_prompts` gives it."""
 
 
 class OpenImages:
