@@ -14,6 +14,7 @@ import numpy as np
 
 from pgsam_monai.base.cases import case_name
 from pgsam_monai.predicting.predict import read_decisions
+from pgsam_monai.prompts.click_names import find_class
 from pgsam_monai.transforms.labels import check_labels
 
 BACKGROUND, SCRIBBLES = "background", "scribbles"
@@ -146,10 +147,7 @@ def meaning_of(
 
 def class_named(name: str, classes: Classes) -> str | None:
     """The bundle's class of that name, or else the only one that differs in capitals and outer blanks alone."""
-    if name in classes.values:
-        return name
-    alike = [known for known in classes.values if _plain(known) == _plain(name)]
-    return alike[0] if len(alike) == 1 else None
+    return find_class(name.strip(), list(classes.values))
 
 
 def _as_it_is(label: Path, present: Sequence[int], classes: Classes, study: str) -> StudyLabel:
