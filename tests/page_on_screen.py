@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pgsam_monai.pictures.overlays import colour_of, make_view
+from pgsam_monai.base.colours import colour_of
+from pgsam_monai.pictures.overlays import make_view
 from pgsam_monai.pictures.page import encode
 from pgsam_monai.pictures.page.write import write_page
 

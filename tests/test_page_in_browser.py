@@ -21,7 +21,8 @@ from page_on_screen import (
 from PIL import Image
 from shared_data import shared_data
 
-from pgsam_monai.pictures.overlays import colour_of, make_view
+from pgsam_monai.base.colours import colour_of
+from pgsam_monai.pictures.overlays import make_view
 from pgsam_monai.pictures.page.write import write_page
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed on this machine")

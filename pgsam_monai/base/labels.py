@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pgsam_monai.base.errors import UserFault
+
 Entry = int | Sequence[int]
 """12, or [12, 13] for values that are merged: predictions hold the first."""
 
 
 def values_of(entry: Entry) -> tuple[int, ...]:
     """The values in the files that make up the class."""
-    return (entry,) if isinstance(entry, int) else tuple(entry)
+    return tuple(int(value) for value in entry) if isinstance(entry, Sequence) else (int(entry),)
 
 
 def class_of(labels: Sequence[Entry], value: int) -> int | None:
@@ -27,3 +29,29 @@ def background_of(label_names: dict[str, int] | None) -> int:
     """The value that the data set's own names call background; 0 where they call none so."""
     names = {name.strip().lower(): value for name, value in (label_names or {}).items()}
     return names.get("background", 0)
+
+
+def check_labels(labels: Sequence[Entry]) -> tuple[tuple[int, ...], ...]:
+    """The values of each class; ValueError unless they are distinct non-negative integers.
+
+    0 must be among them, of whatever class: a list that forgot its background is found out.
+    """
+    entries = tuple(values_of(entry) for entry in labels)
+    values = [value for entry in entries for value in entry]
+    if (
+        0 not in values
+        or not all(entries)
+        or len(set(values)) != len(values)
+        or min(values) < 0
+        or max(values) >= 2**31
+    ):
+        raise UserFault(
+            "labels must be distinct integers from 0 to 2^31-1, or lists of them for a class of several, with"
+            f" background first and 0 among them, got {list(labels)}."
+        )
+    return entries
+
+
+def restored_values(labels: Sequence[Entry]) -> list[int]:
+    """What predictions hold for each class: its first value."""
+    return [values_of(entry)[0] for entry in labels]

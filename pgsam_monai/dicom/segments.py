@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pgsam_monai.base.colours import colour_of
 from pgsam_monai.dicom.terminology import Coded, concept_of
 
 if TYPE_CHECKING:
@@ -88,8 +89,6 @@ def display_colour(index: int) -> list[int]:
     import numpy as np
     from highdicom.color import CIELabColor
     from skimage.color import rgb2lab
-
-    from pgsam_monai.pictures.overlays import colour_of
 
     lab = rgb2lab(np.array(colour_of(index), np.float64)[None, None] / 255)[0, 0]
     return [int(value) for value in CIELabColor(*(float(value) for value in lab)).value]

@@ -12,7 +12,7 @@ from monai.transforms import Compose
 from torch import nn
 
 from pgsam_monai.base.errors import UserFault, did_you_mean
-from pgsam_monai.transforms.labels import Entry, restored_values
+from pgsam_monai.base.labels import Entry, restored_values
 
 PROMPT_METHODS = ("embed", "answer", "everything")
 

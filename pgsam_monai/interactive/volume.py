@@ -16,12 +16,13 @@ from torch import Tensor
 
 from pgsam_monai.base.cases import Paths, as_paths, case_name, file_suffix
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import Entry
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.prompts.click_files import Clicks
 from pgsam_monai.prompts.frames import Placed, place_prompts
 from pgsam_monai.transforms import ReadCased
 from pgsam_monai.transforms.fit import SliceFrame, slice_frame
-from pgsam_monai.transforms.labels import Entry, label_indices, label_values
+from pgsam_monai.transforms.labels import label_indices, label_values
 from pgsam_monai.transforms.save import prediction_suffix, save_label_map
 
 WHOLE = 1e-3

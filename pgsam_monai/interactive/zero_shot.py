@@ -10,10 +10,10 @@ from monai.config import KeysCollection
 from monai.transforms import CastToTyped, Compose, MapTransform, Orientationd, ScaleIntensityRanged
 
 from pgsam_monai.base.errors import UserFault, did_you_mean
+from pgsam_monai.base.planes import PLANES, choose_plane
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.networks.medsa import MedSA
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
-from pgsam_monai.pictures.overlays import PLANES, choose_plane
 from pgsam_monai.transforms import MapLabelsd, ReadCased, ScalePercentilesd
 from pgsam_monai.weights.files import KNOWN_WEIGHTS
 

@@ -21,8 +21,8 @@ import numpy as np
 from scipy import ndimage
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import values_of
 from pgsam_monai.metrics.surfaces import measure_surfaces, voxel_hausdorff_95
-from pgsam_monai.transforms.labels import values_of
 
 PROTOCOLS = ("mm", "synapse")
 NAN = float("nan")

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
 from pgsam_monai.base.cases import Paths
+from pgsam_monai.base.colours import colour_of
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.metrics.files import read_label_file
@@ -24,7 +25,6 @@ from pgsam_monai.pictures.overlays import (
     MARGIN_PX,
     View,
     choose_slices,
-    colour_of,
     draw_mask,
     draw_panel,
     make_view,

@@ -12,26 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from pgsam_monai.base.cases import Paths, case_name, file_format
+from pgsam_monai.base.colours import colour_of
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import whole
+from pgsam_monai.base.planes import PLANES, choose_plane
 from pgsam_monai.base.volume import read_image
 from pgsam_monai.metrics.files import read_label_file
 
-OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-TOL_MUTED = (
-    "#882255",
-    "#44AA99",
-    "#DDCC77",
-    "#AA4499",
-    "#88CCEE",
-    "#999933",
-    "#CC6677",
-    "#117733",
-    "#332288",
-)
-COLOURS = OKABE_ITO + TOL_MUTED  # both made to be told apart by the colour-blind; repeated beyond 16 classes
 PANEL_PX, MARGIN_PX, LINE_PX, OPACITY = 400, 10, 22, 0.35
-PLANES = ("axial", "coronal", "sagittal", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,17 +103,6 @@ def _with_slices(array: np.ndarray) -> np.ndarray:
 def _found_labels(*arrays: np.ndarray | None) -> dict[str, int]:
     values = set().union(*(np.unique(array).tolist() for array in arrays if array is not None)) - {0}
     return {f"label {value}": int(value) for value in sorted(values)}
-
-
-def choose_plane(shape: tuple[int, ...], affine: np.ndarray) -> str:
-    """The plane across the axis of the largest spacing, axial among equals; "none" for pictures."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if shape[2] == 1 and np.allclose(affine, np.eye(4)):
-        return "none"
-    codes = nib.aff2axcodes(affine)
-    by_plane = {"axial": "SI", "coronal": "AP", "sagittal": "RL"}
-    length = {p: spacing[next(i for i in range(3) if codes[i] in pair)] for p, pair in by_plane.items()}
-    return max(length, key=lambda p: (round(length[p], 3), -list(by_plane).index(p)))
 
 
 def make_view(image, prediction, reference, affine: np.ndarray, plane: str) -> View:
@@ -282,9 +259,3 @@ def _legend(labels: Mapping[str, int], width: int) -> Image.Image:
         pen.rectangle((x, y + 3, x + 13, y + 16), fill=colour_of(index))
         pen.text((x + 20, y), label, fill="white", font=font, stroke_width=2, stroke_fill="black")
     return legend
-
-
-def colour_of(index: int) -> tuple[int, int, int]:
-    """Red, green, blue (0 to 255) of the class at `index`, 0 for the first foreground class."""
-    code = COLOURS[index % len(COLOURS)]
-    return tuple(int(code[at : at + 2], 16) for at in (1, 3, 5))

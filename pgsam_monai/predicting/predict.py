@@ -252,7 +252,7 @@ def prediction_file(folder: str | Path, name: str) -> Path:
 
 def class_values(root: Path) -> dict[str, int]:
     """The foreground classes of a bundle and their values in its predictions."""
-    from pgsam_monai.transforms.labels import restored_values
+    from pgsam_monai.base.labels import restored_values
 
     plan = read_decisions(root)
     return dict(zip(plan["label_names"][1:], restored_values(plan["labels"])[1:], strict=True))
@@ -260,7 +260,7 @@ def class_values(root: Path) -> dict[str, int]:
 
 def background_value(root: Path) -> int:
     """What a bundle's predictions hold where there is no class."""
-    from pgsam_monai.transforms.labels import restored_values
+    from pgsam_monai.base.labels import restored_values
 
     return restored_values(read_decisions(root)["labels"])[0]
 
@@ -286,8 +286,8 @@ def _write_guide_maps(
     parser: ConfigParser, root: Path, cases: Sequence[dict], predictions: Sequence[Path], folder: Path
 ) -> None:
     """With the network that has just predicted."""
+    from pgsam_monai.base.labels import restored_values
     from pgsam_monai.pictures.guide_maps import GuideMapWriter
-    from pgsam_monai.transforms.labels import restored_values
 
     plan = read_decisions(root)
     network, inferer, preprocessing, device = (

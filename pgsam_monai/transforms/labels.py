@@ -11,12 +11,10 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import Entry, check_labels, restored_values, values_of
 from pgsam_monai.transforms.meta import with_meta_of
 
 LOOKUP_LIMIT = 1 << 16
-
-Entry = int | Sequence[int]
-"""A class's value in the files, or several that are one class: predictions hold the first."""
 
 
 class MapLabelsd(MapTransform):
@@ -62,37 +60,6 @@ class RestoreLabelsd(MapTransform):
             indices = d[key].cpu().numpy() if isinstance(d[key], torch.Tensor) else np.asarray(d[key])
             d[key] = with_meta_of(torch.from_numpy(label_values(indices, self.labels)), d[key])
         return d
-
-
-def check_labels(labels: Sequence[Entry]) -> tuple[tuple[int, ...], ...]:
-    """The values of each class; ValueError unless they are distinct non-negative integers.
-
-    0 must be among them, of whatever class: a list that forgot its background is found out.
-    """
-    entries = tuple(values_of(entry) for entry in labels)
-    values = [value for entry in entries for value in entry]
-    if (
-        0 not in values
-        or not all(entries)
-        or len(set(values)) != len(values)
-        or min(values) < 0
-        or max(values) >= 2**31
-    ):
-        raise UserFault(
-            "labels must be distinct integers from 0 to 2^31-1, or lists of them for a class of several, with"
-            f" background first and 0 among them, got {list(labels)}."
-        )
-    return entries
-
-
-def values_of(entry: Entry) -> tuple[int, ...]:
-    """The values that make up a class."""
-    return tuple(int(value) for value in entry) if isinstance(entry, Sequence) else (int(entry),)
-
-
-def restored_values(labels: Sequence[Entry]) -> list[int]:
-    """What predictions hold for each class: its first value."""
-    return [values_of(entry)[0] for entry in labels]
 
 
 def label_indices(values: np.ndarray, labels: Sequence[Entry]) -> np.ndarray:

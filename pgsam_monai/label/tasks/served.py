@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgsam_monai.base.cases import as_paths
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import restored_values
 from pgsam_monai.label.tasks.images import Image, time_and_size
 from pgsam_monai.label.tasks.results import LabelResult
 from pgsam_monai.label.tasks.steps import BundleSteps
@@ -22,7 +23,7 @@ from pgsam_monai.predicting.predict import (
     read_inference,
     stem,
 )
-from pgsam_monai.transforms.labels import label_indices, label_values, restored_values
+from pgsam_monai.transforms.labels import label_indices, label_values
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from pgsam_monai.base.cases import case_name
+from pgsam_monai.base.labels import check_labels
 from pgsam_monai.predicting.predict import read_decisions
 from pgsam_monai.prompts.click_names import find_class
-from pgsam_monai.transforms.labels import check_labels
 
 BACKGROUND, SCRIBBLES = "background", "scribbles"
 

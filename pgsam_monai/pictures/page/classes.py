@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pgsam_monai.base.colours import COLOURS
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.pictures.overlays import COLOURS
 
 MAX_VALUE = 2**24 - 1
 """Label values up to packed colours (red << 16 | green << 8 | blue)."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pgsam_monai.pictures.overlays import choose_plane
+from pgsam_monai.base.planes import choose_plane
 from pgsam_monai.pictures.page.case import PageCase
 from pgsam_monai.pictures.page.classes import ShownClass
 from pgsam_monai.pictures.page.encode import find_windows, grey_scale, slab_slices

@@ -8,12 +8,12 @@ import pytest
 from dataset_builders import OBLIQUE, tiny_image, tiny_label
 from dicom_files import FRAME, make_series, plain_frames, positions_of
 
+from pgsam_monai.base.colours import colour_of
 from pgsam_monai.base.dicom.headers import DicomError
 from pgsam_monai.base.dicom.series import read_series
 from pgsam_monai.dicom.seg import write_segmentation
 from pgsam_monai.dicom.seg_reading import read_segmentation
 from pgsam_monai.dicom.segments import Maker
-from pgsam_monai.pictures import overlays
 
 SHAPE = (11, 9, 7)  # 99 pixels a frame: no whole number of bytes
 IMAGE = tiny_image(1, tiny_label(1, SHAPE))
@@ -110,9 +110,7 @@ def test_a_class_has_the_colour_that_overlays_give_it(series):
     *_, spleen = pydicom.dcmread(write(series, label_map())).SegmentSequence
     l, a, b = np.array(spleen.RecommendedDisplayCIELabValue) / 65535  # noqa: E741
     shown = lab2rgb([l * 100, a * 255 - 128, b * 255 - 128]) * 255
-    np.testing.assert_allclose(
-        shown, overlays.colour_of(2), atol=1
-    )  # third of the classes, though second here
+    np.testing.assert_allclose(shown, colour_of(2), atol=1)  # third of the classes, though second here
 
 
 def test_clicks_make_it_semiautomatic(series):

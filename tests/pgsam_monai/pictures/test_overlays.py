@@ -5,16 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pgsam_monai.base.colours import COLOURS, colour_of
+from pgsam_monai.base.planes import choose_plane
 from pgsam_monai.data.phantom import ORGANS, make_phantom
-from pgsam_monai.pictures.overlays import (
-    COLOURS,
-    choose_plane,
-    choose_slices,
-    colour_of,
-    crop_view,
-    make_view,
-    write_overlays,
-)
+from pgsam_monai.pictures.overlays import choose_slices, crop_view, make_view, write_overlays
 
 
 @pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (-1, 1, -1)])
