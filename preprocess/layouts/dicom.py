@@ -7,7 +7,6 @@ from collections import defaultdict
 from pathlib import PurePosixPath
 
 from pgsam_monai.base.cases import DICOM_SUFFIXES, VOLUME_SUFFIXES, stem_of, suffix_among
-from pgsam_monai.base.dicom.headers import is_dicom_file
 from preprocess.layouts.labelnames import read_label_names
 from preprocess.layouts.naming import (
     IMAGE_WORDS,
@@ -73,6 +72,8 @@ def _holds_dicom(tree: Tree, folder: str) -> bool:
     if any(suffix_among(name, DICOM_SUFFIXES) for name in names):
         return True
     bare = [name for name in names if name != "DICOMDIR" and not _OTHER_SUFFIX.search(name)]
+    from pgsam_monai.base.dicom.headers import is_dicom_file  # only now: it brings numpy
+
     return any(is_dicom_file(tree.root / folder / name) for name in bare[:_SNIFFED_FILES])
 
 

@@ -77,6 +77,16 @@ def test_wrong_arguments_are_one_quick_sentence(arguments):
     assert time_s < MAX_START_S
 
 
+def test_wrong_arguments_need_no_numpy():
+    code = (
+        "import sys, preprocess.commands.main as c\n"
+        "try: c.main(['nowhere'])\n"
+        "except SystemExit: sys.exit('numpy' in sys.modules)"
+    )
+    result, _ = started(code=code)
+    assert result.returncode == 0, result.stderr
+
+
 def test_torch_and_monai_are_never_imported(scans, tmp_path):
     code = (
         "import sys; from preprocess.commands.main import main; main(sys.argv[1:]); "
