@@ -157,7 +157,7 @@ WRONG = [
     ("PUT", "/session/?uncompress=true", upload("files", "x.odd", b"no archive"), 422, "can't be unpacked"),
     # unreadable images
     ("POST", f"/infer/{MODEL}?image=broken", form(), 422, "broken.nii.gz"),
-    ("POST", f"/infer/{MODEL}", upload("file", "x.nii.gz", b"no image"), 422, "can't be read"),
+    ("POST", f"/infer/{MODEL}", upload("file", "x.nii.gz", b"no image"), 422, "the file ends too early"),
     ("POST", f"/infer/{MODEL}?image=empty_folder", form(), 404, "empty_folder"),
     # too much
     ("POST", f"/infer/{MODEL}", upload("file", "x.nii.gz", bytes(4 << 20)), 413, "At most 3 MB are taken"),
