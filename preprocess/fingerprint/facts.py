@@ -1,6 +1,6 @@
 """The records a measured dataset is made of, and their way to JSON and back.
 
-Axis order: everything in `CaseFacts` is in the file's own voxel order (i, j, k). Everything in `Summary` is
+Axis order: everything in `CaseFacts` is in the file's own voxel order (i, j, k). Everything in `DatasetSummary` is
 in anatomical order (left-right, posterior-anterior, inferior-superior), so that cases stored in different
 orientations fold into one number; data without orientation (pictures, archives) keeps (rows, columns,
 slices).
@@ -143,7 +143,7 @@ class LabelSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class DatasetSummary:
     """The training cases folded into one."""
 
     num_cases: int
@@ -172,7 +172,7 @@ class Fingerprint:
     dataset: dict[str, Any]
     """name, folder, layout, file_format."""
     cases: tuple[CaseFacts, ...]
-    summary: Summary
+    summary: DatasetSummary
 
 
 def record_to_dict(record: Any) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def fingerprint_from_dict(data: dict[str, Any]) -> Fingerprint:
         schema_version=data["schema_version"],
         dataset=data["dataset"],
         cases=tuple(case_from_dict(case) for case in data["cases"]),
-        summary=Summary(**summary),
+        summary=DatasetSummary(**summary),
     )
 
 

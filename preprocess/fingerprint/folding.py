@@ -9,7 +9,14 @@ from statistics import median
 import numpy as np
 
 from preprocess.fingerprint.cache import CachedCase, ChannelSamples
-from preprocess.fingerprint.facts import SLICE_AXES, CaseFacts, LabelSummary, Spread, Summary, to_anatomical
+from preprocess.fingerprint.facts import (
+    SLICE_AXES,
+    CaseFacts,
+    DatasetSummary,
+    LabelSummary,
+    Spread,
+    to_anatomical,
+)
 from preprocess.fingerprint.intensity import summarize
 from preprocess.fingerprint.modality import guess_modality
 from preprocess.fingerprint.structures import middle_of
@@ -26,7 +33,7 @@ def is_countable(case: CaseFacts) -> bool:
     return case.group == "train" and case.error is None and case.label_problem is None and fits
 
 
-def fold_cases(dataset: Dataset, measured: Sequence[CachedCase]) -> Summary:
+def fold_cases(dataset: Dataset, measured: Sequence[CachedCase]) -> DatasetSummary:
     """The training cases as one. Cases that `is_countable` refuses are left out."""
     kept = tuple(entry for entry in measured if is_countable(entry.facts))
     cases = [entry.facts for entry in kept]
@@ -37,7 +44,7 @@ def fold_cases(dataset: Dataset, measured: Sequence[CachedCase]) -> Summary:
         value: _fold_label(value, cases, total)
         for value in sorted({v for case in cases for v in case.labels})
     }
-    return Summary(
+    return DatasetSummary(
         num_cases=len(cases),
         channels=channels,
         shape=_spread([to_anatomical(case.shape, case.orientation) for case in cases]),

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.evaluation.interaction.scores import CaseScores, ClicksNeeded, Score
+from pgsam_monai.evaluation.interaction.scores import CaseScores, ClicksNeeded, PromptScore
 from pgsam_monai.evaluation.interaction.users import AT_ONCE, ClickingUser, ask_at_once, draw
 from pgsam_monai.interactive.answers import SliceEmbeddings, SlicePrompt, answer, ask_everything
 from pgsam_monai.interactive.model import PromptModel
@@ -128,7 +128,7 @@ class _Run:
         names, reference = self.model.names, np.bincount(self.label.ravel())
         held = {index: int(np.any(self.label == index, axis=(0, 1)).sum()) for index in range(len(reference))}
         scores = [
-            Score(
+            PromptScore(
                 case=self.name, label=names[index - 1], seed=seed, prompts=what, slices=held[index],
                 dice=float(2 * right / (predicted + reference[index])),
             )

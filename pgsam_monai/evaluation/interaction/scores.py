@@ -14,7 +14,7 @@ OVERALL = "mean"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
+class PromptScore:
     """Dice of one class of one case."""
 
     case: str
@@ -64,7 +64,7 @@ class CaseScores:
     """All that was measured on one case."""
 
     name: str
-    scores: tuple[Score, ...]
+    scores: tuple[PromptScore, ...]
     needed: tuple[ClicksNeeded, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class CaseScores:
     def from_json(cls, record: dict[str, Any]) -> CaseScores:
         return cls(
             name=record["name"],
-            scores=tuple(Score(**one) for one in record["scores"]),
+            scores=tuple(PromptScore(**one) for one in record["scores"]),
             needed=tuple(ClicksNeeded(**{**one, "after": tuple(one["after"])}) for one in record["needed"]),
         )
 

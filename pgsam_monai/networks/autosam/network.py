@@ -36,8 +36,8 @@ class AutoSAM(SamNetwork):
         super().__init__(encoder_training=encoder_training, **{**sam, "skip_features": False})
         del self.prompt_encoder, self.mask_decoder
         self.head = nn.Sequential(
-            UpStage(EMBEDDING, WIDTHS[0]),
-            UpStage(*WIDTHS),
+            HeadStage(EMBEDDING, WIDTHS[0]),
+            HeadStage(*WIDTHS),
             nn.Conv2d(WIDTHS[1], self.num_classes + 1, kernel_size=1),
         )
 
@@ -46,7 +46,7 @@ class AutoSAM(SamNetwork):
         return self.head(self.image_encoder(self.normalise(image))).float()
 
 
-class UpStage(nn.Sequential):
+class HeadStage(nn.Sequential):
     """A transposed convolution to twice the side and a 3×3 convolution, each normed and activated."""
 
     def __init__(self, in_channels: int, channels: int) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 
 
-class Attention(SamAttention):
+class DecoderAttention(SamAttention):
     """`segment_anything`'s decoder attention, same parameters and result."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -31,7 +31,7 @@ class TwoWayTransformer(SamTwoWayTransformer):
         """``depth`` layers of ``dim`` channels; cross-attention works at half of them."""
         super().__init__(depth=depth, embedding_dim=dim, num_heads=heads, mlp_dim=mlp_dim)
         for layer in self.layers:
-            layer.self_attn = Attention(dim, heads)
-            layer.cross_attn_token_to_image = Attention(dim, heads, downsample_rate=2)
-            layer.cross_attn_image_to_token = Attention(dim, heads, downsample_rate=2)
-        self.final_attn_token_to_image = Attention(dim, heads, downsample_rate=2)
+            layer.self_attn = DecoderAttention(dim, heads)
+            layer.cross_attn_token_to_image = DecoderAttention(dim, heads, downsample_rate=2)
+            layer.cross_attn_image_to_token = DecoderAttention(dim, heads, downsample_rate=2)
+        self.final_attn_token_to_image = DecoderAttention(dim, heads, downsample_rate=2)

@@ -13,7 +13,7 @@ from pgsam_monai.evaluation.interaction.results import format_interaction, write
 from pgsam_monai.evaluation.interaction.scores import (
     CaseScores,
     ClicksNeeded,
-    Score,
+    PromptScore,
     clicks_needed,
     mean_dice,
 )
@@ -22,7 +22,7 @@ SETTINGS = InteractionSettings(clicks=(1, 3), seeds=(0, 1))
 
 
 def score(case, label, prompts, dice, seed=0):
-    return Score(case=case, label=label, seed=seed, prompts=prompts, slices=4, dice=dice)
+    return PromptScore(case=case, label=label, seed=seed, prompts=prompts, slices=4, dice=dice)
 
 
 def needed(case, label, after, never, goal=0.8):
