@@ -44,7 +44,7 @@ test-slow: install label
 	$(BIN)/python -m pytest -m "slow"
 
 check: install
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: install
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .

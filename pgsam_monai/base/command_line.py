@@ -49,7 +49,9 @@ def checked_words(words: Sequence[str], command: Callable) -> list[str]:
     parameters = inspect.signature(command).parameters.values()
     kinds = {parameter.name: parameter.annotation for parameter in parameters if parameter.kind not in _ANY}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    positional, flags, several = [], [], {}
+    positional: list[str] = []
+    flags: list[str] = []
+    several: dict[str, list[str]] = {}
     left = list(words)
     while left and left[0] != "--":  # what follows is python-fire's own
         word = left.pop(0)

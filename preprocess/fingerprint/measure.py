@@ -11,6 +11,7 @@ import numpy as np
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.volume import Volume, read_label, read_volume
+from pgsam_monai.base.volume.reading import INTEGER_TOLERANCE
 from preprocess.fingerprint.facts import CaseFacts
 from preprocess.fingerprint.intensity import Sample, measure_channel, summarize
 from preprocess.fingerprint.structures import measure_labels
@@ -138,10 +139,12 @@ def as_classes(label: np.ndarray) -> np.ndarray:
         if not (np.isfinite(low) and np.isfinite(high)):
             count = int(np.count_nonzero(~np.isfinite(label)))
             raise UserFault(f"{count} of its {label.size} voxels are NaN or infinite")
-        fractions = label != np.rint(label)
+        whole = np.rint(label)
+        fractions = np.abs(label - whole) > INTEGER_TOLERANCE
         if fractions.any():
             count, example = int(np.count_nonzero(fractions)), float(label[fractions][0])
             raise UserFault(f"{count} of its {label.size} voxels are no whole numbers, the first {example:g}")
+        label, low, high = whole, np.rint(low), np.rint(high)
     if low < 0:
         count = int(np.count_nonzero(label < 0))
         raise UserFault(f"{count} of its {label.size} voxels are negative, down to {low:g}")

@@ -49,6 +49,12 @@ class Slice:
     """(2,) mm: from a column of pixels to the next, and from a row to the next"""
 
     @property
+    def normal(self) -> np.ndarray:
+        """(3,) unit vector, LPS+, across the plane; of slices that have `directions`."""
+        along_row, down_column = np.asarray(self.directions)
+        return np.cross(along_row, down_column)
+
+    @property
     def series(self) -> str:
         return str(self.header.get("SeriesInstanceUID", ""))
 

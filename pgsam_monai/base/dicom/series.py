@@ -70,7 +70,7 @@ def read_series(path: str | Path) -> Series:
 
 def _sorted(slices: list[Slice]) -> list[Slice]:
     """Along the normal of the slices' plane, as GDCM sorts them too."""
-    normal = np.cross(*slices[0].directions)
+    normal = slices[0].normal
     return sorted(slices, key=lambda item: (float(normal @ item.position), item.file.name))
 
 
@@ -80,7 +80,7 @@ def _affine(slices: list[Slice]) -> np.ndarray | None:
         return None
     affine = np.eye(4)
     affine[:3, :2] = (first.directions * first.spacing[:, None]).T
-    normal = np.cross(*first.directions)
+    normal = first.normal
     if len(slices) > 1:
         affine[:3, 2] = normal * (normal @ (last.position - first.position)) / (len(slices) - 1)
     else:

@@ -71,8 +71,8 @@ def _check_sizes(slices: Sequence[Slice]) -> None:
         )
     first = slices[0]
     for item in slices:
-        alike = item.spacing is not None and first.spacing is not None
-        if not alike or not np.allclose(item.spacing, first.spacing, rtol=SPACING_TOLERANCE, atol=0):
+        ours, theirs = first.spacing, item.spacing
+        if ours is None or theirs is None or not np.allclose(theirs, ours, rtol=SPACING_TOLERANCE, atol=0):
             raise DicomError(
                 f"pixels of several sizes, or of none: {item.file.name} has {_mm(item.spacing)}, {first.file.name} "
                 f"{_mm(first.spacing)}; give each size its own folder"
@@ -85,7 +85,8 @@ def _mm(spacing: np.ndarray | None) -> str:
 
 def _check_directions(slices: Sequence[Slice]) -> None:
     first = slices[0]
-    cosines = np.array([(item.directions * first.directions).sum(axis=1).min() for item in slices])
+    directions = np.array([item.directions for item in slices])  # (n, 2, 3)
+    cosines = (directions * directions[0]).sum(axis=2).min(axis=1)
     degrees = np.degrees(np.arccos(cosines.clip(-1, 1)))
     odd = [item for item, angle in zip(slices, degrees, strict=True) if angle > ANGLE_TOLERANCE]
     if odd:
@@ -97,8 +98,7 @@ def _check_directions(slices: Sequence[Slice]) -> None:
 
 def _depths(slices: Sequence[Slice]) -> np.ndarray:
     """(n,) mm along the first slice's normal."""
-    normal = np.cross(*slices[0].directions)
-    return np.array([normal @ item.position for item in slices])
+    return np.array([item.position for item in slices]) @ slices[0].normal
 
 
 def _check_places(slices: Sequence[Slice]) -> None:
@@ -146,16 +146,16 @@ def _check_distances(slices: Sequence[Slice]) -> None:
 
 def _check_drift(slices: Sequence[Slice]) -> None:
     first, last = slices[0], slices[-1]
-    way = last.position - first.position
-    normal = np.cross(*first.directions)
-    along = float(normal @ way)
-    sideways = float(np.linalg.norm(way - along * normal))
-    if sideways <= DRIFT_TOLERANCE * first.spacing.min():
+    way = np.asarray(last.position) - np.asarray(first.position)
+    along = float(first.normal @ way)
+    sideways = float(np.linalg.norm(way - along * first.normal))
+    most = DRIFT_TOLERANCE * np.asarray(first.spacing).min()
+    if sideways <= most:
         return
     tilt = first.header.get("GantryDetectorTilt")
     raise DicomError(
         f"slices are stacked at a slant of {np.degrees(np.arctan2(sideways, along)):.1f} degrees"
         f"{f' (gantry tilt {float(tilt):.1f})' if tilt else ''}: from the first to the last they shift by "
-        f"{sideways:.1f} mm sideways, at most {DRIFT_TOLERANCE * first.spacing.min():.2g} mm (a pixel) fit a grid of "
+        f"{sideways:.1f} mm sideways, at most {most:.2g} mm (a pixel) fit a grid of "
         "right angles; straighten the scan (dcm2niix: its _Tilt file; 3D Slicer: acquisition geometry regularization)"
     )

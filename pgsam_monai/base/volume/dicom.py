@@ -37,7 +37,7 @@ def read_series_geometry(folder: Path) -> Geometry:
     first = read_itk_geometry(found.files[0])
     if len(found.files) == 1:
         return replace(first, notes=(*found.notes, *first.notes))
-    affine, more = usable_affine(found.affine, found.shape, folder)
+    affine, more = usable_affine(np.asarray(found.affine), found.shape, folder)
     return Geometry(
         shape=found.shape,
         channels=first.channels,

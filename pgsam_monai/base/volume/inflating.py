@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import zlib as _zlib
+from typing import Any
 
+__all__ = ["DAMAGE", "gzip", "zlib"]
+
+gzip: Any
+zlib: Any
 try:
     from isal import igzip as gzip
     from isal import isal_zlib as zlib
 except ImportError:
-    import gzip
     import zlib
-
-__all__ = ["DAMAGE", "gzip", "zlib"]
 
 DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, _zlib.error, zlib.error)
 """what opening, reading and inflating a damaged file raises"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -53,11 +53,11 @@ def read_nifti_geometry(file: Path) -> Geometry:
     )
 
 
-def _open(file: Path) -> BinaryIO:
+def _open(file: Path) -> Any:
     return gzip.open(file, "rb") if file.name.lower().endswith(".gz") else open(file, "rb")
 
 
-def _read_header(stream: BinaryIO, file: Path) -> Header:
+def _read_header(stream: Any, file: Path) -> Header:
     """Read up to the first voxel (header and extensions) and decode the header."""
     start = stream.read(4)
     size = header_size(start, file)
@@ -70,14 +70,14 @@ def _read_header(stream: BinaryIO, file: Path) -> Header:
     return header
 
 
-def _read_voxels(stream: BinaryIO, header: Header, file: Path) -> np.ndarray:
+def _read_voxels(stream: Any, header: Header, file: Path) -> np.ndarray:
     """The voxels in file order, 1-D, native byte order. Reads on to the end so that checksums count."""
     count = int(np.prod(header.shape, dtype=np.int64)) * header.channels
     expected, stored = count * header.dtype.itemsize, file.stat().st_size
     if expected > stored * _MOST_INFLATION:
         raise ReadError(file, f"truncated: the header promises {expected} bytes, the file has {stored}")
     flat = np.empty(count, header.dtype)
-    target, filled = memoryview(flat).cast("B"), 0
+    target, filled = memoryview(flat.data).cast("B"), 0
     while filled < expected:
         got = stream.readinto(target[filled:])
         if not got:

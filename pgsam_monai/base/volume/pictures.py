@@ -79,10 +79,9 @@ def _opened(file: Path) -> Iterator[Any]:
 
     try:
         with Image.open(file) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise ReadError(
-                    file, f"{image.n_frames} pages in one picture; save the stack as NIfTI or NRRD"
-                )
+            pages = getattr(image, "n_frames", 1)
+            if pages > 1:
+                raise ReadError(file, f"{pages} pages in one picture; save the stack as NIfTI or NRRD")
             yield image
     except FileNotFoundError as error:
         raise ReadError(file, "the file does not exist") from error

@@ -145,7 +145,7 @@ def test_fill_names_all_failing_cases_and_makes_the_others(tmp_path, workers):
     with pytest.raises(StoreError) as caught:
         fill_store(store, items, progress=False)
     assert set(caught.value.reasons) == {"case1", "case2"}
-    assert "case1.nii.gz: can't be read" in str(caught.value)
+    assert "case1.nii.gz: truncated" in str(caught.value)
     assert "image shape (7, 9, 5) and label shape (7, 8, 5) differ" in str(caught.value)
     assert store.find(items[0]) and store.find(items[3])
 

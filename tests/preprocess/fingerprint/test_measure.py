@@ -8,7 +8,7 @@ from facts_builders import add_case, dataset_of, four_cases
 
 from preprocess.fingerprint.dataset import measure_dataset
 from preprocess.fingerprint.facts import to_anatomical
-from preprocess.fingerprint.measure import cropped_shape, measure_case, orientation_of
+from preprocess.fingerprint.measure import as_classes, cropped_shape, measure_case, orientation_of
 from preprocess.layouts import Case
 
 
@@ -139,3 +139,10 @@ def test_orientation_codes_are_nibabels():
 def test_to_anatomical():
     assert to_anatomical(("s", "l", "a"), "SLA") == ("l", "a", "s")
     assert to_anatomical((1, 2, 3), "") == (1, 2, 3)
+
+
+def test_planning_rounds_what_training_rounds():
+    label = np.array([[[0, 0.9995, 2.0004]], [[-0.0004, 1, 2]]], np.float32)
+    np.testing.assert_array_equal(as_classes(label), [[[0, 1, 2]], [[0, 1, 2]]])
+    with pytest.raises(ValueError, match="1 of its 6 voxels are no whole numbers, the first 1.5"):
+        as_classes(label + np.float32([[[0, 0.5005, 0]], [[0, 0, 0]]]))
