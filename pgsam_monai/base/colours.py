@@ -13,4 +13,5 @@ COLOURS = OKABE_ITO + TOL_MUTED
 def colour_of(index: int) -> tuple[int, int, int]:
     """Red, green, blue (0 to 255) of the class at `index`, 0 for the first foreground class."""
     code = COLOURS[index % len(COLOURS)]
-    return tuple(int(code[at : at + 2], 16) for at in (1, 3, 5))
+    red, green, blue = (int(code[at : at + 2], 16) for at in (1, 3, 5))
+    return red, green, blue
