@@ -20,13 +20,13 @@ sys.path.insert(0, str(REPOSITORY))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from pgsam_monai.bundle import Bundle  # noqa: E402
 from pgsam_monai.data.splits import select_cases  # noqa: E402
 from pgsam_monai.interactive import answers  # noqa: E402
 from pgsam_monai.interactive.answers import SliceEmbeddings  # noqa: E402
 from pgsam_monai.interactive.corrections import pull  # noqa: E402
-from pgsam_monai.interactive.model import load_bundle  # noqa: E402
+from pgsam_monai.interactive.model import prompt_model  # noqa: E402
 from pgsam_monai.interactive.volume import Place, make_volume  # noqa: E402
-from pgsam_monai.predicting.predict import read_inference  # noqa: E402
 from pgsam_monai.prompts.clicks import next_click  # noqa: E402
 from pgsam_monai.prompts.frames import pixels_to_frame  # noqa: E402
 from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, point_list  # noqa: E402
@@ -38,8 +38,8 @@ WAYS = ("pull", "ask")
 def main() -> None:
     arguments = read_arguments()
     torch.set_num_threads(1)
-    model = load_bundle(arguments.bundle, "cpu")
-    parser = read_inference(arguments.bundle)
+    bundle = Bundle.trained(arguments.bundle, device="cpu")
+    model, parser = prompt_model(bundle), bundle.parser
     files = select_cases(
         str(arguments.bundle / "configs/splits.json"), arguments.data or parser["dataset_dir"],
         fold=parser["fold"], part="validation",

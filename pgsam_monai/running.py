@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from pgsam_monai.base.command_line import check_known
-from pgsam_monai.base.errors import MissingFile, UserFault, root_of
+from pgsam_monai.base.errors import UserFault, root_of
+from pgsam_monai.bundle import Bundle
 
 
 def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str, object]) -> None:
     """Run a bundle in this process; a user's fault is its sentence and the command that shows the whole story."""
-    root = Path(bundle)
-    missing = [name for name in configs if not (root / "configs" / name).is_file()]
-    if missing:
-        raise MissingFile(f"'{bundle}' is no bundle (no configs/{missing[0]}); plan one with pgsam-plan.")
-    files = [str(root / "configs" / name) for name in configs]
+    planned = Bundle(bundle, configs=configs, overrides=overrides)
+    files = [str(planned.config_file(name)) for name in configs]
     flags = [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
     config_file = files[0] if len(files) == 1 else str(files)
     typed = shlex.join(["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *flags])
     print("$", typed, flush=True)
-    check_overrides(overrides, files)
     from monai.bundle import run
 
     try:
-        run(run_id, config_file=files, bundle_root=str(root), **overrides)
+        run(run_id, config_file=files, bundle_root=str(planned.folder), **overrides)
     except KeyboardInterrupt:
         kept = f" Finished epochs are kept; go on with: pgsam train {bundle} --resume"
         sys.exit(f"pgsam: interrupted.{kept if run_id == 'training' else ''}")
@@ -48,24 +41,12 @@ def initial_model(bundle: str, start: str, *, resume: bool) -> str:
     """
     if resume:
         raise UserFault("--from begins a training and --resume goes on with one; give one of them.")
-    model = Path(start) / "models/model.pt"
-    if not model.is_file():
-        raise MissingFile(
-            f"'{start}' has no models/model.pt to start from; train it first: pgsam train {start}"
-        )
-    config = Path(bundle) / "configs/train.json"
-    if config.is_file() and "initial_model" not in json.loads(config.read_text()):
+    model = Bundle.trained(start).model_file
+    if "initial_model" not in Bundle(bundle, configs=["train.json"]).config("train.json"):
         raise UserFault(
             f"Bundle '{bundle}' knows no initial_model, which --from sets; plan it again with pgsam-plan."
         )
     return str(model)
-
-
-def check_overrides(overrides: Mapping[str, object], files: Sequence[str | Path]) -> None:
-    """MONAI takes an override of a value that no config has, and then nothing happens; here it is a fault."""
-    known = {key for file in files for key in json.loads(Path(file).read_text())}
-    for name in overrides:
-        check_known(name.replace("::", "#").split("#")[0], known)
 
 
 def call_command(command: list[str]) -> None:

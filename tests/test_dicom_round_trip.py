@@ -21,9 +21,10 @@ from dicom_files import make_series, plain_frames, positions_of
 from shared_data import few_hippocampus_cases, shared_data
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
 from pgsam_monai.dicom.seg_reading import read_segmentation
-from pgsam_monai.predicting.predict import class_values, list_inputs
+from pgsam_monai.predicting.predict import list_inputs
 
 CASES, SHAPE = 5, (17, 13, 7)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -68,7 +69,7 @@ def predicted(trained, tmp_path_factory) -> list[tuple[Path, Path, Path]]:
 
 
 def test_it_reads_back_to_the_same_label_map(trained, predicted):
-    values, seen = class_values(trained[0]), set()
+    values, seen = Bundle(trained[0]).labels, set()
     for series, nifti, file in predicted:
         labels, _ = read_voxels(nifti)
         found, names = read_segmentation(file, series)
@@ -185,7 +186,7 @@ def test_clicks_become_a_semiautomatic_segmentation(tmp_path):
     bundle = plan_tiny(folder, tmp_path, "rank=4", networks="medsa")
     run_bundle("training", bundle)
     series = make_series(tmp_path / "study", tiny_image(1, tiny_label(1, SHAPE)))
-    name = list(class_values(bundle))[1]
+    name = list(Bundle(bundle).labels)[1]
     (tmp_path / "clicks.json").write_text(json.dumps({"labels": {name: {"positive": [[8, 6, 3]]}}}))
     options = {"clicks": str(tmp_path / "clicks.json"), "device": "cpu"}
     cli.predict(str(bundle), str(series), str(tmp_path / "same"), **options)

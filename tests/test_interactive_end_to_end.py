@@ -14,12 +14,12 @@ import torch
 from dataset_builders import write_msd
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
 from pgsam_monai.evaluation.interaction import evaluate as evaluating
-from pgsam_monai.interactive.model import load_bundle
+from pgsam_monai.interactive.model import prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.volume import read_volume
-from pgsam_monai.predicting.predict import read_inference
 from pgsam_monai.transforms.labels import label_values
 
 SHAPE, VALUES = (20, 18, 7), (0, 2, 300)
@@ -74,9 +74,11 @@ def test_clicks_from_a_file_and_from_python_give_the_same(trained, tmp_path, cap
 def test_everything_without_prompts_is_what_the_inferer_gives(trained):
     bundle, folder = trained
     scan = str(folder / "imagesTr/organ_001.nii.gz")
-    segmenter = Segmenter(replace(load_bundle(bundle, "cpu"), precision="fp32"), background="everything")
+    segmenter = Segmenter(
+        replace(prompt_model(Bundle.trained(bundle, device="cpu")), precision="fp32"), background="everything"
+    )
     segmenter.set_image(scan)
-    parser = read_inference(bundle, "cpu")
+    parser = Bundle(bundle, device="cpu").parser
     parser["precision"] = "fp32"
     image = parser.get_parsed_content("preprocessing")({"image": scan})["image"]
     indices = parser.get_parsed_content("inferer")(image[None], segmenter.model.network)[0, 0].numpy()

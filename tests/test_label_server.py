@@ -21,8 +21,9 @@ from label_server import LabelServer, good, require_label_environment
 from shared_data import SHARED_DATA, few_hippocampus_cases
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.dicom.seg_reading import read_segmentation
-from pgsam_monai.predicting.predict import class_values, predict
+from pgsam_monai.predicting.predict import predict
 
 NETWORKS = ("samed", "pgsam", "medsa", "refsam3d")
 CASES = 5
@@ -82,7 +83,7 @@ def names_of(images) -> list[str]:
 
 def test_it_says_what_it_has(server, bundles, images):
     info = server.info()
-    names = list(class_values(bundles["samed"]))
+    names = list(Bundle(bundles["samed"]).labels)
     kinds = {name: model["type"] for name, model in info["models"].items()}
     assert kinds == {
         **{f"{network}_lab": "segmentation" for network in NETWORKS},
@@ -109,10 +110,10 @@ def test_it_segments_as_predict_does(server, bundles, images, network, tmp_path)
     np.testing.assert_array_equal(served, expected)
     assert served.dtype == expected.dtype
     np.testing.assert_array_equal(served_affine, affine)
-    assert reply.params["label_names"] == class_values(bundles[network])
+    assert reply.params["label_names"] == Bundle(bundles[network]).labels
     viewed = server.infer(f"{network}_lab", names_of(images)[1], **SLICERS)
     consecutive = _read_nrrd(viewed.save(tmp_path))
-    values = [0, *class_values(bundles[network]).values()]
+    values = [0, *Bundle(bundles[network]).labels.values()]
     np.testing.assert_array_equal(np.asarray(values)[consecutive], expected)
 
 
@@ -133,7 +134,7 @@ def turned(dataset, images) -> tuple[Path, np.ndarray]:
 
 def test_clicks_land_on_an_oblique_flipped_volume(server, bundles, turned, tmp_path):
     image, label = turned
-    name, other = list(class_values(bundles["medsa"]))[:2]
+    name, other = list(Bundle(bundles["medsa"]).labels)[:2]
     near, far = [2, 1, 3], [side - 2 for side in label.shape]
     reply = server.infer("medsa_lab_deepedit", file=image, **SLICERS, **{name: [near], other: [far]})
     used = reply.params["clicks_used"]
@@ -151,7 +152,7 @@ def test_clicks_land_on_an_oblique_flipped_volume(server, bundles, turned, tmp_p
 def test_a_second_click_improves_the_mask(server, bundles, turned, tmp_path):
     """Each in the middle of the largest error, as a person would click; two steps of training find nearly nothing."""
     image, label = turned
-    name, value = next(iter(class_values(bundles["medsa"]).items()))
+    name, value = next(iter(Bundle(bundles["medsa"]).labels.items()))
     clicks, dice = {name: [], "background": []}, []
     for _ in range(3):
         reply = server.infer("medsa_lab_deepedit", file=image, label_values="original", **clicks)
@@ -165,7 +166,7 @@ def test_a_second_click_improves_the_mask(server, bundles, turned, tmp_path):
 def test_clicks_answer_as_predict_does(server, bundles, images, tmp_path):
     from pgsam_monai.interactive import Segmenter
 
-    names = list(class_values(bundles["medsa"]))
+    names = list(Bundle(bundles["medsa"]).labels)
     shape = nib.load(images[2]).shape
     first, second = [side // 2 for side in shape], [side // 3 for side in shape]
     clicks = {names[0]: [first], names[1]: [second]}
@@ -179,7 +180,7 @@ def test_clicks_answer_as_predict_does(server, bundles, images, tmp_path):
 
 
 def test_words_change_the_answer_for_one_request_only(server, bundles, images, tmp_path):
-    names = list(class_values(bundles["refsam3d"]))
+    names = list(Bundle(bundles["refsam3d"]).labels)
     image = names_of(images)[0]
 
     def answer(model, **params):
@@ -221,7 +222,7 @@ def test_words_change_the_answer_for_one_request_only(server, bundles, images, t
 def test_absurd_requests_get_a_sentence_and_the_server_lives(
     server, bundles, images, model, params, status, says
 ):
-    name = next(iter(class_values(bundles["medsa"])))
+    name = next(iter(Bundle(bundles["medsa"]).labels))
     query, body = {"image": names_of(images)[0]}, {"params": params.replace("NAME", name)}
     reply = server.post(f"/infer/{model}", params=query, data=body)
     assert says.replace("NAME", name) in reply.json()["detail"], reply.text
@@ -237,7 +238,7 @@ def test_a_dicom_series_is_answered_as_dicom_seg(server, bundles, studies, tmp_p
     file.write_bytes(reply.content)
     found, numbers = read_segmentation(file, studies / "series")
     (expected,) = predict(bundles["medsa"], studies / "series", tmp_path / "predicted", device="cpu")
-    values = class_values(bundles["medsa"])
+    values = Bundle(bundles["medsa"]).labels
     back = sum((found == number) * values[name] for name, number in numbers.items())
     np.testing.assert_array_equal(back, read_voxels(expected)[0])
     plain = server.infer("medsa_lab", "series", label_values="original")
@@ -247,8 +248,8 @@ def test_a_dicom_series_is_answered_as_dicom_seg(server, bundles, studies, tmp_p
 def test_it_trains_on_saved_labels_and_then_on_newer_ones(server, bundles, images, dataset, tmp_path):
     """With what 3D Slicer sends: segments in their own order, numbered from 1; every default as it stands but for the
     validation, whose verdict on two steps could be that nothing got better."""
-    names = list(class_values(bundles["samed"]))
-    values = class_values(bundles["samed"])
+    names = list(Bundle(bundles["samed"]).labels)
+    values = Bundle(bundles["samed"]).labels
     for image in images[:3]:
         label, affine = read_voxels(dataset / "labelsTr" / image.name)
         order = names[::-1]

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from tiny_bundle import plan_tiny
 
-from pgsam_monai.predicting.predict import read_inference
+from pgsam_monai.bundle import Bundle
 
 
 def plan_untrained(folder: Path, work: Path, network: str, *, seed: int = 0) -> Path:
@@ -21,7 +21,7 @@ def plan_untrained(folder: Path, work: Path, network: str, *, seed: int = 0) -> 
 def draw_weights(bundle: Path, seed: int) -> None:
     """Other weights for the bundle, all of them drawn, those too that start from zero."""
     torch.manual_seed(seed)
-    network = read_inference(bundle, "cpu").get_parsed_content("network_def")
+    network = Bundle(bundle, device="cpu").parser.get_parsed_content("network_def")
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))

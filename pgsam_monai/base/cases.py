@@ -33,6 +33,12 @@ def suffix_among(name: str, suffixes: tuple[str, ...] = FILE_SUFFIXES) -> str:
     return name[-max(map(len, fits)) :] if fits else ""
 
 
+def path_or_paths(files: Paths) -> str | list[str]:
+    """One path as text, several as a list, as transforms read them."""
+    paths = [str(path) for path in as_paths(files)]
+    return paths[0] if len(paths) == 1 else paths
+
+
 def file_suffix(path: str | Path) -> str:
     """The known suffix of a file, lower case ('.nii.gz', '.npy.h5', …), its own last suffix, or '' for a
     folder."""

@@ -41,3 +41,9 @@ def remove_remains(folder: Path) -> None:
         process = file.name.split(".")[-2]
         if process.isdigit() and not psutil.pid_exists(int(process)):
             file.unlink(missing_ok=True)
+
+
+def time_and_size(file: Path) -> tuple[int, int]:
+    """When a file was changed (ns), and its size (bytes)."""
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pgsam_monai.base.errors import MissingFile, UserFault
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.commands.values import window_numbers
 
 
@@ -77,14 +77,10 @@ def _class_names(
     if bundle is not None and labels is not None:
         raise UserFault("view: --bundle and --labels both name the classes; give one of them.")
     if bundle is not None:
-        from pgsam_monai.predicting.predict import background_value, class_values, planned_window
+        from pgsam_monai.bundle import Bundle
 
-        root = Path(bundle)
-        if not (root / "configs/plan.json").is_file():
-            raise MissingFile(
-                f"view: '{root}' is no bundle of ours (no configs/plan.json); name classes by --labels."
-            )
-        return class_values(root), background_value(root), planned_window(root)
+        planned = Bundle(bundle, configs=["plan.json"])
+        return planned.labels, planned.background, planned.window
     names = {} if labels is None else _named_values(labels)
     return names, None if 0 in names.values() else 0, None
 

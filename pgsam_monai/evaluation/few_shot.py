@@ -17,10 +17,10 @@ from threading import Event
 from typing import Any
 
 from pgsam_monai.base.child_processes import Cost, hold, run_logged
-from pgsam_monai.base.errors import MissingFile, UserFault
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.evaluation.few_shot_results import Row, read_rows, write_results
-from pgsam_monai.running import check_overrides
 
 Subset = Callable[[Mapping[str, Any], int, int], dict[str, Any]]
 """(contents of splits.json, cases, seed) -> contents with that many cases in every training list, nested by seed."""
@@ -28,6 +28,7 @@ Subset = Callable[[Mapping[str, Any], int, int], dict[str, Any]]
 SET_BY_THE_CURVE = (
     "splits_file", "ckpt_dir", "output_dir", "seed", "resume", "early_stop_epochs", "bundle_root",
 )  # fmt: skip
+CONFIGS = ("train.json", "evaluate.json")
 STAMPED = ("train.json", "evaluate.json", "splits.json", "texts.json")
 
 
@@ -35,7 +36,7 @@ STAMPED = ("train.json", "evaluate.json", "splits.json", "texts.json")
 class Curve:
     """One network's curve: which runs, with which settings, and where they go."""
 
-    bundle: Path
+    bundle: Bundle
     folder: Path
     cases: tuple[int, ...]
     """Sizes of the training list."""
@@ -44,16 +45,13 @@ class Curve:
     overrides: Mapping[str, object]
     """Values of train.json or evaluate.json that replace the bundle's in every run."""
 
-    def read(self, config: str) -> dict[str, Any]:
-        return json.loads((self.bundle / "configs" / config).read_text(encoding="utf-8"))
-
     def value(self, name: str) -> Any:
-        return self.overrides.get(name, self.read("train.json")[name])
+        return self.overrides.get(name, self.bundle.config("train.json")[name])
 
     @property
     def network(self) -> str:
-        """The network's name, the first word of the bundle's."""
-        return self.read("train.json")["bundle_name"].partition("_")[0]
+        """The network's name in plans."""
+        return self.bundle.capabilities.network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,24 +96,19 @@ def make_curve(
         FileNotFoundError: no bundle.
         ValueError: unknown overrides, more cases than the training list holds, a folder of other settings.
     """
-    bundle = Path(bundle).resolve()
-    files = [bundle / "configs" / name for name in ("train.json", "evaluate.json", "splits.json")]
-    for file in files:
-        if not file.is_file():
-            raise MissingFile(f"'{bundle}' is no bundle (no configs/{file.name}); plan one with pgsam-plan.")
-    check_overrides(overrides, files[:2])
+    planned = Bundle(Path(bundle).resolve(), configs=CONFIGS, overrides=overrides)
     for name in SET_BY_THE_CURVE:
         if name in overrides:
             raise UserFault(f"few-shot curve: it sets --{name} of every run itself; leave it out.")
-    folder = Path(folder).resolve() if folder else bundle / "eval/few_shot"
+    folder = Path(folder).resolve() if folder else planned.folder / "eval/few_shot"
     curve = Curve(
-        bundle=bundle, folder=folder, cases=tuple(cases), seeds=tuple(seeds), overrides=dict(overrides)
+        bundle=planned, folder=folder, cases=tuple(cases), seeds=tuple(seeds), overrides=dict(overrides)
     )
     honest = {"model_selection": "last", "val_interval": curve.value("epochs")}
     curve = replace(curve, overrides=honest | dict(overrides))
     _check_numbers(curve)
     _claim(curve)
-    notes = {_draw(run, subset) for run in runs_of(curve)} - {curve.read("splits.json").get("note")}
+    notes = {_draw(run, subset) for run in runs_of(curve)} - {curve.bundle.config("splits.json").get("note")}
     for note in notes - {None}:
         say(note)
     return curve
@@ -215,18 +208,18 @@ def do_run(run: Run, threads: int | None, call: Callable[..., Cost]) -> Row:
 
 def command(run: Run, run_id: str) -> list[str]:
     """The command of "training" or "evaluating", as one could type it."""
-    configs, folder, overrides = run.curve.bundle / "configs", run.folder, dict(run.curve.overrides)
-    own, common = (set(run.curve.read(name)) for name in ("evaluate.json", "train.json"))
+    bundle, folder, overrides = run.curve.bundle, run.folder, dict(run.curve.overrides)
+    own, common = (set(bundle.config(name)) for name in ("evaluate.json", "train.json"))
     if run_id == "training":
-        config_file = str(configs / "train.json")
+        config_file = str(bundle.config_file("train.json"))
         known, flags = common, {"resume": True, "early_stop_epochs": 0}
     else:
-        config_file = str([str(configs / "train.json"), str(configs / "evaluate.json")])
+        config_file = str([str(bundle.config_file(name)) for name in CONFIGS])
         # What evaluate.json takes back, such as pretrained weights, is training's alone.
         known, flags = own ^ common, {}
     overrides = {name: value for name, value in overrides.items() if _key(name) in known}
     flags |= {
-        "bundle_root": run.curve.bundle, "splits_file": folder / "splits.json", "ckpt_dir": folder / "models",
+        "bundle_root": bundle.folder, "splits_file": folder / "splits.json", "ckpt_dir": folder / "models",
         "output_dir": folder, "seed": run.seed, **overrides,
     }  # fmt: skip
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
@@ -250,7 +243,7 @@ def _check_numbers(curve: Curve) -> None:
                 f"few-shot curve: {what} must be different whole numbers of at least {least}, got "
                 f"{', '.join(map(str, numbers)) or 'none'}."
             )
-    available = min(len(fold["training"]) for fold in curve.read("splits.json")["folds"])
+    available = min(len(fold["training"]) for fold in curve.bundle.config("splits.json")["folds"])
     if max(curve.cases) > available:
         raise UserFault(
             f"few-shot curve: {max(curve.cases)} cases were asked for, the bundle's training lists hold {available}; "
@@ -262,7 +255,7 @@ def _claim(curve: Curve) -> None:
     """Stamp the folder with what must not change within a curve; refuse one that was stamped otherwise."""
     settings = {f"--{name}": str(value) for name, value in sorted(curve.overrides.items())}
     for name in STAMPED:
-        file = curve.bundle / "configs" / name
+        file = curve.bundle.config_file(name)
         if file.is_file():
             settings[f"configs/{name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
     stamp = curve.folder / "settings.json"
@@ -279,7 +272,7 @@ def _claim(curve: Curve) -> None:
 
 def _draw(run: Run, subset: Subset) -> str | None:
     """Write the run's splits.json; returns its note."""
-    splits = subset(run.curve.read("splits.json"), run.cases, run.seed)
+    splits = subset(run.curve.bundle.config("splits.json"), run.cases, run.seed)
     run.folder.mkdir(parents=True, exist_ok=True)
     write_text(run.folder / "splits.json", json.dumps(splits, indent=1))
     return splits.get("note")

@@ -11,18 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.evaluation.label_mapping import LabelMap, format_label_map, match_labels, read_label_map
 from pgsam_monai.evaluation.predictions import PREDICTIONS, evaluate_predictions
 from pgsam_monai.metrics.cases import PROTOCOLS
-from pgsam_monai.predicting.predict import (
-    bundle_folder,
-    channels_of,
-    class_values,
-    infer,
-    prediction_file,
-    read_decisions,
-    read_inference,
-)
+from pgsam_monai.predicting.predict import predict_cases, prediction_file
 from pgsam_monai.transforms import ReadCased
 
 if TYPE_CHECKING:
@@ -71,16 +64,15 @@ def evaluate_elsewhere(
         FileNotFoundError: no trained bundle, or no such label map.
         ValueError: no class is shared, no case has a label, or an argument that doesn't fit the bundle.
     """
-    root = bundle_folder(bundle)
-    folder = _results_folder(root, dataset["name"])
-    measures = _measures(root, options or {})
+    trained = Bundle.trained(bundle, device=device)
+    folder = _results_folder(trained.folder, dataset["name"])
+    measures = _measures(trained, options or {})
     chosen = _choose(dataset, cases, say)
-    parser = read_inference(root, device)
-    _check_channels(dataset["name"], chosen, channels_of(parser))
-    _settle_intensity(parser, root, chosen[0], intensity)
-    labels = _labels(root, dataset, label_map, folder, say)
+    _check_channels(dataset["name"], chosen, trained.channels)
+    _settle_intensity(trained, chosen[0], intensity)
+    labels = _labels(trained, dataset, label_map, folder, say)
     settings = {"dataset": str(dataset["folder"]), "intensity": intensity or "as trained"}
-    _predict_missing(parser, root, chosen, folder, settings, say)
+    _predict_missing(trained, chosen, folder, settings, say)
     own = {name: labels.own[name] for name in labels.pairs}
     evaluate_predictions(chosen, folder, labels=own, reference_labels=labels.pairs, **measures)
     return folder
@@ -94,9 +86,9 @@ def _results_folder(root: Path, name: str) -> Path:
     return root / "eval" / name
 
 
-def _measures(root: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def _measures(bundle: Bundle, options: Mapping[str, Any]) -> dict[str, Any]:
     """Protocol and tolerance, checked before hours of predicting."""
-    planned = json.loads((root / "configs/evaluate.json").read_text(encoding="utf-8"))
+    planned = bundle.config("evaluate.json")
     measures = {name: options.get(name, planned[name]) for name in ("protocol", "tolerance_mm")}
     if measures["protocol"] not in PROTOCOLS:
         raise UserFault(f"evaluate: --protocol takes {' or '.join(PROTOCOLS)}, got {measures['protocol']}.")
@@ -131,11 +123,9 @@ def _check_channels(name: str, cases: Sequence[Mapping[str, Any]], channels: int
             )
 
 
-def _settle_intensity(
-    parser: ConfigParser, root: Path, first: Mapping[str, Any], intensity: str | None
-) -> None:
+def _settle_intensity(bundle: Bundle, first: Mapping[str, Any], intensity: str | None) -> None:
     """Replace the bundle's CT window if that is wished, warn if it seems needed."""
-    scheme = read_decisions(root)["intensity"]
+    scheme = bundle.decisions["intensity"]
     windowed = scheme["scheme"] == "window"
     if intensity is not None:
         if intensity != "percentile":
@@ -145,7 +135,7 @@ def _settle_intensity(
                 f"evaluate: --intensity percentile replaces a CT window, this bundle has none (its scheme is "
                 f"'{scheme['scheme']}'); leave it out."
             )
-        return _use_percentiles(parser)
+        return _use_percentiles(bundle.parser)
     if windowed and float(ReadCased("image")({"image": first["image"]})["image"].min()) >= LEAST_IN_CT:
         logger.warning(
             "Case '%s' holds nothing below %d, so it hardly is CT in HU, and the bundle clips to %g to %g HU; give "
@@ -155,6 +145,7 @@ def _settle_intensity(
 
 
 def _use_percentiles(parser: ConfigParser) -> None:
+    """In a config whose preprocessing is not built yet."""
     names = [transform["_target_"] for transform in parser["preprocessing"]["transforms"]]
     if "ScaleIntensityRanged" not in names:
         raise UserFault(
@@ -171,17 +162,21 @@ def _use_percentiles(parser: ConfigParser) -> None:
 
 
 def _labels(
-    root: Path, dataset: Mapping[str, Any], label_map: str | Path, folder: Path, say: Callable[[str], None]
+    bundle: Bundle,
+    dataset: Mapping[str, Any],
+    label_map: str | Path,
+    folder: Path,
+    say: Callable[[str], None],
 ) -> LabelMap:
     """The label map, shown and written before anything is predicted."""
-    own, other = class_values(root), dataset["label_names"]
+    own, other = bundle.labels, dataset["label_names"]
     if str(label_map) == AUTO:
-        labels = match_labels(own, other, own_context=root.name, other_context=dataset["name"])
+        labels = match_labels(own, other, own_context=bundle.name, other_context=dataset["name"])
     else:
         labels = read_label_map(label_map, own=own, other=other)
     say(format_label_map(labels))
     file = folder / MAP_FILE
-    _write_map({"bundle": root.name, "dataset": dataset["name"], **labels.to_json()}, file, say)
+    _write_map({"bundle": bundle.name, "dataset": dataset["name"], **labels.to_json()}, file, say)
     if not labels.pairs:
         unnamed = "" if other else ", which names no labels"
         raise UserFault(
@@ -203,8 +198,7 @@ def _write_map(content: Mapping[str, Any], file: Path, say: Callable[[str], None
 
 
 def _predict_missing(
-    parser: ConfigParser,
-    root: Path,
+    bundle: Bundle,
     cases: Sequence[Mapping[str, Any]],
     folder: Path,
     settings: Mapping[str, str],
@@ -217,13 +211,13 @@ def _predict_missing(
         say("Predictions of other files or intensities are made anew.")
         shutil.rmtree(predictions)
     write_text(file, json.dumps(settings, indent=1) + "\n")
-    made_of = [root / name for name in ("models/model.pt", "configs/inference.json", "configs/texts.json")]
+    made_of = [bundle.model_file, bundle.config_file("inference.json"), bundle.config_file("texts.json")]
     newest = max(path.stat().st_mtime_ns for path in made_of if path.is_file())
     todo = [case for case in cases if not _is_newer(predictions, case["name"], newest)]
     if len(todo) < len(cases):
         say(f"{len(cases) - len(todo)} of {len(cases)} cases are predicted already.")
     if todo:
-        infer(parser, [{"name": case["name"], "image": case["image"]} for case in todo], predictions)
+        predict_cases(bundle, todo, predictions)
 
 
 def _is_newer(predictions: Path, name: str, time_ns: int) -> bool:

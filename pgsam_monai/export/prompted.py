@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import whole
 from pgsam_monai.networks.medsa import MedSA
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
@@ -70,21 +69,13 @@ class OnnxDecoder(nn.Module):
 
 
 @torch.no_grad()
-def export_prompted(network: nn.Module, folder: str | Path) -> tuple[Path, Path]:
+def export_prompted(network: MedSA, folder: str | Path) -> tuple[Path, Path]:
     """Write ``encoder.onnx`` and ``decoder.onnx`` of a trained network, adapters merged where they can be.
 
     Args:
-        network: answers prompts (Med-SA).
+        network: answers prompts.
         folder: where the files go; each appears whole or not at all.
-
-    Raises:
-        ValueError: the network takes no prompts.
     """
-    if not isinstance(network, MedSA):
-        raise UserFault(
-            f"export: {getattr(network, 'title', 'this network')} takes no prompts, so it has no prompt decoder; use "
-            "--form onnx."
-        )
     merged, folder = merge_for_inference(network).float(), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     size = merged.image_size

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from torch import nn
 
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.base.labels import Entry, restored_values
-
-PROMPT_METHODS = ("embed", "answer", "everything")
+from pgsam_monai.bundle import Bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,78 +69,25 @@ class PromptModel:
         raise UserFault(f"{self.source} has no label {label!r}; it has {known}.{hint}")
 
 
-def require_prompts(network: nn.Module, *, source: str) -> None:
-    """Raise ValueError if the network takes no prompts; `source` is what the message calls it."""
-    if not all(hasattr(network, method) for method in PROMPT_METHODS):
-        kind = getattr(network, "title", type(network).__name__)
-        raise UserFault(
-            f"{source} takes no clicks and no boxes: its network is {kind}, which segments without prompts; use a "
-            "bundle planned with --networks medsa."
-        )
-
-
-def load_bundle(bundle: str | Path, device: str | None = None) -> PromptModel:
-    """The trained network of a bundle, with the preprocessing of its inference.json.
-
-    Args:
-        bundle: the bundle's folder; its models/model.pt must exist.
-        device: "cpu", "cuda", …; by default a GPU if there is one.
+def prompt_model(bundle: Bundle) -> PromptModel:
+    """A trained bundle's network as it answers prompts; its weights are renewed with ``bundle.network``.
 
     Raises:
-        FileNotFoundError: no bundle there, or not trained yet.
-        ValueError: its network takes no prompts.
+        UserFault: it takes none.
+        WeightsFault: see ``Bundle.network``.
     """
-    from pgsam_monai.predicting.predict import bundle_folder, read_decisions, read_inference
-
-    root = bundle_folder(bundle)
-    parser = read_inference(root, device)
-    plan = read_decisions(root)
-    return model_of_config(
-        parser,
-        names=plan["label_names"][1:],
-        checkpoint=root / "models/model.pt",
-        source=f"Bundle '{root}'",
-    )
-
-
-def model_of_config(
-    parser: ConfigParser, *, names: Sequence[str], checkpoint: Path, source: str
-) -> PromptModel:
-    """The model that a bundle's config describes, with a checkpoint's weights.
-
-    Args:
-        parser: of inference.json, or of train.json and evaluate.json.
-        names: of the foreground classes 1..K.
-        checkpoint: the network's state dict, loaded strictly.
-        source: what messages call the model.
-
-    Raises:
-        ValueError: the network takes no prompts.
-    """
-    from pgsam_monai.weights.files import load_weights
-
-    definition = parser.get_parsed_content("network_def")
-    require_prompts(definition, source=source)
-    definition.load_state_dict(load_weights(checkpoint))
-    device = torch.device(parser.get_parsed_content("device"))
-    return describe_model(definition.to(device).eval(), parser, names=names, source=source)
-
-
-def describe_model(
-    network: nn.Module, parser: ConfigParser, *, names: Sequence[str], source: str
-) -> PromptModel:
-    """As ``model_of_config``, of a network that is loaded already and lies on its device."""
-    inferer = parser.get_parsed_content("inferer")
+    bundle.require_prompts()
+    inferer = bundle.inferer
     return PromptModel(
-        network=network,
-        preprocessing=parser.get_parsed_content("preprocessing"),
-        names=names,
-        values=parser.get_parsed_content("labels"),
+        network=bundle.network,
+        preprocessing=bundle.preprocessing,
+        names=bundle.names[1:],
+        values=bundle.decisions["labels"],
         image_size=inferer.image_size,
         fit=inferer.fit,
         batch_size=inferer.batch_size,
         stack_overlap=inferer.stack_overlap,
         precision=inferer.precision,
-        device=torch.device(parser.get_parsed_content("device")),
-        source=source,
+        device=bundle.device,
+        source=str(bundle),
     )

@@ -19,7 +19,8 @@ import numpy as np
 
 from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.interactive.model import PromptModel, load_bundle
+from pgsam_monai.bundle import Bundle
+from pgsam_monai.interactive.model import PromptModel, prompt_model
 from pgsam_monai.interactive.propagation import Propagation, spread
 from pgsam_monai.interactive.session import Asked, Session, mask_logits
 from pgsam_monai.interactive.volume import Place, SlicedVolume, masks_by_place, read_volume
@@ -80,8 +81,8 @@ class Segmenter:
 
     @classmethod
     def from_bundle(cls, bundle: str | Path, device: str | None = None, **options: object) -> Segmenter:
-        """The trained network of a bundle; options are those of the constructor. Raises as ``model.load_bundle``."""
-        return cls(load_bundle(bundle, device), **options)
+        """The trained network of a bundle; options are those of the constructor. Raises as ``model.prompt_model``."""
+        return cls(prompt_model(Bundle.trained(bundle, device=device)), **options)
 
     @classmethod
     def from_weights(

@@ -14,7 +14,7 @@ from monai.transforms import Compose
 from monai.utils.enums import MetaKeys, SpaceKeys
 from torch import Tensor
 
-from pgsam_monai.base.cases import Paths, as_paths, case_name, file_suffix
+from pgsam_monai.base.cases import Paths, as_paths, case_name, file_suffix, path_or_paths
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.labels import Entry
 from pgsam_monai.interactive.model import PromptModel
@@ -105,9 +105,8 @@ def read_volume(
         return make_volume(model, Compose(rest)({"image": _as_read(image, affine)})["image"])
     if affine is not None:
         raise UserFault("An affine belongs to an array; a file states its own.")
-    files = as_paths(image)
-    given = str(files[0]) if len(files) == 1 else [str(file) for file in files]
-    return make_volume(model, model.preprocessing({"image": given})["image"], source=str(files[0]))
+    read = model.preprocessing({"image": path_or_paths(image)})["image"]
+    return make_volume(model, read, source=str(as_paths(image)[0]))
 
 
 def make_volume(model: PromptModel, image: MetaTensor, source: str | None = None) -> SlicedVolume:

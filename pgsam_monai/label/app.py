@@ -17,9 +17,9 @@ from monailabel.tasks.activelearning.epistemic import Epistemic
 from monailabel.utils.others.generic import strtobool
 
 from pgsam_monai.base.errors import MissingFile
+from pgsam_monai.bundle import Bundle, WeightsFault
 from pgsam_monai.label.tasks.infer_tasks import DeepEdit, DeepGrow, Segmentation
 from pgsam_monai.label.tasks.open_images import OpenImages
-from pgsam_monai.label.tasks.served import ServedBundle, ServedFault
 
 
 def stock_app() -> type[MONAILabelApp]:
@@ -66,17 +66,17 @@ class PgsamApp(stock_app(), MONAILabelApp):
         self.description = "Bundles of pgsam-monai: automatic segmentation, by text and by clicks."
 
     @cached_property
-    def served(self) -> dict[str, ServedBundle]:
+    def served(self) -> dict[str, Bundle]:
         """Bundles by name; their weights are loaded when they are first needed."""
         device = self.conf.get("device") or None
-        return {name: ServedBundle(Path(path), device=device) for name, path in self.models.items()}
+        return {name: Bundle.trained(path, device=device) for name, path in self.models.items()}
 
     def init_infers(self) -> dict[str, InferTask]:
         """Per bundle: automatic segmentation, and by clicks where its network takes them."""
         infers: dict[str, InferTask] = {}
         for name, served in self.served.items():
             infers[name] = Segmentation(served)
-            if served.takes_prompts:
+            if served.capabilities.prompts:
                 images = OpenImages(served)
                 infers[f"{name}_deepedit"] = DeepEdit(served, images)
                 infers[f"{name}_deepgrow"] = DeepGrow(served, images)
@@ -88,7 +88,7 @@ class PgsamApp(stock_app(), MONAILabelApp):
             return {}
         from pgsam_monai.label.training.train import Training
 
-        return {name: Training(str(served.root), self.conf) for name, served in self.served.items()}
+        return {name: Training(str(served.folder), self.conf) for name, served in self.served.items()}
 
     def init_strategies(self) -> dict[str, Strategy]:
         """The stock ones, and the most uncertain image first."""
@@ -116,14 +116,14 @@ class PgsamApp(stock_app(), MONAILabelApp):
         """Called in the server, not in its training and scoring processes: load and check all weights.
 
         Raises:
-            ServedFault: what is wrong with any of them.
+            WeightsFault: what is wrong with any of them.
         """
         faults = []
         for served in self.served.values():
             try:
                 served.load()
-            except ServedFault as fault:
+            except WeightsFault as fault:
                 faults.append(str(fault))
         if faults:
-            raise ServedFault(" ".join(faults))
+            raise WeightsFault(" ".join(faults))
         super().on_init_complete()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgsam_monai.base.errors import MissingFile, UserFault, root_of
+from pgsam_monai.bundle import WeightsFault
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError")
 NOT_THERE = ("ImageNotFoundException", "LabelNotFoundException")
@@ -32,7 +33,7 @@ def status_and_sentence(fault: BaseException) -> tuple[int, str]:
     kinds = {kind.__name__ for kind in type(fault).__mro__}
     if isinstance(fault, RequestFault):
         return fault.status, str(fault)
-    if "ServedFault" in kinds:
+    if isinstance(fault, WeightsFault):
         return 503, _words(fault)
     if isinstance(fault, UserFault):
         return (404 if isinstance(fault, MissingFile) else 422), _words(fault)

@@ -17,7 +17,6 @@ from torch import nn
 
 from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.colours import colour_of
-from pgsam_monai.base.errors import UserFault
 from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.metrics.files import read_label_file
 from pgsam_monai.pictures.overlays import (
@@ -55,17 +54,6 @@ class GuidedSlice:
     """(rows, columns), the data set's values"""
     weights: np.ndarray
     """W of each class, background first: (K+1, rows, columns), 0 to 1"""
-
-
-def require_guide_maps(network: nn.Module, *, source: str) -> None:
-    """Raise ValueError if the network has no prior; `source` is what the message calls it."""
-    if getattr(network, "aligner", None) is None:
-        kind = getattr(network, "title", type(network).__name__)
-        without = " without its prior aligner" if hasattr(network, "guide_maps") else ""
-        raise UserFault(
-            f"{source} has no guide maps: its network is {kind}{without}; use a bundle planned with "
-            "--networks pgsam whose network has prior_aligner true, or leave out --guide_maps."
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from tqdm import tqdm
 
 from pgsam_monai.base.cases import PICTURE_SUFFIXES, VOLUME_SUFFIXES, file_suffix
 from pgsam_monai.base.dicom.headers import is_dicom_file
 from pgsam_monai.base.errors import MissingFile, UserFault
-from pgsam_monai.base.weights import KNOWN_WEIGHTS
-
-if TYPE_CHECKING:
-    from monai.bundle import ConfigParser
-    from torch import nn
+from pgsam_monai.bundle import ASKED, Bundle
 
 IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, ".dcm", *PICTURE_SUFFIXES)
 CHANNEL_FILE = re.compile(r"_(\d{4})$")
-ASKED = 1
-"""Value, in label maps, of what was asked for."""
 
 
 def list_inputs(source: str | Path, *, channels: int = 1) -> list[dict]:
@@ -44,7 +39,7 @@ def list_inputs(source: str | Path, *, channels: int = 1) -> list[dict]:
         raise MissingFile(
             f"Folder '{source}' holds neither images ({', '.join(IMAGE_SUFFIXES)}) nor DICOM series."
         )
-    return _groupchannels_of(files, channels) + [
+    return _group_channels(files, channels) + [
         {"name": folder.name, "image": str(folder)} for folder in series
     ]
 
@@ -66,7 +61,7 @@ def stem(path: Path) -> str:
     return path.name[: len(path.name) - len(file_suffix(path))] if path.suffix else path.name
 
 
-def _groupchannels_of(files: Sequence[Path], channels: int) -> list[dict]:
+def _group_channels(files: Sequence[Path], channels: int) -> list[dict]:
     if channels == 1 or not all(CHANNEL_FILE.search(stem(path)) for path in files):
         return [{"name": stem(path), "image": str(path)} for path in files]
     groups: dict[str, list[str]] = {}
@@ -110,131 +105,45 @@ def predict(
     Raises:
         ValueError: guide maps of a network that has none; a text for one that reads none, or without words.
     """
-    from pgsam_monai.pictures.guide_maps import require_guide_maps
-
-    root = bundle_folder(bundle)
-    source_name = f"Bundle '{root}'"
-    parser = read_inference(root, device)
+    whole = Bundle.trained(bundle, device=device)
     if text is not None:
-        expect_answer(parser, text, source=source_name)
+        whole.require_requests(text)
         if guide_maps:
             raise UserFault("--guide_maps show the bundle's classes, not what --text asks for; give one.")
-
-    def ready(network: nn.Module) -> None:
-        if guide_maps:
-            require_guide_maps(network, source=source_name)
-        if text is not None:
-            network.request = text
-
-    cases = list_inputs(source, channels=channels_of(parser))
-    written = infer(parser, cases, output, ready=ready)
-    names = {}
-    if overlays or html:
-        names = class_values(root) if text is None else {text: ASKED}
+    if guide_maps:
+        whole.require_guide_maps()
+    cases = list_inputs(source, channels=whole.channels)
+    written = predict_cases(whole, cases, output, text=text)
+    names, background = (whole.labels, whole.background) if text is None else ({text: ASKED}, 0)
     if overlays:
-        _write_overlays(root, cases, written, names, Path(output) / "overlays")
+        _write_overlays(cases, written, names, whole.window, Path(output) / "overlays")
     if html:
         from pgsam_monai.pictures.page.write import write_pages
 
-        background = background_value(root) if text is None else 0
-        write_pages(cases, written, names, window=planned_window(root), background=background)
+        write_pages(cases, written, names, window=whole.window, background=background)
     if guide_maps:
-        _write_guide_maps(parser, root, cases, written, Path(output) / "guide_maps")
+        _write_guide_maps(whole, cases, written, Path(output) / "guide_maps")
     return written
 
 
-def expect_answer(parser: ConfigParser, text: str, *, source: str) -> None:
-    """Prepare a bundle's inference.json for the answer to a text: classes 0 and 1, `ASKED`, nothing cleaned away.
-
-    The text itself does not enter the config, where MONAI would evaluate one that starts with $.
-
-    Raises:
-        ValueError: the bundle's network reads no texts, or there are no words; `source` says whose it is.
-    """
-    if "request" not in parser.get():
-        raise UserFault(
-            f"{source} takes no text: --text is for networks that read any text (refsam3d); leave it out."
-        )
-    if not text.strip():
-        raise UserFault('--text is empty; say what to segment, as in --text "perform liver segmentation".')
-    transforms = []
-    for transform in parser["postprocessing"]["transforms"]:
-        name = transform["_target_"].rpartition(".")[2]
-        if name == "RestoreLabelsd":
-            transform = {**transform, "labels": [0, ASKED]}
-        if name != "KeepLargestConnectedComponentd":  # planned for classes that weren't asked for
-            transforms.append(transform)
-    parser["postprocessing::transforms"] = transforms
-
-
-def infer(
-    parser: ConfigParser,
-    cases: Sequence[Mapping[str, Any]],
-    output: str | Path,
-    *,
-    ready: Callable[[nn.Module], None] | None = None,
+def predict_cases(
+    bundle: Bundle, cases: Sequence[Mapping[str, Any]], output: str | Path, *, text: str | None = None
 ) -> list[Path]:
-    """Run a bundle's inference.json on `cases`; returns the label maps in `output`, in their order.
-
-    Args:
-        parser: of `read_inference`.
-        cases: [{"name", "image": path or paths}].
-        output: folder of the predictions.
-        ready: sees the network before it predicts.
-    """
-    # A tuple, which MONAI hands on as it is: in a list it would evaluate a case that is called "$…".
-    parser["dataset::data"] = tuple(dict(case) for case in cases)
-    parser["output_dir"] = str(output)
-    parser.parse()
-    if ready is not None:
-        ready(parser.get_parsed_content("network"))
-    parser.get_parsed_content("initialize")
-    parser.get_parsed_content("inferring")
-    return [prediction_file(output, case["name"]) for case in cases]
-
-
-def read_inference(root: Path, device: str | None = None) -> ConfigParser:
-    """A bundle's inference.json with its folder and, unless None, the device filled in; nothing is built yet."""
-    from monai.bundle import ConfigParser
-
-    parser = ConfigParser()
-    parser.read_config(root / "configs/inference.json")
-    parser.read_meta(root / "configs/metadata.json")
-    parser["bundle_root"] = str(root)
-    if device:
-        parser["device"] = f"$torch.device({device!r})" if device in ("cpu", "cuda") else device
-    return parser
-
-
-def channels_of(parser: ConfigParser) -> int:
-    """Channels of the images that a bundle takes."""
-    return parser["_meta_"]["network_data_format"]["inputs"]["image"]["num_channels"]
-
-
-def bundle_folder(bundle: str | Path) -> Path:
-    """The bundle's folder, checked.
+    """Write the label maps of `cases`, [{"name", "image": path or paths}], one after the other; returns the files.
 
     Raises:
-        FileNotFoundError: no bundle there, or not trained yet.
+        UserFault: two cases have one name.
     """
-    root = Path(bundle)
-    if not (root / "configs/inference.json").is_file():
-        hint = " Published weights answer --clicks and --box only." if str(bundle) in KNOWN_WEIGHTS else ""
-        raise MissingFile(
-            f"'{root}' is no bundle (no configs/inference.json); plan one with pgsam-plan.{hint}"
-        )
-    if not (root / "models/model.pt").is_file():
-        raise MissingFile(
-            f"Bundle '{root}' has no models/model.pt; train it first: "
-            f"python -m monai.bundle run training --config_file {root}/configs/train.json"
-        )
-    return root
-
-
-def read_decisions(root: Path) -> dict[str, Any]:
-    """What the bundle's plan decided, by name."""
-    entries = json.loads((root / "configs/plan.json").read_text(encoding="utf-8"))["decisions"]
-    return {name: entry["value"] for name, entry in entries.items()}
+    named: dict[str, Any] = {}
+    for case in cases:
+        if named.setdefault(case["name"], case["image"]) != case["image"]:
+            raise UserFault(
+                f"{case['image']} and {named[case['name']]} would both be written as '{case['name']}'; rename one."
+            )
+    return [
+        bundle.label_map(case["image"], text=text).save(output, case["name"])
+        for case in tqdm(cases, desc="predicting")
+    ]
 
 
 def prediction_file(folder: str | Path, name: str) -> Path:
@@ -250,50 +159,30 @@ def prediction_file(folder: str | Path, name: str) -> Path:
     return found[0]
 
 
-def class_values(root: Path) -> dict[str, int]:
-    """The foreground classes of a bundle and their values in its predictions."""
-    from pgsam_monai.base.labels import restored_values
-
-    plan = read_decisions(root)
-    return dict(zip(plan["label_names"][1:], restored_values(plan["labels"])[1:], strict=True))
-
-
-def background_value(root: Path) -> int:
-    """What a bundle's predictions hold where there is no class."""
-    from pgsam_monai.base.labels import restored_values
-
-    return restored_values(read_decisions(root)["labels"])[0]
-
-
-def planned_window(root: Path) -> tuple[float, float] | None:
-    """The grey values between which a bundle's network sees, None where they depend on the image."""
-    scheme = read_decisions(root)["intensity"]
-    return (scheme["low"], scheme["high"]) if scheme["scheme"] == "window" else None
-
-
 def _write_overlays(
-    root: Path, cases: Sequence[dict], predictions: Sequence[Path], names: Mapping[str, int], folder: Path
+    cases: Sequence[dict],
+    predictions: Sequence[Path],
+    names: Mapping[str, int],
+    window: tuple[float, float] | None,
+    folder: Path,
 ) -> None:
     from pgsam_monai.pictures.overlays import write_overlays
 
-    window = planned_window(root)
     for case, prediction in zip(cases, predictions, strict=True):
         image = case["image"][0] if isinstance(case["image"], list) else case["image"]
         write_overlays(image, prediction, folder=folder, labels=names, window=window, name=case["name"])
 
 
 def _write_guide_maps(
-    parser: ConfigParser, root: Path, cases: Sequence[dict], predictions: Sequence[Path], folder: Path
+    bundle: Bundle, cases: Sequence[dict], predictions: Sequence[Path], folder: Path
 ) -> None:
     """With the network that has just predicted."""
-    from pgsam_monai.base.labels import restored_values
     from pgsam_monai.pictures.guide_maps import GuideMapWriter
 
-    plan = read_decisions(root)
-    network, inferer, preprocessing, device = (
-        parser.get_parsed_content(name) for name in ("network", "inferer", "preprocessing", "device")
+    labels = dict(zip(bundle.names, bundle.values, strict=True))
+    writer = GuideMapWriter(
+        network=bundle.network, inferer=bundle.inferer, labels=labels, device=bundle.device
     )
-    labels = dict(zip(plan["label_names"], restored_values(plan["labels"]), strict=True))
-    writer = GuideMapWriter(network=network, inferer=inferer, labels=labels, device=device)
     for case, prediction in zip(cases, predictions, strict=True):
-        writer.write(preprocessing(dict(case))["image"], prediction, folder=folder, name=case["name"])
+        image = bundle.preprocessing({"image": case["image"]})["image"]
+        writer.write(image, prediction, folder=folder, name=case["name"])

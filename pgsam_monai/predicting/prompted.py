@@ -7,21 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.interactive.model import PromptModel, load_bundle
+from pgsam_monai.base.weights import KNOWN_WEIGHTS
+from pgsam_monai.bundle import Bundle
+from pgsam_monai.interactive.model import PromptModel, prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.pictures.overlays import write_overlays
 from pgsam_monai.pictures.page.write import write_pages
-from pgsam_monai.predicting.predict import (
-    bundle_folder,
-    channels_of,
-    list_inputs,
-    planned_window,
-    read_inference,
-)
-from pgsam_monai.prompts.click_files import read_clicks
+from pgsam_monai.predicting.predict import list_inputs
+from pgsam_monai.prompts.click_files import Clicks, read_clicks
 from pgsam_monai.transforms import ReadCased
 from pgsam_monai.transforms.save import prediction_suffix
-from pgsam_monai.weights.files import KNOWN_WEIGHTS
 
 UNNAMED = "object"
 """The class that published weights are asked about where the user names none."""
@@ -73,33 +68,50 @@ def predict_prompted(
     Raises:
         ValueError: the network takes no prompts, several images, or prompts that don't fit.
     """
-    published = str(bundle) in KNOWN_WEIGHTS and not Path(bundle).is_dir()
-    case = _one_case(source, channels=1 if published else channels_of(read_inference(bundle_folder(bundle))))
-    window = wishes.window
-    if published:
-        model = _published_model(str(bundle), case["image"], wishes, device)
-    else:
-        if window is not None:
+    published = is_published(bundle)
+    trained = None if published else Bundle.trained(bundle, device=device)
+    case = _one_case(source, channels=trained.channels if trained else 1)
+    if trained:
+        if wishes.window is not None:
             raise UserFault("--window belongs to published weights; a bundle's plan has its own intensities.")
-        model, window = load_bundle(bundle, device), planned_window(bundle_folder(bundle))
+        model, window = prompt_model(trained), trained.window
+        clicks = read_clicks(wishes.clicks, names=model.names) if wishes.clicks else None
+    else:
+        clicks, window = read_clicks(wishes.clicks) if wishes.clicks else None, wishes.window
+        model = _published_model(str(bundle), case["image"], named_classes(clicks, wishes), window, device)
     segmenter = Segmenter(model, background=wishes.background, corrections="ask" if published else "pull")
-    _ask(segmenter, case["image"], wishes)
-    Path(output).mkdir(parents=True, exist_ok=True)
-    first = case["image"][0] if isinstance(case["image"], list) else case["image"]
-    written = segmenter.save(Path(output) / f"{case['name']}{prediction_suffix(first)}")
+    segmenter.set_image(case["image"])
+    if wishes.box is not None:
+        unnamed = UNNAMED if UNNAMED in model.names else None
+        segmenter.add_box(wishes.box, unnamed if wishes.label is None else wishes.label)
+    if clicks is not None:
+        segmenter.add_prompts(clicks)
+    if wishes.propagate:
+        segmenter.propagate(slices=None if wishes.propagate is True else wishes.propagate)
+    first, output = segmenter.volume.source, Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    written = segmenter.save(output / f"{case['name']}{prediction_suffix(first)}")
     if overlays:
         write_overlays(
-            first,
-            written,
-            folder=Path(output) / "overlays",
-            labels=model.labels,
-            window=window,
-            name=case["name"],
+            first, written, folder=output / "overlays", labels=model.labels, window=window, name=case["name"]
         )
     if html:
         # None: what lies between classes may have any value, the names tell
         write_pages([case], [written], model.labels, window=window, background=None)
     return [written]
+
+
+def is_published(bundle: str | Path) -> bool:
+    """Whether what was named are published weights, and no bundle's folder."""
+    return str(bundle) in KNOWN_WEIGHTS and not Path(bundle).is_dir()
+
+
+def named_classes(clicks: Clicks | None, wishes: PromptWishes) -> list[str]:
+    """The classes that a user names in clicks and box, sorted."""
+    names = set(clicks.labels) if clicks else set()
+    if wishes.box is not None:
+        names.add(str(wishes.label or UNNAMED))
+    return sorted(names)
 
 
 def _one_case(source: str | Path, *, channels: int) -> dict:
@@ -112,32 +124,14 @@ def _one_case(source: str | Path, *, channels: int) -> dict:
 
 
 def _published_model(
-    weights: str, image: str | list[str], wishes: PromptWishes, device: str | None
+    weights: str,
+    image: str | list[str],
+    names: list[str],
+    window: tuple[float, float] | None,
+    device: str | None,
 ) -> PromptModel:
     """Weights that know no classes: those that the user names, valued 1, 2, … in the order of their names."""
     from pgsam_monai.interactive.zero_shot import load_zero_shot
 
-    names = named_classes(wishes)
     channels = ReadCased("image")({"image": image})["image"].shape[0]
-    return load_zero_shot(weights, names, window=wishes.window, channels=channels, device=device)
-
-
-def named_classes(wishes: PromptWishes) -> list[str]:
-    """The classes that a user names in clicks and boxes, sorted."""
-    names = set(read_clicks(wishes.clicks).labels) if wishes.clicks else set()
-    if wishes.box is not None:
-        names.add(str(wishes.label or UNNAMED))
-    return sorted(names)
-
-
-def _ask(segmenter: Segmenter, image: str | list[str], wishes: PromptWishes) -> None:
-    names = segmenter.model.names
-    clicks = read_clicks(wishes.clicks, names=names) if wishes.clicks else None
-    segmenter.set_image(image)
-    if wishes.box is not None:
-        unnamed = UNNAMED if UNNAMED in names else None
-        segmenter.add_box(wishes.box, unnamed if wishes.label is None else wishes.label)
-    if clicks is not None:
-        segmenter.add_prompts(clicks)
-    if wishes.propagate:
-        segmenter.propagate(slices=None if wishes.propagate is True else wishes.propagate)
+    return load_zero_shot(weights, names, window=window, channels=channels, device=device)

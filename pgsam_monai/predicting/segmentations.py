@@ -13,6 +13,7 @@ from pgsam_monai import __version__
 from pgsam_monai.base.dicom.headers import DicomError, is_dicom_file
 from pgsam_monai.base.dicom.series import read_series
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.bundle import ASKED, Bundle
 from pgsam_monai.dicom.seg import read_headers, write_segmentation
 from pgsam_monai.dicom.segments import Maker
 
@@ -133,17 +134,16 @@ def _classes(
     bundle: str | Path, text: str | None, wishes: PromptWishes | None
 ) -> tuple[dict[str, int], int | None]:
     """Class names and values of a prediction, and the value of its background; None: whatever has no name."""
-    from pgsam_monai.base.weights import KNOWN_WEIGHTS
-    from pgsam_monai.predicting.predict import ASKED, background_value, bundle_folder, class_values
-
     if text is not None:
         return {text: ASKED}, 0
-    if wishes is not None and str(bundle) in KNOWN_WEIGHTS and not Path(bundle).is_dir():
-        from pgsam_monai.predicting.prompted import named_classes
+    if wishes is not None:
+        from pgsam_monai.predicting.prompted import is_published, named_classes, read_clicks
 
-        return {name: value for value, name in enumerate(named_classes(wishes), start=1)}, 0
-    root = bundle_folder(bundle)
-    return class_values(root), None if wishes is not None else background_value(root)
+        if is_published(bundle):
+            clicks = read_clicks(wishes.clicks) if wishes.clicks else None
+            return {name: value for value, name in enumerate(named_classes(clicks, wishes), start=1)}, 0
+    trained = Bundle.trained(bundle)
+    return trained.labels, None if wishes is not None else trained.background
 
 
 def _move_rest(folder: Path, label_maps: Sequence[Path], output: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from monai.transforms import MapTransform
 from monai.utils.enums import MetaKeys, SpaceKeys
 
 from pgsam_monai.base.cases import as_paths
-from pgsam_monai.base.volume import Volume, read_classes, read_image
+from pgsam_monai.base.errors import root_of
+from pgsam_monai.base.volume import ReadError, Volume, read_classes, read_image
 
 
 class ReadCased(MapTransform):
@@ -57,3 +59,15 @@ def _as_tensor(volume: Volume, name: str) -> MetaTensor:
         "filename_or_obj": name,
     }
     return MetaTensor(torch.from_numpy(voxels), meta=meta)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Within it, what can't be read raises ReadError itself and not the RuntimeError that MONAI makes of it."""
+    try:
+        yield
+    except RuntimeError as fault:
+        cause = root_of(fault)
+        if isinstance(cause, ReadError):
+            raise cause from fault
+        raise

@@ -113,9 +113,7 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
         "augmentation": augmentation(values["augmentation"], values[size]),
         "cleaning": cleaning_transforms(values),
         "evaluation_postprocessing": postprocessing_transforms(values, "@prediction_dir"),
-        "inference_postprocessing": postprocessing_transforms(
-            values, "@output_dir", answers_requests=can.texts == REQUESTS
-        ),
+        "inference_postprocessing": postprocessing_transforms(values, "@output_dir"),
     }
     for schedule in ("schedule_epochs", "stage_epochs"):
         if values.get(schedule) == values["epochs"]:

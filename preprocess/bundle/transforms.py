@@ -46,24 +46,15 @@ def cleaning_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"_target_": "Compose", "transforms": [largest] if kept else []}
 
 
-def postprocessing_transforms(
-    values: Mapping[str, Any], folder: str, *, answers_requests: bool = False
-) -> dict[str, Any]:
-    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`.
-
-    With `answers_requests` the config has an entry `request`: where that is set, the label map holds 1 for what was
-    asked for, and what is planned for the classes is left out.
-    """
+def postprocessing_transforms(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`."""
     invert = {
         "_target_": "Invertd", "keys": "pred", "orig_keys": "image", "transform": "@preprocessing",
         "nearest_interp": True, "to_tensor": True,
     }  # fmt: skip
-    labels = "$[0, 1] if @request else @labels" if answers_requests else "@labels"
-    restore = {"_target_": "pgsam_monai.transforms.RestoreLabelsd", "keys": "pred", "labels": labels}
+    restore = {"_target_": "pgsam_monai.transforms.RestoreLabelsd", "keys": "pred", "labels": "@labels"}
     save = {"_target_": "pgsam_monai.transforms.SavePredictiond", "keys": "pred", "output_dir": folder}
     cleaning = cleaning_transforms(values)["transforms"]
-    if answers_requests:
-        cleaning = [{**transform, "_disabled_": "$bool(@request)"} for transform in cleaning]
     return {"_target_": "Compose", "transforms": [*cleaning, invert, restore, save]}
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pgsam_monai.base.errors import MissingFile, UserFault
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.data.stamp import preprocessing_hash, stamp_sources, stamps_to_json
 from pgsam_monai.evaluation.interaction.measure import (
     EVERYTHING,
@@ -23,8 +24,7 @@ from pgsam_monai.evaluation.interaction.measure import (
 )
 from pgsam_monai.evaluation.interaction.results import SCHEMA_VERSION, format_interaction, write_interaction
 from pgsam_monai.evaluation.interaction.scores import OVERALL, CaseScores, mean_dice
-from pgsam_monai.interactive.model import PromptModel, model_of_config
-from pgsam_monai.running import check_overrides
+from pgsam_monai.interactive.model import PromptModel, prompt_model
 
 CONFIGS = ("train.json", "evaluate.json")
 
@@ -58,18 +58,14 @@ def evaluate_interaction(
     from pgsam_monai.evaluation.interaction.figure import draw_interaction
     from pgsam_monai.weights.files import sha256_of
 
-    root = Path(bundle)
-    parser = _read_configs(root, overrides or {})
-    checkpoint = Path(parser.get_parsed_content("ckpt_dir")) / "model.pt"
-    if not checkpoint.is_file():
-        raise MissingFile(f"Bundle '{root}' has no '{checkpoint}'; train it first: pgsam train {root}")
-    names = list(parser.get_parsed_content("label_values"))
-    model = model_of_config(parser, names=names, checkpoint=checkpoint, source=f"Bundle '{root}'")
+    measured = Bundle.trained(bundle, configs=CONFIGS, overrides=overrides)
+    parser = measured.parser
+    model = prompt_model(measured)
     chosen = _choose(parser.get_parsed_content("evaluation_cases"), cases)
     require_files(chosen, parser.get_parsed_content("dataset_dir"))
-    folder, digest = Path(parser.get_parsed_content("evaluation_dir")), sha256_of(checkpoint)
+    folder, digest = Path(parser.get_parsed_content("evaluation_dir")), sha256_of(measured.model_file)
     done = measure_cases(model, chosen, settings, folder=folder / "interaction", weights_hash=digest, say=say)
-    about = {"bundle": root.name, "part": parser.get_parsed_content("part"), "model_sha256": digest}
+    about = {"bundle": measured.name, "part": parser.get_parsed_content("part"), "model_sha256": digest}
     table, _ = write_interaction(done, folder, settings=settings, about=about)
     figure = draw_interaction(done, settings, folder / "interaction.png")
     say(format_interaction(done, settings))
@@ -119,21 +115,6 @@ def measure_cases(
         minutes = (time.monotonic() - started) / done * left / 60
         say(f"{_line(scores, settings)}; {left} left" + (f", about {minutes:.0f} min" if left else ""))
     return found
-
-
-def _read_configs(root: Path, overrides: Mapping[str, object]):
-    from monai.bundle import ConfigParser
-
-    files = [root / "configs" / name for name in CONFIGS]
-    for file in files:
-        if not file.is_file():
-            raise MissingFile(f"'{root}' is no bundle (no configs/{file.name}); plan one with pgsam-plan.")
-    check_overrides(overrides, files)
-    parser = ConfigParser()
-    parser.read_config([str(file) for file in files])
-    parser.read_meta(root / "configs/metadata.json")
-    parser.update({"bundle_root": str(root), **overrides})
-    return parser
 
 
 def _choose(cases: Sequence[Mapping[str, Any]], count: int | None) -> list[Mapping[str, Any]]:

@@ -141,7 +141,7 @@ def _dicom_seg(app: MONAILabelApp, request: Mapping[str, Any]) -> Response:
             "output=dicom_seg is for DICOM series: name the folder of one in the studies folder, or a session with one."
         )
     answer = app.infer({**request, "result_extension": ".nii.gz", "result_dtype": None})
-    bundle, said = app._infers[request["model"]].served.root, answer["params"]
+    bundle, said = app._infers[request["model"]].served.folder, answer["params"]
     try:
         file = segmentation_of(
             source, answer["file"], said["label_names"], bundle=bundle, guided=bool(said.get("clicks_used"))

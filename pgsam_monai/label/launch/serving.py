@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.label.fields import is_dicomweb
 from pgsam_monai.label.launch.app_folder import default_app_dir, faults_of_app_dir
-from pgsam_monai.predicting.predict import bundle_folder
 
 GOOD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 KINDS = ("deepedit", "deepgrow", "detection", "classification")
@@ -99,8 +99,8 @@ def _named_bundles(bundles: Sequence[str], faults: list[str]) -> dict[str, Path]
     for bundle in map(str, bundles):
         folder = Path(os.path.abspath(bundle))
         try:
-            bundle_folder(folder)
-        except FileNotFoundError as fault:
+            Bundle.trained(folder)
+        except UserFault as fault:
             faults.append(str(fault))
         if folder.name in named:
             faults.append(

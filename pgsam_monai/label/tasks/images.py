@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
-from pgsam_monai.base.cases import as_paths
-from pgsam_monai.base.errors import root_of
-from pgsam_monai.base.volume import ReadError
+from pgsam_monai.base.cases import Paths, as_paths
+from pgsam_monai.base.files import time_and_size
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.predicting.predict import list_inputs
-
-Image = str | Path | Sequence[str | Path]
-"""A file, a DICOM series folder, or one file per channel."""
 
 
 def find_image(image: object, *, channels: int) -> str | list[str]:
@@ -43,33 +37,9 @@ def find_image(image: object, *, channels: int) -> str | list[str]:
     return cases[0]["image"]
 
 
-def paths_of(image: Image) -> str | list[str]:
-    """One path as text, several as a list, as transforms read them."""
-    paths = [str(path) for path in as_paths(image)]
-    return paths[0] if len(paths) == 1 else paths
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """Within it, what can't be read raises ReadError itself and not the RuntimeError that MONAI makes of it."""
-    try:
-        yield
-    except RuntimeError as fault:
-        cause = root_of(fault)
-        if isinstance(cause, ReadError):
-            raise cause from fault
-        raise
-
-
-def state_of(image: Image) -> tuple:
+def state_of(image: Paths) -> tuple:
     """What changes when an image's files change."""
     files = [
         file for path in as_paths(image) for file in (sorted(path.iterdir()) if path.is_dir() else [path])
     ]
     return tuple((str(file), *time_and_size(file)) for file in files)
-
-
-def time_and_size(file: Path) -> tuple[int, int]:
-    """When a file was changed (ns), and its size (bytes)."""
-    status = file.stat()
-    return status.st_mtime_ns, status.st_size

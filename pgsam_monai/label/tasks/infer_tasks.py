@@ -13,6 +13,9 @@ import torch
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.utils.others.generic import device_list, device_map
 
+from pgsam_monai.base.capabilities import CLASS_TEXTS, REQUESTS
+from pgsam_monai.bundle import Bundle
+from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.label.faults import RequestFault, short
 from pgsam_monai.label.fields import text_of
 from pgsam_monai.label.tasks.images import find_image
@@ -33,8 +36,7 @@ from pgsam_monai.label.tasks.inference_request import (
     refuse_texts,
 )
 from pgsam_monai.label.tasks.open_images import OpenImages
-from pgsam_monai.label.tasks.results import LabelResult
-from pgsam_monai.label.tasks.served import READS_CLASSES, READS_REQUESTS, ServedBundle
+from pgsam_monai.label.tasks.results import cast, send_file
 
 CPU = "cpu"
 DIMENSION = 3
@@ -49,7 +51,7 @@ class Segmentation(InferTask):
 
     kind = InferType.SEGMENTATION
 
-    def __init__(self, served: ServedBundle) -> None:
+    def __init__(self, served: Bundle) -> None:
         self.served = served
         config = {"device": self._devices(), "label_values": list(LABEL_VALUES), **self._options()}
         super().__init__(self.kind, self._listed_labels(), DIMENSION, served.description, config)
@@ -82,7 +84,7 @@ class Segmentation(InferTask):
         result, said = self._answer(request, delivery)
         done = time.perf_counter()
         chosen = result if delivery.values == ORIGINAL else result.consecutive()
-        file = chosen.cast(delivery.dtype).send(delivery.extension)
+        file = send_file(cast(chosen, delivery.dtype), delivery.extension)
         end = time.perf_counter()
         latencies = {"infer": done - start, "write": end - done, "total": end - start}
         rounded = {name: round(seconds, 3) for name, seconds in latencies.items()}
@@ -97,10 +99,10 @@ class Segmentation(InferTask):
         return find_image(request.get("image"), channels=self.served.channels)
 
     def _read_words(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """What is asked for in words, as `ServedBundle.label_map` takes it."""
-        if self.served.reads == READS_REQUESTS:
+        """What is asked for in words, as `Bundle.label_map` takes it."""
+        if self.served.reads == REQUESTS:
             return {"text": read_text(request)}
-        if self.served.reads == READS_CLASSES:
+        if self.served.reads == CLASS_TEXTS:
             return {"texts": read_class_texts(request, self.served.class_texts, source=self._source)}
         refuse_texts(request, source=self._source)
         return {}
@@ -128,9 +130,9 @@ class Segmentation(InferTask):
 
     def _options(self) -> dict[str, Any]:
         """What a client can set, with its default: of a list the first."""
-        if self.served.reads == READS_REQUESTS:
+        if self.served.reads == REQUESTS:
             return {"text": ""}
-        if self.served.reads == READS_CLASSES:
+        if self.served.reads == CLASS_TEXTS:
             own = self.served.class_texts
             return {f"{TEXT_PREFIX}{name}": own[name][0] for name in self.served.names[1:]}
         return {}
@@ -150,7 +152,7 @@ class DeepEdit(Segmentation):
     kind = InferType.DEEPEDIT
     shown = (EVERYTHING, EMPTY)
 
-    def __init__(self, served: ServedBundle, images: OpenImages) -> None:
+    def __init__(self, served: Bundle, images: OpenImages) -> None:
         """`images` is shared by the tasks of one bundle."""
         super().__init__(served)
         self._images = images

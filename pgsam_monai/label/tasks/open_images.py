@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from pgsam_monai.base.cases import Paths
+from pgsam_monai.inference.result import LabelResult
+from pgsam_monai.interactive.model import prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
-from pgsam_monai.label.tasks.images import Image, reading, state_of
+from pgsam_monai.label.tasks.images import state_of
 from pgsam_monai.label.tasks.inference_request import BACKGROUND, EVERYTHING, ClickRequest
-from pgsam_monai.label.tasks.results import LabelResult
 from pgsam_monai.prompts.frames import Placed
+from pgsam_monai.transforms.read import reading
 
 if TYPE_CHECKING:
-    from pgsam_monai.label.tasks.served import ServedBundle
+    from pgsam_monai.bundle import Bundle
 
 KEPT = 2
 """so many images stay open"""
@@ -30,11 +33,11 @@ Prompts = Mapping[str, Sequence[Placed]]
 class OpenImages:
     """Answers requests one after the other. Each is complete in itself: nothing said before counts."""
 
-    def __init__(self, served: ServedBundle) -> None:
+    def __init__(self, served: Bundle) -> None:
         self._served = served
         self._open: OrderedDict[tuple, _OpenImage] = OrderedDict()
 
-    def answer(self, image: Image, asked: ClickRequest) -> tuple[LabelResult, dict[str, dict[str, Voxels]]]:
+    def answer(self, image: Paths, asked: ClickRequest) -> tuple[LabelResult, dict[str, dict[str, Voxels]]]:
         """The label map, and per class the voxels (i, j, k) that the network was asked about.
 
         A background click counts for the classes with a click or a box on its slice and, where "everything" is shown,
@@ -47,7 +50,7 @@ class OpenImages:
         Raises:
             UserFault: a click outside the image, or two boxes on one slice.
             ReadError: an unreadable file.
-            ServedFault: see ``ServedBundle.network``.
+            WeightsFault: see ``Bundle.network``.
         """
         with self._served.lock:
             opened = self._opened(image, asked.background)
@@ -68,8 +71,8 @@ class OpenImages:
             )
         return result if asked.label is None else result.only(asked.label), clicks_used(placed)
 
-    def _opened(self, image: Image, background: str) -> _OpenImage:
-        model = self._served.prompt_model()
+    def _opened(self, image: Paths, background: str) -> _OpenImage:
+        model = prompt_model(self._served)
         weights = self._served.stamp
         for key in [key for key in self._open if key[0] != weights]:
             del self._open[key]

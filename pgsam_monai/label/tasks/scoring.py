@@ -16,11 +16,11 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.utils.others.generic import name_to_device
 
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.inference.uncertainty import measure_uncertainty
 from pgsam_monai.label.faults import is_unexpected, status_and_sentence
 from pgsam_monai.label.fields import count_of, device_there
 from pgsam_monai.label.tasks.images import find_image
-from pgsam_monai.label.tasks.served import ServedBundle
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class EpistemicScoring(ScoringMethod):
     """
 
     def __init__(
-        self, served: ServedBundle, *, max_samples: int = 0, simulations: int = 5, dropout: float = 0.2
+        self, served: Bundle, *, max_samples: int = 0, simulations: int = 5, dropout: float = 0.2
     ) -> None:
         """
         Args:
@@ -64,7 +64,7 @@ class EpistemicScoring(ScoringMethod):
 
         Raises:
             RequestFault: a value outside its range.
-            ServedFault: the weights don't fit.
+            WeightsFault: the weights don't fit.
         """
         started = time.monotonic()
         most = count_of(request, "max_samples", self.max_samples, least=0)
@@ -72,7 +72,7 @@ class EpistemicScoring(ScoringMethod):
         given = request.get("device")
         device = device_there(name_to_device(given)) if given else str(self.served.device)
         # Its own, because channels are dropped in it, which must not happen to requests that are answered meanwhile.
-        bundle = type(self.served)(self.served.root, device=device)
+        bundle = type(self.served)(self.served.folder, device=device)
         stamp = int(bundle.model_file.stat().st_mtime)
         images = datastore.get_unlabeled_images()
         waiting = [name for name in images if datastore.get_image_info(name).get(STAMP) != stamp]
@@ -89,9 +89,7 @@ class EpistemicScoring(ScoringMethod):
             "latency": latency,
         }  # fmt: skip
 
-    def _score(
-        self, name: str, bundle: ServedBundle, datastore: Datastore, simulations: int, stamp: int
-    ) -> bool:
+    def _score(self, name: str, bundle: Bundle, datastore: Datastore, simulations: int, stamp: int) -> bool:
         """Write an image's score; False, and a line in the log, where there is none."""
         network = bundle.network  # what is wrong with it is wrong for all images
         try:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pgsam_monai.base.cases import case_name
 from pgsam_monai.base.labels import check_labels
-from pgsam_monai.predicting.predict import read_decisions
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.prompts.click_names import find_class
 
 BACKGROUND, SCRIBBLES = "background", "scribbles"
@@ -45,7 +45,7 @@ class StudyLabel:
 
 def read_classes(root: Path) -> Classes:
     """What the bundle in `root` was planned for."""
-    plan = read_decisions(root)
+    plan = Bundle(root, configs=()).decisions
     entries = check_labels(plan["labels"])
     written = [entry[0] for entry in entries]
     return Classes(

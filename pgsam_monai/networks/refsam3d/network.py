@@ -65,7 +65,6 @@ class RefSAM3D(VolumeNetwork):
         window: int = 8,
         referring: ReferringTraining | None = None,
         checkpointing: bool = False,
-        request: str | None = None,
         **text_side: Any,
     ) -> None:
         """
@@ -84,7 +83,6 @@ class RefSAM3D(VolumeNetwork):
             window: largest side of the attention windows in tokens, see ``windows.choose_window``.
             referring: how single structures are asked for while training; None for never.
             checkpointing: compute the encoder's blocks again in the backward pass instead of keeping what they made.
-            request: a text; where set, evaluation answers it alone, see ``forward``.
             text_side: the further arguments, those of ``_build_text_side``.
 
         Raises:
@@ -95,7 +93,9 @@ class RefSAM3D(VolumeNetwork):
         _check_arguments(num_classes, encoder_training, in_channels)
         self.patch, self.multiples = three(patch, who="patch"), three(token_size, who="token_size")
         self.in_channels, self.num_classes = in_channels, num_classes
-        self.request, self.referring = request, referring
+        self.referring = referring
+        self.request: str | None = None
+        """a text; where set, evaluation answers it alone, see ``forward``"""
         self.description = {
             "network": self.name, "backbone": backbone, "num_classes": num_classes, "in_channels": in_channels,
             "patch": "x".join(map(str, self.patch)), "token_size": "x".join(map(str, self.multiples)),

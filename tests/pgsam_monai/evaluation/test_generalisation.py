@@ -15,9 +15,9 @@ import torch
 from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny
 
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
 from pgsam_monai.evaluation import other_dataset as generalisation
-from pgsam_monai.predicting.predict import read_inference
 
 SHAPE = (20, 18, 4)
 AIR = -1000
@@ -38,7 +38,7 @@ def write_dataset(folder, names, *, cases, values=None, test=0, offset=AIR):
 
 def save_untrained(bundle):
     """A model.pt of random weights, older than any prediction."""
-    parser = read_inference(bundle)
+    parser = Bundle(bundle).parser
     (bundle / "models").mkdir()
     torch.save(parser.get_parsed_content("network_def").state_dict(), bundle / "models/model.pt")
 

@@ -9,7 +9,6 @@ import torch
 from pgsam_monai.export.network import load_adapters, save_adapters
 from pgsam_monai.export.prompted import export_prompted
 from pgsam_monai.networks.medsa import MedSA
-from pgsam_monai.networks.samed import SAMed
 from pgsam_monai.prompts.points import Prompts
 
 
@@ -105,9 +104,3 @@ def test_encoder_and_decoder_answer_as_the_network_does(small_backbone, backbone
         masks, iou = decoder.run(None, inputs)
         torch.testing.assert_close(torch.from_numpy(masks)[0, 0], expected[0, 1], atol=1e-3, rtol=1e-3)
         torch.testing.assert_close(torch.from_numpy(iou)[0, 0], quality[0, 1], atol=1e-3, rtol=1e-3)
-
-
-def test_networks_without_prompts_have_no_such_pair(tmp_path):
-    network = SAMed(num_classes=1, image_size=64, backbone="vit_tiny", encoder_training="full")
-    with pytest.raises(ValueError, match="SAMed takes no prompts"):
-        export_prompted(network, tmp_path)

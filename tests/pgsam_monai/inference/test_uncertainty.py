@@ -10,10 +10,10 @@ from test_bundle_contract import NETWORKS
 from tiny_bundle import plan_tiny
 from torch import nn
 
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.inference.patches import PatchInferer
 from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.inference.uncertainty import Uncertainty, entropy_of, measure_uncertainty
-from pgsam_monai.predicting.predict import read_inference
 
 
 class Answers(nn.Module):
@@ -91,7 +91,7 @@ def bundle(request, tmp_path_factory):
     """A network with random weights, its inferer, and a volume."""
     work = tmp_path_factory.mktemp(request.param)
     folder = write_msd(work / "Task02_Heart", cases=5)
-    parser = read_inference(plan_tiny(folder, work, networks=request.param), "cpu")
+    parser = Bundle(plan_tiny(folder, work, networks=request.param), device="cpu").parser
     torch.manual_seed(1)
     network = parser.get_parsed_content("network_def").eval()
     image = MetaTensor(torch.rand(1, 1, 16, 14, 3), affine=torch.diag(torch.tensor([1.0, 1.0, 3.0, 1.0])))

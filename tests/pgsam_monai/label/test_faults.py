@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pgsam_monai.base.volume import ReadError
+from pgsam_monai.bundle import WeightsFault
 from pgsam_monai.label.faults import RequestFault, is_unexpected, status_and_sentence
 from pgsam_monai.label.fields import image_in_folders, json_object, known_name, plain_name, session_name
 
@@ -25,10 +26,6 @@ class ImageNotFoundException(MONAILabelException):
     pass
 
 
-class ServedFault(ValueError):
-    pass
-
-
 @pytest.mark.parametrize(
     "fault, status, said",
     [
@@ -47,7 +44,7 @@ class ServedFault(ValueError):
             "MONAILabelException: it broke; see the server's log.",
         ),
         (
-            ServedFault("Bundle 'a' has lost its weights; train it."),
+            WeightsFault("Bundle 'a' has lost its weights; train it."),
             503,
             "Bundle 'a' has lost its weights; train it",
         ),

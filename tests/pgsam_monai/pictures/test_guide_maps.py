@@ -26,7 +26,6 @@ from pgsam_monai.pictures.guide_maps import (
     draw_heat,
     magma,
     network_plane,
-    require_guide_maps,
     turn_case,
 )
 from pgsam_monai.pictures.overlays import make_view
@@ -185,12 +184,3 @@ def test_a_network_without_a_prior_is_refused_before_it_predicts(trained, tmp_pa
         predict(bundle, folder / "imagesTr/case_1_0000.nii.gz", tmp_path, guide_maps=True)
     config.write_text(kept)
     assert not list(tmp_path.iterdir())
-
-
-def test_other_networks_are_named():
-    class Other(torch.nn.Module):
-        title = "SAMed"
-
-    with pytest.raises(ValueError, match="^Bundle 'b' has no guide maps: its network is SAMed; use a bundle"):
-        require_guide_maps(Other(), source="Bundle 'b'")
-    require_guide_maps(BrightPrior(), source="Bundle 'b'")

@@ -10,9 +10,10 @@ from scipy import ndimage
 from tiny_bundle import plan_tiny, read_voxels
 from torch import nn
 
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
 from pgsam_monai.pictures import overlays
-from pgsam_monai.predicting.predict import bundle_folder, list_inputs, predict, prediction_file
+from pgsam_monai.predicting.predict import list_inputs, predict, prediction_file
 
 
 def scan(path):
@@ -58,11 +59,12 @@ def test_nothing_there(tmp_path):
 
 def test_no_bundle_and_no_model(tmp_path):
     with pytest.raises(FileNotFoundError, match="is no bundle"):
-        bundle_folder(tmp_path)
+        Bundle.trained(tmp_path)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/inference.json").write_text("{}")
+    (tmp_path / "configs/metadata.json").write_text('{"pgsam_monai": {"network": "samed", "title": "SAMed"}}')
     with pytest.raises(FileNotFoundError, match="train it first"):
-        bundle_folder(tmp_path)
+        Bundle.trained(tmp_path)
 
 
 def test_a_prediction_is_found_whatever_its_format(tmp_path):
@@ -78,10 +80,10 @@ class Reader(nn.Module):
 
     heard: ClassVar[list] = []
 
-    def __init__(self, num_classes, request=None):
+    def __init__(self, num_classes):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(num_classes))
-        self.request = request
+        self.request = None
 
     def forward(self, image):
         if self.request is None:
@@ -92,6 +94,14 @@ class Reader(nn.Module):
         return torch.cat([0.5 - answer, answer - 0.5], dim=1)
 
 
+def reads(bundle, texts):
+    """Write into its metadata what the network reads."""
+    file = bundle / "configs/metadata.json"
+    content = json.loads(file.read_text())
+    content["pgsam_monai"]["texts"] = texts
+    file.write_text(json.dumps(content))
+
+
 @pytest.fixture(scope="module")
 def reading_bundle(tmp_path_factory):
     """A trained bundle of three values whose network reads texts and whose plan cleans its classes."""
@@ -99,14 +109,15 @@ def reading_bundle(tmp_path_factory):
     folder = write_nnunet(work / "Dataset001_Read", cases=5, shape=(16, 16, 3), values=(0, 5, 205))
     bundle = plan_tiny(folder, work, "fit=stretch")
     config = json.loads((bundle / "configs/inference.json").read_text())
-    reader = {"_target_": f"{__name__}.Reader", "num_classes": "@num_classes", "request": "@request"}
+    reader = {"_target_": f"{__name__}.Reader", "num_classes": "@num_classes"}
     largest = {
         "_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1], "is_onehot": False,
         "independent": True,
     }  # fmt: skip
-    config |= {"request": None, "network_def": reader}
-    config["postprocessing"]["transforms"].insert(0, {**largest, "_disabled_": "$bool(@request)"})
+    config["network_def"] = reader
+    config["postprocessing"]["transforms"].insert(0, largest)
     (bundle / "configs/inference.json").write_text(json.dumps(config))
+    reads(bundle, "requests")
     (bundle / "models").mkdir()
     torch.save(Reader(2).state_dict(), bundle / "models/model.pt")
     Reader.heard.clear()
@@ -167,9 +178,7 @@ def test_texts_that_cannot_be_asked(reading_bundle, tmp_path, options, said):
 def test_a_bundle_that_reads_no_text(reading_bundle, tmp_path):
     bundle, folder = reading_bundle
     other = shutil.copytree(bundle, tmp_path / "bundle")
-    config = json.loads((other / "configs/inference.json").read_text())
-    del config["request"]
-    (other / "configs/inference.json").write_text(json.dumps(config))
+    reads(other, None)
     with pytest.raises(
         ValueError, match="takes no text: --text is for networks that read any text .refsam3d."
     ):

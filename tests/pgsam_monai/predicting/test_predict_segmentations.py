@@ -14,6 +14,7 @@ from dataset_builders import tiny_image, tiny_label
 from dicom_files import make_series
 
 from pgsam_monai import __version__
+from pgsam_monai.base.capabilities import METADATA_KEY
 from pgsam_monai.base.dicom.series import read_series
 from pgsam_monai.commands import main as cli
 from pgsam_monai.dicom.seg_reading import read_segmentation
@@ -40,6 +41,8 @@ def bundle(tmp_path):
     (tmp_path / "samed_x/models").mkdir()
     (tmp_path / "samed_x/configs/plan.json").write_text(json.dumps(plan))
     (tmp_path / "samed_x/configs/inference.json").write_text("{}")
+    about = {METADATA_KEY: {"network": "samed", "title": "SAMed"}}
+    (tmp_path / "samed_x/configs/metadata.json").write_text(json.dumps(about))
     (tmp_path / "samed_x/models/model.pt").write_bytes(b"weights")
     return tmp_path / "samed_x"
 

@@ -36,9 +36,9 @@ def config(files, network, name):
 
 def test_its_bundle_trains_and_predicts_on_patches(files):
     train, inference = (config(files, "refsam3d", name) for name in ("train", "inference"))
-    for key in ("patch", "spacing", "preprocessing", "inferer", "network_def", "request", "referring_share"):
+    for key in ("patch", "spacing", "preprocessing", "inferer", "network_def", "referring_share"):
         assert train[key] == inference[key], key
-    assert (train["patch"], train["spacing"], train["request"]) == ([64, 64, 64], [1.0, 1.0, 1.0], None)
+    assert (train["patch"], train["spacing"]) == ([64, 64, 64], [1.0, 1.0, 1.0])
     assert train["train"]["dataset"]["_target_"] == "pgsam_monai.data.patches.PatchDataset"
     assert train["inferer"] == {
         "_target_": "pgsam_monai.inference.patches.PatchInferer",
@@ -62,25 +62,13 @@ def test_no_other_bundle_speaks_of_patches_or_requests(files):
         assert not any(word in text for word in ("patch", "request", "refsam3d", "texts"))
 
 
-def test_an_answer_to_a_request_is_one_and_is_not_cleaned_as_a_class(files):
-    transforms = config(files, "refsam3d", "inference")["postprocessing"]["transforms"]
-    largest, _, restore, _ = transforms
-    assert largest["applied_labels"] == [1] and largest["_disabled_"] == "$bool(@request)"
-    assert restore["labels"] == "$[0, 1] if @request else @labels"
-    plain = config(files, "samed", "inference")["postprocessing"]["transforms"]
-    assert "_disabled_" not in plain[0] and plain[2]["labels"] == "@labels"
-
-
-@pytest.mark.parametrize(("request_text", "kept", "labels"), [(None, 4, [0, 1, 2]), ("the liver", 3, [0, 1])])
-def test_monai_reads_it_so(files, request_text, kept, labels):
-    from monai.bundle import ConfigParser
-
-    parser = ConfigParser(config(files, "refsam3d", "inference"))
-    parser["request"], parser["output_dir"] = request_text, "/nowhere"
-    transforms = parser.get_parsed_content("postprocessing").transforms
-    assert len(transforms) == kept
-    restore = next(each for each in transforms if type(each).__name__ == "RestoreLabelsd")
-    assert [value for (value,) in restore.labels] == labels
+def test_no_text_that_is_asked_stands_in_a_config(files):
+    """It is set on the network, `pgsam_monai.bundle.Bundle.label_map`: MONAI would evaluate one that starts with $."""
+    for name in ("train", "inference", "evaluate", "multi_gpu_train"):
+        assert '"request"' not in files["refsam3d"][f"configs/{name}.json"]
+    largest, _, restore, _ = config(files, "refsam3d", "inference")["postprocessing"]["transforms"]
+    assert largest["applied_labels"] == [1] and "_disabled_" not in largest
+    assert restore["labels"] == "@labels"
 
 
 def test_every_bundle_can_start_from_a_trained_network(files):
@@ -121,7 +109,6 @@ def test_its_readme_tells_of_texts_and_requests(files):
         "holds the text tower",
         "## Asking in words",
         "--text",
-        "--request",
         "no network connection",
     ):
         assert said in readme, said

@@ -25,10 +25,10 @@ ENVIRONMENT = LabelEnvironment(python=Path("/venv/bin/python"), version="0.8.5")
 
 
 def write_bundle(folder: Path) -> Path:
-    """What `bundle_folder` looks for."""
-    for name in ("configs/inference.json", "models/model.pt"):
-        (folder / name).parent.mkdir(parents=True)
-        (folder / name).write_text("{}")
+    """What `Bundle.trained` looks for."""
+    for name in ("configs/inference.json", "configs/metadata.json", "models/model.pt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text('{"pgsam_monai": {"network": "samed", "title": "SAMed"}}')
     return folder
 
 

@@ -10,6 +10,7 @@ from dataset_builders import OBLIQUE, tiny_label, write_volume
 from PIL import Image
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.label.faults import status_and_sentence
 from pgsam_monai.label.tasks.images import find_image, state_of
 from pgsam_monai.label.tasks.inference_request import (
@@ -22,7 +23,7 @@ from pgsam_monai.label.tasks.inference_request import (
     read_text,
     refuse_texts,
 )
-from pgsam_monai.label.tasks.results import LabelResult
+from pgsam_monai.label.tasks.results import cast, send_file
 
 CLICK = [[1, 2, 3]]
 NAMES = ["Liver", "left kidney"]
@@ -261,12 +262,12 @@ def test_one_class_alone_is_1_or_its_own_value(tmp_path):
 
 def test_types_are_changed_only_if_they_hold_the_values(tmp_path):
     result = make_result(tmp_path)
-    assert result.cast("float32").voxels.dtype == np.float32 and result.cast(None) is result
-    assert result.consecutive().cast("uint8").voxels.dtype == np.uint8
-    status, sentence = refused(result.cast, "uint8")
+    assert cast(result, "float32").voxels.dtype == np.float32 and cast(result, None) is result
+    assert cast(result.consecutive(), "uint8").voxels.dtype == np.uint8
+    status, sentence = refused(cast, result, "uint8")
     assert status == 422 and "0 to 420; use 'uint16'" in sentence
     for dtype in ("complex64", "nonsense", "O", "float16"):
-        assert "must be one of uint8" in refused(result.cast, dtype)[1]
+        assert "must be one of uint8" in refused(cast, result, dtype)[1]
 
 
 @pytest.mark.parametrize("extension", [None, ".nii.gz", ".nii", ".nrrd", "nrrd", ".mha"])
@@ -277,7 +278,7 @@ def test_results_are_sent_in_the_kind_that_is_asked_for_on_the_same_grid(
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     result = make_result(tmp_path, source)
-    file = result.send(extension)
+    file = send_file(result, extension)
     assert list((tmp_path / "temporary").iterdir()) == [file]
     default = {"scan.nii.gz": ".nii.gz", "scan.nrrd": ".nrrd", "scan.mhd": ".mha"}[source]
     assert file.name.endswith(extension or default)
@@ -293,13 +294,13 @@ def test_results_are_sent_in_the_kind_that_is_asked_for_on_the_same_grid(
 def test_kinds_that_cannot_hold_the_result_are_refused_and_leave_no_file(tmp_path, monkeypatch):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    assert "come as .nii.gz, .nii, .nrrd, .mha" in refused(make_result(tmp_path).send, ".png")[1]
+    assert "come as .nii.gz, .nii, .nrrd, .mha" in refused(send_file, make_result(tmp_path), ".png")[1]
     skewed = OBLIQUE.copy()
     skewed[:3, 0] += 0.3 * skewed[:3, 1]
     result = make_result(tmp_path, affine=skewed)
-    assert "axes are skewed" in refused(result.send, ".nrrd")[1]
+    assert "axes are skewed" in refused(send_file, result, ".nrrd")[1]
     assert not list((tmp_path / "temporary").iterdir())
-    assert np.allclose(nib.load(result.send(".nii")).affine, skewed, atol=1e-4)
+    assert np.allclose(nib.load(send_file(result, ".nii")).affine, skewed, atol=1e-4)
 
 
 def test_pictures_come_back_as_pictures(tmp_path):
@@ -310,11 +311,11 @@ def test_pictures_come_back_as_pictures(tmp_path):
         voxels=voxels, affine=np.eye(4), source=str(tmp_path / "photo.png"), names=["background", "a", "b"],
         values=[0, 1, 2],
     )  # fmt: skip
-    file = result.send()
+    file = send_file(result)
     assert file.suffix == ".png" and np.array_equal(np.asarray(Image.open(file)), voxels[..., 0])
     file.unlink()
-    assert "come as .png" in refused(result.send, ".nrrd")[1]
-    assert "must be one of uint8, uint16, int32" in refused(result.cast, "float32")[1]
+    assert "come as .png" in refused(send_file, result, ".nrrd")[1]
+    assert "must be one of uint8, uint16, int32" in refused(cast, result, "float32")[1]
 
 
 def test_images_are_found_and_others_refused(tmp_path):

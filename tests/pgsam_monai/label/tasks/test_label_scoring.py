@@ -16,11 +16,11 @@ from monailabel.datastore.local import LocalDatastore  # noqa: E402
 from monailabel.tasks.activelearning.epistemic import Epistemic  # noqa: E402
 from untrained import plan_untrained  # noqa: E402
 
+from pgsam_monai.bundle import Bundle, WeightsFault  # noqa: E402
 from pgsam_monai.inference.uncertainty import Uncertainty  # noqa: E402
 from pgsam_monai.label.faults import RequestFault  # noqa: E402
 from pgsam_monai.label.tasks import scoring  # noqa: E402
 from pgsam_monai.label.tasks.scoring import EpistemicScoring  # noqa: E402
-from pgsam_monai.label.tasks.served import ServedBundle, ServedFault  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def planned(tmp_path_factory):
 
 @pytest.fixture
 def served(planned, tmp_path):
-    return ServedBundle(Path(shutil.copytree(planned, tmp_path / "heart")))
+    return Bundle(Path(shutil.copytree(planned, tmp_path / "heart")))
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_no_number_is_no_score(served, store, caplog):
 
 def test_weights_that_do_not_fit_are_told_once(served, store):
     torch.save({"x": torch.zeros(1)}, served.model_file)
-    with pytest.raises(ServedFault, match="doesn't fit"):
+    with pytest.raises(WeightsFault, match="doesn't fit"):
         EpistemicScoring(served)({}, store)
 
 
@@ -154,5 +154,5 @@ def test_a_label_saved_meanwhile_is_not_undone(served, store, tmp_path, monkeypa
 
 def test_networks_on_patches_and_for_texts_are_scored(store, tmp_path):
     bundle = plan_untrained(write_msd(tmp_path / "Task02_Heart", cases=5), tmp_path, "refsam3d")
-    found = EpistemicScoring(ServedBundle(bundle), simulations=2)({"max_samples": 1}, store)
+    found = EpistemicScoring(Bundle(bundle), simulations=2)({"max_samples": 1}, store)
     assert found["executed"] == 1 and all(0 < score < 1.0986 for score in scores(store).values())

@@ -22,9 +22,9 @@ from monailabel.interfaces.utils.app import app_instance, clear_cache
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.volume import ReadError
+from pgsam_monai.bundle import WeightsFault
+from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.label.faults import RequestFault, status_and_sentence
-from pgsam_monai.label.tasks.results import LabelResult
-from pgsam_monai.label.tasks.served import ServedFault
 from pgsam_monai.predicting.predict import predict
 
 MODELS = ("samed", "pgsam", "medsa", "refsam3d")
@@ -278,10 +278,10 @@ def test_the_start_names_every_bundle_whose_weights_do_not_fit(app, bundles, fol
         (bundles[name] / "models/model.pt").write_bytes(b"no weights")
     try:
         with pytest.raises(
-            ServedFault, match=r"Bundle 'samed': .*doesn't fit.* Bundle 'pgsam': .*doesn't fit"
+            WeightsFault, match=r"Bundle 'samed': .*doesn't fit.* Bundle 'pgsam': .*doesn't fit"
         ):
             app.on_init_complete()
-        with pytest.raises(ServedFault, match="Bundle 'samed'"):
+        with pytest.raises(WeightsFault, match="Bundle 'samed'"):
             ask(app, "samed")
     finally:
         for name, content in kept.items():

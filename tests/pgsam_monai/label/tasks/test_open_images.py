@@ -14,6 +14,7 @@ from dataset_builders import oblique_affine, write_series, write_volume
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive import Segmenter
 from pgsam_monai.label.faults import status_and_sentence
+from pgsam_monai.label.tasks import open_images
 from pgsam_monai.label.tasks.inference_request import read_deepedit, read_deepgrow
 from pgsam_monai.label.tasks.open_images import KEPT, OpenImages
 
@@ -23,18 +24,20 @@ LIVER, SPLEEN = [10, 8, 2], [30, 20, 3]
 
 
 class Service:
-    """Stands in for `ServedBundle`."""
+    """Stands in for `Bundle`."""
 
     def __init__(self, network=None, **options):
         self.model = make_model(network or AnsweringNetwork(pool=1), **options)
         self.names, self.values = NAMES, [0, *LABELS.values()]
         self.lock, self.stamp = threading.RLock(), (1, 1)
 
-    def prompt_model(self):
-        return self.model
-
     def clean(self, label_map):
         return label_map
+
+
+@pytest.fixture(autouse=True)
+def models(monkeypatch):
+    monkeypatch.setattr(open_images, "prompt_model", lambda served: served.model)
 
 
 @pytest.fixture

@@ -1,10 +1,13 @@
-"""A bundle in service predicts what `pgsam predict` predicts, and never with weights that don't fit."""
+"""A bundle predicts what `pgsam predict` predicts, and never with weights that don't fit."""
 
 from __future__ import annotations
 
 import gc
+import json
 import shutil
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -15,8 +18,15 @@ from registry import NETWORKS
 from tiny_bundle import read_voxels
 from untrained import draw_weights, plan_untrained
 
-from pgsam_monai.label.tasks.served import ServedBundle, ServedFault
-from pgsam_monai.predicting.predict import class_values, predict
+from pgsam_monai.base.capabilities import METADATA_KEY
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.bundle import Bundle, WeightsFault
+from pgsam_monai.commands.export import export
+from pgsam_monai.evaluation.few_shot import Run, make_curve
+from pgsam_monai.interactive.model import prompt_model
+from pgsam_monai.predicting.predict import predict
+from pgsam_monai.predicting.prompted import PromptWishes, predict_prompted
+from pgsam_monai.running import run_bundle
 
 VALUES = (0, 3, 205)
 
@@ -47,6 +57,15 @@ def own_copy(planned, tmp_path):
     return copy
 
 
+def segment(bundle, image, folder, **options):
+    """Written as a client of the server gets it."""
+    return bundle.label_map(image, **options).save(folder, case_stem(image))
+
+
+def case_stem(image):
+    return image.name.split(".")[0]
+
+
 def same_files(one, other):
     assert one.name == other.name
     (a, _), (b, _) = read_voxels(one), read_voxels(other)
@@ -58,14 +77,14 @@ def same_files(one, other):
 def test_a_served_prediction_is_that_of_pgsam_predict(planned, network, tmp_path):
     bundle = planned(network)
     (expected,) = predict(bundle, planned.image, tmp_path / "predicted", device="cpu")
-    served = ServedBundle(bundle, device="cpu")
+    served = Bundle(bundle, device="cpu")
     for _ in range(2):  # the second time with what the first left behind
-        same_files(served.segment(planned.image, tmp_path / "served"), expected)
-    assert served.labels == class_values(bundle) == {"organ3": 3, "organ205": 205}
+        same_files(segment(served, planned.image, tmp_path / "served"), expected)
+    assert served.labels == Bundle(bundle).labels == {"organ3": 3, "organ205": 205}
 
 
 def test_the_predictions_compared_are_not_empty(planned):
-    found = [set(np.unique(ServedBundle(planned(name)).label_map(planned.image).voxels)) for name in NETWORKS]
+    found = [set(np.unique(Bundle(planned(name)).label_map(planned.image).voxels)) for name in NETWORKS]
     assert sum(len(values) > 1 for values in found) >= len(NETWORKS) / 2
 
 
@@ -75,10 +94,10 @@ def test_series_and_other_kinds_of_files_come_back_as_pgsam_predict_writes_them(
         write_series(tmp_path / "series", tiny_image(1, label)),
         write_volume(tmp_path / "scan.mha", tiny_image(1, label)),
     ]
-    served = ServedBundle(planned("samed"))
+    served = Bundle(planned("samed"))
     for source in sources:
         (expected,) = predict(planned("samed"), source, tmp_path / "predicted")
-        got = served.segment(source, tmp_path / "served")
+        got = segment(served, source, tmp_path / "served")
         assert got.name == expected.name
         if got.suffix == ".mha":
             assert got.read_bytes() == expected.read_bytes()
@@ -87,7 +106,7 @@ def test_series_and_other_kinds_of_files_come_back_as_pgsam_predict_writes_them(
 
 
 def test_the_weights_are_read_when_they_are_needed(planned):
-    served = ServedBundle(planned("samed"))
+    served = Bundle(planned("samed"))
     assert served.stamp is None
     served.load()
     assert served.stamp is not None and not served.network.training
@@ -96,10 +115,10 @@ def test_the_weights_are_read_when_they_are_needed(planned):
 def test_weights_of_another_network_are_not_served(own_copy, planned):
     bundle = own_copy("samed")
     shutil.copy(planned("dynunet") / "models/model.pt", bundle / "models/model.pt")
-    served = ServedBundle(bundle)
+    served = Bundle(bundle)
     for _ in range(2):
         with pytest.raises(
-            ServedFault, match=r"Bundle 'bundle': .*model.pt doesn't fit .*train the bundle again"
+            WeightsFault, match=r"Bundle 'bundle': .*model.pt doesn't fit .*train the bundle again"
         ):
             served.label_map(planned.image)
     assert served.stamp is None
@@ -119,14 +138,14 @@ def test_damaged_weights_are_not_served(own_copy, planned, harm):
             else state | {"more": state[first]}
         )
         torch.save(state, file)
-    with pytest.raises(ServedFault, match="doesn't fit the network") as caught:
-        ServedBundle(file.parents[1]).load()
+    with pytest.raises(WeightsFault, match="doesn't fit the network") as caught:
+        Bundle(file.parents[1]).load()
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 900
 
 
 def test_new_weights_are_served_in_the_same_network_and_bad_ones_stop_it(own_copy, planned, tmp_path):
     bundle = own_copy("samed")
-    served = ServedBundle(bundle)
+    served = Bundle(bundle)
     before, network = served.label_map(planned.image).voxels, served.network
     draw_weights(bundle, seed=1)
     after = served.label_map(planned.image).voxels
@@ -136,10 +155,10 @@ def test_new_weights_are_served_in_the_same_network_and_bad_ones_stop_it(own_cop
 
     good = (bundle / "models/model.pt").read_bytes()
     (bundle / "models/model.pt").write_bytes(b"no weights")
-    with pytest.raises(ServedFault, match="doesn't fit"):
+    with pytest.raises(WeightsFault, match="doesn't fit"):
         served.label_map(planned.image)
     (bundle / "models/model.pt").unlink()
-    with pytest.raises(ServedFault, match="has lost .*model.pt; train it"):
+    with pytest.raises(WeightsFault, match="has lost .*model.pt; train it"):
         served.label_map(planned.image)
     (bundle / "models/model.pt").write_bytes(good)
     assert np.array_equal(served.label_map(planned.image).voxels, after)
@@ -149,16 +168,16 @@ def test_an_untrained_bundle_is_refused_at_once(own_copy):
     bundle = own_copy("unet")
     (bundle / "models/model.pt").unlink()
     with pytest.raises(FileNotFoundError, match="train it first"):
-        ServedBundle(bundle)
+        Bundle.trained(bundle)
 
 
 @pytest.mark.parametrize("text", ["perform organ3 segmentation", "$__import__('os').getpid()", "@seed"])
 def test_a_text_is_answered_as_pgsam_predict_answers_it_and_then_forgotten(planned, text, tmp_path):
-    served = ServedBundle(planned("refsam3d"))
-    assert served.reads == "request"
+    served = Bundle(planned("refsam3d"))
+    assert served.reads == "requests"
     classes = served.label_map(planned.image)
     (expected,) = predict(planned("refsam3d"), planned.image, tmp_path / "predicted", text=text)
-    same_files(served.segment(planned.image, tmp_path / "served", text=text), expected)
+    same_files(segment(served, planned.image, tmp_path / "served", text=text), expected)
     answer = served.label_map(planned.image, text=text)
     assert answer.label_names == {text: 1} and set(np.unique(answer.voxels)) <= {0, 1}
     assert served.network.request is None
@@ -166,7 +185,7 @@ def test_a_text_is_answered_as_pgsam_predict_answers_it_and_then_forgotten(plann
 
 
 def test_different_texts_are_answered_differently(planned):
-    served = ServedBundle(planned("refsam3d"))
+    served = Bundle(planned("refsam3d"))
     answers = [
         served.label_map(planned.image, text=text).voxels for text in ("organ3", "where is the liver?")
     ]
@@ -174,7 +193,7 @@ def test_different_texts_are_answered_differently(planned):
 
 
 def test_exchanged_class_texts_change_the_prediction_for_one_request(planned, tmp_path):
-    served = ServedBundle(planned("pgsam"))
+    served = Bundle(planned("pgsam"))
     assert served.reads == "classes"
     own = served.class_texts
     exchanged = {"organ3": own["organ205"], "organ205": own["organ3"]}
@@ -191,14 +210,14 @@ def test_class_texts_count_as_those_of_the_bundles_file_would(own_copy, planned)
 
     bundle = own_copy("pgsam")
     texts = {"organ3": ["A bright ball.", "Round and bright."], "organ205": ["A thin tube."]}
-    asked = ServedBundle(bundle).label_map(planned.image, texts=texts).voxels
+    asked = Bundle(bundle).label_map(planned.image, texts=texts).voxels
     file = bundle / "configs/texts.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | texts))
-    assert np.array_equal(ServedBundle(bundle).label_map(planned.image).voxels, asked)
+    assert np.array_equal(Bundle(bundle).label_map(planned.image).voxels, asked)
 
 
 def test_texts_are_encoded_once(planned, monkeypatch):
-    served = ServedBundle(planned("pgsam"))
+    served = Bundle(planned("pgsam"))
     served.load()
     clip, encoded = served.network.clip, []
     encode = clip.encode_text
@@ -209,7 +228,7 @@ def test_texts_are_encoded_once(planned, monkeypatch):
 
 
 def test_threads_get_the_answers_to_their_own_texts(planned):
-    served = ServedBundle(planned("refsam3d"))
+    served = Bundle(planned("refsam3d"))
     texts = [None, "organ3", "the liver", "a tube"]
     alone = {text: served.label_map(planned.image, text=text).voxels for text in texts}
     with ThreadPoolExecutor(4) as pool:
@@ -219,7 +238,7 @@ def test_threads_get_the_answers_to_their_own_texts(planned):
 
 @pytest.mark.parametrize("network", ["samed", "pgsam", "refsam3d"])
 def test_nothing_grows_from_request_to_request(planned, network):
-    served = ServedBundle(planned(network))
+    served = Bundle(planned(network))
 
     def ask(number):
         if network == "pgsam":
@@ -240,21 +259,131 @@ def test_nothing_grows_from_request_to_request(planned, network):
 
 
 def test_clicks_are_answered_by_the_same_network(planned):
-    served = ServedBundle(planned("medsa"))
-    assert served.takes_prompts and served.prompt_model().network is served.network
-    assert dict(served.prompt_model().labels) == served.labels
-    other = ServedBundle(planned("samed"))
-    assert not other.takes_prompts
+    served = Bundle(planned("medsa"))
+    assert served.capabilities.prompts and prompt_model(served).network is served.network
+    assert dict(prompt_model(served).labels) == served.labels
+    other = Bundle(planned("samed"))
+    assert not other.capabilities.prompts
     with pytest.raises(ValueError, match="takes no clicks"):
-        other.prompt_model()
-    assert [ServedBundle(planned(name)).takes_prompts for name in NETWORKS].count(True) == 1
+        prompt_model(other)
+    assert [Bundle(planned(name)).capabilities.prompts for name in NETWORKS].count(True) == 1
 
 
 @pytest.mark.gpu
 def test_a_request_may_be_computed_on_the_cpu_instead(planned):
-    served = ServedBundle(planned("samed"), device="cuda")
+    served = Bundle(planned("samed"), device="cuda")
     elsewhere = served.label_map(planned.image, device=torch.device("cpu"))
     assert np.array_equal(
-        elsewhere.voxels, ServedBundle(planned("samed"), device="cpu").label_map(planned.image).voxels
+        elsewhere.voxels, Bundle(planned("samed"), device="cpu").label_map(planned.image).voxels
     )
     assert next(served.network.parameters()).device.type == "cuda"
+
+
+def test_a_config_is_read_once(planned, tmp_path, monkeypatch):
+    from monai.bundle import ConfigParser
+
+    opened, parsed, bundles = Counter(), Counter(), [planned("medsa"), planned("samed")]
+    read_text, read_config = Path.read_text, ConfigParser.read_config
+
+    def reading(self, *arguments, **options):
+        opened[self.name] += 1
+        return read_text(self, *arguments, **options)
+
+    def parsing(self, files, **options):
+        parsed.update(Path(file).name for file in files)
+        return read_config(self, files, **options)
+
+    monkeypatch.setattr(Path, "read_text", reading)
+    monkeypatch.setattr(ConfigParser, "read_config", parsing)
+    wishes = PromptWishes(box=(2, 5, 2, 5, 1, 1), label="organ3")
+    predict_prompted(bundles[0], planned.image, tmp_path, wishes=wishes, overlays=True, html=True)
+    assert parsed == {"inference.json": 1}
+    assert (opened["plan.json"], opened["metadata.json"], opened["inference.json"]) == (1, 1, 0)
+    predict(bundles[1], planned.image, tmp_path, overlays=True, html=True)
+    assert parsed == {"inference.json": 2} and opened["plan.json"] == opened["metadata.json"] == 2
+
+
+def test_a_bundle_of_an_older_version_is_to_be_written_again(own_copy, planned):
+    """As the sentence says, and then it predicts."""
+    from preprocess.commands.main import plan
+
+    bundle = own_copy("samed")
+    file = bundle / "configs/metadata.json"
+    content = json.loads(file.read_text())
+    del content[METADATA_KEY]
+    file.write_text(json.dumps(content))
+    said = (
+        rf"planned by an older version; write it again with pgsam-plan --from_plan {bundle}/configs/plan.json"
+    )
+    for use in (lambda: predict(bundle, planned.image, bundle), lambda: check_training(bundle)):
+        with pytest.raises(UserFault, match=said):
+            use()
+    folders = {"plans_dir": str(bundle.parent / "plans"), "bundles_dir": str(bundle.parent / "bundles")}
+    plan(from_plan=str(bundle / "configs/plan.json"), **folders)
+    (written,) = (bundle.parent / "bundles").iterdir()
+    assert Bundle(written).capabilities.network == "samed"
+
+
+def check_training(bundle):
+    """As `pgsam train` does."""
+    run_bundle("training", str(bundle), ["train.json"], {})
+
+
+def test_overrides_of_nothing_are_faults(planned):
+    with pytest.raises(UserFault, match="--epoch is no option here. Did you mean --epochs?"):
+        Bundle(planned("samed"), configs=["train.json"], overrides={"epoch": 3})
+
+
+def test_networks_are_asked_for_what_they_have(planned):
+    bundle = Bundle(planned("samed"))
+    with pytest.raises(UserFault, match="^Bundle '.*' has no guide maps: its network is SAMed; use a bundle"):
+        bundle.require_guide_maps()
+    with pytest.raises(UserFault, match="takes no clicks and no boxes: its network is SAMed"):
+        export(str(planned("samed")), form="sam")
+    with pytest.raises(UserFault, match="takes no text"):
+        bundle.require_requests("liver")
+    Bundle(planned("pgsam")).require_guide_maps()
+    Bundle(planned("medsa")).require_prompts()
+
+
+def test_texts_that_a_config_turns_off_are_not_read(own_copy):
+    for network, switch in (("refsam3d", "text_prompt"), ("pgsam", "prior_aligner")):
+        bundle = own_copy(network)
+        file = bundle / "configs/inference.json"
+        content = json.loads(file.read_text())
+        content["network_def"][switch] = False
+        file.write_text(json.dumps(content))
+        assert Bundle(bundle).reads is None
+        shutil.rmtree(bundle)
+
+
+def test_an_answer_is_not_cleaned_as_a_class(own_copy):
+    bundle = own_copy("refsam3d")
+    file = bundle / "configs/inference.json"
+    content = json.loads(file.read_text())
+    largest = {
+        "_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1], "is_onehot": False,
+        "independent": True,
+    }  # fmt: skip
+    content["postprocessing"]["transforms"].insert(0, largest)
+    file.write_text(json.dumps(content))
+    bundle = Bundle(bundle)
+    kinds = [
+        [type(step).__name__ for step in steps.transforms]
+        for steps in (bundle.postprocessing, bundle.answering)
+    ]
+    assert kinds == [
+        ["KeepLargestConnectedComponentd", "Invertd", "RestoreLabelsd"],
+        ["Invertd", "RestoreLabelsd"],
+    ]
+    assert [steps.transforms[-1].labels for steps in (bundle.postprocessing, bundle.answering)] == [
+        ((0,), (3,), (205,)), ((0,), (1,)),
+    ]  # fmt: skip
+
+
+def test_a_network_is_called_what_its_plan_calls_it(planned):
+    curve = make_curve(
+        planned("dynunet_3d"), lambda splits, cases, seed: splits, cases=[1], seeds=[0], overrides={}
+    )
+    assert curve.network == "dynunet_3d"
+    assert str(Run(curve=curve, cases=1, seed=0)) == "dynunet_3d, 1 case, seed 0"

@@ -1,0 +1,457 @@
+"""A bundle: what was planned, what its configs say, and the network that predicts by them.
+
+    bundle = Bundle.trained("bundles/samed_spleen")
+    bundle.label_map("scan.nii.gz").save(Path("predictions"), "scan")
+
+Everything that uses a planned or trained network goes through here; each check of a bundle stands here once.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pgsam_monai.base.capabilities import METADATA_KEY, REQUESTS, Capabilities
+from pgsam_monai.base.cases import Paths, as_paths, path_or_paths
+from pgsam_monai.base.command_line import check_known
+from pgsam_monai.base.errors import MissingFile, UserFault
+from pgsam_monai.base.files import time_and_size
+from pgsam_monai.base.labels import restored_values
+from pgsam_monai.base.weights import KNOWN_WEIGHTS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from monai.bundle import ConfigParser
+    from monai.inferers import Inferer
+    from monai.transforms import Compose
+    from torch import nn
+
+    from pgsam_monai.inference.result import LabelResult
+    from pgsam_monai.networks.pgsam.other_texts import ClassTextEditor
+
+ASKED = 1
+"""Value, in label maps, of what was asked for in words."""
+
+
+class WeightsFault(UserFault):
+    """A bundle's weights are gone, or don't fit its configs; the message names it and the remedy."""
+
+
+class Bundle:
+    """One bundle. What is read of it is read when it is first needed, and once.
+
+    Its network is loaded strictly, and anew when its file has changed. Requests from several threads are answered one
+    after the other.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        device: str | None = None,
+        configs: Sequence[str] = ("inference.json",),
+        overrides: Mapping[str, object] | None = None,
+    ) -> None:
+        """
+        Args:
+            folder: of the bundle.
+            device: "cpu", "cuda", …; by default a GPU if there is one.
+            configs: that describe network, preprocessing and inferer; later ones replace entries of earlier ones.
+            overrides: of their entries.
+
+        Raises:
+            MissingFile: no bundle there.
+            UserFault: one of an older version, or an override of nothing that it has.
+        """
+        self.folder, self.name = Path(folder), Path(folder).name
+        self.lock = threading.RLock()
+        """held while the network is at work"""
+        self._configs, self._overrides = tuple(configs), dict(overrides or {})
+        self._read: dict[str, Any] = {}
+        self._network: nn.Module | None = None
+        self._stamp: tuple[int, int] | None = None
+        for config in (*configs, "metadata.json"):
+            if not self.config_file(config).is_file():
+                hint = (
+                    " Published weights answer --clicks and --box only."
+                    if str(folder) in KNOWN_WEIGHTS
+                    else ""
+                )
+                raise MissingFile(
+                    f"'{folder}' is no bundle (no configs/{config}); plan one with pgsam-plan.{hint}"
+                )
+        if METADATA_KEY not in self.config("metadata.json"):
+            raise UserFault(
+                f"Bundle '{folder}' was planned by an older version; write it again with pgsam-plan --from_plan "
+                f"{self.config_file('plan.json')}."
+            )
+        self._check_overrides()
+        if device:
+            self._overrides["device"] = device
+
+    @classmethod
+    def trained(cls, folder: str | Path, **options: Any) -> Bundle:
+        """As the constructor, of a bundle that has weights.
+
+        Raises:
+            MissingFile: not trained yet.
+        """
+        bundle = cls(folder, **options)
+        if not bundle.model_file.is_file():
+            raise MissingFile(
+                f"Bundle '{folder}' has no models/model.pt; train it first: "
+                f"python -m monai.bundle run training --config_file {bundle.config_file('train.json')}"
+            )
+        return bundle
+
+    def _check_overrides(self) -> None:
+        """MONAI takes an override of a value that no config has, and then nothing happens; here it is a fault."""
+        known = {entry for name in self._configs if self._overrides for entry in self.config(name)}
+        for name in self._overrides:
+            check_known(name.replace("::", "#").split("#")[0], known)
+
+    def __str__(self) -> str:
+        """What messages call it."""
+        return f"Bundle '{self.name}'"
+
+    # What stands in its files
+
+    def config_file(self, name: str) -> Path:
+        """Where a file of its configs lies."""
+        return self.folder / "configs" / name
+
+    def config(self, name: str) -> Any:
+        """The JSON of a file of its configs, as it stands there.
+
+        Raises:
+            MissingFile: there is none.
+        """
+        if name not in self._read:
+            file = self.config_file(name)
+            if not file.is_file():
+                raise MissingFile(
+                    f"'{self.folder}' is no bundle (no configs/{name}); plan one with pgsam-plan."
+                )
+            self._read[name] = json.loads(file.read_text(encoding="utf-8"))
+        return self._read[name]
+
+    @cached_property
+    def parser(self) -> ConfigParser:
+        """Of its configs; nothing is built yet."""
+        from monai.bundle import ConfigParser
+
+        parser = ConfigParser()
+        parser.read_config([str(self.config_file(name)) for name in self._configs])
+        parser.update({"bundle_root": str(self.folder), **self._overrides})
+        return parser
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """What its network can do."""
+        return Capabilities.from_json(self.config("metadata.json")[METADATA_KEY])
+
+    @cached_property
+    def decisions(self) -> dict[str, Any]:
+        """What its plan decided, by name: for all networks, then for this one."""
+        plan = self.config("plan.json")
+        entries = {**plan["decisions"], **plan.get("configurations", {}).get(self.capabilities.network, {})}
+        return {name: entry["value"] for name, entry in entries.items()}
+
+    @property
+    def description(self) -> str:
+        """A sentence."""
+        return str(self.config("metadata.json")["description"])
+
+    @property
+    def version(self) -> str:
+        """Of the program that planned it."""
+        return str(self.config("metadata.json")["version"])
+
+    @property
+    def channels(self) -> int:
+        """Of the images that it takes."""
+        return self.config("metadata.json")["network_data_format"]["inputs"]["image"]["num_channels"]
+
+    @property
+    def names(self) -> list[str]:
+        """Of all classes, the background first."""
+        return list(self.decisions["label_names"])
+
+    @property
+    def values(self) -> list[int]:
+        """In predictions, in the order of ``names``."""
+        return restored_values(self.decisions["labels"])
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Foreground names as the user gave them -> values in predictions."""
+        return dict(zip(self.names[1:], self.values[1:], strict=True))
+
+    @property
+    def background(self) -> int:
+        """What predictions hold where there is no class."""
+        return self.values[0]
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The grey values between which its network sees, None where they depend on the image."""
+        scheme = self.decisions["intensity"]
+        return (scheme["low"], scheme["high"]) if scheme["scheme"] == "window" else None
+
+    @cached_property
+    def class_texts(self) -> dict[str, list[str]]:
+        """Of a bundle that reads a text per class: its own by class name, background first."""
+        from pgsam_monai.texts.texts import read_texts
+
+        texts = read_texts(self.parser.get_parsed_content("texts_file"), self.names)
+        return dict(zip(self.names, texts, strict=True))
+
+    # What its network can be asked
+
+    @property
+    def reads(self) -> str | None:
+        """CLASS_TEXTS or REQUESTS of `base.capabilities`; None: no texts, or its config turns that off."""
+        return self.capabilities.texts if self._has_texts else None
+
+    def require_requests(self, text: str) -> None:
+        """Raise UserFault unless the network answers any text, and there are words."""
+        if self.reads != REQUESTS:
+            raise UserFault(
+                f"{self} takes no text: --text is for networks that read any text (refsam3d); leave it out."
+            )
+        if not text.strip():
+            raise UserFault(
+                '--text is empty; say what to segment, as in --text "perform liver segmentation".'
+            )
+
+    def require_prompts(self) -> None:
+        """Raise UserFault if the network takes no prompts."""
+        if not self.capabilities.prompts:
+            raise UserFault(
+                f"{self} takes no clicks and no boxes: its network is {self.capabilities.title}, which segments "
+                "without prompts; use a bundle planned with --networks medsa."
+            )
+
+    def require_guide_maps(self) -> None:
+        """Raise UserFault if the network has no prior that can be drawn."""
+        can = self.capabilities
+        if not (can.guide_maps and self._has_texts):
+            without = f" without its {can.texts_switch.replace('_', ' ')}" if can.guide_maps else ""
+            raise UserFault(
+                f"{self} has no guide maps: its network is {can.title}{without}; use a bundle planned with --networks "
+                "pgsam whose network has prior_aligner true, or leave out --guide_maps."
+            )
+
+    @property
+    def _has_texts(self) -> bool:
+        switch = self.capabilities.texts_switch
+        return switch is None or self.parser.get()["network_def"].get(switch, True) is not False
+
+    # Its network, and what is done to an image before and after
+
+    @cached_property
+    def model_file(self) -> Path:
+        """The network's weights."""
+        if "ckpt_dir" in self._overrides:
+            return Path(self.parser.get_parsed_content("ckpt_dir")) / "model.pt"
+        return self.folder / "models/model.pt"
+
+    @property
+    def stamp(self) -> tuple[int, int] | None:
+        """Which weights are loaded: time of change (ns) and size (bytes) of their file; None for none."""
+        return self._stamp
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        import torch
+
+        return torch.device(self.parser.get_parsed_content("device"))
+
+    @property
+    def network(self) -> nn.Module:
+        """In evaluation mode, on its device, with the weights that models/model.pt holds now.
+
+        Raises:
+            WeightsFault: they don't fit, or are gone.
+        """
+        self.load()
+        return self._network
+
+    def load(self) -> None:
+        """Build the network, or renew its weights if models/model.pt has changed since.
+
+        Raises:
+            WeightsFault: it is gone, or doesn't fit the network that the configs describe. Nothing is predicted then
+                until a file lies there that fits.
+        """
+        with self.lock:
+            try:
+                stamp = time_and_size(self.model_file)
+            except OSError as error:
+                raise WeightsFault(
+                    f"{self} has lost {self.model_file}; train it, or put its weights back."
+                ) from error
+            if stamp == self._stamp:
+                return
+            self._stamp = None
+            try:
+                self._renew()
+            except Exception as error:
+                raise WeightsFault(
+                    f"{self}: {self.model_file} doesn't fit the network of its configs ({_first_lines(error)}); train "
+                    "the bundle again, or restore the configs that it was trained with."
+                ) from error
+            self._stamp = stamp
+
+    def _renew(self) -> None:
+        """Into the network that is there: a second copy would need twice the memory."""
+        from pgsam_monai.weights.files import load_weights
+
+        if self._network is None:
+            self._network = self.parser.get_parsed_content("network_def").to(self.device).eval()
+        self._network.load_state_dict(load_weights(self.model_file))
+
+    @property
+    def preprocessing(self) -> Compose:
+        """{"image": path or paths} -> {"image": (C, H, W, D)}."""
+        return self.parser.get_parsed_content("preprocessing")
+
+    @property
+    def inferer(self) -> Inferer:
+        """(1, C, H, W, D) and the network -> class indices (1, 1, H, W, D)."""
+        return self.parser.get_parsed_content("inferer")
+
+    @cached_property
+    def postprocessing(self) -> Compose:
+        """Class indices -> label map with the data set's values on the image's grid; nothing is written."""
+        from monai.transforms import Compose
+
+        from pgsam_monai.transforms.save import SavePredictiond
+
+        steps = self.parser.get_parsed_content("postprocessing").transforms
+        return Compose([step for step in steps if not isinstance(step, SavePredictiond)])
+
+    @cached_property
+    def answering(self) -> Compose:
+        """As ``postprocessing`` for the answer to a text, 0 and ``ASKED``: what is planned for classes is left out."""
+        from monai.transforms import Compose
+
+        from pgsam_monai.transforms.labels import RestoreLabelsd
+
+        return Compose([self._cleaning_and_inverse[1], RestoreLabelsd("pred", labels=[0, ASKED])])
+
+    @cached_property
+    def _cleaning_and_inverse(self) -> tuple[Compose, Any]:
+        """What the postprocessing does to class indices, and the step that takes them to the image's grid."""
+        from monai.transforms import Compose, Invertd
+
+        steps = list(self.postprocessing.transforms)
+        place = next(number for number, step in enumerate(steps) if isinstance(step, Invertd))
+        return Compose(steps[:place]), steps[place]
+
+    # Inference
+
+    def label_map(
+        self,
+        image: Paths,
+        *,
+        text: str | None = None,
+        texts: Mapping[str, Sequence[str]] | None = None,
+        device: torch.device | None = None,
+    ) -> LabelResult:
+        """Segment an image.
+
+        Args:
+            image: a file, a DICOM series folder, or one file per channel.
+            text: what is asked for, of a bundle that reads requests; the label map then holds 0 and ``ASKED``.
+            texts: by class name, texts instead of the bundle's own, of a bundle that reads texts of classes.
+            device: where the network computes this time; None for its own.
+
+        Raises:
+            ReadError: an unreadable file.
+            WeightsFault: see ``network``.
+        """
+        from pgsam_monai.inference.result import LabelResult
+
+        device, source = device or self.device, str(as_paths(image)[0])
+        with self.lock, self._moved(device), self._asked(text, texts):
+            voxels, affine = self._run(
+                image, device, after=self.postprocessing if text is None else self.answering
+            )
+        names, values = (self.names, self.values) if text is None else ([self.names[0], text], [0, ASKED])
+        return LabelResult(voxels=voxels, affine=affine, source=source, names=names, values=values)
+
+    def _run(self, image: Paths, device: torch.device, *, after: Compose) -> tuple[np.ndarray, np.ndarray]:
+        """What MONAI's evaluator does for one image, but for writing: label map (i, j, k), its affine (4, 4)."""
+        import numpy as np
+        import torch
+        from monai.data import decollate_batch, list_data_collate
+
+        from pgsam_monai.transforms.read import reading
+
+        with reading():
+            batch = list_data_collate([self.preprocessing({"image": path_or_paths(image)})])
+        amp = "amp" in self.parser.get() and self.parser.get_parsed_content("amp")
+        with torch.no_grad(), torch.autocast("cuda", enabled=bool(amp) and device.type == "cuda"):
+            batch["pred"] = self.inferer(batch["image"].to(device), self._network)
+        (item,) = decollate_batch(batch)
+        pred = after(item)["pred"]
+        return pred.detach().cpu().as_tensor().numpy()[0], np.asarray(pred.affine, np.float64)
+
+    def clean(self, label_map: np.ndarray) -> np.ndarray:
+        """What its postprocessing does to classes, done to a label map (i, j, k) of the data set's values."""
+        import numpy as np
+        import torch
+
+        from pgsam_monai.transforms.labels import label_indices, label_values
+
+        data = {"pred": torch.from_numpy(label_indices(label_map, self.values))[None]}
+        cleaned = self._cleaning_and_inverse[0](data)["pred"]
+        return label_values(np.asarray(cleaned)[0], self.values)
+
+    @contextmanager
+    def _moved(self, device: torch.device) -> Iterator[None]:
+        """The network on a device, and afterwards on its own again."""
+        network = self.network
+        if device == self.device:
+            yield
+            return
+        try:
+            network.to(device)
+            yield
+        finally:
+            network.to(self.device)
+
+    @contextmanager
+    def _asked(self, text: str | None, texts: Mapping[str, Sequence[str]] | None) -> Iterator[None]:
+        """The network with these texts, and afterwards with its own again."""
+        if texts:
+            with self._editor.edited(texts):
+                yield
+        elif text is not None:
+            self._network.request = text
+            try:
+                yield
+            finally:
+                self._network.request = None
+        else:
+            yield
+
+    @cached_property
+    def _editor(self) -> ClassTextEditor:
+        from pgsam_monai.networks.pgsam.other_texts import ClassTextEditor
+
+        return ClassTextEditor(self._network, self.names)
+
+
+def _first_lines(error: Exception) -> str:
+    """Of the message: torch's lists of keys may take hundreds of lines."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2])[:400].rstrip(".")
