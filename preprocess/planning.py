@@ -33,17 +33,17 @@ class Request:
     """What was asked for; checked by the command line already."""
 
     dataset: Path | None = None
-    """None plans from the recipe's published facts alone, or again from `from_plan`."""
+    """None plans from the recipe's published facts alone, or again from `from_plan`"""
     from_plan: Path | None = None
-    """A plan.json that may have been edited."""
+    """a plan.json that may have been edited"""
     layout: str | None = None
     name: str | None = None
     networks: tuple[str, ...] | None = None
-    """None: the recipe's, or "samed" without one; ("auto",): those that suit the data."""
+    """None: the recipe's, or "samed" without one; ("auto",): those that suit the data"""
     recipe: Recipe | None = None
     few_shot: str | None = None
     target: str | None = None
-    """The kind of machine to plan for, "cpu" or "gpu"; None: this one."""
+    """the kind of machine to plan for, "cpu" or "gpu"; None: this one"""
     overrides: tuple[Override, ...] = ()
     skip_faulty: bool = False
     plans_dir: Path = Path("plans")
@@ -64,7 +64,7 @@ class Measured:
     """A data set that was read and checked."""
 
     dataset: Dataset
-    """Without the skipped cases."""
+    """without the skipped cases"""
     fingerprint: Fingerprint
     faults: tuple[Any, ...]
     skipped: tuple[dict[str, str], ...] = ()
@@ -78,10 +78,10 @@ class Planned:
     splits: Splits
     folder: PlanFolder
     measured: Measured | None
-    """None without the data set at hand."""
+    """None without the data set at hand"""
     bundles: tuple[Path, ...] = ()
     times_s: Mapping[str, float] = field(default_factory=dict)
-    """Step -> seconds."""
+    """step -> seconds"""
 
 
 def carry_out(request: Request) -> Planned:

@@ -29,7 +29,7 @@ def run_logged(command: Sequence[str], *, log: Path, threads: int | None, held: 
         command: program and arguments.
         log: file of its output.
         threads: OMP_NUM_THREADS of the process; None leaves that to the environment.
-        held: file descriptor of ``hold``, which the process inherits.
+        held: file descriptor of `hold`, which the process inherits.
 
     Raises:
         UserFault: it ended with another exit status than 0.

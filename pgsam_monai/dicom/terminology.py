@@ -43,7 +43,7 @@ class Concept:
     modifiers: tuple[Coded, ...] = ()
     """of the type: left, right, anterior, …"""
     region: Coded | None = None
-    """Anatomic Region: where an abnormality or a part lies"""
+    """anatomic Region: where an abnormality or a part lies"""
     region_modifiers: tuple[Coded, ...] = ()
     exact: bool = False
     """whether all of it together means the structure itself, not something wider"""

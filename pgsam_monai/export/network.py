@@ -24,7 +24,7 @@ def save_adapters(network: nn.Module, file: str | Path, *, metadata: Mapping[str
     """Write what was trained, and nothing else, as safetensors; the frozen rest comes from SAM's and CLIP's weights.
 
     Args:
-        network: a network with a ``description``.
+        network: a network with a `description`.
         file: where to write; replaced whole or not at all.
         metadata: more text to keep in the file's header, such as the names of the classes or of the weights.
     """
@@ -41,7 +41,7 @@ def save_adapters(network: nn.Module, file: str | Path, *, metadata: Mapping[str
 
 
 def load_adapters(network: nn.Module, file: str | Path) -> dict[str, str]:
-    """Load what ``save_adapters`` wrote into a network built alike, and return the file's header.
+    """Load what `save_adapters` wrote into a network built alike, and return the file's header.
 
     Raises:
         ValueError: not such a file, or one of another network.

@@ -50,7 +50,7 @@ def autocast(device: str | torch.device, precision: str = "auto") -> AbstractCon
 
 
 def full_precision(device: torch.device, *, wanted: bool = True) -> AbstractContextManager:
-    """A context without autocast inside one with it, where ``wanted``; nothing where none is on, as in exports."""
+    """A context without autocast inside one with it, where `wanted`; nothing where none is on, as in exports."""
     if not (wanted and torch.is_autocast_enabled(device.type)):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)

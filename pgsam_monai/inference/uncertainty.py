@@ -29,9 +29,9 @@ class Uncertainty:
     """Means over all voxels of a volume, in nats."""
 
     entropy: float
-    """Predictive entropy: of the class probabilities' mean over the simulations, 0 (certain) to ln(K+1) (uniform)."""
+    """predictive entropy: of the class probabilities' mean over the simulations, 0 (certain) to ln(K+1) (uniform)"""
     mutual_information: float
-    """What of it comes from the simulations' disagreement, 0 to the entropy (BALD, Houlsby et al., 2011): the epistemic
+    """what of it comes from the simulations' disagreement, 0 to the entropy (BALD, Houlsby et al., 2011): the epistemic
     part. The rest is doubt that every simulation shares, such as where a boundary is blurred."""
 
 

@@ -32,7 +32,7 @@ class SliceEmbeddings:
         Args:
             model: whose network encodes.
             volume: whose slices.
-            memory_gb: at most so many bytes, 1e9 each, stay between calls of ``of``, on the network's device. One
+            memory_gb: at most so many bytes, 1e9 each, stay between calls of `of`, on the network's device. One
                 slice of SAM's encoders takes 4 MB in float32 at 1024 pixels.
         """
         self.model, self.volume = model, volume

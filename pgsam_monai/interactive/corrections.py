@@ -24,7 +24,7 @@ LEAST_REACH = 2.0
 def pull(logits: Tensor, clicks: PointList, frame: SliceFrame) -> Tensor:
     """Logits (S, S) on the square, moved by each click in turn that they don't obey yet.
 
-    A Gaussian around the click is added, so high that the clicked pixel gets ``MARGIN`` on the click's side.
+    A Gaussian around the click is added, so high that the clicked pixel gets `MARGIN` on the click's side.
 
     Args:
         logits: positive inside.

@@ -84,7 +84,7 @@ class OrientSlicesd(MapTransform):
 
     Args:
         keys: MetaTensors (C, i, j, k).
-        plane: of ``AXCODES``; None: across the largest spacing. Pictures stay as they are.
+        plane: of `AXCODES`; None: across the largest spacing. Pictures stay as they are.
     """
 
     def __init__(self, keys: KeysCollection, plane: str | None = None, allow_missing_keys: bool = False):

@@ -15,9 +15,9 @@ Description = Mapping[str, str | int | bool]
 
 
 def pack_description(description: Description) -> Tensor:
-    """The description as JSON in a uint8 tensor, which loads with ``weights_only=True``.
+    """The description as JSON in a uint8 tensor, which loads with `weights_only=True`.
 
-    Blanks pad it to a length drawn from its checksum. MONAI's ``copy_model_state`` takes over every entry of
+    Blanks pad it to a length drawn from its checksum. MONAI's `copy_model_state` takes over every entry of
     equal shape; thus it takes over an equal description, and leaves another network's behind.
     """
     text = json.dumps(dict(description), sort_keys=True).encode()
@@ -26,7 +26,7 @@ def pack_description(description: Description) -> Tensor:
 
 
 def unpack_description(packed: Tensor) -> dict[str, str | int | bool]:
-    """The inverse of ``pack_description``."""
+    """The inverse of `pack_description`."""
     return json.loads(bytes(packed.cpu().tolist()))
 
 
@@ -44,7 +44,7 @@ def check_description(own: Description, other: Description, *, source: str) -> N
 
 
 class DescribedNetwork(nn.Module):
-    """A network that knows its ``description``, which travels in its state dict and guards what is loaded."""
+    """A network that knows its `description`, which travels in its state dict and guards what is loaded."""
 
     description: Description
 

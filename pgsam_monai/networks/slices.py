@@ -12,15 +12,15 @@ from pgsam_monai.transforms.fit import enlarge, sides
 
 
 class SliceNetwork(DescribedNetwork):
-    """A 2-D network with ``name``, ``title``, ``image_size``, ``in_channels``, ``num_classes`` and ``description``.
+    """A 2-D network with `name`, `title`, `image_size`, `in_channels`, `num_classes` and `description`.
 
-    A subclass says in ``decode`` what its outputs are, and in ``combine`` what they come to.
+    A subclass says in `decode` what its outputs are, and in `combine` what they come to.
     """
 
     name: str
-    """What bundles and its description call the network."""
+    """what bundles and its description call the network"""
     title: str
-    """What messages call it."""
+    """what messages call it"""
     image_size: int
     in_channels: int
     num_classes: int
@@ -28,17 +28,17 @@ class SliceNetwork(DescribedNetwork):
     def decode(self, image: Tensor, label: Tensor | None) -> list[Tensor]:
         """Image (B, C, H, W) on the 0..1 scale → float32 logits (B, K+1, h, w), the finest first, of any sizes.
 
-        ``label`` (B, 1, H, W), class indices, is given in training only, and to networks that ask for it in their
+        `label` (B, 1, H, W), class indices, is given in training only, and to networks that ask for it in their
         bundle; most leave it unread.
         """
         raise NotImplementedError
 
     def decode_slices(self, image: Tensor, label: Tensor | None, depth: int) -> list[Tensor]:
-        """As ``decode``, for networks whose slices see each other: ``depth`` consecutive images are one volume's."""
+        """As `decode`, for networks whose slices see each other: `depth` consecutive images are one volume's."""
         return self.decode(image, label)
 
     def combine(self, outputs: list[Tensor], size: tuple[int, ...]) -> Tensor:
-        """What ``decode`` gave → the logits (B, K+1, *size) that evaluation returns: the first output, resized."""
+        """What `decode` gave → the logits (B, K+1, *size) that evaluation returns: the first output, resized."""
         return enlarge(outputs[0], size)
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor | list[Tensor]:
@@ -75,7 +75,7 @@ class SliceNetwork(DescribedNetwork):
         return MetaTensor(logits).copy_meta_from(image) if isinstance(image, MetaTensor) else logits
 
     def training_outputs(self, outputs: list[Tensor], size: tuple[int, ...]) -> list[Tensor]:
-        """What ``decode`` gave → what the loss supervises: the first at full size, then all of them as they are."""
+        """What `decode` gave → what the loss supervises: the first at full size, then all of them as they are."""
         if sides(outputs[0], 2, 3) == size:
             return outputs
         return [enlarge(outputs[0], size), *outputs]
@@ -88,7 +88,7 @@ class SliceNetwork(DescribedNetwork):
             )
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """What ``torch.jit.script``, and thus MONAI's ``ckpt_export``, exports in this network's place."""
+        """What `torch.jit.script`, and thus MONAI's `ckpt_export`, exports in this network's place."""
         from pgsam_monai.networks.traced import TracedNetwork
 
         return TracedNetwork(self)
@@ -100,7 +100,7 @@ def fold_slices(volume: Tensor) -> Tensor:
 
 
 def unfold_slices(slices: Tensor, batch: int) -> Tensor:
-    """The inverse of ``fold_slices``: (B * D, C, H, W) → (B, C, H, W, D)."""
+    """The inverse of `fold_slices`: (B * D, C, H, W) → (B, C, H, W, D)."""
     return slices.unflatten(0, (batch, -1)).permute(0, 2, 3, 4, 1)
 
 

@@ -15,7 +15,7 @@ from pgsam_monai.networks.adaptation.lora import merge_lora
 def merge_for_inference(network: nn.Module) -> nn.Module:
     """A frozen copy in evaluation mode whose adapters are folded into the weights; same outputs, faster.
 
-    The copy's state dict loads into a network built with ``encoder_training``, and PG-SAM's ``clip_training``,
+    The copy's state dict loads into a network built with `encoder_training`, and PG-SAM's `clip_training`,
     "frozen" or "full".
     """
     merged = copy.deepcopy(network)
@@ -26,14 +26,14 @@ def merge_for_inference(network: nn.Module) -> nn.Module:
 
 
 class FixedTexts(nn.Module):
-    """Stands in for ``ClassTexts`` where the text tower is no longer there: embeddings (K+1, d) that stay."""
+    """Stands in for `ClassTexts` where the text tower is no longer there: embeddings (K+1, d) that stay."""
 
     def __init__(self, embeddings: Tensor) -> None:
         super().__init__()
         self.register_buffer("embeddings", embeddings)
 
     def forward(self, clip: nn.Module) -> Tensor:
-        """As ``ClassTexts``."""
+        """As `ClassTexts`."""
         return self.embeddings
 
 
@@ -57,7 +57,7 @@ class TracedNetwork(nn.Module):
     """
 
     def __init__(self, network: nn.Module) -> None:
-        """``network`` has ``image_size``, ``in_channels`` and maps (B, C, S, S) to logits (B, K+1, S, S)."""
+        """`network` has `image_size`, `in_channels` and maps (B, C, S, S) to logits (B, K+1, S, S)."""
         super().__init__()
         self.image_size = int(network.image_size)
         self.stack_depth = int(getattr(network, "stack_depth", 1))
@@ -106,7 +106,7 @@ class TracedVolumeNetwork(nn.Module):
     """A scriptable stand-in for a 3-D network: a trace of it at its own patch; any batch size works."""
 
     def __init__(self, network: nn.Module) -> None:
-        """``network`` has ``patch``, ``in_channels`` and maps (B, C, *patch) to logits (B, K+1, *patch)."""
+        """`network` has `patch`, `in_channels` and maps (B, C, *patch) to logits (B, K+1, *patch)."""
         super().__init__()
         self.patch: list[int] = [int(side) for side in network.patch]
         device = next(network.parameters()).device

@@ -14,19 +14,19 @@ from pgsam_monai.networks.slices import plain
 
 
 class VolumeNetwork(DescribedNetwork):
-    """A 3-D network with ``name``, ``title``, ``patch``, ``multiples``, ``in_channels`` and ``num_classes``.
+    """A 3-D network with `name`, `title`, `patch`, `multiples`, `in_channels` and `num_classes`.
 
-    A subclass says in ``segment`` what its logits are, and in ``learn`` what its loss is given.
+    A subclass says in `segment` what its logits are, and in `learn` what its loss is given.
     """
 
     name: str
-    """What bundles and its description call the network."""
+    """what bundles and its description call the network"""
     title: str
-    """What messages call it."""
+    """what messages call it"""
     patch: tuple[int, int, int]
-    """Rows, columns and slices that it is built for, voxels; it accepts any other."""
+    """rows, columns and slices that it is built for, voxels; it accepts any other"""
     multiples: tuple[int, int, int]
-    """What the sides of its input are multiples of, voxels."""
+    """what the sides of its input are multiples of, voxels"""
     in_channels: int
     num_classes: int
 
@@ -37,7 +37,7 @@ class VolumeNetwork(DescribedNetwork):
     def learn(self, image: Tensor, label: Tensor | None) -> object:
         """What the loss gets in training: the logits, unless a subclass has more to say.
 
-        ``label`` (B, 1, H, W, D), class indices, is for networks that train with its help.
+        `label` (B, 1, H, W, D), class indices, is for networks that train with its help.
         """
         return self.segment(image)
 
@@ -50,10 +50,10 @@ class VolumeNetwork(DescribedNetwork):
 
         Returns:
             In evaluation mode float32 logits (B, K+1, H, W, D), a MetaTensor with the image's meta data if the image
-            is one. In training mode what ``learn`` gives.
+            is one. In training mode what `learn` gives.
 
         Raises:
-            ValueError: wrong number of axes or channels, or sides that are no multiples of ``multiples``.
+            ValueError: wrong number of axes or channels, or sides that are no multiples of `multiples`.
         """
         volume = plain(image)
         self._check(volume)
@@ -78,7 +78,7 @@ class VolumeNetwork(DescribedNetwork):
             )
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """What ``torch.jit.script``, and thus MONAI's ``ckpt_export``, exports in this network's place."""
+        """What `torch.jit.script`, and thus MONAI's `ckpt_export`, exports in this network's place."""
         from pgsam_monai.networks.traced import TracedVolumeNetwork
 
         return TracedVolumeNetwork(self)

@@ -19,7 +19,7 @@ PIXEL_MEAN, PIXEL_STD = 0.5, 0.25
 
 
 class BaselineNetwork(SliceNetwork):
-    """A network without pretrained weights; a subclass builds MONAI's and calls it in ``decode``.
+    """A network without pretrained weights; a subclass builds MONAI's and calls it in `decode`.
 
     The image's 0..1 become -2..2, whatever channel: zero is in the middle and the spread about one, as random weights
     expect it.
@@ -64,7 +64,7 @@ class BaselineNetwork(SliceNetwork):
         logger.info("%s starts from random weights.", self.title)
 
     def check_size(self, height: int, width: int, *, what: str = "image") -> None:
-        """Raise ValueError unless both sides are multiples of ``multiple`` and at least ``least`` pixels."""
+        """Raise ValueError unless both sides are multiples of `multiple` and at least `least` pixels."""
         if min(height, width) < self.least or height % self.multiple or width % self.multiple:
             side = max(self.least, round(max(height, width) / self.multiple) * self.multiple)
             raise UserFault(
@@ -81,7 +81,7 @@ class BaselineNetwork(SliceNetwork):
 
 
 class BaselineVolumeNetwork(VolumeNetwork):
-    """A 3-D network without pretrained weights; a subclass builds MONAI's and calls it in ``segment``.
+    """A 3-D network without pretrained weights; a subclass builds MONAI's and calls it in `segment`.
 
     As for slices, the image's 0..1 become -2..2, whatever channel.
     """
@@ -124,7 +124,7 @@ class BaselineVolumeNetwork(VolumeNetwork):
         logger.info("%s starts from random weights.", self.title)
 
     def check_sides(self, sides: Sequence[int], *, what: str = "image") -> None:
-        """Raise ValueError unless rows, columns and slices are ``multiples`` and one of them is twice its own.
+        """Raise ValueError unless rows, columns and slices are `multiples` and one of them is twice its own.
 
         Instance norms can't normalise a coarsest map of a single voxel.
         """

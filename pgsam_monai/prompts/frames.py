@@ -51,7 +51,7 @@ def place_prompts(clicks: Clicks, *, native_affine: ArrayLike, **volume: Any) ->
     Args:
         clicks: in any space.
         native_affine: (4, 4) of the original file, voxel -> mm, RAS+.
-        volume: affine, frame and depth of the preprocessed volume, as of ``to_frame``.
+        volume: affine, frame and depth of the preprocessed volume, as of `to_frame`.
 
     Raises:
         UserFault: a prompt outside the image, or two boxes for one class on one slice.

@@ -1,4 +1,4 @@
-"""The texts of a bundle: ``configs/texts.json``, a file that people edit.
+"""The texts of a bundle: `configs/texts.json`, a file that people edit.
 
     {"background": "Everything else.", "spleen": ["Crescent-shaped organ ...", "The spleen on CT."]}
 
@@ -18,10 +18,10 @@ from pgsam_monai.base.files import write_text
 
 
 def read_texts(file: str | Path, names: Sequence[str]) -> list[list[str]]:
-    """The texts of every class, in the order of ``names``: K+1 lists of at least one text each.
+    """The texts of every class, in the order of `names`: K+1 lists of at least one text each.
 
     Args:
-        file: the bundle's ``configs/texts.json``.
+        file: the bundle's `configs/texts.json`.
         names: the plan's label names, background first.
 
     Raises:
@@ -41,7 +41,7 @@ def write_texts(file: str | Path, texts: Mapping[str, str | Sequence[str]]) -> N
     """Write the texts of every class, in the mapping's order, whole or not at all.
 
     Args:
-        file: the bundle's ``configs/texts.json``; its folder is made.
+        file: the bundle's `configs/texts.json`; its folder is made.
         texts: class name -> its text, or its alternative texts; background first.
 
     Raises:

@@ -45,10 +45,10 @@ class GradientClip:
 
 
 class StageWeights:
-    """Moves H-SAM's loss from its first to its second decoding stage, epoch by epoch (``schedules.stage_weights``).
+    """Moves H-SAM's loss from its first to its second decoding stage, epoch by epoch (`schedules.stage_weights`).
 
     Args:
-        loss: MONAI's DeepSupervisionLoss over [second stage, first stage]; its ``weights`` are set here.
+        loss: MONAI's DeepSupervisionLoss over [second stage, first stage]; its `weights` are set here.
         schedule: "paper" or "released".
         epochs: epochs of this training over which the published 300 are laid out.
     """

@@ -16,7 +16,7 @@ class RequestLoss(_Loss):
     """
 
     def __init__(self, loss: nn.Module) -> None:
-        """``loss``: of logits and class indices, for any number of classes, so without weights per class."""
+        """`loss`: of logits and class indices, for any number of classes, so without weights per class."""
         super().__init__()
         self.loss = loss
 
@@ -27,7 +27,7 @@ class RequestLoss(_Loss):
             label: class indices (B, 1, H, W, D), which an answer to a request doesn't need any more.
 
         Returns:
-            the loss, as ``loss`` reduces it.
+            the loss, as `loss` reduces it.
         """
         if isinstance(outputs, Referred):
             return self.loss(outputs.logits, outputs.target)

@@ -48,8 +48,8 @@ def prepare_training(
         network: without a data-parallel wrapper.
         trainer, evaluator: of training and validation, not run yet.
         checkpoints: of that network.
-        initial_model: see ``start_from``.
-        early_stop_epochs: see ``EarlyStop``.
+        initial_model: see `start_from`.
+        early_stop_epochs: see `EarlyStop`.
         resume: go on with the last checkpoint.
     """
     start_from(network, initial_model)

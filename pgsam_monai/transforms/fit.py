@@ -110,7 +110,7 @@ def enlarge(x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
 
 
 def sides(tensor: torch.Tensor, *axes: int) -> tuple[int, ...]:
-    """Sizes along ``axes`` as plain integers, quietly so while tracing, where they become constants."""
+    """Sizes along `axes` as plain integers, quietly so while tracing, where they become constants."""
     if not torch.jit.is_tracing():
         return tuple(tensor.shape[axis] for axis in axes)
     with warnings.catch_warnings():

@@ -1,6 +1,6 @@
 """Pretrained weights: where they lie on this machine, and how they come here.
 
-A name (see ``weights_table``) resolves to a file that was imported (``pgsam weights import FILE``), that an installed
+A name (see `weights_table`) resolves to a file that was imported (`pgsam weights import FILE`), that an installed
 package ships, or that is downloaded once, checked by its SHA-256 and only then given its final name. A path resolves
 to itself.
 """
@@ -28,12 +28,12 @@ TIMEOUT_S = 30
 
 
 def default_weights_dir() -> Path:
-    """The folder that keeps imported and downloaded weights: ``~/.cache/pgsam_monai/weights/files``."""
+    """The folder that keeps imported and downloaded weights: `~/.cache/pgsam_monai/weights/files`."""
     return Path.home() / ".cache" / "pgsam_monai" / "weights"
 
 
 def find_weights(record: Weights, *, weights_dir: str | Path | None = None) -> Path | None:
-    """Where ``record`` lies: in our folder, else in its installed package; None if nowhere. Nothing is checked."""
+    """Where `record` lies: in our folder, else in its installed package; None if nowhere. Nothing is checked."""
     file = _folder(weights_dir) / record.file_name
     if file.is_file():
         return file
@@ -44,8 +44,8 @@ def resolve_weights(weights: str | Path, *, weights_dir: str | Path | None = Non
     """The local file of weights given by name or by path, downloaded if need be.
 
     Args:
-        weights: a name in ``KNOWN_WEIGHTS``, or the path of a file.
-        weights_dir: the folder that keeps weights; None for ``default_weights_dir()``.
+        weights: a name in `KNOWN_WEIGHTS`, or the path of a file.
+        weights_dir: the folder that keeps weights; None for `default_weights_dir()`.
 
     Raises:
         UserFault: no such name or file, other bytes than published, or the download failed; the message names the
@@ -79,7 +79,7 @@ def _packaged_file(package: Package) -> Path | None:
 
 
 def _imported_record(record: Weights, file: Path) -> Weights:
-    """``record`` with the size and hash that were noted when ``file``, of which none are published, was imported."""
+    """`record` with the size and hash that were noted when `file`, of which none are published, was imported."""
     try:
         noted = json.loads(_note(file).read_text())
         return replace(record, sha256=str(noted["sha256"]), size_bytes=int(noted["size_bytes"]))
@@ -95,7 +95,7 @@ def _note(file: Path) -> Path:
 
 
 def _check_kept(record: Weights, file: Path, *, digest: bool) -> None:
-    """Raise UserFault unless ``file`` has the record's size and, with ``digest``, its hash."""
+    """Raise UserFault unless `file` has the record's size and, with `digest`, its hash."""
     status = file.stat()
     if status.st_size != record.size_bytes:
         raise UserFault(
@@ -117,7 +117,7 @@ def _renew(record: Weights) -> str:
 
 @functools.cache
 def _digest(file: Path, mtime_ns: int) -> str:
-    """SHA-256 of a file as it was at ``mtime_ns``: computed once for each network of a process."""
+    """SHA-256 of a file as it was at `mtime_ns`: computed once for each network of a process."""
     return sha256_of(file)
 
 
@@ -133,7 +133,7 @@ def _given_file(weights: str | Path) -> Path:
 
 
 def download_weights(record: Weights, folder: str | Path) -> Path:
-    """Download ``record`` into ``folder`` under a temporary name, check size and SHA-256, rename.
+    """Download `record` into `folder` under a temporary name, check size and SHA-256, rename.
 
     Raises:
         UserFault: no connection, a broken transfer, or other bytes than published; or the weights come by pip, or
@@ -173,7 +173,7 @@ def import_weights(
         file: the file that was fetched elsewhere.
         name: whose it is; needed only where no hash was published. Its own is then noted in a JSON file beside it, and
             checked from then on.
-        weights_dir: the folder that keeps weights; None for ``default_weights_dir()``.
+        weights_dir: the folder that keeps weights; None for `default_weights_dir()`.
 
     Raises:
         UserFault: no such file or name, none of the known weights, or not those of that name.

@@ -24,7 +24,7 @@ def sha256_of(file: str | Path) -> str:
 
 
 def store(stream: BinaryIO, file: Path, record: Weights, *, describe: str) -> Path:
-    """Copy ``stream`` to ``file``, which appears only once it is whole and what ``record`` says."""
+    """Copy `stream` to `file`, which appears only once it is whole and what `record` says."""
     from tqdm import tqdm
 
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -26,15 +26,15 @@ class Fault:
     """One thing that is wrong."""
 
     level: str
-    """FATAL, WARNING or MENDED."""
+    """FATAL, WARNING or MENDED"""
     rule: str
-    """The kind of fault, in a few words; faults of one kind are told together."""
+    """the kind of fault, in a few words; faults of one kind are told together"""
     case: str | None
-    """The case to leave out to be rid of it; None where the data set as a whole is at fault."""
+    """the case to leave out to be rid of it; None where the data set as a whole is at fault"""
     file: str | None
-    """Relative to the data set."""
+    """relative to the data set"""
     found: str
-    """What was found, with its numbers."""
+    """what was found, with its numbers"""
     consequence: str
     remedy: str
 

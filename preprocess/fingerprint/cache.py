@@ -32,7 +32,7 @@ class CachedCase:
     facts: CaseFacts
     path: Path
     arrays: tuple[tuple[int, int, bool], ...]
-    """Per channel: offset in bytes, number of values, whether counts follow the values."""
+    """per channel: offset in bytes, number of values, whether counts follow the values"""
 
     def load_sample(self, channel: int) -> Sample:
         """The foreground values of one channel."""

@@ -25,14 +25,14 @@ class ChannelFacts:
     """One channel of one image, over all voxels."""
 
     min: float | None
-    """Smallest finite value; None where no value is finite."""
+    """smallest finite value; None where no value is finite"""
     max: float | None
     mean: float | None
     nan_count: int = 0
     inf_count: int = 0
     is_constant: bool = False
     histogram: tuple[int, ...] = ()
-    """Voxels in 64 equal bins from `min` to `max`."""
+    """voxels in 64 equal bins from `min` to `max`"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +57,16 @@ class LabelFacts:
     voxels: int
     volume_ml: float
     components: int
-    """Parts not touching one another, corners included (26-neighbourhood)."""
+    """parts not touching one another, corners included (26-neighbourhood)"""
     extent_px: tuple[int, ...]
-    """Bounding box of the largest component in voxels, (i, j, k)."""
+    """bounding box of the largest component in voxels, (i, j, k)"""
     extent_mm: tuple[float, ...]
     in_plane_px: tuple[float, ...]
-    """For slices taken across i, j, k: the shorter side of the structure's box in a slice, median over its
-    slices."""
+    """for slices taken across i, j, k: the shorter side of the structure's box in a slice, median over its
+    slices"""
     in_plane_mm: tuple[float, ...]
     slices: tuple[float, ...]
-    """Share of the slices across i, j, k that hold the label (all its components)."""
+    """share of the slices across i, j, k that hold the label (all its components)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,36 +76,36 @@ class CaseFacts:
     name: str
     group: str
     files: dict[str, str] = field(default_factory=dict)
-    """Path relative to the dataset -> SHA-256 of the file (of a DICOM series: of its files' digests in name
-    order)."""
+    """path relative to the dataset -> SHA-256 of the file (of a DICOM series: of its files' digests in name
+    order)"""
     image_files: tuple[str, ...] = ()
     label_file: str | None = None
     shape: tuple[int, ...] = ()
     spacing: tuple[float, ...] = ()
     affine: tuple[tuple[float, ...], ...] = ()
-    """(4, 4), voxel (i, j, k) -> mm, RAS+."""
+    """(4, 4), voxel (i, j, k) -> mm, RAS+"""
     orientation: str = ""
-    """Axis codes such as "LPS"; "" where the data has none."""
+    """axis codes such as "LPS"; "" where the data has none"""
     dtype: str = ""
     channels: int = 0
     cropped_shape: tuple[int, ...] = ()
-    """Shape of the box around all voxels that are not zero in some channel (nnU-Net's crop)."""
+    """shape of the box around all voxels that are not zero in some channel (nnU-Net's crop)"""
     label_shape: tuple[int, ...] | None = None
     label_spacing: tuple[float, ...] | None = None
     label_affine: tuple[tuple[float, ...], ...] | None = None
     image: tuple[ChannelFacts, ...] = ()
     intensity: tuple[Intensity, ...] = ()
-    """One per channel; empty without foreground."""
+    """one per channel; empty without foreground"""
     labels: dict[int, LabelFacts] = field(default_factory=dict)
-    """Label values but the background's."""
+    """label values but the background's"""
     label_voxels: int = 0
-    """All voxels of the label map, background included."""
+    """all voxels of the label map, background included"""
     label_problem: str | None = None
-    """Why the label map is no class map (fractions, negative values, NaN)."""
+    """why the label map is no class map (fractions, negative values, NaN)"""
     notes: tuple[str, ...] = ()
-    """Oddities of the files that the reader decided on the way."""
+    """oddities of the files that the reader decided on the way"""
     error: str | None = None
-    """Why a file could not be read; `error_file` says which."""
+    """why a file could not be read; `error_file` says which"""
     error_file: str | None = None
 
 
@@ -123,23 +123,23 @@ class LabelSummary:
     """One label value over all training cases."""
 
     cases: int
-    """Number of cases that hold it."""
+    """number of cases that hold it"""
     voxels: int
     frequency: float
-    """Share of all label voxels of the training cases, background counted in the whole."""
+    """share of all label voxels of the training cases, background counted in the whole"""
     volume_ml: float
-    """Median over the cases holding it."""
+    """median over the cases holding it"""
     components: float
-    """Median over the cases holding it."""
+    """median over the cases holding it"""
     extent_mm: tuple[float, ...]
-    """Median extent along the anatomical axes."""
+    """median extent along the anatomical axes"""
     extent_mm_min: tuple[float, ...]
     in_plane_px: dict[str, tuple[float, float]]
-    """Slice axis ("axial", "coronal", "sagittal"; "none" without orientation) -> (median, smallest) over the
-    cases of the shorter side of the structure in a slice."""
+    """slice axis ("axial", "coronal", "sagittal"; "none" without orientation) -> (median, smallest) over the
+    cases of the shorter side of the structure in a slice"""
     in_plane_mm: dict[str, tuple[float, float]]
     slices: dict[str, float]
-    """Slice axis -> median share of the slices that hold it."""
+    """slice axis -> median share of the slices that hold it"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,18 +147,18 @@ class DatasetSummary:
     """The training cases folded into one."""
 
     num_cases: int
-    """Readable training cases folded here."""
+    """readable training cases folded here"""
     channels: int
     shape: Spread
     spacing: Spread
     cropped_shape: Spread
     intensity: tuple[Intensity, ...]
-    """Per channel, over the foreground voxels of all cases at once."""
+    """per channel, over the foreground voxels of all cases at once"""
     labels: dict[int, LabelSummary]
-    """Label values but the background's, in numeric order."""
+    """label values but the background's, in numeric order"""
     background_frequency: float
     orientations: dict[str, int]
-    """Axis codes -> number of cases, commonest first."""
+    """axis codes -> number of cases, commonest first"""
     modality: str
     """"CT", "MR", "RGB" or "unknown"."""
     modality_reason: str
@@ -170,7 +170,7 @@ class Fingerprint:
 
     schema_version: int
     dataset: dict[str, Any]
-    """name, folder, layout, file_format."""
+    """name, folder, layout, file_format"""
     cases: tuple[CaseFacts, ...]
     summary: DatasetSummary
 

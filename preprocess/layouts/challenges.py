@@ -25,7 +25,7 @@ class Challenge:
     example: str
     label_names: Mapping[str, int]
     labelled: str = "{}"
-    """What `case` of a label is called as a case."""
+    """what `case` of a label is called as a case"""
 
 
 _RENAMING = "write a labels.json to change them"

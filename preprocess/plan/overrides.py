@@ -24,7 +24,7 @@ class Override:
     name: str
     value: Any
     network: str | None = None
-    """None: all networks (or a shared decision)."""
+    """None: all networks (or a shared decision)"""
 
     set_by: str = FLAG
 

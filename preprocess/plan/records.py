@@ -19,13 +19,13 @@ class Plan:
     """The content of plan.json."""
 
     dataset: Mapping[str, Any]
-    """name, folder, layout, file_format, channels [names], num_cases, skipped [{case, reason}]."""
+    """name, folder, layout, file_format, channels [names], num_cases, skipped [{case, reason}]"""
 
     decisions: Mapping[str, Decision]
-    """Shared by all networks."""
+    """shared by all networks"""
 
     configurations: Mapping[str, Mapping[str, Decision]]
-    """Network -> its own decisions."""
+    """network -> its own decisions"""
 
     recipe: str | None = None
     created_by: str = f"pgsam-plan {__version__}"

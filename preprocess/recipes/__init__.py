@@ -52,17 +52,17 @@ class Recipe:
     title: str
     networks: tuple[str, ...]
     dataset: Mapping[str, Any]
-    """Published facts: name, folder, layout, file_format, channels; patterns of case names and files."""
+    """published facts: name, folder, layout, file_format, channels; patterns of case names and files"""
 
     training: tuple[int | str, ...]
     test: tuple[int | str, ...]
-    """Numbers or names of cases."""
+    """numbers or names of cases"""
 
     validation: tuple[int | str, ...]
-    """Published cases to validate on; the test cases, for information, where none were held out."""
+    """published cases to validate on; the test cases, for information, where none were held out"""
 
     draw: Draw | None
-    """In place of these lists."""
+    """in place of these lists"""
 
     splits_note: str
     few_shot: str | None

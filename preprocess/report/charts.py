@@ -29,11 +29,11 @@ class Chart:
     width: int
     height: int
     curves: tuple[str, ...]
-    """SVG point lists, one per case."""
+    """SVG point lists, one per case"""
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     band: tuple[float, float] | None
-    """Left and right of the planned window, in drawing units."""
+    """left and right of the planned window, in drawing units"""
     note: str
 
 

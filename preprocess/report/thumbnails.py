@@ -41,7 +41,7 @@ class Thumbnail:
     png: str
     """base64"""
     plain_png: str
-    """The same slice without labels, base64."""
+    """the same slice without labels, base64"""
     width: int
     height: int
 

@@ -24,10 +24,10 @@ class Clip:
     text_depth: int
     text_tokens: int = 77
     parameters_m: float
-    """Millions of parameters of both towers."""
+    """millions of parameters of both towers"""
 
     weights: str | None
-    """Tag of its published weights; None where none exist."""
+    """tag of its published weights; None where none exist"""
 
 
 CLIPS = {

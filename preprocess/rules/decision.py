@@ -16,19 +16,19 @@ class Decision:
     """One planning decision."""
 
     value: Any
-    """JSON-ready: None, bool, int, float, str, list or dict."""
+    """JSON-ready: None, bool, int, float, str, list or dict"""
 
     reason: str
-    """A sentence for the reader, with the numbers the value was taken from."""
+    """a sentence for the reader, with the numbers the value was taken from"""
 
     source: str = RULE
-    """``rule``, ``recipe`` (a published setting) or ``override`` (the user's wish)."""
+    """`rule`, `recipe` (a published setting) or `override` (the user's wish)"""
 
     planned: Decision | None = None
-    """What rule or recipe decided, where the user overrode it."""
+    """what rule or recipe decided, where the user overrode it"""
 
     set_by: str = ""
-    """How the user's wish reached us, such as "--override"; "" without one."""
+    """how the user's wish reached us, such as "--override"; "" without one"""
 
     def to_json(self) -> dict[str, Any]:
         record = {"value": self.value, "reason": self.reason, "source": self.source}

@@ -20,10 +20,10 @@ class Blocks:
     depth: int
     heads: int
     window: int = 0
-    """Side of the windows in tokens; 0 for attention over the whole grid."""
+    """side of the windows in tokens; 0 for attention over the whole grid"""
 
     stride: int = PATCH
-    """Pixels per side of a token."""
+    """pixels per side of a token"""
 
     def padded_tokens(self, image_size: int) -> int:
         """Of an image, in whole windows."""
@@ -46,23 +46,23 @@ class Encoder:
 
     blocks: tuple[Blocks, ...]
     parameters_m: float
-    """Millions of parameters."""
+    """millions of parameters"""
 
     stride: int = PATCH
-    """Pixels per cell of the embedding."""
+    """pixels per cell of the embedding"""
 
     neck_convolution: bool = True
-    """Whether the neck has a convolution over neighbours."""
+    """whether the neck has a convolution over neighbours"""
 
     keeps_scores: str = "always"
-    """When attention keeps its matrices for the backward pass: "always", "trained" (in full) or "never". The quick
+    """when attention keeps its matrices for the backward pass: "always", "trained" (in full) or "never". The quick
     kernels don't, and can't take a bias that is learnt or made from queries."""
 
     stem_values: int = 0
-    """Values kept per pixel by a convolutional stem and the skips it hands to the decoder."""
+    """values kept per pixel by a convolutional stem and the skips it hands to the decoder"""
 
     convolution_values: int = 0
-    """Values kept per pixel by the convolutions before and between blocks, where they are trained."""
+    """values kept per pixel by the convolutions before and between blocks, where they are trained"""
 
 
 def _vit(sizes: Vit) -> Encoder:

@@ -30,7 +30,7 @@ class Machine:
     """"cpu" or "gpu"."""
 
     memory_gb: int
-    """The GPU's memory, or the RAM."""
+    """the GPU's memory, or the RAM"""
 
     target_reason: str
     memory_reason: str
@@ -42,20 +42,20 @@ class Evidence:
     inferior-superior) where the files have an orientation, else in stored order (rows, columns, slices)."""
 
     cases: dict[str, tuple[int, ...]]
-    """Labelled training case -> the foreground values it holds."""
+    """labelled training case -> the foreground values it holds"""
 
     shapes: tuple[tuple[int, ...], ...]
     spacings: tuple[tuple[float, ...], ...]
-    """Per training case, mm; 1 for pictures."""
+    """per training case, mm; 1 for pictures"""
 
     orientations: Mapping[str, int]
-    """Stored orientation code -> number of cases; "" for pictures and archives."""
+    """stored orientation code -> number of cases; "" for pictures and archives"""
 
     labels: Mapping[int, LabelSummary]
-    """Foreground labels in numeric order."""
+    """foreground labels in numeric order"""
 
     single_component_cases: Mapping[int, int] = field(default_factory=dict)
-    """Label value -> number of cases in which it is one connected piece."""
+    """label value -> number of cases in which it is one connected piece"""
 
     background_frequency: float = 0.0
     channels: tuple[str, ...] = ("image",)
@@ -63,23 +63,23 @@ class Evidence:
     modality: str = "unknown"
     modality_reason: str = ""
     intensity: tuple[Intensity, ...] = ()
-    """Foreground statistics per channel."""
+    """foreground statistics per channel"""
 
     image_range: tuple[float, float] = (0.0, 1.0)
-    """Smallest and largest finite value of any image."""
+    """smallest and largest finite value of any image"""
 
     dataset_words: str = ""
-    """The data set's name and its folder's, which decide what labels such as "Anterior" mean."""
+    """the data set's name and its folder's, which decide what labels such as "Anterior" mean"""
 
     label_names: Mapping[int, str] | None = None
-    """Value -> name, where the data set tells."""
+    """value -> name, where the data set tells"""
 
     machine: Machine = Machine(target="cpu", memory_gb=8, target_reason="assumed", memory_reason="assumed")
     stated_folds: Mapping[str, int] = field(default_factory=dict)
-    """Case -> the fold that validates on it, where the data set says so."""
+    """case -> the fold that validates on it, where the data set says so"""
 
     few_shot: str | None = None
-    """The few-shot wish ("5", "10%", "slices:10%"), which shortens the training lists."""
+    """the few-shot wish ("5", "10%", "slices:10%"), which shortens the training lists"""
 
     @property
     def has_orientation(self) -> bool:

@@ -32,10 +32,10 @@ class Footprint:
     """What one image of a batch, and what the network itself takes."""
 
     kept_values: float
-    """Numbers kept per image for the backward pass, output maps aside."""
+    """numbers kept per image for the backward pass, output maps aside"""
 
     parameters_m: float
-    """Millions of parameters."""
+    """millions of parameters"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Stage:
     channels: int
     side: float
     maps: float
-    """Maps of these channels that are kept."""
+    """maps of these channels that are kept"""
 
     @property
     def values(self) -> float:

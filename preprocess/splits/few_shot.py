@@ -24,14 +24,14 @@ class FewShot:
     """How much of each training list to keep."""
 
     spec: str
-    """As the user wrote it: "5", "10%" or "slices:10%"."""
+    """as the user wrote it: "5", "10%" or "slices:10%"."""
 
     amount: float
-    """A count, or a share from 0 to 1."""
+    """a count, or a share from 0 to 1"""
 
     is_share: bool
     level: str
-    """"case", or "slice" as the papers draw their 10 %."""
+    """"case", or "slice" as the papers draw their 10 %"""
 
     @classmethod
     def parse(cls, spec: str | int | float) -> FewShot:

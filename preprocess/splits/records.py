@@ -22,19 +22,19 @@ class Splits:
     seed: int
     few_shot: dict[str, Any] | None
     """{"spec": "10%", "level": "case"}, with "seed" where that isn't this file's, or {"spec": "slices:10%",
-    "level": "slice", "share": 0.1 (or "count": n)}; None without."""
+    "level": "slice", "share": 0.1 (or "count": n)}; None without"""
 
     cases: dict[str, dict[str, Any]]
-    """Name -> {"image": path or [paths], "label": path or None, "labels": [foreground values that it holds]}; the last
-    one where it was measured."""
+    """name -> {"image": path or [paths], "label": path or None, "labels": [foreground values that it holds]}; the last
+    one where it was measured"""
 
     folds: tuple[Fold, ...]
-    """Training lists hold the choice of few cases already. Few slices are drawn where training starts, since only
+    """training lists hold the choice of few cases already. Few slices are drawn where training starts, since only
     there they are counted without fail: by `pgsam_monai.data.splits.FewSlices`, with this file's seed."""
 
     test: tuple[str, ...] = ()
     note: str = field(default="")
-    """Anything unusual about these splits, in a sentence."""
+    """anything unusual about these splits, in a sentence"""
 
     def to_json(self) -> dict[str, Any]:
         record: dict[str, Any] = {

@@ -22,7 +22,7 @@ MAX_WORDS = 50
 """Longest description; words are divided by blanks."""
 
 MAX_TOKENS = 71
-"""Longest description by ``estimate_tokens``; CLIP reads 77, two of them its marks of start and end."""
+"""Longest description by `estimate_tokens`; CLIP reads 77, two of them its marks of start and end."""
 
 SEEN_ON = {"CT": "on CT", "MR": "on MRI", "RGB": "in a colour picture", "US": "on ultrasound"}
 LOOK_FIELDS = {"CT": "ct", "MR": "mr", "RGB": "look", "US": "look"}
@@ -67,7 +67,7 @@ class Structure:
 
 @functools.cache
 def load_library() -> Mapping[str, Structure]:
-    """Every structure by its id, from ``library/*.json`` beside this module, in the order of the files' names.
+    """Every structure by its id, from `library/*.json` beside this module, in the order of the files' names.
 
     Raises:
         ValueError: a file repeats an id or holds an unknown field; the message names it.
@@ -92,10 +92,10 @@ def find_structure(name: str, *, context: str = "") -> Structure:
     Args:
         name: an id, a name or a synonym; case, accents, separators, "L."/"lt"/"left" before or after, plural and
             British or American spelling don't matter.
-        context: the data set's name, its other label names, or both. Used only for the names in ``CONTEXTUAL``.
+        context: the data set's name, its other label names, or both. Used only for the names in `CONTEXTUAL`.
 
     Raises:
-        UnknownStructure: no structure has this name, or it is a contextual one and ``context`` decides for none
+        UnknownStructure: no structure has this name, or it is a contextual one and `context` decides for none
             or for several.
     """
     library, index, contextual = load_library(), _index(), _contextual()
@@ -118,19 +118,19 @@ def find_structure(name: str, *, context: str = "") -> Structure:
 
 
 def describe_structure(name: str, modality: str, context: str = "") -> str:
-    """One English text of at most 50 words: name, shape, position, look on ``modality``, neighbours.
+    """One English text of at most 50 words: name, shape, position, look on `modality`, neighbours.
 
     The parts stand in this order, the most telling first; phrases that CLIP would not read any more are left out
     from the end.
 
     Args:
-        name: as for ``find_structure``.
+        name: as for `find_structure`.
         modality: "CT", "MR", "RGB" or "US"; any other gives a text without the look, and names the modality
             unless it is empty or "unknown".
-        context: as for ``find_structure``.
+        context: as for `find_structure`.
 
     Raises:
-        UnknownStructure: as ``find_structure``.
+        UnknownStructure: as `find_structure`.
     """
     structure = find_structure(name, context=context)
     text = f"{_titled(structure.name, modality)}: {structure.shape}"
@@ -204,7 +204,7 @@ def _index() -> Mapping[str, str]:
 
 @functools.cache
 def _contextual() -> Mapping[str, Mapping[str, frozenset[str]]]:
-    """``CONTEXTUAL`` with names and deciding words as spelling keys."""
+    """`CONTEXTUAL` with names and deciding words as spelling keys."""
     return {
         spelling_keys(name)[0]: {
             key: frozenset(spelling_keys(word)[0] for word in words) for key, words in structures.items()
@@ -229,7 +229,7 @@ def _decide(name: str, structures: Mapping[str, frozenset[str]], context: str) -
 
 
 def _near(key: str) -> tuple[str, ...]:
-    """Up to three names whose spelling is close to ``key``, never of the other side."""
+    """Up to three names whose spelling is close to `key`, never of the other side."""
     index, library = _index(), load_library()
     side = side_of(key)
     sides = {key: side_of(spelling_keys(structure.name)[0]) for key, structure in library.items()}

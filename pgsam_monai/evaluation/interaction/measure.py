@@ -94,7 +94,7 @@ class _Run:
         name: str,
         settings: InteractionSettings,
     ) -> None:
-        """``label``: class indices (H, W, D)."""
+        """`label`: class indices (H, W, D)."""
         self.model, self.volume, self.label, self.name, self.settings = model, volume, label, name, settings
         self.embeddings = SliceEmbeddings(model, volume, memory_gb=math.inf)
         self._voxels: dict[tuple[int, int | None, str], np.ndarray] = {}

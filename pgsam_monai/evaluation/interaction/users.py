@@ -31,7 +31,7 @@ def draw(case: str, place: Place, seed: int, what: str) -> np.random.Generator:
 
 
 def ask_at_once(volume: SlicedVolume, target: np.ndarray, what: str, rng: np.random.Generator) -> SlicePrompt:
-    """One of ``AT_ONCE`` for a mask (H, W) of bool on a slice of the volume."""
+    """One of `AT_ONCE` for a mask (H, W) of bool on a slice of the volume."""
     kind, wrong = AT_ONCE[what]
     return SlicePrompt(points=pixels_to_frame(protocol_prompts(target, kind, rng, wrong=wrong), volume.frame))
 

@@ -37,7 +37,7 @@ class Delivery:
     dtype: str | None = None
     """numpy type; None for the smallest that holds all values"""
     values: str = CONSECUTIVE
-    """of ``LABEL_VALUES``"""
+    """of `LABEL_VALUES`"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class ClickRequest:
     """What a client says about an image by clicks and boxes."""
 
     clicks: Clicks | None
-    """of classes, and the negative ones of ``BACKGROUND``, where no class is; None: nothing"""
+    """of classes, and the negative ones of `BACKGROUND`, where no class is; None: nothing"""
     label: str | None
     """the class that is to be shown alone; None: all"""
     propagate: bool | int

@@ -27,8 +27,8 @@ class StudyCheckpoints(TrainingCheckpoints):
     A training that starts from weights is validated before its first step. From then on whatever is better goes into
     service at once, so that a training which is stopped or killed has made nothing worse. Where nothing is known of
     the start (a training anew, or one without validation) model.pt is replaced when the training is complete; until
-    then the weights wait in ``unfinished.pt``, which the next training can start from. What was in service before is
-    kept as ``previous.pt``. The last checkpoint of `pgsam train` stays as it is: there is nothing to resume here.
+    then the weights wait in `unfinished.pt`, which the next training can start from. What was in service before is
+    kept as `previous.pt`. The last checkpoint of `pgsam train` stays as it is: there is nothing to resume here.
     """
 
     start_metric: float | None = None
@@ -54,7 +54,7 @@ class StudyCheckpoints(TrainingCheckpoints):
             self.publish(trainer.state.epoch)
 
     def save_model(self) -> None:
-        """To where it waits for the end of the training, or for ``publish``."""
+        """To where it waits for the end of the training, or for `publish`."""
         save_checkpoint(bare(self.network).state_dict(), self.folder / UNFINISHED)
 
     def save_last(self, trainer: Engine) -> None:

@@ -61,7 +61,7 @@ class Training(BundleTrainTask):
     """A request trains the bundle on all studies with a final label, from the raw files, through its store.
 
     It starts from models/model.pt, with a tenth of the planned learning rate, unless told otherwise. What it writes:
-    ``StudyCheckpoints``. Everything else is as planned, but for the few slices of a recipe, which were drawn for
+    `StudyCheckpoints`. Everything else is as planned, but for the few slices of a recipe, which were drawn for
     another data set, and for lengths, which follow the epochs asked for.
     """
 
@@ -96,7 +96,7 @@ class Training(BundleTrainTask):
         """Train.
 
         Args:
-            request: see ``read_training_request``.
+            request: see `read_training_request`.
             datastore: MONAI Label's.
 
         Returns:

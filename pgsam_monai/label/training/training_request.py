@@ -48,7 +48,7 @@ def read_training_request(
         request: what the client sent.
         root: the bundle's folder.
         config: its train.json.
-        device: what the request's device comes to, see ``device_there``.
+        device: what the request's device comes to, see `device_there`.
 
     Raises:
         RequestFault: what is wrong with it.

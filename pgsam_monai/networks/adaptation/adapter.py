@@ -22,7 +22,7 @@ class Adapter(nn.Module):
             rank: channels in the middle.
 
         Raises:
-            ValueError: ``rank`` is less than 1.
+            ValueError: `rank` is less than 1.
         """
         super().__init__()
         if rank < 1:

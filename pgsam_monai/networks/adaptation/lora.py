@@ -13,7 +13,7 @@ TARGETS = ("q", "v")
 
 
 def add_lora(encoder: nn.Module, *, rank: int, targets: Sequence[str] = TARGETS) -> None:
-    """Freeze ``encoder`` and give each layer named in ``targets`` a trainable update of rank ``rank``, in place.
+    """Freeze `encoder` and give each layer named in `targets` a trainable update of rank `rank`, in place.
 
     The update starts at zero (A kaiming-uniform, B zero), has no bias and is not scaled.
 
@@ -23,7 +23,7 @@ def add_lora(encoder: nn.Module, *, rank: int, targets: Sequence[str] = TARGETS)
         targets: last parts of the names of linear layers.
 
     Raises:
-        ValueError: ``rank`` is less than 1, or no layer has such a name.
+        ValueError: `rank` is less than 1, or no layer has such a name.
     """
     if rank < 1:
         raise UserFault(f"rank must be at least 1, got {rank}; without LoRA use encoder_training 'frozen'.")
@@ -34,7 +34,7 @@ def add_lora(encoder: nn.Module, *, rank: int, targets: Sequence[str] = TARGETS)
 
 
 def merge_lora(module: nn.Module) -> None:
-    """Fold every adapter inside ``module`` into the layer that it adapts, in place."""
+    """Fold every adapter inside `module` into the layer that it adapts, in place."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if hasattr(child, "lora_A") and hasattr(child, "get_base_layer"):

@@ -26,11 +26,11 @@ class AutoSAM(SamNetwork):
     def __init__(self, *, encoder_training: str = "frozen", **sam: object) -> None:
         """
         Args:
-            encoder_training: as ``SamNetwork``'s; published is "frozen".
-            sam: its further arguments; ``skip_features`` does nothing.
+            encoder_training: as `SamNetwork`'s; published is "frozen".
+            sam: its further arguments; `skip_features` does nothing.
 
         Raises:
-            ValueError: as ``SamNetwork``.
+            ValueError: as `SamNetwork`.
             UserFault: SAM's weights are neither here nor obtainable.
         """
         super().__init__(encoder_training=encoder_training, **{**sam, "skip_features": False})

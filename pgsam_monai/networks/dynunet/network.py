@@ -15,7 +15,7 @@ LEAST_STAGES = 3
 
 
 class DynUNet(BaselineNetwork):
-    """MONAI's DynUNet (Isensee et al., Nature Methods 2021; ``monai.networks.nets.DynUNet``) on slices.
+    """MONAI's DynUNet (Isensee et al., Nature Methods 2021; `monai.networks.nets.DynUNet`) on slices.
 
     MONAI's own forward enlarges the supervised outputs to full size and stacks them. Here its blocks are run in the
     same order, and training gets each output at its own size: the label is made smaller for it, as in nnU-Net.

@@ -17,9 +17,9 @@ Stages = list[tuple[int, int, int]]
 
 
 class DynUNet3D(BaselineVolumeNetwork):
-    """MONAI's DynUNet (Isensee et al., Nature Methods 2021; ``monai.networks.nets.DynUNet``) on volumes.
+    """MONAI's DynUNet (Isensee et al., Nature Methods 2021; `monai.networks.nets.DynUNet`) on volumes.
 
-    As in the 2-D ``DynUNet`` its blocks are run in MONAI's order, and training gets each supervised output at its own
+    As in the 2-D `DynUNet` its blocks are run in MONAI's order, and training gets each supervised output at its own
     size: the label is made smaller for it, as in nnU-Net. Unlike nnU-Net's, a decoder stage of MONAI's has the kernels
     of the encoder stage below it.
     """
@@ -82,7 +82,7 @@ class DynUNet3D(BaselineVolumeNetwork):
         self.heads = built.deep_supervision_heads if heads else nn.ModuleList()  # the finest first
 
     def segment(self, image: Tensor) -> Tensor:
-        """As ``VolumeNetwork``."""
+        """As `VolumeNetwork`."""
         return self.output(self.decode(image)[0]).float()
 
     def learn(self, image: Tensor, label: Tensor | None) -> list[Tensor]:

@@ -34,10 +34,10 @@ class ClassAttention(nn.Module):
         heads: int = HEADS,
         mlp_dim: int = 2048,
     ) -> None:
-        """``noise``: the class-balanced augmentation, applied while training; ``mlp_dim``: the FFN's hidden width.
+        """`noise`: the class-balanced augmentation, applied while training; `mlp_dim`: the FFN's hidden width.
 
         Raises:
-            ValueError: ``heads`` doesn't divide the grid's positions.
+            ValueError: `heads` doesn't divide the grid's positions.
         """
         super().__init__()
         if grid**2 % heads:

@@ -15,7 +15,7 @@ PARTS = 10**9
 
 
 class ClassNoise(nn.Module):
-    """P(gt == i) += N(0, var(i)), var(i) = std² · f_min / f_i: the rarest class gets the standard deviation ``std``.
+    """P(gt == i) += N(0, var(i)), var(i) = std² · f_min / f_i: the rarest class gets the standard deviation `std`.
 
     The paper computes the variances beforehand from the label frequencies of the data set, here the plan's. A plan
     that was made without data knows none: then they are counted from the labels as training shows them, and the
@@ -30,7 +30,7 @@ class ClassNoise(nn.Module):
             std: standard deviation at the rarest class's positions; 0 for no noise.
 
         Raises:
-            ValueError: not K + 1 frequencies, a negative one, none above zero, or a negative ``std``.
+            ValueError: not K + 1 frequencies, a negative one, none above zero, or a negative `std`.
         """
         super().__init__()
         if std < 0:
@@ -43,7 +43,7 @@ class ClassNoise(nn.Module):
         self.register_buffer("counts", torch.tensor([round(PARTS * share) for share in shares]))
 
     def deviations(self) -> Tensor:
-        """Standard deviation of each class's noise (K+1,); ``std`` for a class never seen."""
+        """Standard deviation of each class's noise (K+1,); `std` for a class never seen."""
         counts = self.counts.float()
         seen = counts > 0
         rarest = counts[seen].min() if seen.any() else counts.new_ones(())

@@ -23,7 +23,7 @@ ENSEMBLES = ("mean", "second")
 class HSAM(SamNetwork):
     """SAM's encoder and decoder give a prior mask per class, which guides a second decoder to full resolution.
 
-    Trained: the image encoder as ``encoder_training`` says, the "no prompt" embedding, both decoders. SAM's quality
+    Trained: the image encoder as `encoder_training` says, the "no prompt" embedding, both decoders. SAM's quality
     head and the rest of the prompt encoder have no part in it and are frozen: every trained parameter gets a gradient.
     With SAM's weights the second stage's transformer and first two upscaling steps start from SAM's decoder too.
     """
@@ -53,10 +53,10 @@ class HSAM(SamNetwork):
             pixel_decoder: the hierarchical pixel decoder (Section 3.4).
             dropout: of what the second stage's tokens gather from the image.
             ensemble: what evaluation returns: "mean" of both stages' probabilities, as in the paper, or "second".
-            sam: the arguments of ``SamNetwork``.
+            sam: the arguments of `SamNetwork`.
 
         Raises:
-            ValueError: as ``SamNetwork`` and ``ClassNoise``; or an unknown ``mask_attention`` or ``ensemble``.
+            ValueError: as `SamNetwork` and `ClassNoise`; or an unknown `mask_attention` or `ensemble`.
             UserFault: SAM's weights are neither here nor obtainable.
         """
         if mask_attention not in MASK_ATTENTIONS:

@@ -15,7 +15,7 @@ class PlainPixelDecoder(nn.Module):
     """What Table 4 compares it with: SAM's own, to 4 times the embedding's size, no skip from the first stage."""
 
     def __init__(self, *, dim: int = 256, skip_channels: tuple[int, ...] = ()) -> None:
-        """``skip_channels``: of the encoder's features at strides 8 and 4, as in ``MaskDecoder``."""
+        """`skip_channels`: of the encoder's features at strides 8 and 4, as in `MaskDecoder`."""
         super().__init__()
         self.out_channels = dim // 8
         self.output_upscaling = nn.Sequential(  # as SAM's, whose weights fit
@@ -33,7 +33,7 @@ class PlainPixelDecoder(nn.Module):
     upscale = MaskDecoder.upscale
 
     def forward(self, source: Tensor, first: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
-        """Image tokens (B, 256, h, w), the encoder's ``skips`` where it has any → (B, 32, 4h, 4w)."""
+        """Image tokens (B, 256, h, w), the encoder's `skips` where it has any → (B, 32, 4h, 4w)."""
         return self.upscale(source, skips)
 
 
@@ -41,7 +41,7 @@ class HierarchicalPixelDecoder(PlainPixelDecoder):
     """SAM's two upscaling steps, a skip from the first stage's, two steps more: channels 256, 64, 32 + 32, 32, 16."""
 
     def __init__(self, *, dim: int = 256, skip_channels: tuple[int, ...] = (), stride: int = 16) -> None:
-        """``stride``: pixels per cell of the embedding, which says how far it is to the image's own size: where SAM's
+        """`stride`: pixels per cell of the embedding, which says how far it is to the image's own size: where SAM's
         steps already end there, at stride 4, the further two keep the size."""
         super().__init__(dim=dim, skip_channels=skip_channels)
         self.out_channels = dim // 16

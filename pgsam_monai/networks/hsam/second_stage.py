@@ -38,12 +38,12 @@ class SecondStage(nn.Module):
         Args:
             num_classes: foreground classes K.
             mlp_dim: hidden width of the transformer's MLPs, as in the first stage.
-            mask_attention: see ``MaskedAttention``.
+            mask_attention: see `MaskedAttention`.
             noise: of the class-balanced mask-guided self-attention; None leaves that attention out.
             pixel_decoder: the hierarchical one; otherwise SAM's.
             skip_channels: of the encoder's features at strides 8 and 4, if the first stage uses them.
             stride: pixels per cell of the embedding, 16 or 4.
-            dropout: see ``MaskedTwoWayTransformer``.
+            dropout: see `MaskedTwoWayTransformer`.
             dim: channels of the embedding.
         """
         super().__init__()

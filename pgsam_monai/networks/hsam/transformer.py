@@ -26,7 +26,7 @@ class MaskedTwoWayTransformer(TwoWayTransformer):
     ) -> None:
         """
         Args:
-            kind: of the masks' effect, see ``MaskedAttention``.
+            kind: of the masks' effect, see `MaskedAttention`.
             dropout: of what the tokens gather from the image, as in the released code.
             dim, heads, mlp_dim: as in SAM.
         """

@@ -29,10 +29,10 @@ class PromptedDecoder(nn.Module):
         Args:
             sam: built for SAM's three further masks.
             num_classes: K foreground classes.
-            rank, scale, hyper_prompt: of the adapters, see ``AdaptedTwoWayTransformer``.
+            rank, scale, hyper_prompt: of the adapters, see `AdaptedTwoWayTransformer`.
 
         Raises:
-            ValueError: unknown ``hyper_prompt``.
+            ValueError: unknown `hyper_prompt`.
         """
         super().__init__()
         self.sam = sam

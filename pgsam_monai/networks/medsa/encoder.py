@@ -21,12 +21,12 @@ class AdaptedBlock(nn.Module):
     ) -> None:
         """
         Args:
-            block: has ``dim``, ``heads``, ``attend_space``, ``attend_depth``, ``between``, ``mlp_norm`` and
-                ``mlp_after_norm`` (``sam.attention.Block``, ``sam.tiny_vit.TinyBlock``).
+            block: has `dim`, `heads`, `attend_space`, `attend_depth`, `between`, `mlp_norm` and
+                `mlp_after_norm` (`sam.attention.Block`, `sam.tiny_vit.TinyBlock`).
             rank: of the adapters.
             scale: s, the factor of the adapter beside the MLP.
-            positions: which adapters there are, of ``POSITIONS``; may be empty.
-            depth_fusion: see ``space_depth.build_fusion``.
+            positions: which adapters there are, of `POSITIONS`; may be empty.
+            depth_fusion: see `space_depth.build_fusion`.
         """
         super().__init__()
         self.block = block
@@ -59,10 +59,10 @@ def adapt_encoder(
     positions: Collection[str],
     depth_fusion: str,
 ) -> int:
-    """Replace each transformer block of ``encoder`` by an ``AdaptedBlock`` around it, in place.
+    """Replace each transformer block of `encoder` by an `AdaptedBlock` around it, in place.
 
     Args:
-        encoder: an image encoder whose blocks have ``attend_depth``.
+        encoder: an image encoder whose blocks have `attend_depth`.
         rank: of the adapters.
         scale: s of those beside the MLP.
         layers: the blocks, from 0, that get adapters (Table 7b); None for all.

@@ -20,7 +20,7 @@ def build_prompt_adapter(kind: str, dim: int, *, rank: int, prompt_dim: int) -> 
     """The adapter of that name, each of which maps (embedding, prompt) to what is to be added.
 
     Raises:
-        ValueError: unknown ``kind``.
+        ValueError: unknown `kind`.
     """
     if kind not in HYPER_PROMPTS:
         raise UserFault(f"hyper_prompt must be one of {', '.join(HYPER_PROMPTS)}, got '{kind}'.")
@@ -82,7 +82,7 @@ class AddPromptAdapter(nn.Module):
         self.project = nn.Linear(prompt_dim, rank)
 
     def forward(self, embedding: Tensor, prompt: Tensor) -> Tensor:
-        """As ``HyperPromptAdapter``."""
+        """As `HyperPromptAdapter`."""
         reduced = self.adapter.down(embedding) + self.project(prompt).unsqueeze(1)
         return self.adapter.up(F.relu(reduced))
 
@@ -97,7 +97,7 @@ class ConcatPromptAdapter(nn.Module):
         zero_(self.up)
 
     def forward(self, embedding: Tensor, prompt: Tensor) -> Tensor:
-        """As ``HyperPromptAdapter``."""
+        """As `HyperPromptAdapter`."""
         beside = prompt.unsqueeze(1).expand(-1, embedding.shape[1], -1)
         return self.up(F.relu(self.down(torch.cat([embedding, beside], dim=-1))))
 
@@ -106,5 +106,5 @@ class PromptBlindAdapter(Adapter):
     """A plain adapter in the same place."""
 
     def forward(self, embedding: Tensor, prompt: Tensor) -> Tensor:
-        """As ``HyperPromptAdapter``, the prompt unread."""
+        """As `HyperPromptAdapter`, the prompt unread."""
         return super().forward(embedding)

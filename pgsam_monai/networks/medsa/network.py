@@ -28,7 +28,7 @@ UNASKED = -100.0
 class MedSA(SamNetwork):
     """SAM with adapters in its encoder and decoder, slices that see each other, and adapters made from the prompt.
 
-    Trained: with ``encoder_training`` "adapters" the adapters, what tells classes apart (a token, a mask head and a
+    Trained: with `encoder_training` "adapters" the adapters, what tells classes apart (a token, a mask head and a
     prompt embedding per class) and nothing of SAM, but for its prompt encoder if that is asked for; with "full"
     everything but SAM's quality head and the mask heads that are never asked; with "frozen" only what tells classes
     apart.
@@ -70,10 +70,10 @@ class MedSA(SamNetwork):
             prompt_encoder_training: train SAM's prompt encoder (6220 weights) beside adapters: for weights that never
                 saw clicks or masks, such as LiteMedSAM's.
             prompt_training: how prompts are simulated while training; None for the defaults.
-            sam: the further arguments of ``SamNetwork``.
+            sam: the further arguments of `SamNetwork`.
 
         Raises:
-            ValueError: as ``SamNetwork``; or one of these arguments is outside its range.
+            ValueError: as `SamNetwork`; or one of these arguments is outside its range.
             UserFault: SAM's weights are neither here nor obtainable.
         """
         _check(num_classes, encoder_training, stack_depth, depth_fusion)
@@ -126,13 +126,13 @@ class MedSA(SamNetwork):
         """What was asked about B images, each class for itself.
 
         Returns:
-            float32 logits (B, K, h, w), positive inside, h and w four times the embedding's sides; ``UNASKED`` for
+            float32 logits (B, K, h, w), positive inside, h and w four times the embedding's sides; `UNASKED` for
             classes that were not asked.
         """
         return self.answer_with_quality(features, prompts)[0]
 
     def answer_with_quality(self, features: ImageFeatures, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        """As ``answer``, and SAM's estimates of the masks' IoU (B, K), 0 where nothing was asked."""
+        """As `answer`, and SAM's estimates of the masks' IoU (B, K), 0 where nothing was asked."""
         images, classes = asked(prompts).nonzero(as_tuple=True)
         height, width = sides(features.embedding, 2, 3)
         batch, kinds = prompts.labels.shape[:2]
@@ -165,7 +165,7 @@ class MedSA(SamNetwork):
 
         Args:
             features: embedding (P, 256, H, W).
-            points: (P, N, 2), see ``Prompts``.
+            points: (P, N, 2), see `Prompts`.
             labels: (P, N).
             classes: (P,), 0 for the first foreground class.
             masks: (P, 4H, 4W) logits, or None.
@@ -195,19 +195,19 @@ class MedSA(SamNetwork):
     def forward(
         self, image: Tensor, label: Tensor | None = None, prompts: Prompts | None = None
     ) -> Tensor | list[Tensor]:
-        """As ``SliceNetwork``; in evaluation ``prompts`` may be given, in training they are made from ``label``.
+        """As `SliceNetwork`; in evaluation `prompts` may be given, in training they are made from `label`.
 
         Args:
-            image: (B, C, H, W), or (B, C, H, W, D) whose D slices see each other if ``stack_depth`` is above 1.
+            image: (B, C, H, W), or (B, C, H, W, D) whose D slices see each other if `stack_depth` is above 1.
             label: class indices (B, 1, H, W) or (B, 1, H, W, D); in training.
             prompts: for B images, or B * D slices with a volume's slices one after the other.
 
         Returns:
             Without prompts logits (B, K+1, H, W[, D]). With them the same shape: 0 for background, the asked classes'
-            answers, ``UNASKED`` for the others. In training [without prompts, with simulated prompts].
+            answers, `UNASKED` for the others. In training [without prompts, with simulated prompts].
 
         Raises:
-            ValueError: as ``SliceNetwork``; or prompts of another number of images or classes.
+            ValueError: as `SliceNetwork`; or prompts of another number of images or classes.
         """
         if prompts is None:
             return super().forward(image, label)
@@ -221,11 +221,11 @@ class MedSA(SamNetwork):
         return MetaTensor(logits).copy_meta_from(image) if isinstance(image, MetaTensor) else logits
 
     def seen_depth(self, depth: int) -> int:
-        """How many of a stack's ``depth`` slices see each other: all of them, or each itself only."""
+        """How many of a stack's `depth` slices see each other: all of them, or each itself only."""
         return depth if self.stack_depth > 1 else 1
 
     def decode_slices(self, image: Tensor, label: Tensor | None, depth: int) -> list[Tensor]:
-        """As ``SliceNetwork``: [everything] or, in training with labels, [everything, answers to simulated prompts]."""
+        """As `SliceNetwork`: [everything] or, in training with labels, [everything, answers to simulated prompts]."""
         features = self.embed(image, self.seen_depth(depth))
         everything = self.everything(features)
         if not self.training or label is None:

@@ -18,20 +18,20 @@ class PromptTraining:
     """What the simulated user does in a training step."""
 
     kinds: Sequence[str] = ("point", "points", "box")
-    """First prompts to choose from, see ``make_training_prompts``."""
+    """first prompts to choose from, see `make_training_prompts`"""
     max_classes: int = 4
-    """Classes asked about in one slice, of those that it holds."""
+    """classes asked about in one slice, of those that it holds"""
     further_clicks: int = 2
-    """At most so many clicks into errors follow the first prompt; their number is drawn anew for each step."""
+    """at most so many clicks into errors follow the first prompt; their number is drawn anew for each step"""
 
 
 def simulate_prompts(
     answer: Callable[[Prompts], Tensor], user: PromptTraining, label: Tensor, everything: Tensor
 ) -> Tensor:
-    """Logits (B, K+1, h, w) of answers to prompts made from ``label``, fit for the loss that ``everything`` has.
+    """Logits (B, K+1, h, w) of answers to prompts made from `label`, fit for the loss that `everything` has.
 
     Background is 0, asked classes have their answers. A class that the slice holds but that was not asked keeps what
-    ``everything`` (B, K+1, h, w) says of it, without gradient; one that it doesn't hold can't win.
+    `everything` (B, K+1, h, w) says of it, without gradient; one that it doesn't hold can't win.
 
     Args:
         answer: the network's logits (B, K, h, w) to prompts on B slices, in training mode.

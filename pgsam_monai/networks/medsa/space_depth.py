@@ -18,7 +18,7 @@ def build_fusion(kind: str, dim: int, *, heads: int, rank: int) -> nn.Module | N
     """The fusion of that name; None for "none", which has no depth branch.
 
     Raises:
-        ValueError: unknown ``kind``.
+        ValueError: unknown `kind`.
     """
     if kind not in DEPTH_FUSIONS:
         raise UserFault(f"depth_fusion must be one of {', '.join(DEPTH_FUSIONS)}, got '{kind}'.")
@@ -51,7 +51,7 @@ class GatedFusion(nn.Module):
         self.gate = nn.Parameter(torch.zeros(dim))
 
     def forward(self, space: Tensor, across: Tensor, depth: int) -> Tensor:
-        """As ``AddFusion``."""
+        """As `AddFusion`."""
         return space + self.gate * across
 
 
@@ -68,7 +68,7 @@ class ConcatFusion(nn.Module):
         zero_(self.up)
 
     def forward(self, space: Tensor, across: Tensor, depth: int) -> Tensor:
-        """As ``AddFusion``."""
+        """As `AddFusion`."""
         return space + self.up(F.relu(self.down(torch.cat([space, across], dim=-1))))
 
 
@@ -85,7 +85,7 @@ class CrossFusion(nn.Module):
         zero_(self.proj)
 
     def forward(self, space: Tensor, across: Tensor, depth: int) -> Tensor:
-        """As ``AddFusion``."""
+        """As `AddFusion`."""
         return space + across_slices(self._attend, torch.cat([space, across], dim=-1), depth)
 
     def _attend(self, both: Tensor) -> Tensor:

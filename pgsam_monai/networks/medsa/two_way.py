@@ -15,7 +15,7 @@ class AdaptedTwoWayBlock(nn.Module):
     on the image that has read the tokens; each before the norm that SAM has there."""
 
     def __init__(self, block: nn.Module, *, dim: int, rank: int, scale: float, hyper_prompt: str) -> None:
-        """``block``: `segment_anything`'s, its attentions ours. The rest: see ``AdaptedTwoWayTransformer``."""
+        """`block`: `segment_anything`'s, its attentions ours. The rest: see `AdaptedTwoWayTransformer`."""
         super().__init__()
         self.block = block
         self.scale = scale
@@ -75,10 +75,10 @@ class AdaptedTwoWayTransformer(nn.Module):
             transformer: SAM's, which is taken over.
             rank: of the adapters; 0 for none.
             scale: s of those beside the MLP.
-            hyper_prompt: see ``hyper_prompt.build_prompt_adapter``.
+            hyper_prompt: see `hyper_prompt.build_prompt_adapter`.
 
         Raises:
-            ValueError: unknown ``hyper_prompt``.
+            ValueError: unknown `hyper_prompt`.
         """
         super().__init__()
         dim = transformer.embedding_dim

@@ -11,7 +11,7 @@ Four repairs, without which the text can't matter:
   position out again (G at weights .30 and .15 correlates above .997). Here G = Γ_spatial(Γ_channel(F + AF)) ⊙ W.
 * **The prior is one.** In Eq. 5 W only scales features, any gate that helps these will do, and nothing ties a text to
   its structure: exchanging the texts of spleen and liver in a trained network changed no mask. So log W also joins
-  the masks' logits (``features.MaskFeatures.masks``), posterior ∝ likelihood × prior, and Eq. 8 trains it as such.
+  the masks' logits (`features.MaskFeatures.masks`), posterior ∝ likelihood × prior, and Eq. 8 trains it as such.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ class Prior(NamedTuple):
     """The semantic guide matrices G_k = guide ⊙ W_k (Eq. 3) by their factors; the K + 1 products are never needed."""
 
     guide: Tensor
-    """Γ_spatial(Γ_channel(F + AF)), (B, C, h, w)."""
+    """Γ_spatial(Γ_channel(F + AF)), (B, C, h, w)"""
     log_weights: Tensor
-    """log W, float32 (B, K+1, h, w)."""
+    """log W, float32 (B, K+1, h, w)"""
 
     @property
     def weights(self) -> Tensor:

@@ -31,7 +31,7 @@ class PriorGuidedDecoder(nn.Module):
         """
         Args:
             sam: SAM's decoder, its weights loaded; its transformer, tokens and hyper-networks are taken over.
-            skip_channels: of the encoder's features at strides 8 and 4, if ``sam`` uses them.
+            skip_channels: of the encoder's features at strides 8 and 4, if `sam` uses them.
             prior: whether a guide will be given.
             fusion: learnt upsampling and alignment (Eq. 4 and 5) instead of SAM's upscaling.
             refinement_steps: T of Eq. 7; 0 leaves the masks as they are.

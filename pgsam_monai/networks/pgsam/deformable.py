@@ -11,8 +11,8 @@ from torchvision.ops import deform_conv2d
 def deformable_convolution(x: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
     """A stride-1, zero-padded k×k convolution whose k² taps are each moved by an offset in pixels.
 
-    On GPUs this is ``torchvision.ops.deform_conv2d``. On CPUs its backward pass is ten times slower than the same
-    sum written with ``grid_sample``, and few exporters know it; ``sampled_convolution`` equals it there.
+    On GPUs this is `torchvision.ops.deform_conv2d`. On CPUs its backward pass is ten times slower than the same
+    sum written with `grid_sample`, and few exporters know it; `sampled_convolution` equals it there.
 
     Args:
         x: (B, C, H, W).
@@ -40,7 +40,7 @@ def move(x: Tensor, offsets: Tensor) -> Tensor:
 
 
 def sampled_convolution(x: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
-    """``deform_conv2d`` as bilinear sampling and a sum over taps; arguments as above, float32."""
+    """`deform_conv2d` as bilinear sampling and a sum over taps; arguments as above, float32."""
     size = weight.shape[-1]
     grid = _sampling_grid(offsets.unflatten(1, (size * size, 2)), size)  # (B, k², H, W, 2)
     return torch.einsum("bcthw,oct->bohw", _sample(x, grid), weight.flatten(2))

@@ -10,18 +10,18 @@ from torch.nn import functional as F
 
 
 class MaskFeatures(NamedTuple):
-    """F_fusion of class k (Eq. 5) in its terms: ``plain`` + ``weights``[k] ⊙ ``guide``.
+    """F_fusion of class k (Eq. 5) in its terms: `plain` + `weights`[k] ⊙ `guide`.
 
     The guide matrix of a class is a product with its weight map (Eq. 3), and what follows keeps that form; so
     K + 1 stacks of c channels are never made.
     """
 
     plain: Tensor
-    """φ(F_up), (B, c, H, W)."""
+    """φ(F_up), (B, c, H, W)"""
     guide: Tensor | None = None
-    """The guide's own term before weighting, (B, c, H, W); None without a prior."""
+    """the guide's own term before weighting, (B, c, H, W); None without a prior"""
     log_weights: Tensor | None = None
-    """log W on this grid, (B, K+1, H, W)."""
+    """log W on this grid, (B, K+1, H, W)"""
 
     @property
     def weights(self) -> Tensor:

@@ -35,7 +35,7 @@ class MaskOptimizer(nn.Module):
             hidden: width of the MLP of Eq. 6.
 
         Raises:
-            ValueError: ``steps`` is less than 1.
+            ValueError: `steps` is less than 1.
         """
         super().__init__()
         if steps < 1:

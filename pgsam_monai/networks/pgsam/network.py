@@ -19,7 +19,7 @@ from pgsam_monai.transforms.fit import enlarge
 class PGSAM(SamNetwork):
     """SAM's encoder, its decoder and three parts of the paper, each of which can be turned off (Table 2).
 
-    Trained: the image encoder and the CLIP towers as ``encoder_training`` and ``clip_training`` say, the aligner and
+    Trained: the image encoder and the CLIP towers as `encoder_training` and `clip_training` say, the aligner and
     the whole decoder. Frozen: the prompt encoder, as in the released code. Every trained parameter gets a gradient.
     """
 
@@ -43,7 +43,7 @@ class PGSAM(SamNetwork):
         """
         Args:
             texts: for each class, background first, one description or several whose embeddings are averaged.
-            clip_model: an open_clip model, see ``ClipTowers``.
+            clip_model: an open_clip model, see `ClipTowers`.
             clip_weights: its weights by tag or file; None for random ones.
             clip_training: "lora" (of the same rank as SAM's), "full" or "frozen".
             clip_towers: which towers that applies to: "both", "text" or "image"; the other is frozen.
@@ -51,10 +51,10 @@ class PGSAM(SamNetwork):
             feature_fusion: Eq. 4 and 5.
             mask_optimizer: Eq. 6 and 7.
             refinement_steps: T of Eq. 7.
-            sam: the arguments of ``SamNetwork``.
+            sam: the arguments of `SamNetwork`.
 
         Raises:
-            ValueError: as ``SamNetwork``; or ``texts`` has not num_classes + 1 entries.
+            ValueError: as `SamNetwork`; or `texts` has not num_classes + 1 entries.
             UserFault: weights of SAM or CLIP are neither here nor obtainable.
         """
         super().__init__(**sam)

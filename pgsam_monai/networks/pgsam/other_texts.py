@@ -25,7 +25,7 @@ class ClassTextEditor:
     def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
         """
         Args:
-            network: with ``texts`` and ``clip``.
+            network: with `texts` and `clip`.
             names: of its classes, background first.
         """
         self._network, self._names = network, list(names)

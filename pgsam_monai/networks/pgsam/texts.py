@@ -60,7 +60,7 @@ class ClassTexts(nn.Module):
         self._kept.clear()
 
     def _keep(self, what: str, clip: ClipTowers, encode: Callable[[], Any], of: object = None) -> Any:
-        """What ``encode`` returns, kept under ``what`` until ``of`` or a weight of the text tower changes."""
+        """What `encode` returns, kept under `what` until `of` or a weight of the text tower changes."""
         kept = self._kept.get(what)
         exporting = torch.compiler.is_exporting()  # there the weights have other ids
         if exporting and kept is not None and kept[0][0] == of:

@@ -20,7 +20,7 @@ class VolumeAdapter(nn.Module):
         """
         Args:
             dim: channels C of a token.
-            width: channels in the middle; half of ``dim`` by default.
+            width: channels in the middle; half of `dim` by default.
         """
         super().__init__()
         width = dim // 2 if width is None else width

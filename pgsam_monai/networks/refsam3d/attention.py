@@ -19,7 +19,7 @@ class WindowAttention(nn.Module):
         """
         Args:
             dim: channels C.
-            heads: attention heads; must divide ``dim``.
+            heads: attention heads; must divide `dim`.
             window: tokens of the largest window (wh, ww, wd): rows, columns, slices.
             relative_positions: whether there are tables of relative positions.
         """
@@ -40,10 +40,10 @@ class WindowAttention(nn.Module):
 
         Args:
             windows: (n, wh, ww, wd, C), no side larger than the tables'; smaller ones take the tables' middle.
-            mask: (n, N, N) to be added to the scores, see ``windows.region_mask``.
+            mask: (n, N, N) to be added to the scores, see `windows.region_mask`.
 
         Returns:
-            as ``windows``.
+            as `windows`.
         """
         grid = sides(windows, 1, 2, 3)
         flat = windows.flatten(1, 3)  # (n, N, C)

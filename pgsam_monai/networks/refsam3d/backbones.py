@@ -35,8 +35,8 @@ def build_volume_encoder(
     """The image encoder with random weights.
 
     Args:
-        backbone: a name in ``VOLUME_BACKBONES``.
-        patch: see ``VolumeEncoder``, as are the others.
+        backbone: a name in `VOLUME_BACKBONES`.
+        patch: see `VolumeEncoder`, as are the others.
         token_size: likewise.
         window: likewise.
         adapters: likewise.

@@ -47,29 +47,29 @@ _NEW = re.compile(r"^image_encoder\.(blocks\.\d+\.adapter\.|patch_embed\.depth$|
 
 
 class LoadedWeights(NamedTuple):
-    """What became of each entry; the names are ours but for ``unused``, SAM's."""
+    """What became of each entry; the names are ours but for `unused`, SAM's."""
 
     loaded: tuple[str, ...]
-    """As they are in the file."""
+    """as they are in the file"""
     resized: tuple[str, ...]
-    """Position tables brought to another size."""
+    """position tables brought to another size"""
     inflated: tuple[str, ...]
-    """Carried from two dimensions to three."""
+    """carried from two dimensions to three"""
     new: tuple[str, ...]
-    """Nothing in the file: they keep the values that they had."""
+    """nothing in the file: they keep the values that they had"""
     unused: tuple[str, ...]
-    """In the file, and of no use here."""
+    """in the file, and of no use here"""
 
 
 def load_volume_state(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> LoadedWeights:
-    """Load a 2-D SAM checkpoint into a module with ``image_encoder``, ``prompt_encoder``, ``mask_decoder``.
+    """Load a 2-D SAM checkpoint into a module with `image_encoder`, `prompt_encoder`, `mask_decoder`.
 
     The image encoder takes everything: 2-D weights as they are; the absolute position table resized; the middle of
     the relative ones, where every offset keeps its meaning, of windowed and global blocks alike, and along depth the
     mean of both; the neck into every tap's, its 3 × 3 kernel being the middle slice of 3 × 3 × 3 and 0 the others.
 
     Args:
-        network: the module to fill; its ``image_encoder`` is a ``VolumeEncoder``.
+        network: the module to fill; its `image_encoder` is a `VolumeEncoder`.
         state: a state dict in the layout of SAM's official checkpoints (MedSAM's is the same), or of EfficientSAM's.
         source: the file's name, for errors and the log.
 
@@ -99,7 +99,7 @@ def load_volume_state(network: nn.Module, state: Mapping[str, Tensor], *, source
 
 
 def fit_relative(table: Tensor, rows: int) -> Tensor:
-    """The middle ``rows`` of a relative position table (2n - 1, C); offsets beyond it are as its outermost one."""
+    """The middle `rows` of a relative position table (2n - 1, C); offsets beyond it are as its outermost one."""
     missing = rows - table.shape[0]
     if missing <= 0:
         return crop_relative(table, rows)
@@ -107,7 +107,7 @@ def fit_relative(table: Tensor, rows: int) -> Tensor:
 
 
 def inflate(kernel: Tensor, depth: int) -> Tensor:
-    """A 2-D kernel (out, in, k, k) in the middle of ``depth`` slices of zeros: (out, in, k, k, depth)."""
+    """A 2-D kernel (out, in, k, k) in the middle of `depth` slices of zeros: (out, in, k, k, depth)."""
     inflated = kernel.new_zeros(*kernel.shape, depth)
     inflated[..., depth // 2] = kernel
     return inflated
@@ -127,7 +127,7 @@ def _origin(key: str) -> tuple[str, ...]:
 
 
 def _carry(key: str, values: list[Tensor], own: Tensor) -> Tensor:
-    """Our entry ``key`` made of the checkpoint's."""
+    """Our entry `key` made of the checkpoint's."""
     if key == "mask_decoder.base_query":
         return values[0][:1]
     if key == "image_encoder.pos_embed":

@@ -42,7 +42,7 @@ class StageCrossAttention(nn.Module):
             heads: the scores of each are taken over d_k = C / heads channels; 1 for the formula as printed.
 
         Raises:
-            ValueError: ``dim`` can't be split into ``heads``.
+            ValueError: `dim` can't be split into `heads`.
         """
         super().__init__()
         if dim % heads:
@@ -88,8 +88,8 @@ class HierarchicalCrossAttention(nn.Module):
             taps: how many stages there are, N.
 
         Raises:
-            ValueError: ``stages`` is empty, repeats one or names one that isn't there, or ``heads`` doesn't divide
-                ``dim``.
+            ValueError: `stages` is empty, repeats one or names one that isn't there, or `heads` doesn't divide
+                `dim`.
         """
         super().__init__()
         if not stages or len(set(stages)) < len(stages) or not set(stages) <= set(range(1, taps + 1)):

@@ -104,7 +104,7 @@ class UpsamplingStage(nn.Module):
     """A transposed convolution, a stage of the encoder added at the new resolution, and a convolution over both."""
 
     def __init__(self, channels: int, width: int, *, tap_channels: int, stride: tuple[int, int, int]) -> None:
-        """``stride``: per axis 2, or 1 along an axis that is not to be doubled."""
+        """`stride`: per axis 2, or 1 along an axis that is not to be doubled."""
         super().__init__()
         self.up = nn.ConvTranspose3d(channels, width, kernel_size=stride, stride=stride)
         self.project = nn.Conv3d(tap_channels, width, kernel_size=1)
@@ -113,7 +113,7 @@ class UpsamplingStage(nn.Module):
         self.mix = nn.Conv3d(width, width, kernel_size=3, padding=1)
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
-        """``features`` (B, channels, …), ``skip`` (B, tap_channels, h, w, d) → (B, width, …), doubled."""
+        """`features` (B, channels, …), `skip` (B, tap_channels, h, w, d) → (B, width, …), doubled."""
         features = self.up(features)
         skip = self.project(skip)  # before it is enlarged: few channels are left then
         size = sides(features, 2, 3, 4)
@@ -133,7 +133,7 @@ class ImageFusion(nn.Module):
         self.act = nn.GELU()
 
     def forward(self, features: Tensor, image: Tensor) -> Tensor:
-        """``features`` (B, width, H, W, D), ``image`` (B, C, H, W, D) → (B, width, H, W, D)."""
+        """`features` (B, width, H, W, D), `image` (B, C, H, W, D) → (B, width, H, W, D)."""
         joined = torch.cat([features, image.to(features.dtype)], dim=1)
         return features + self.act(self.norm(self.conv(joined)))
 

@@ -43,7 +43,7 @@ class VolumeBlock(nn.Module):
         Args:
             dim: channels C.
             heads: attention heads.
-            mlp_ratio: width of the hidden layer over ``dim``.
+            mlp_ratio: width of the hidden layer over `dim`.
             window: tokens of the largest window (rows, columns, slices).
             relative_positions: whether attention has tables of relative positions.
             adapter: whether there is an adapter.
@@ -56,7 +56,7 @@ class VolumeBlock(nn.Module):
         self.mlp = MLPBlock(embedding_dim=dim, mlp_dim=int(dim * mlp_ratio))
 
     def forward(self, tokens: Tensor, layout: WindowLayout, mask: Tensor | None) -> Tensor:
-        """Tokens (B, h, w, d, C) → same shape; windows as ``layout`` says, ``mask`` from ``region_mask``."""
+        """Tokens (B, h, w, d, C) → same shape; windows as `layout` says, `mask` from `region_mask`."""
         tokens = self.adapter(tokens)
         attended = self.attn(partition(self.norm1(tokens), layout), mask)
         tokens = tokens + merge(attended, layout)
@@ -74,7 +74,7 @@ class ChannelNorm(nn.LayerNorm):
 class VolumeEncoder(nn.Module):
     """SAM's image encoder for volumes, its key names kept where its weights fit.
 
-    The tables of absolute positions belong to ``patch``; for other volumes they are resized on the fly.
+    The tables of absolute positions belong to `patch`; for other volumes they are resized on the fly.
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class VolumeEncoder(nn.Module):
     ) -> None:
         """
         Args:
-            patch: voxels (rows, columns, slices) that the position tables are made for; multiples of ``token_size``.
-            token_size: voxels per token (p, p, p_d), see ``FactoredPatchEmbedding``.
+            patch: voxels (rows, columns, slices) that the position tables are made for; multiples of `token_size`.
+            token_size: voxels per token (p, p, p_d), see `FactoredPatchEmbedding`.
             embed_dim: channels C of a token.
             depth: transformer blocks, a multiple of 4.
             heads: attention heads.
-            mlp_ratio: width of a block's hidden layer over ``embed_dim``.
+            mlp_ratio: width of a block's hidden layer over `embed_dim`.
             relative_positions: whether attention has SAM's relative position bias, and its like along depth.
             window: tokens of a window (rows, columns, slices), or one number for all three; every second block shifts
                 its windows by half.
@@ -143,13 +143,13 @@ class VolumeEncoder(nn.Module):
         """The features V'_1 … V'_4 (Eq. IV and V).
 
         Args:
-            image: (B, 3, H, W, D), normalised; sides any multiples of ``token_size``.
+            image: (B, 3, H, W, D), normalised; sides any multiples of `token_size`.
 
         Returns:
             four of (B, 256, h, w, d), after a quarter, half, three quarters and all of the blocks.
 
         Raises:
-            ValueError: a side is no multiple of ``token_size``.
+            ValueError: a side is no multiple of `token_size`.
         """
         tokens = self._embed(image)
         plans = [self._plan(tokens, shifted) for shifted in (False, True)]
@@ -187,7 +187,7 @@ def choose_trained(encoder: VolumeEncoder, training: str) -> None:
             relative positions) and the necks, beside a frozen ViT; "full" all; "frozen" nothing.
 
     Raises:
-        ValueError: another ``training``.
+        ValueError: another `training`.
     """
     if training not in ENCODER_TRAINING:
         raise UserFault(f"encoder_training must be one of {ENCODER_TRAINING}, got '{training}'.")

@@ -33,7 +33,7 @@ class FactoredPatchEmbedding(nn.Module):
             in_channels: channels of the image.
 
         Raises:
-            ValueError: p is not in ``PLANE_SIDES`` or p_d not in ``DEPTH_SIDES``.
+            ValueError: p is not in `PLANE_SIDES` or p_d not in `DEPTH_SIDES`.
         """
         super().__init__()
         self.token_size = check_token_size(token_size)
@@ -45,7 +45,7 @@ class FactoredPatchEmbedding(nn.Module):
         """Image (B, 3, H, W, D) → tokens (B, H/p, W/p, D/p_d, C).
 
         Raises:
-            ValueError: a side is no multiple of ``token_size``.
+            ValueError: a side is no multiple of `token_size`.
         """
         if not torch.jit.is_tracing():
             check_sides(image.shape[2:], self.token_size, who="RefSAM3D's image")
@@ -61,7 +61,7 @@ class FactoredPatchEmbedding(nn.Module):
 
 
 def check_token_size(token_size: Sequence[int]) -> tuple[int, int, int]:
-    """``token_size`` as a tuple; ValueError unless it is (p, p, p_d) with sides that exist."""
+    """`token_size` as a tuple; ValueError unless it is (p, p, p_d) with sides that exist."""
     sizes = tuple(int(side) for side in token_size)
     if len(sizes) == 3 and sizes[0] == sizes[1] and sizes[0] in PLANE_SIDES and sizes[2] in DEPTH_SIDES:
         return sizes
@@ -71,7 +71,7 @@ def check_token_size(token_size: Sequence[int]) -> tuple[int, int, int]:
 
 
 def check_sides(sides: Sequence[int], token_size: Sequence[int], *, who: str) -> None:
-    """Raise ValueError unless the three ``sides`` in voxels are positive multiples of ``token_size``."""
+    """Raise ValueError unless the three `sides` in voxels are positive multiples of `token_size`."""
     sides = tuple(int(side) for side in sides)
     if len(sides) != 3 or any(side < 1 or side % unit for side, unit in zip(sides, token_size, strict=True)):
         near = tuple(max(1, -(-side // unit)) * unit for side, unit in zip(sides, token_size, strict=False))

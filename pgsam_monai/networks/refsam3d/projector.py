@@ -20,7 +20,7 @@ class CrossModalProjector(nn.Module):
     """
 
     def __init__(self, text_dim: int, dim: int = DIM) -> None:
-        """``text_dim``: d, channels of the text; ``dim``: those of the image features."""
+        """`text_dim`: d, channels of the text; `dim`: those of the image features."""
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(text_dim, dim), nn.GELU(), nn.Linear(dim, dim), nn.LayerNorm(dim)
@@ -39,7 +39,7 @@ class UnalignedProjection(nn.Module):
     """
 
     def __init__(self, text_dim: int, dim: int = DIM) -> None:
-        """``text_dim``: d, channels of the text; ``dim``: those of the image features."""
+        """`text_dim`: d, channels of the text; `dim`: those of the image features."""
         super().__init__()
         random = torch.Generator().manual_seed(SEED)
         weight = nn.init.orthogonal_(torch.empty(dim, text_dim), generator=random)
@@ -51,7 +51,7 @@ class UnalignedProjection(nn.Module):
 
 
 def build_projector(aligned: bool, text_dim: int, dim: int = DIM) -> nn.Module:
-    """The projector of Eq. III, or where not ``aligned`` what stands in for it, from ``text_dim`` to ``dim``."""
+    """The projector of Eq. III, or where not `aligned` what stands in for it, from `text_dim` to `dim`."""
     return CrossModalProjector(text_dim, dim) if aligned else UnalignedProjection(text_dim, dim)
 
 

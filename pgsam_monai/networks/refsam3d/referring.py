@@ -23,14 +23,14 @@ class ReferringTraining:
     """How often training asks for one structure instead of all classes, and how."""
 
     share: float = 0.25
-    """Of the steps, 0 to 1."""
+    """of the steps, 0 to 1"""
     absent_share: float = 0.1
-    """Of the requests, 0 to 1, those for any class, in the volume or not: the answer may be "nothing"."""
+    """of the requests, 0 to 1, those for any class, in the volume or not: the answer may be "nothing"."""
     drawn_share: float = 0.5
-    """Of the other steps, 0 to 1, those that know each class by a request drawn anew instead of its sentence. Measured
+    """of the other steps, 0 to 1, those that know each class by a request drawn anew instead of its sentence. Measured
     on phantoms (docs/results.md): without these, requests bring whatever structure is found most easily."""
     templates: Sequence[str] = TEMPLATES
-    """Requests with "{name}" where the class's name goes."""
+    """requests with "{name}" where the class's name goes"""
 
     def __post_init__(self) -> None:
         """
@@ -46,13 +46,13 @@ class Referred(NamedTuple):
     """The answer to one text per volume, in training."""
 
     logits: Tensor
-    """(B, 2, H, W, D), background and what was asked for."""
+    """(B, 2, H, W, D), background and what was asked for"""
     target: Tensor
-    """(B, 1, H, W, D), 1 where the structure asked for is, else 0."""
+    """(B, 1, H, W, D), 1 where the structure asked for is, else 0"""
 
 
 def is_drawn(share: float) -> bool:
-    """Whether this step is one of a ``share`` of the steps, drawn at random."""
+    """Whether this step is one of a `share` of the steps, drawn at random."""
     return bool(torch.rand(()) < share)
 
 
@@ -73,7 +73,7 @@ def choose_asked(label: Tensor, num_classes: int, absent_share: float) -> Tensor
 
 
 def target_of(label: Tensor, classes: Tensor) -> Tensor:
-    """Where the class asked for is: ``label`` (B, 1, H, W, D) and ``classes`` (B,) → 1 there, else 0, as ``label``."""
+    """Where the class asked for is: `label` (B, 1, H, W, D) and `classes` (B,) → 1 there, else 0, as `label`."""
     label = plain(label)
     return (label == classes.reshape(-1, *(1,) * (label.ndim - 1))).to(label.dtype)
 

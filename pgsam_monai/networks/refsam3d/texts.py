@@ -71,7 +71,7 @@ class RequestTexts(ClassTexts):
         ]
 
     def asked(self, clip: ClipTowers, classes: Tensor) -> Words:
-        """For each of ``classes`` (B,), from 1 to K, one of its requests, drawn alike: B texts.
+        """For each of `classes` (B,), from 1 to K, one of its requests, drawn alike: B texts.
 
         The draw is from torch's global generator, which a bundle seeds by epoch: a resumed training asks the same.
 
@@ -95,7 +95,7 @@ class RequestTexts(ClassTexts):
         return self._keep("requests", clip, lambda: clip.encode_words(self.requests)).rows(index)
 
     def drawn(self, clip: ClipTowers) -> Tensor:
-        """As ``forward``, but each class by one of its requests, drawn alike: unit vectors (K+1, d).
+        """As `forward`, but each class by one of its requests, drawn alike: unit vectors (K+1, d).
 
         The background has no requests and is one of its descriptions.
         """

@@ -23,17 +23,17 @@ class WindowLayout(NamedTuple):
 
     grid: tuple[int, int, int]
     window: tuple[int, int, int]
-    """Never larger than the grid."""
+    """never larger than the grid"""
     shift: tuple[int, int, int]
-    """How far the grid is rolled towards its start; 0 along an axis that one window covers."""
+    """how far the grid is rolled towards its start; 0 along an axis that one window covers"""
     padded: tuple[int, int, int]
-    """The grid's sides rounded up to whole windows."""
+    """the grid's sides rounded up to whole windows"""
 
 
 def choose_window(grid: Sequence[int], largest: int) -> tuple[int, int, int]:
-    """The window of a network whose patches have ``grid`` tokens: per axis at most ``largest``.
+    """The window of a network whose patches have `grid` tokens: per axis at most `largest`.
 
-    A side that divides the grid is taken if it has at least half of ``largest``: padding costs as much as real tokens,
+    A side that divides the grid is taken if it has at least half of `largest`: padding costs as much as real tokens,
     a grid of 12 in windows of 8 as much as one of 16. Along a shorter axis one window covers all.
     """
     return tuple(
@@ -46,7 +46,7 @@ def choose_window(grid: Sequence[int], largest: int) -> tuple[int, int, int]:
 
 
 def lay_out(grid: Sequence[int], window: Sequence[int], *, shifted: bool) -> WindowLayout:
-    """Windows of at most ``window`` tokens on ``grid``, moved by half a window if ``shifted``."""
+    """Windows of at most `window` tokens on `grid`, moved by half a window if `shifted`."""
     wanted = [side // 2 if shifted else 0 for side in window]
     window, shift = get_window_size(grid, window, wanted)
     padded = (-(-side // unit) * unit for side, unit in zip(grid, window, strict=True))
@@ -64,7 +64,7 @@ def partition(tokens: Tensor, layout: WindowLayout) -> Tensor:
 
 
 def merge(windows: Tensor, layout: WindowLayout) -> Tensor:
-    """The inverse of ``partition``: windows (B * windows, wh, ww, wd, C) → tokens (B, h, w, d, C)."""
+    """The inverse of `partition`: windows (B * windows, wh, ww, wd, C) → tokens (B, h, w, d, C)."""
     per_volume = math.prod(layout.padded) // math.prod(layout.window)
     tokens = window_reverse(windows, layout.window, (windows.shape[0] // per_volume, *layout.padded))
     if any(layout.shift):
@@ -81,7 +81,7 @@ def region_mask(tokens: Tensor, layout: WindowLayout) -> Tensor | None:
         layout: how they are cut into windows.
 
     Returns:
-        (B * windows, N, N), [window, query, key] with N = wh * ww * wd: 0, or ``BLOCKED`` between two regions. None
+        (B * windows, N, N), [window, query, key] with N = wh * ww * wd: 0, or `BLOCKED` between two regions. None
         where nothing is shifted or padded.
     """
     if layout.padded == layout.grid and not any(layout.shift):
@@ -97,6 +97,6 @@ def region_mask(tokens: Tensor, layout: WindowLayout) -> Tensor | None:
 
 
 def _axis_labels(line: Tensor, shift: int, missing: int) -> Tensor:
-    """What each token along one axis is after padding and rolling; made of ``line`` (B, side) to be on its device."""
+    """What each token along one axis is after padding and rolling; made of `line` (B, side) to be on its device."""
     labels = F.pad(torch.full_like(line[:, shift:], REAL), (shift, 0), value=WRAPPED)
     return F.pad(labels, (0, missing), value=PADDING).roll(-shift, dims=1)

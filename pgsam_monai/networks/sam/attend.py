@@ -33,5 +33,5 @@ def split_heads(tokens: Tensor, heads: int) -> Tensor:
 
 
 def join_heads(tokens: Tensor) -> Tensor:
-    """The inverse of ``split_heads``: (B, heads, N, C) → (B, N, heads * C)."""
+    """The inverse of `split_heads`: (B, heads, N, C) → (B, N, heads * C)."""
     return tokens.transpose(1, 2).flatten(2)

@@ -19,15 +19,15 @@ LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
 class Attention(nn.Module):
     """Multi-head self-attention with SAM's decomposed relative positions as bias.
 
-    SAM's fused ``qkv`` layer is three layers ``q``, ``k``, ``v`` here, so that an adapter can name q and v;
-    ``checkpoint.split_qkv`` and ``checkpoint.fuse_qkv`` convert the weights exactly.
+    SAM's fused `qkv` layer is three layers `q`, `k`, `v` here, so that an adapter can name q and v;
+    `checkpoint.split_qkv` and `checkpoint.fuse_qkv` convert the weights exactly.
     """
 
     def __init__(self, dim: int, *, heads: int, table_size: int | None, resize_tables: bool) -> None:
         """
         Args:
             dim: channels.
-            heads: attention heads; must divide ``dim``.
+            heads: attention heads; must divide `dim`.
             table_size: side of the token grid that the relative position tables cover; None for no tables.
             resize_tables: whether another grid stretches the tables (attention over the whole grid) or
                 takes their middle (attention in a window that is smaller than the table's).
@@ -67,12 +67,12 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block, its attention in windows of ``window`` tokens or, with 0, global."""
+    """A pre-norm transformer block, its attention in windows of `window` tokens or, with 0, global."""
 
     def __init__(
         self, dim: int, *, heads: int, mlp_ratio: float, window: int, grid: int, relative_positions: bool
     ) -> None:
-        """``grid``: side of the token grid that the network is built for."""
+        """`grid`: side of the token grid that the network is built for."""
         super().__init__()
         self.dim = dim
         self.heads = heads
@@ -88,7 +88,7 @@ class Block(nn.Module):
         self.mlp = MLPBlock(embedding_dim=dim, mlp_dim=int(dim * mlp_ratio))
 
     def forward(self, tokens: Tensor, depth: int = 1) -> Tensor:
-        """Tokens (B, H, W, C), any H and W; same shape out. ``depth`` concerns adapted blocks only."""
+        """Tokens (B, H, W, C), any H and W; same shape out. `depth` concerns adapted blocks only."""
         tokens = self.between(tokens + self.attend_space(tokens))
         return tokens + self.mlp_after_norm(self.mlp_norm(tokens))
 
@@ -123,7 +123,7 @@ class Block(nn.Module):
 
 
 def across_slices(attention: Callable[[Tensor], Tensor], tokens: Tensor, depth: int) -> Tensor:
-    """Attention among the ``depth`` tokens that lie at one position of a volume's slices.
+    """Attention among the `depth` tokens that lie at one position of a volume's slices.
 
     Args:
         attention: (sequences, depth, C) → same shape.

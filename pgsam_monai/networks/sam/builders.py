@@ -41,11 +41,11 @@ def build_sam(
     """Assemble SAM's parts with random weights.
 
     Args:
-        backbone: a name in ``BACKBONES``.
+        backbone: a name in `BACKBONES`.
         image_size: side in pixels, a multiple of 16; any other multiple works too once built.
         num_classes: foreground classes K; the decoder predicts K + 1 masks.
         skip_features: let the decoder add the encoder's features at strides 8 and 4 while it upscales.
-            Only a convolutional stem (``vit_tiny``) has them; for other encoders this does nothing.
+            Only a convolutional stem (`vit_tiny`) has them; for other encoders this does nothing.
         from_scratch: the encoder will be trained in full from these random weights, so its batch norm, where it
             has any, learns its statistics.
 

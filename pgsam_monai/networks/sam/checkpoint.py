@@ -25,7 +25,7 @@ _QUERY = re.compile(r"^(?P<stem>image_encoder\..*\.attn)\.q\.(?P<kind>weight|bia
 
 
 def split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn every fused ``attn.qkv`` entry into ``attn.q``, ``attn.k`` and ``attn.v``; keep the others."""
+    """Turn every fused `attn.qkv` entry into `attn.q`, `attn.k` and `attn.v`; keep the others."""
     out: dict[str, Tensor] = {}
     for key, value in state.items():
         match = _QKV.match(key)
@@ -38,7 +38,7 @@ def split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fuse_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of ``split_qkv``: the key layout of SAM's official checkpoints."""
+    """The inverse of `split_qkv`: the key layout of SAM's official checkpoints."""
     out: dict[str, Tensor] = {}
     for key, value in state.items():
         match = _QUERY.match(key)
@@ -54,10 +54,10 @@ def fuse_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_sam_state(
     parts: nn.Module, state: Mapping[str, Tensor], *, source: str, keep_masks: bool = False
 ) -> None:
-    """Load a SAM checkpoint into a module with ``image_encoder``, ``prompt_encoder``, ``mask_decoder``.
+    """Load a SAM checkpoint into a module with `image_encoder`, `prompt_encoder`, `mask_decoder`.
 
     Absolute and global relative position tables are resized to the module's. Mask tokens, hyper-networks and the
-    quality head keep their random values (as SAMed's authors do) unless ``keep_masks``, and so does what the
+    quality head keep their random values (as SAMed's authors do) unless `keep_masks`, and so does what the
     checkpoint's kind does not have: an input mixer, EfficientSAM's mask prompts.
 
     Args:
@@ -86,7 +86,7 @@ def load_sam_state(
 
 
 def to_our_layout(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Any of the known checkpoints, told apart by their keys, with our keys; ``own`` are our network's entries."""
+    """Any of the known checkpoints, told apart by their keys, with our keys; `own` are our network's entries."""
     state = state["model"] if set(state) == {"model"} else state
     if "image_encoder.patch_embed.seq.0.c.weight" in state:
         return from_tiny_vit(state)
@@ -96,7 +96,7 @@ def to_our_layout(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dic
 
 
 def from_tiny_vit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """MobileSAM's and LiteMedSAM's layout, TinyViT's own → that of ``timm``'s parts.
+    """MobileSAM's and LiteMedSAM's layout, TinyViT's own → that of `timm`'s parts.
 
     There a stage ends with the patch merging that here begins the next one. MobileSAM's file also holds the
     ImageNet classifier of its TinyViT, which nothing uses.
@@ -142,7 +142,7 @@ def from_efficient_sam(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -
 
 
 def _partition(state: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Entries under ``prefix``, without it, and the others."""
+    """Entries under `prefix`, without it, and the others."""
     inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     return inside, {key: value for key, value in state.items() if not key.startswith(prefix)}
 

@@ -21,10 +21,10 @@ class GeluMLP(MLP):
 
 
 class EfficientBlock(TwoWayAttentionBlock):
-    """`segment_anything`'s two-way block with the same parameters, but for ``among_tokens`` and GELU."""
+    """`segment_anything`'s two-way block with the same parameters, but for `among_tokens` and GELU."""
 
     def __init__(self, block: TwoWayAttentionBlock) -> None:
-        """``block``: SAM's, whose parts are taken over."""
+        """`block`: SAM's, whose parts are taken over."""
         nn.Module.__init__(self)
         for name, part in block.named_children():
             self.add_module(name, part)
@@ -52,10 +52,10 @@ def among_tokens(
     places that it added to them.
 
     Args:
-        block: SAM's or an ``EfficientBlock``, its attentions ours.
+        block: SAM's or an `EfficientBlock`, its attentions ours.
         queries: tokens (B, N, C).
         query_pe: what tells their places (B, N, C).
-        bias: as for ``transformer.Attention``.
+        bias: as for `transformer.Attention`.
 
     Returns:
         (B, N, C).
@@ -70,7 +70,7 @@ def among_tokens(
 def make_efficient(decoder: MaskDecoder) -> MaskDecoder:
     """Turn SAM's decoder into EfficientSAM's, in place and with as many parameters of the same shapes.
 
-    Besides ``EfficientBlock``, every MLP gets GELU, and the upscaled image tokens are normed over all pixels and
+    Besides `EfficientBlock`, every MLP gets GELU, and the upscaled image tokens are normed over all pixels and
     channels at once.
     """
     dim = decoder.transformer_dim

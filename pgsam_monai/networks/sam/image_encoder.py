@@ -21,10 +21,10 @@ class ImageFeatures(NamedTuple):
     """What the image encoder hands to the mask decoder."""
 
     embedding: Tensor
-    """(B, 256, S/stride, S/stride); the stride is the encoder's, 16 for most."""
+    """(B, 256, S/stride, S/stride); the stride is the encoder's, 16 for most"""
 
     skips: tuple[Tensor, ...]
-    """Features at strides 8 and 4, channel first; empty when the encoder has none."""
+    """features at strides 8 and 4, channel first; empty when the encoder has none"""
 
 
 class ImageEncoder(ImageEncoderViT):
@@ -62,14 +62,14 @@ class ImageEncoder(ImageEncoderViT):
             heads: attention heads.
             global_blocks: the blocks (from 0) that attend over the whole grid; the others use windows.
             window: side of a window in tokens.
-            mlp_ratio: width of a block's hidden layer over ``embed_dim``.
+            mlp_ratio: width of a block's hidden layer over `embed_dim`.
             relative_positions: whether attention gets SAM's relative position bias.
             stem_widths: channels at strides 2, 4, 8 of a convolutional stem; None for SAM's single one.
             neck_convolution: whether SAM's 3×3 convolution follows the neck's 1×1.
             out_channels: channels of the image embedding.
 
         Raises:
-            ValueError: ``image_size`` is no multiple of 16.
+            ValueError: `image_size` is no multiple of 16.
         """
         check_size(image_size, image_size, who="ImageEncoder's image_size")
         super().__init__(
@@ -104,7 +104,7 @@ class ImageEncoder(ImageEncoderViT):
         return self.encode(image).embedding
 
     def encode(self, image: Tensor, *, depth: int = 1) -> ImageFeatures:
-        """As ``forward``, with the features that the mask decoder may add while it upscales.
+        """As `forward`, with the features that the mask decoder may add while it upscales.
 
         Args:
             image: (B * depth, 3, H, W).

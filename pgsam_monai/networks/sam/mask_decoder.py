@@ -26,7 +26,7 @@ class Decoded(NamedTuple):
 
 
 class MaskDecoder(SamMaskDecoder):
-    """`segment_anything`'s decoder for ``num_classes`` + 1 masks (background first), all of them returned.
+    """`segment_anything`'s decoder for `num_classes` + 1 masks (background first), all of them returned.
 
     Image b of the batch is decoded with prompts b; SAM decodes many prompts of one image instead.
     """
@@ -85,7 +85,7 @@ class MaskDecoder(SamMaskDecoder):
         sparse: Tensor | None = None,
         skips: tuple[Tensor, ...] = (),
     ) -> Decoded:
-        """As ``forward``, with all that the masks are made of and without the quality estimates."""
+        """As `forward`, with all that the masks are made of and without the quality estimates."""
         height, width = embedding.shape[2:]
         source = embedding + dense
         tokens, source = self.transformer(source, grid_encoding, self._tokens(embedding.shape[0], sparse))
@@ -123,6 +123,6 @@ class SkipFusion(nn.Module):
         self.mix = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
 
     def forward(self, upscaled: Tensor, skip: Tensor) -> Tensor:
-        """``upscaled`` (B, channels, H, W), ``skip`` (B, skip_channels, H, W) → (B, channels, H, W)."""
+        """`upscaled` (B, channels, H, W), `skip` (B, skip_channels, H, W) → (B, channels, H, W)."""
         joined = upscaled + self.project(skip)
         return joined + self.mix(self.act(self.norm(joined)))

@@ -26,10 +26,10 @@ SAM_MASKS = 3
 
 
 class SamNetwork(SliceNetwork):
-    """SAM's three parts for K classes and no prompt; a subclass says in ``segment`` how they are used."""
+    """SAM's three parts for K classes and no prompt; a subclass says in `segment` how they are used."""
 
     keeps_sam_masks: bool = False
-    """Whether the decoder has SAM's own four masks instead of one per class, and loads all that SAM has of them."""
+    """whether the decoder has SAM's own four masks instead of one per class, and loads all that SAM has of them"""
 
     def __init__(
         self,
@@ -52,15 +52,15 @@ class SamNetwork(SliceNetwork):
             image_size: side in pixels that the network is built for, a multiple of 16; it accepts any other.
             in_channels: channels of the image. 1 is repeated for SAM's three, 3 goes in as it is, any other
                 count passes a trained 1×1 convolution that starts as the average of the channels.
-            backbone: a name in ``base.backbones.BACKBONES``.
-            weights: weights of the backbone by name or file (see ``pgsam_monai.weights.files``); None for random ones.
+            backbone: a name in `base.backbones.BACKBONES`.
+            weights: weights of the backbone by name or file (see `pgsam_monai.weights.files`); None for random ones.
             weights_dir: where weights are kept; None for the default folder.
-            encoder_training: "lora" trains updates of rank ``rank`` to q and v (TinyViT: to q, k and v, which are
+            encoder_training: "lora" trains updates of rank `rank` to q and v (TinyViT: to q, k and v, which are
                 one layer), "full" all of the image encoder, "frozen" none of it.
             rank: LoRA's rank.
             pixel_mean: of three channels, on the 0..1 scale.
             pixel_std: likewise.
-            skip_features: see ``builders.build_sam``; matters for ``vit_tiny`` only.
+            skip_features: see `builders.build_sam`; matters for `vit_tiny` only.
 
         Raises:
             ValueError: an argument is outside its range, or the weights don't fit the backbone.
@@ -109,7 +109,7 @@ class SamNetwork(SliceNetwork):
         raise NotImplementedError
 
     def decode(self, image: Tensor, label: Tensor | None) -> list[Tensor]:
-        """As ``SliceNetwork``: the masks of the decoder, at a quarter of the image's size."""
+        """As `SliceNetwork`: the masks of the decoder, at a quarter of the image's size."""
         return [self.segment(image)]
 
     def to_rgb(self, image: Tensor) -> Tensor:

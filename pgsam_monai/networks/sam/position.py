@@ -15,7 +15,7 @@ def grid_of(tokens: Tensor) -> tuple[int, int]:
 
 
 def resize_absolute(table: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bilinear resize of an absolute position table (1, rows, columns, C) to ``grid`` = (rows, columns)."""
+    """Bilinear resize of an absolute position table (1, rows, columns, C) to `grid` = (rows, columns)."""
     if grid_of(table) == grid:
         return table
     channels_first = table.permute(0, 3, 1, 2)  # (1, C, rows, columns)
@@ -24,7 +24,7 @@ def resize_absolute(table: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def resize_relative(table: Tensor, rows: int) -> Tensor:
-    """Linear resize of a relative position table (2n - 1, C) along its first axis to ``rows`` = 2m - 1."""
+    """Linear resize of a relative position table (2n - 1, C) along its first axis to `rows` = 2m - 1."""
     if sides(table, 0) == (rows,):
         return table
     resized = F.interpolate(table.t().unsqueeze(0), size=rows, mode="linear", align_corners=False)
@@ -32,7 +32,7 @@ def resize_relative(table: Tensor, rows: int) -> Tensor:
 
 
 def crop_relative(table: Tensor, rows: int) -> Tensor:
-    """The middle ``rows`` rows of a relative position table, where every offset keeps its meaning."""
+    """The middle `rows` rows of a relative position table, where every offset keeps its meaning."""
     start = (sides(table, 0)[0] - rows) // 2
     return table[start : start + rows]
 
@@ -72,7 +72,7 @@ def decomposed_bias(query: Tensor, table_h: Tensor, table_w: Tensor, grid: tuple
 def grid_coordinates(like: Tensor) -> tuple[Tensor, Tensor]:
     """Pixel-centre coordinates in 0..1 of a feature map's grid: x and y, each (H, W) float32.
 
-    ``like`` (B, C, H, W) gives size and device; the result follows it wherever a traced network is moved.
+    `like` (B, C, H, W) gives size and device; the result follows it wherever a traced network is moved.
     """
     ones = torch.ones_like(like[0, 0], dtype=torch.float32)
     y = (ones.cumsum(0) - 0.5) / like.shape[2]

@@ -16,7 +16,7 @@ class PromptEncoder(SamPromptEncoder):
     """`segment_anything`'s prompt encoder, with the encodings of any grid when no prompt is given."""
 
     def __init__(self, *, image_size: int, dim: int = 256) -> None:
-        """``image_size``: side in pixels of the frame in which points and boxes (x, y) are given."""
+        """`image_size`: side in pixels of the frame in which points and boxes (x, y) are given."""
         grid = image_size // PATCH
         super().__init__(
             embed_dim=dim,

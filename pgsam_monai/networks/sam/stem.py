@@ -13,7 +13,7 @@ class ConvStem(nn.Module):
     """
 
     def __init__(self, *, in_channels: int, widths: tuple[int, int, int], embed_dim: int) -> None:
-        """``widths``: channels at strides 2, 4 and 8; stride 16 has ``embed_dim``."""
+        """`widths`: channels at strides 2, 4 and 8; stride 16 has `embed_dim`."""
         super().__init__()
         half, quarter, eighth = widths
         self.skip_channels = (eighth, quarter)
@@ -37,7 +37,7 @@ class ConvStem(nn.Module):
 
 
 def _stage(in_channels: int, out_channels: int, *, refine: bool) -> nn.Sequential:
-    """Halve the resolution and, with ``refine``, look once more at the new one."""
+    """Halve the resolution and, with `refine`, look once more at the new one."""
     layers = [nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=2, padding=1), *_norm(out_channels)]
     if refine:
         layers += [nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1), *_norm(out_channels)]

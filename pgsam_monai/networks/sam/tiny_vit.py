@@ -44,7 +44,7 @@ class TinyAttention(Attention):
 
 
 class TinyBlock(TinyVitBlock):
-    """`timm`'s TinyViT block, same parameters and result, in the parts that ``attention.Block`` has too."""
+    """`timm`'s TinyViT block, same parameters and result, in the parts that `attention.Block` has too."""
 
     def __init__(self, dim: int, *, heads: int, window: int) -> None:
         super().__init__(dim, heads, window_size=window)
@@ -53,7 +53,7 @@ class TinyBlock(TinyVitBlock):
         self.attn = TinyAttention(dim, head_dim, heads, attn_ratio=1, resolution=(window, window))
 
     def forward(self, tokens: Tensor, depth: int = 1) -> Tensor:
-        """Tokens (B, H, W, C), any H and W; same shape out. ``depth`` concerns adapted blocks only."""
+        """Tokens (B, H, W, C), any H and W; same shape out. `depth` concerns adapted blocks only."""
         tokens = self.between(tokens + self.attend_space(tokens))
         return tokens + self.mlp_after_norm(self.mlp_norm(tokens))
 
@@ -67,7 +67,7 @@ class TinyBlock(TinyVitBlock):
         return window_unpartition(mixed, self.window, padded, grid_of(tokens))
 
     def attend_depth(self, tokens: Tensor, depth: int) -> Tensor:
-        """As ``attention.Block.attend_depth``: (B * depth, H, W, C) → same shape."""
+        """As `attention.Block.attend_depth`: (B * depth, H, W, C) → same shape."""
         return across_slices(self.attn.over_sequence, self.attn.norm(tokens), depth)
 
     def between(self, tokens: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class TinyStage(nn.Module):
         self.blocks = nn.ModuleList(TinyBlock(dim, heads=heads, window=window) for _ in range(depth))
 
     def forward(self, image: Tensor, depth: int = 1) -> Tensor:
-        """(B, in_channels, H, W) → (B, dim, H/stride, W/stride); ``depth`` as in ``TinyBlock``."""
+        """(B, in_channels, H, W) → (B, dim, H/stride, W/stride); `depth` as in `TinyBlock`."""
         tokens = self.downsample(image).permute(0, 2, 3, 1)  # (B, H, W, C)
         for block in self.blocks:
             tokens = block(tokens, depth)
@@ -114,7 +114,7 @@ class TinyStage(nn.Module):
 class TinyViTEncoder(nn.Module):
     """MobileSAM's image encoder or LiteMedSAM's, at any size that is a multiple of 16.
 
-    Batch norm uses its running statistics in training too, unless ``learns_statistics``. A pretrained encoder's
+    Batch norm uses its running statistics in training too, unless `learns_statistics`. A pretrained encoder's
     belong to its weights: a dozen slices of one patient would overwrite them, and a frozen encoder, which low-rank
     updates or adapters complement, would change nevertheless. Only an encoder that is trained in full from random
     weights has to learn them.
@@ -134,7 +134,7 @@ class TinyViTEncoder(nn.Module):
             out_channels: channels of the image embedding.
 
         Raises:
-            ValueError: ``image_size`` is no multiple of 16, or another ``embed_stride``.
+            ValueError: `image_size` is no multiple of 16, or another `embed_stride`.
         """
         check_size(image_size, image_size, who="TinyViTEncoder's image_size")
         if embed_stride not in (1, 4):
@@ -178,7 +178,7 @@ class TinyViTEncoder(nn.Module):
         return self.encode(image).embedding
 
     def encode(self, image: Tensor, *, depth: int = 1) -> ImageFeatures:
-        """As ``forward``; ``depth`` consecutive images of (B * depth, 3, H, W) are slices of one volume."""
+        """As `forward`; `depth` consecutive images of (B * depth, 3, H, W) are slices of one volume."""
         features = self.stages[0](self.patch_embed(image))
         for stage in self.stages[1:]:
             features = stage(features, depth)

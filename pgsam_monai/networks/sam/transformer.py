@@ -15,7 +15,7 @@ class DecoderAttention(SamAttention):
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """Queries (B, N, C), keys and values (B, M, C) → (B, N, C).
 
-        ``bias``, broadcast to (B, heads, N, M), is added to the scores: -inf hides a key.
+        `bias`, broadcast to (B, heads, N, M), is added to the scores: -inf hides a key.
         """
         query = split_heads(self.q_proj(q), self.num_heads)
         key = split_heads(self.k_proj(k), self.num_heads)
@@ -28,7 +28,7 @@ class TwoWayTransformer(SamTwoWayTransformer):
     """Tokens attend to the image and the image to the tokens, twice, as in SAM."""
 
     def __init__(self, *, depth: int = 2, dim: int = 256, heads: int = 8, mlp_dim: int = 2048) -> None:
-        """``depth`` layers of ``dim`` channels; cross-attention works at half of them."""
+        """`depth` layers of `dim` channels; cross-attention works at half of them."""
         super().__init__(depth=depth, embedding_dim=dim, num_heads=heads, mlp_dim=mlp_dim)
         for layer in self.layers:
             layer.self_attn = DecoderAttention(dim, heads)

@@ -10,7 +10,7 @@ from pgsam_monai.networks.sam.network import SamNetwork
 class SamDecoder(SamNetwork):
     """SAMed without LoRA (Zhang and Liu, 2023): what is learnt with the encoder as SAM left it.
 
-    Trained: the mask decoder and the "no prompt" embedding; the image encoder only if ``encoder_training`` says so.
+    Trained: the mask decoder and the "no prompt" embedding; the image encoder only if `encoder_training` says so.
     SAM's quality head and the rest of the prompt encoder have no part in it and are frozen: every trained parameter
     gets a gradient.
     """
@@ -21,11 +21,11 @@ class SamDecoder(SamNetwork):
     def __init__(self, *, encoder_training: str = "frozen", **sam: object) -> None:
         """
         Args:
-            encoder_training: as ``SamNetwork``'s.
+            encoder_training: as `SamNetwork`'s.
             sam: its further arguments.
 
         Raises:
-            ValueError: as ``SamNetwork``.
+            ValueError: as `SamNetwork`.
             UserFault: SAM's weights are neither here nor obtainable.
         """
         super().__init__(encoder_training=encoder_training, **sam)

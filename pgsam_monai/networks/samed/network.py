@@ -10,9 +10,9 @@ from pgsam_monai.networks.sam.network import SamNetwork
 class SAMed(SamNetwork):
     """SAM's image encoder, "no prompt", and its mask decoder with a mask token per class.
 
-    The prompt encoder and the mask decoder are trained in full, the image encoder as ``encoder_training``
+    The prompt encoder and the mask decoder are trained in full, the image encoder as `encoder_training`
     says. Without prompts most of the prompt encoder and SAM's quality head get no gradient, so
-    DistributedDataParallel needs ``find_unused_parameters=True``. Arguments: see ``SamNetwork``.
+    DistributedDataParallel needs `find_unused_parameters=True`. Arguments: see `SamNetwork`.
     """
 
     name = "samed"

@@ -11,7 +11,7 @@ STRIDE = 32
 
 
 class SwinUNETR(BaselineNetwork):
-    """MONAI's SwinUNETR (Hatamizadeh et al., 2022; ``monai.networks.nets.SwinUNETR``) on slices."""
+    """MONAI's SwinUNETR (Hatamizadeh et al., 2022; `monai.networks.nets.SwinUNETR`) on slices."""
 
     name = "swinunetr"
     title = "SwinUNETR"

@@ -10,7 +10,7 @@ from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 
 
 class SplitAttention(nn.Module):
-    """`nn.MultiheadAttention` as CLIP calls it, with its fused input layer as ``q``, ``k`` and ``v``.
+    """`nn.MultiheadAttention` as CLIP calls it, with its fused input layer as `q`, `k` and `v`.
 
     peft's layer for `nn.MultiheadAttention` adapts the fused layer and the output layer, never q and v alone.
     It also adds the update to the frozen weight before each pass and subtracts it afterwards: the weight drifts
@@ -18,7 +18,7 @@ class SplitAttention(nn.Module):
     """
 
     def __init__(self, fused: nn.MultiheadAttention) -> None:
-        """Take over the weights of ``fused``, one for which `can_split` holds."""
+        """Take over the weights of `fused`, one for which `can_split` holds."""
         super().__init__()
         self.heads = fused.num_heads
         weights = fused.in_proj_weight.detach().chunk(3)
@@ -63,7 +63,7 @@ class SplitAttention(nn.Module):
 
 
 def can_split(module: nn.Module) -> bool:
-    """Whether ``module`` is an attention that `SplitAttention` equals."""
+    """Whether `module` is an attention that `SplitAttention` equals."""
     return (
         isinstance(module, nn.MultiheadAttention)
         and module._qkv_same_embed_dim
@@ -75,7 +75,7 @@ def can_split(module: nn.Module) -> bool:
 
 
 def split_attentions(tower: nn.Module) -> None:
-    """Replace every attention inside ``tower`` for which `can_split` holds, in place; outputs stay the same."""
+    """Replace every attention inside `tower` for which `can_split` holds, in place; outputs stay the same."""
     for parent in list(tower.modules()):
         for name, child in list(parent.named_children()):
             if can_split(child):
@@ -83,7 +83,7 @@ def split_attentions(tower: nn.Module) -> None:
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A linear layer that owns a copy of ``weight`` (out, in) and ``bias`` (out)."""
+    """A linear layer that owns a copy of `weight` (out, in) and `bias` (out)."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     layer.weight = nn.Parameter(weight.clone())
     if bias is not None:

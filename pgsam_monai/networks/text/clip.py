@@ -47,7 +47,7 @@ class ClipTowers(nn.Module):
     ) -> None:
         """
         Args:
-            model: a name in ``open_clip.list_models()``; "clip_tiny", ours, for CPUs and tests; a folder with
+            model: a name in `open_clip.list_models()`; "clip_tiny", ours, for CPUs and tests; a folder with
                 an open_clip_config.json as "local-dir:FOLDER"; or "hf-hub:ORGANISATION/NAME". OpenAI's and some
                 other weights want the names that end in "-quickgelu", such as "ViT-B-32-quickgelu".
                 BiomedCLIP offline: "local-dir:" and a folder with its repository's files and the config.json
@@ -56,11 +56,11 @@ class ClipTowers(nn.Module):
                 "laion2b_s34b_b79k", which is downloaded once; "pretrained" for the weights that come with a
                 "local-dir:" or "hf-hub:" model.
             weights_dir: downloads go to its folder "cache"; None for the default folder.
-            training: "lora" trains updates of rank ``rank`` to the attention's queries and values, "full" all of
+            training: "lora" trains updates of rank `rank` to the attention's queries and values, "full" all of
                 a tower, "frozen" nothing.
-            towers: what ``training`` applies to: "both", "text" or "image"; the other tower is frozen.
+            towers: what `training` applies to: "both", "text" or "image"; the other tower is frozen.
             rank: LoRA's rank.
-            image_tower: False to keep the text tower only, for networks that show CLIP no images; ``towers`` is
+            image_tower: False to keep the text tower only, for networks that show CLIP no images; `towers` is
                 "text" then.
 
         Raises:
@@ -111,7 +111,7 @@ class ClipTowers(nn.Module):
         return _pooled(self.text_tower(tokens))
 
     def encode_words(self, tokens: Tensor) -> Words:
-        """Tokens (n, context_length) → each word's vector (n, L, dim) in the same space, and ``encode_text``'s.
+        """Tokens (n, context_length) → each word's vector (n, L, dim) in the same space, and `encode_text`'s.
 
         L is the length of the longest text, L <= context_length. open_clip projects the pooled vector only; the same
         projection is applied to each word.

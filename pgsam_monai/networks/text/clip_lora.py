@@ -17,7 +17,7 @@ LORA_LAYERS = (
 
 
 def adapt_tower(tower: nn.Module, *, rank: int, example: Tensor, who: str) -> None:
-    """Freeze ``tower`` and add LoRA to its attention, in place.
+    """Freeze `tower` and add LoRA to its attention, in place.
 
     Args:
         tower: an image or a text tower.

@@ -28,19 +28,19 @@ class ClipModel:
     """One model, described but not built."""
 
     name: str
-    """As the user wrote it."""
+    """as the user wrote it"""
     config: Mapping[str, Any]
-    """open_clip's description of both towers."""
+    """open_clip's description of both towers"""
     pixel_mean: tuple[float, float, float]
-    """Of the images that it was trained on, on the 0..1 scale."""
+    """of the images that it was trained on, on the 0..1 scale"""
     pixel_std: tuple[float, float, float]
-    """Likewise."""
+    """likewise"""
     folder: Path | None = None
-    """Where a "local-dir:" model's files lie."""
+    """where a "local-dir:" model's files lie"""
 
 
 def find_clip_model(name: str, *, tag: str | None = None, cache: Path) -> ClipModel:
-    """Describe the model called ``name``.
+    """Describe the model called `name`.
 
     Args:
         name: an open_clip name, "clip_tiny", "local-dir:FOLDER" or "hf-hub:ORGANISATION/NAME".
@@ -74,7 +74,7 @@ def find_clip_model(name: str, *, tag: str | None = None, cache: Path) -> ClipMo
 
 
 def build_clip(model: ClipModel, *, quick_gelu: bool = False) -> nn.Module:
-    """open_clip's network with random weights, its towers as ``visual`` and ``text``.
+    """open_clip's network with random weights, its towers as `visual` and `text`.
 
     Args:
         model: what `find_clip_model` found.

@@ -33,7 +33,7 @@ def cache_folder(weights_dir: str | None) -> Path:
 
 
 def published_tag(name: str, weights: str | None) -> str | None:
-    """``weights`` if open_clip knows it as a tag of the model ``name``, else None."""
+    """`weights` if open_clip knows it as a tag of the model `name`, else None."""
     import open_clip
 
     return weights if weights and open_clip.is_pretrained_cfg(name, weights) else None
@@ -48,7 +48,7 @@ def wants_quick_gelu(name: str, weights: str | None) -> bool:
 
 
 def load_clip_weights(network: nn.Module, model: ClipModel, weights: str | None, *, cache: Path) -> None:
-    """Fill open_clip's ``network`` in place.
+    """Fill open_clip's `network` in place.
 
     Args:
         network: what `build_clip` built, as it came.

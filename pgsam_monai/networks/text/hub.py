@@ -30,7 +30,7 @@ def hub_access() -> Iterator[None]:
 
 @lru_cache(maxsize=8)
 def _answers(endpoint: str, minute: int) -> bool:
-    """Whether a request to ``endpoint`` gets any answer; asked once in each ``minute``."""
+    """Whether a request to `endpoint` gets any answer; asked once in each `minute`."""
     from huggingface_hub.utils import get_session
 
     try:

@@ -16,9 +16,9 @@ SHARPNESS = -0.5
 
 
 def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize images (B, C, H, W) to ``size`` = (rows, columns).
+    """Resize images (B, C, H, W) to `size` = (rows, columns).
 
-    Equals ``F.interpolate(image, size, mode="bicubic", antialias=True)``, which ONNX has no operator for.
+    Equals `F.interpolate(image, size, mode="bicubic", antialias=True)`, which ONNX has no operator for.
     """
     height, width = sides(image, 2, 3)
     if height != size[0]:
@@ -29,7 +29,7 @@ def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _constant(matrix: np.ndarray, like: Tensor) -> Tensor:
-    """The matrix as a tensor; in a trace a constant that follows ``like`` to its device, quietly so."""
+    """The matrix as a tensor; in a trace a constant that follows `like` to its device, quietly so."""
     if not torch.jit.is_tracing():
         return torch.from_numpy(matrix).to(like)
     with warnings.catch_warnings():
@@ -49,7 +49,7 @@ def resizing_matrix(before: int, after: int) -> np.ndarray:
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
-    """Keys' cubic convolution kernel at distances ``x`` >= 0."""
+    """Keys' cubic convolution kernel at distances `x` >= 0."""
     a = SHARPNESS
     near = ((a + 2) * x - (a + 3)) * x**2 + 1
     far = ((x - 5) * x + 8) * x * a - 4 * a

@@ -16,7 +16,7 @@ class Tokenizer:
     """Texts to tokens at a fixed length, by one of open_clip's tokenizers."""
 
     def __init__(self, encode: Callable[..., Tensor], context_length: int) -> None:
-        """``encode``: an open_clip tokenizer; ``context_length``: the tokens that the text tower reads."""
+        """`encode`: an open_clip tokenizer; `context_length`: the tokens that the text tower reads."""
         self.encode = encode
         self.context_length = context_length
 
@@ -43,7 +43,7 @@ class Tokenizer:
         return ~behind & (tokens != start) & (ends | (tokens != padding))
 
     def count(self, text: str) -> int:
-        """Tokens of ``text`` before any cut, start and end included."""
+        """Tokens of `text` before any cut, start and end included."""
         inner = getattr(self.encode, "tokenizer", None)
         if inner is None:
             return len(self.encode.encode(text)) + 2

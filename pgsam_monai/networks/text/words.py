@@ -11,15 +11,15 @@ class Words(NamedTuple):
     """Texts as vectors, one per word token and one per text."""
 
     vectors: Tensor
-    """(n, L, d), not normalised; zero where nothing is present."""
+    """(n, L, d), not normalised; zero where nothing is present"""
     present: Tensor
     """(n, L) bool: False at a start token and at what only fills up a row; True at the end-of-text token, whose
-    vector is CLIP's sentence."""
+    vector is CLIP's sentence"""
     sentence: Tensor
-    """(n, d), what ``ClipTowers.encode_text`` gives."""
+    """(n, d), what `ClipTowers.encode_text` gives"""
 
     def rows(self, index: Tensor) -> Words:
-        """The texts at ``index`` (B,), as long as the longest of them."""
+        """The texts at `index` (B,), as long as the longest of them."""
         return trim(*(part[index] for part in self))
 
 

@@ -13,7 +13,7 @@ FILTERS = (32, 64, 128, 256, 512)
 
 
 class UNet(BaselineNetwork):
-    """MONAI's UNet (Kerfoot et al., 2018; ``monai.networks.nets.UNet``) on slices: strided residual units."""
+    """MONAI's UNet (Kerfoot et al., 2018; `monai.networks.nets.UNet`) on slices: strided residual units."""
 
     name = "unet"
     title = "UNet"

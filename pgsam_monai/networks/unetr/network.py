@@ -13,7 +13,7 @@ PATCH = 16
 
 
 class UNETR(BaselineNetwork):
-    """MONAI's UNETR (Hatamizadeh et al., WACV 2022; ``monai.networks.nets.UNETR``) on slices: ViT-B's sizes."""
+    """MONAI's UNETR (Hatamizadeh et al., WACV 2022; `monai.networks.nets.UNETR`) on slices: ViT-B's sizes."""
 
     name = "unetr"
     title = "UNETR"
