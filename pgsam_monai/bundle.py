@@ -185,7 +185,7 @@ class Bundle:
 
     @property
     def values(self) -> list[int]:
-        """In predictions, in the order of ``names``."""
+        """In predictions, in the order of `names`."""
         return restored_values(self.decisions["labels"])
 
     @property
@@ -340,7 +340,7 @@ class Bundle:
 
     @cached_property
     def answering(self) -> Compose:
-        """As ``postprocessing`` for the answer to a text, 0 and ``ASKED``: what is planned for classes is left out."""
+        """As `postprocessing` for the answer to a text, 0 and `ASKED`: what is planned for classes is left out."""
         from monai.transforms import Compose
 
         from pgsam_monai.transforms.labels import RestoreLabelsd
@@ -370,13 +370,13 @@ class Bundle:
 
         Args:
             image: a file, a DICOM series folder, or one file per channel.
-            text: what is asked for, of a bundle that reads requests; the label map then holds 0 and ``ASKED``.
+            text: what is asked for, of a bundle that reads requests; the label map then holds 0 and `ASKED`.
             texts: by class name, texts instead of the bundle's own, of a bundle that reads texts of classes.
             device: where the network computes this time; None for its own.
 
         Raises:
             ReadError: an unreadable file.
-            WeightsFault: see ``network``.
+            WeightsFault: see `network`.
         """
         from pgsam_monai.inference.result import LabelResult
 

@@ -39,11 +39,11 @@ class Curve:
     bundle: Bundle
     folder: Path
     cases: tuple[int, ...]
-    """Sizes of the training list."""
+    """sizes of the training list"""
     seeds: tuple[int, ...]
-    """Each draws the cases and seeds the training."""
+    """each draws the cases and seeds the training"""
     overrides: Mapping[str, object]
-    """Values of train.json or evaluate.json that replace the bundle's in every run."""
+    """values of train.json or evaluate.json that replace the bundle's in every run"""
 
     def value(self, name: str) -> Any:
         return self.overrides.get(name, self.bundle.config("train.json")[name])
@@ -128,9 +128,9 @@ def run_curves(
     Curves take turns, so that all of them share the machine alike.
 
     Args:
-        curves: made by ``make_curve``.
+        curves: made by `make_curve`.
         parallel: runs at a time, each with one thread if there are several.
-        call: runs a command, see ``base.child_processes.run_logged``.
+        call: runs a command, see `base.child_processes.run_logged`.
         say: hears a line per run.
 
     Raises:

@@ -70,7 +70,7 @@ class OnnxDecoder(nn.Module):
 
 @torch.no_grad()
 def export_prompted(network: MedSA, folder: str | Path) -> tuple[Path, Path]:
-    """Write ``encoder.onnx`` and ``decoder.onnx`` of a trained network, adapters merged where they can be.
+    """Write `encoder.onnx` and `decoder.onnx` of a trained network, adapters merged where they can be.
 
     Args:
         network: answers prompts.

@@ -19,7 +19,7 @@ class PromptModel:
     """All that interactive segmentation needs to know of a network."""
 
     network: nn.Module
-    """with ``embed``, ``answer``, ``everything`` and ``stack_depth`` (see ``networks.medsa.MedSA``)"""
+    """with `embed`, `answer`, `everything` and `stack_depth` (see `networks.medsa.MedSA`)"""
     preprocessing: Compose
     """as in bundles: reads {"image", "label"} first, then only turns and flips volumes and scales intensities"""
     names: Sequence[str]
@@ -33,7 +33,7 @@ class PromptModel:
     batch_size: int = 8
     """slices encoded, or prompts answered, at a time"""
     stack_overlap: int = 0
-    """slices that stacks of a network with ``stack_depth`` above 1 share (`transforms.stacks`)"""
+    """slices that stacks of a network with `stack_depth` above 1 share (`transforms.stacks`)"""
     precision: str = "auto"
     """what the network computes in, see `inference.precision.choose_dtype`"""
     device: torch.device = torch.device("cpu")
@@ -70,11 +70,11 @@ class PromptModel:
 
 
 def prompt_model(bundle: Bundle) -> PromptModel:
-    """A trained bundle's network as it answers prompts; its weights are renewed with ``bundle.network``.
+    """A trained bundle's network as it answers prompts; its weights are renewed with `bundle.network`.
 
     Raises:
         UserFault: it takes none.
-        WeightsFault: see ``Bundle.network``.
+        WeightsFault: see `Bundle.network`.
     """
     bundle.require_prompts()
     inferer = bundle.inferer

@@ -52,7 +52,7 @@ class Segmenter:
     ) -> None:
         """
         Args:
-            model: see ``from_bundle`` and ``from_weights``.
+            model: see `from_bundle` and `from_weights`.
             background: what slices without prompts show, and on other slices the classes without: nothing ("empty")
                 or what the network finds without prompts ("everything").
             corrections: what clicks do to an answer that is there: "pull" moves it near them
@@ -60,7 +60,7 @@ class Segmenter:
                 "everything" the first click, too, corrects what the network found by itself.
             mask_feedback: of "ask": with a further click the latest answer goes in as a mask, as in SAM and in Med-SA's
                 training; None: if the network was trained with masks.
-            memory_gb: for embeddings, see ``SliceEmbeddings``.
+            memory_gb: for embeddings, see `SliceEmbeddings`.
 
         Raises:
             ValueError: an unknown background, or "everything" of a network that wasn't trained for it.
@@ -81,7 +81,7 @@ class Segmenter:
 
     @classmethod
     def from_bundle(cls, bundle: str | Path, device: str | None = None, **options: object) -> Segmenter:
-        """The trained network of a bundle; options are those of the constructor. Raises as ``model.prompt_model``."""
+        """The trained network of a bundle; options are those of the constructor. Raises as `model.prompt_model`."""
         return cls(prompt_model(Bundle.trained(bundle, device=device)), **options)
 
     @classmethod
@@ -96,11 +96,11 @@ class Segmenter:
         """Published weights as they are, without any training here.
 
         Args:
-            weights: such as "lite_medsam" or "sam_vit_b", see ``zero_shot.load_zero_shot``.
+            weights: such as "lite_medsam" or "sam_vit_b", see `zero_shot.load_zero_shot`.
             labels: likewise, what the user calls the classes.
             corrections: of the constructor; weights of SAM's kind have learnt to obey clicks.
             options: background, mask_feedback and memory_gb of the constructor, and the further arguments of
-                ``load_zero_shot``, such as window=(-160, 240) for CT.
+                `load_zero_shot`, such as window=(-160, 240) for CT.
         """
         from pgsam_monai.interactive.zero_shot import load_zero_shot
 
@@ -112,7 +112,7 @@ class Segmenter:
         return cls(load_zero_shot(weights, labels, **options), corrections=corrections, **own)
 
     def set_image(self, image: Paths | np.ndarray, affine: np.ndarray | None = None) -> None:
-        """Begin with an image; see ``volume.read_volume`` for what it may be. What was asked before goes."""
+        """Begin with an image; see `volume.read_volume` for what it may be. What was asked before goes."""
         self._session = Session(
             self.model, read_volume(self.model, image, affine), show_everything=self.background == "everything",
             corrects=self.corrections == "pull", memory_gb=self._memory_gb,
@@ -142,7 +142,7 @@ class Segmenter:
         Args:
             roi: (i0, i1, j0, j1, k0, k1), or two opposite corners ((i, j, k), (i, j, k)); voxels at both ends belong
                 to it.
-            label: as in ``add_click``.
+            label: as in `add_click`.
 
         Raises:
             ValueError: neither six numbers nor two corners, wholly outside the image, or no such label.
@@ -184,7 +184,7 @@ class Segmenter:
         self.add_placed(self._open().volume.place(clicks))
 
     def add_placed(self, placed: Mapping[str, Sequence[Placed]]) -> None:
-        """As ``add_prompts``, of what ``SlicedVolume.place`` gave: by class, what is said beside what was said before.
+        """As `add_prompts`, of what `SlicedVolume.place` gave: by class, what is said beside what was said before.
 
         Raises:
             UserFault: no such label.
@@ -210,7 +210,7 @@ class Segmenter:
         Args:
             label: the class; None for all that were asked about.
             slices: at most so many on each side; None for all.
-            settings: see ``propagation.Propagation``.
+            settings: see `propagation.Propagation`.
 
         Raises:
             ValueError: nothing was asked about that class, or settings out of range.
@@ -265,7 +265,7 @@ class Segmenter:
         return self.prediction == value
 
     def save(self, path: str | Path) -> Path:
-        """Write the label map to a file or into a folder; see ``LabelMap.save``. Returns the file."""
+        """Write the label map to a file or into a folder; see `LabelMap.save`. Returns the file."""
         session = self._open()
         session.fill()
         return session.drawn.save(path)

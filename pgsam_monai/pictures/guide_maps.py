@@ -61,7 +61,7 @@ class GuideMapWriter:
     """Writes one page per case: up to three slices, each alone, with its prediction, and with each class's W."""
 
     network: nn.Module
-    """with ``guide_maps``, its weights loaded"""
+    """with `guide_maps`, its weights loaded"""
     inferer: SliceInferer
     """the one that predicted"""
     labels: Mapping[str, int]

@@ -50,7 +50,7 @@ def predict_prompted(
     html: bool = False,
     device: str | None = None,
 ) -> list[Path]:
-    """As ``predicting.predict.predict`` for one image, by clicks and boxes.
+    """As `predicting.predict.predict` for one image, by clicks and boxes.
 
     Args:
         bundle: the folder of a trained bundle whose network takes prompts; or a name of `pgsam weights list`, whose

@@ -36,7 +36,7 @@ def predict_segmentations(
 
     Args:
         run: predicts `source` with `bundle` into the folder it is given; returns the label maps, one per case.
-        bundle, source, output: as of ``predicting.predict.predict`` and ``predicting.prompted.predict_prompted``.
+        bundle, source, output: as of `predicting.predict.predict` and `predicting.prompted.predict_prompted`.
         text: what is asked for in words, if anything.
         wishes: clicks and boxes, if any.
 

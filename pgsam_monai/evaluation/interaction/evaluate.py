@@ -86,7 +86,7 @@ def measure_cases(
     """Scores of every case, in their order; each is kept in `folder` and taken over by the next run.
 
     Args:
-        model: see ``measure_interaction``.
+        model: see `measure_interaction`.
         cases: likewise, each with its label.
         settings: likewise.
         folder: a file per case, made if missing.

@@ -50,7 +50,7 @@ class OpenImages:
         Raises:
             UserFault: a click outside the image, or two boxes on one slice.
             ReadError: an unreadable file.
-            WeightsFault: see ``Bundle.network``.
+            WeightsFault: see `Bundle.network`.
         """
         with self._served.lock:
             opened = self._opened(image, asked.background)
@@ -135,7 +135,7 @@ def share_negatives(
     Clients send one list of negative clicks for all classes; a class elsewhere is not meant by them.
 
     Args:
-        placed: ``BACKGROUND`` has the negative clicks.
+        placed: `BACKGROUND` has the negative clicks.
         shown: voxel (i, j, k) -> the class that is shown there without clicks, if any.
         only: of the classes without prompts, this one alone counts; None: all.
     """

@@ -32,7 +32,7 @@ LEAST_SIMULATIONS = 2
 class EpistemicScoring(ScoringMethod):
     """Writes a score for each image without a final label that has none of the present weights yet.
 
-    The score is the mutual information of ``measure_uncertainty``, not the whole entropy: labels teach a network what
+    The score is the mutual information of `measure_uncertainty`, not the whole entropy: labels teach a network what
     it doesn't know, they do nothing for boundaries that are blurred in every image. On 40 unseen cases of Hippocampus
     it ranked images by their Dice a little better than the entropy did, and neither very well (rank correlation with
     1 - Dice 0.35 and 0.31 of SAMed, -0.02 and -0.18 of a 3-D DynUNet, whose Dice hardly differs between cases).

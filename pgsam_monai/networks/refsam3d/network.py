@@ -42,8 +42,8 @@ class RefSAM3D(VolumeNetwork):
     """SAM's encoder in 3-D, texts that meet its four stages, and a decoder up to the input's own resolution.
 
     Two ways to ask, of one network: all classes at once, each by its class's text, competing voxel by voxel; or one
-    structure by one free text. Trained: the encoder as ``encoder_training`` says, CLIP's text tower as
-    ``clip_training`` says, and all of projector, cross-attention, prompt encoder and decoder.
+    structure by one free text. Trained: the encoder as `encoder_training` says, CLIP's text tower as
+    `clip_training` says, and all of projector, cross-attention, prompt encoder and decoder.
     """
 
     name = "refsam3d"
@@ -74,16 +74,16 @@ class RefSAM3D(VolumeNetwork):
             token_size: voxels per token: 4, 8 or 16 for rows and columns alike, 1 to 16 for slices.
             in_channels: channels of the volume. 1 is repeated for SAM's three, 3 goes in as it is, any other count
                 passes a trained 1×1×1 convolution that starts as the average of the channels.
-            backbone: a name in ``base.backbones.VOLUME_BACKBONES``.
-            weights: a 2-D SAM checkpoint by name or file, see ``checkpoint``; None for random numbers.
+            backbone: a name in `base.backbones.VOLUME_BACKBONES`.
+            weights: a 2-D SAM checkpoint by name or file, see `checkpoint`; None for random numbers.
             weights_dir: where weights are kept; None for the default folder.
             encoder_training: "adapters" (with norms, everything that concerns depth, and necks), "full" or "frozen".
             pixel_mean: of three channels, on the 0..1 scale.
             pixel_std: likewise.
-            window: largest side of the attention windows in tokens, see ``windows.choose_window``.
+            window: largest side of the attention windows in tokens, see `windows.choose_window`.
             referring: how single structures are asked for while training; None for never.
             checkpointing: compute the encoder's blocks again in the backward pass instead of keeping what they made.
-            text_side: the further arguments, those of ``_build_text_side``.
+            text_side: the further arguments, those of `_build_text_side`.
 
         Raises:
             ValueError: an argument is outside its range, or the weights don't fit the backbone.
@@ -95,7 +95,7 @@ class RefSAM3D(VolumeNetwork):
         self.in_channels, self.num_classes = in_channels, num_classes
         self.referring = referring
         self.request: str | None = None
-        """a text; where set, evaluation answers it alone, see ``forward``"""
+        """a text; where set, evaluation answers it alone, see `forward`"""
         self.description = {
             "network": self.name, "backbone": backbone, "num_classes": num_classes, "in_channels": in_channels,
             "patch": "x".join(map(str, self.patch)), "token_size": "x".join(map(str, self.multiples)),
@@ -139,7 +139,7 @@ class RefSAM3D(VolumeNetwork):
             texts: for each class, background first, one description or several.
             names: the classes' names, background first, which training requests are made of.
             weights_dir: where weights are kept; None for the default folder.
-            clip_model: an open_clip model, see ``ClipTowers``.
+            clip_model: an open_clip model, see `ClipTowers`.
             clip_weights: its weights by tag or file; None for random ones.
             clip_training: of the text tower: "frozen", "lora" or "full".
             text_prompt: False for learnt class queries and no text (Table 4, second row).
@@ -191,7 +191,7 @@ class RefSAM3D(VolumeNetwork):
         return self.image_encoder.encode((rgb - self.pixel_mean) / self.pixel_std)
 
     def segment(self, image: Tensor) -> Tensor:
-        """As ``VolumeNetwork``; where ``request`` is set, its answer (B, 2, H, W, D), background and asked."""
+        """As `VolumeNetwork`; where `request` is set, its answer (B, 2, H, W, D), background and asked."""
         taps = self.embed(image)
         if self.request is None:
             return self.everything(taps, image)
@@ -217,7 +217,7 @@ class RefSAM3D(VolumeNetwork):
     def everything(self, taps: Sequence[Tensor], image: Tensor, sentences: Tensor | None = None) -> Tensor:
         """All classes at once: the encoder's stages and the volume → float32 logits (B, K+1, H, W, D).
 
-        ``sentences`` (K+1, d) stand in for those of the class texts.
+        `sentences` (K+1, d) stand in for those of the class texts.
         """
         if self.texts is None:
             return self._decode(taps, image, self.class_queries.unsqueeze(0), None)
