@@ -69,14 +69,14 @@ def other(tmp_path):
 @pytest.fixture
 def inferred(monkeypatch):
     """Names of the cases that were predicted, and the preprocessing that they had."""
-    calls, real = [], generalisation.infer
+    calls, real = [], generalisation.predict_cases
 
-    def spy(parser, cases, output):
-        transforms = [transform["_target_"] for transform in parser["preprocessing"]["transforms"]]
+    def spy(bundle, cases, output):
+        transforms = [transform["_target_"] for transform in bundle.parser["preprocessing"]["transforms"]]
         calls.append(([case["name"] for case in cases], transforms))
-        return real(parser, cases, output)
+        return real(bundle, cases, output)
 
-    monkeypatch.setattr(generalisation, "infer", spy)
+    monkeypatch.setattr(generalisation, "predict_cases", spy)
     return calls
 
 
@@ -141,7 +141,7 @@ def test_images_without_a_label_are_counted(bundle, other, capsys):
 
 
 def test_an_interruption_keeps_finished_cases(bundle, other, monkeypatch, inferred, capsys):
-    from pgsam_monai.transforms import save
+    from pgsam_monai.inference import result as save
 
     real = save.save_label_map
 
