@@ -34,7 +34,7 @@ from speed.turns import Batch, make_contender, make_plain_contender, take_turns 
 from torch import nn  # noqa: E402
 
 from pgsam_monai.export.network import merge_for_inference  # noqa: E402
-from pgsam_monai.inference.precision import choose_dtype  # noqa: E402
+from pgsam_monai.networks.precision import choose_dtype  # noqa: E402
 from pgsam_monai.networks.samed import SAMed  # noqa: E402
 from pgsam_monai.training.memory import keep_freed_memory  # noqa: E402
 

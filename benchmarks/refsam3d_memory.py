@@ -146,7 +146,7 @@ def training_step(network, image, label, arguments: argparse.Namespace):
     import torch
     from monai.losses import DiceCELoss
 
-    from pgsam_monai.inference.precision import autocast
+    from pgsam_monai.networks.precision import autocast
 
     loss = DiceCELoss(to_onehot_y=True, softmax=True, squared_pred=True, batch=True)
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-4)
@@ -164,7 +164,7 @@ def training_step(network, image, label, arguments: argparse.Namespace):
 def window(network, image, arguments: argparse.Namespace):
     import torch
 
-    from pgsam_monai.inference.precision import autocast
+    from pgsam_monai.networks.precision import autocast
 
     network.eval()
 

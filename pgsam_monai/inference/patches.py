@@ -11,8 +11,8 @@ from monai.data.utils import affine_to_spacing
 from monai.inferers import Inferer, SlidingWindowInferer
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.inference.precision import autocast
 from pgsam_monai.inference.slices import OUTPUTS
+from pgsam_monai.networks.precision import autocast
 from pgsam_monai.transforms.meta import with_meta_of
 from pgsam_monai.transforms.resample import Size, grid_size, resample_volume
 
@@ -38,7 +38,7 @@ class PatchInferer(Inferer):
         batch_size: patches per forward pass.
         output: "labels" or "logits".
         progress: show a progress bar over the batches.
-        precision: what the network computes in, see `inference.precision.choose_dtype`; logits are weighted and
+        precision: what the network computes in, see `networks.precision.choose_dtype`; logits are weighted and
             compared in float32.
         device: where the network runs. None: the inputs' device (MONAI's convention). Given, volume, logits and
             result stay where the inputs are, for example on the CPU, and only the batches travel.

@@ -11,7 +11,7 @@ from monai.inferers import Inferer
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.inference.precision import autocast
+from pgsam_monai.networks.precision import autocast
 from pgsam_monai.networks.slices import fold_slices, unfold_slices
 from pgsam_monai.transforms.fit import SliceFrame, fit_image, slice_frame, unfit_labels, unfit_logits
 from pgsam_monai.transforms.meta import with_meta_of
@@ -21,7 +21,7 @@ OUTPUTS = ("labels", "logits")
 
 
 class PrecisionInferer(Inferer):
-    """Calls the network on the whole input under autocast, as training does; see `inference.precision.choose_dtype`."""
+    """Calls the network on the whole input under autocast, as training does; see `networks.precision.choose_dtype`."""
 
     def __init__(self, precision: str = "auto") -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class SliceInferer(Inferer):
         batch_size: slices per forward pass, those of all its stacks together; at least one stack is run.
         output: "labels" or "logits".
         progress: show a progress bar over the batches.
-        precision: what the network computes in, see `inference.precision.choose_dtype`; logits are compared in float32.
+        precision: what the network computes in, see `networks.precision.choose_dtype`; logits are compared in float32.
         device: where the network runs. None: the inputs' device (MONAI's convention). Given, volume and
             result stay where the inputs are, for example on the CPU, and only the batches travel.
         stack_depth: slices that the network sees together.

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.inference.patches import PatchInferer
-from pgsam_monai.inference.precision import full_precision
 from pgsam_monai.inference.slices import SliceInferer
+from pgsam_monai.networks.precision import full_precision
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 
 UPSAMPLING = (nn.ConvTranspose2d, nn.ConvTranspose3d)

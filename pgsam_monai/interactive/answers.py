@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgsam_monai.inference.precision import autocast
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.volume import Place, SlicedVolume
+from pgsam_monai.networks.precision import autocast
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.prompts.points import PointList, Prompts, point_list, stack_points
 from pgsam_monai.transforms.fit import SliceFrame, enlarge, fit_image, on_slices, resize, unfit_labels

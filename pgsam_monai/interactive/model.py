@@ -35,7 +35,7 @@ class PromptModel:
     stack_overlap: int = 0
     """slices that stacks of a network with `stack_depth` above 1 share (`transforms.stacks`)"""
     precision: str = "auto"
-    """what the network computes in, see `inference.precision.choose_dtype`"""
+    """what the network computes in, see `networks.precision.choose_dtype`"""
     device: torch.device = torch.device("cpu")
     source: str = "The network"
     """what messages call it"""

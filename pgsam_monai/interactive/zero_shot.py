@@ -46,7 +46,7 @@ def load_zero_shot(
         image_size: side of the network's square input, pixels, a multiple of 16; None: what the weights were trained
             for.
         channels: of the images; 1, or 3 for colours.
-        precision: see `inference.precision.choose_dtype`.
+        precision: see `networks.precision.choose_dtype`.
         device: "cpu", "cuda", …; by default a GPU if there is one.
         weights_dir: where weights are kept; None for the default folder.
 

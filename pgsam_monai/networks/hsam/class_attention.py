@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.hsam.class_noise import ClassNoise
 from pgsam_monai.networks.sam.attention import MLPBlock
-from pgsam_monai.networks.sam.transformer import Attention
+from pgsam_monai.networks.sam.transformer import DecoderAttention
 from pgsam_monai.transforms.fit import enlarge
 
 GRID = 14
@@ -44,7 +44,7 @@ class ClassAttention(nn.Module):
             raise UserFault(f"H-SAM's class attention: {heads} heads don't divide {grid} x {grid} positions.")
         self.grid = grid
         self.noise = noise
-        self.attention = Attention(grid**2, heads)
+        self.attention = DecoderAttention(grid**2, heads)
         self.norm_attention = nn.LayerNorm(grid**2)
         self.mlp = MLPBlock(embedding_dim=grid**2, mlp_dim=mlp_dim)
         self.norm_mlp = nn.LayerNorm(grid**2)

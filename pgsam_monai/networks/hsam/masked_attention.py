@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
-from pgsam_monai.networks.sam.transformer import Attention
+from pgsam_monai.networks.sam.transformer import DecoderAttention
 
 MASK_ATTENTIONS = ("learnable", "binary", "none")
 THRESHOLD = 0.5
 """Above it a position belongs to a binary mask, as in Mask2Former."""
 
 
-class MaskedAttention(Attention):
+class MaskedAttention(DecoderAttention):
     """SAM's decoder attention, its saliency map modulated by a mask in one of three ways.
 
     "learnable": M ⊙ softmax(QKᵀ/√d) V, with the probabilities M as they are; not renormalised, gradients reach M.

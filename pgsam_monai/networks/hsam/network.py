@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.inference.precision import full_precision
 from pgsam_monai.networks.hsam.class_noise import ClassNoise
 from pgsam_monai.networks.hsam.masked_attention import MASK_ATTENTIONS
 from pgsam_monai.networks.hsam.second_stage import SecondStage
+from pgsam_monai.networks.precision import full_precision
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.networks.sam.network import SamNetwork
 from pgsam_monai.transforms.fit import enlarge

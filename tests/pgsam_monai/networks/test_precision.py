@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pgsam_monai.inference.precision import autocast, choose_dtype, full_precision
 from pgsam_monai.inference.slices import PrecisionInferer
+from pgsam_monai.networks.precision import autocast, choose_dtype, full_precision
 
 
 def test_named_precisions():
