@@ -66,7 +66,7 @@ def test_the_browser_opens_it(files, found, monkeypatch, tmp_path, capsys):
         ({"labels": "a=1,b=1"}, "gives the name 'b' or the value 1 twice"),
         ({"labels": "a=1", "bundle": "b"}, "give one of them"),
         ({"window": 5}, "--window takes 2 numbers"),
-        ({"bundle": "nowhere"}, "'nowhere' is no bundle of ours"),
+        ({"bundle": "nowhere"}, "'nowhere' is no bundle"),
     ],
 )
 def test_faults_are_sentences(files, options, said, tmp_path):
