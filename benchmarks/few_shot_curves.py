@@ -25,8 +25,15 @@ sys.path.insert(0, str(REPOSITORY))
 
 from pgsam_monai.base.child_processes import hold, run_logged  # noqa: E402
 from pgsam_monai.evaluation.few_shot import Curve, make_curve, run_curves  # noqa: E402
-from pgsam_monai.evaluation.few_shot_figure import by_cases, draw_curves, spread  # noqa: E402
-from pgsam_monai.evaluation.few_shot_results import Row, read_rows, write_atomically, write_results  # noqa: E402
+from pgsam_monai.evaluation.few_shot_results import (  # noqa: E402  # noqa: E402
+    Row,
+    by_cases,
+    draw_curves,
+    read_rows,
+    spread,
+    write_atomically,
+    write_results,
+)
 from preprocess.splits.few_shot import few_shot_splits  # noqa: E402
 from preprocess.splits.splits import Splits  # noqa: E402
 

@@ -36,7 +36,7 @@ from torch import nn  # noqa: E402
 from pgsam_monai.export.network import merge_for_inference  # noqa: E402
 from pgsam_monai.networks.precision import choose_dtype  # noqa: E402
 from pgsam_monai.networks.samed import SAMed  # noqa: E402
-from pgsam_monai.training.memory import keep_freed_memory  # noqa: E402
+from pgsam_monai.training.preparing import keep_freed_memory  # noqa: E402
 
 TITLES = {"pgsam": "PG-SAM", "hsam": "H-SAM"}
 BESIDE, REFERENCE = "SAMed", "plain fp32"

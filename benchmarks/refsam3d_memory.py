@@ -117,7 +117,7 @@ def measure(
 ) -> dict:
     import torch
 
-    from pgsam_monai.training.memory import keep_freed_memory
+    from pgsam_monai.training.preparing import keep_freed_memory
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pgsam_monai.evaluation.interaction.measure import InteractionSettings, measure_interaction  # noqa: E402
 from pgsam_monai.interactive.zero_shot import load_zero_shot  # noqa: E402
-from pgsam_monai.training.memory import keep_freed_memory  # noqa: E402
+from pgsam_monai.training.preparing import keep_freed_memory  # noqa: E402
 
 PROMPTS = ("box", "box 0.75", "box 0.5", "1 click", "3 points")
 

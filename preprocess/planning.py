@@ -21,7 +21,7 @@ from preprocess.plan.records import Plan, without_retired
 from preprocess.recipes import Recipe, load_recipe, published_splits, splits_by_recipe
 from preprocess.rules import Evidence, Machine, collect_evidence
 from preprocess.rules.evidence import channel_names
-from preprocess.rules.machine import find_machine
+from preprocess.rules.resources import find_machine
 from preprocess.splits.records import Splits
 from preprocess.splits.splits import make_splits
 

@@ -12,7 +12,7 @@ import numpy as np
 from pgsam_monai.base.dicom.headers import DicomError
 from pgsam_monai.base.dicom.series import Series, read_series
 from pgsam_monai.base.files import whole
-from pgsam_monai.base.volume.grids import GRID_TOLERANCE, apart_mm
+from pgsam_monai.base.volume.records import GRID_TOLERANCE, apart_mm
 from pgsam_monai.dicom.segments import Maker, describe_segments, long_string
 
 SERIES_NUMBER = 300

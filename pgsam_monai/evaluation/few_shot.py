@@ -150,7 +150,7 @@ def run_curves(
             + (f", about {minutes:.0f} min" if left else "")
         )
     for curve in curves:
-        from pgsam_monai.evaluation.few_shot_figure import draw_curves
+        from pgsam_monai.evaluation.few_shot_results import draw_curves
 
         rows = read_rows(curve.folder)
         write_results(rows, curve.folder)

@@ -12,7 +12,7 @@ from rich.progress import track
 from pgsam_monai.base.cases import Paths, case_name
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.volume import read_classes
-from pgsam_monai.base.volume.grids import GRID_TOLERANCE, apart_mm
+from pgsam_monai.base.volume.records import GRID_TOLERANCE, apart_mm
 from pgsam_monai.metrics.cases import CaseMetrics, evaluate_case
 
 

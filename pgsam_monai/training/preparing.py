@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,6 @@ from torch import nn
 
 from pgsam_monai.data.splits import require_files
 from pgsam_monai.training.checkpoints import EarlyStop, TrainingCheckpoints
-from pgsam_monai.training.memory import keep_freed_memory
 from pgsam_monai.training.ranks import join_ranks
 from pgsam_monai.training.starting import start_from
 
@@ -57,3 +58,24 @@ def prepare_training(
     EarlyStop(checkpoints, early_stop_epochs).attach(trainer)
     if resume:
         checkpoints.resume(trainer)
+
+
+# glibc's mallopt parameters (malloc.h)
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+KEPT_BYTES = 2**31 - 1
+PAD_BYTES = 64 * 2**20
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to reuse freed memory instead of handing it back to the kernel, which would clear it anew.
+
+    Training steps on two cores ran 1.2 to 1.3 times as fast with it (docs/results.md). Where the C library is not
+    glibc it does nothing, and says so by returning False.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: KEPT_BYTES, M_TOP_PAD: PAD_BYTES}
+    return all(mallopt(parameter, value) == 1 for parameter, value in settings.items())

@@ -18,8 +18,7 @@ from pgsam_monai.base.files import write_text
 from pgsam_monai.base.labels import shown
 from preprocess.bundle.augmentation import patch_augmentation
 from preprocess.bundle.json_text import json_text
-from preprocess.bundle.large_files import large_files
-from preprocess.bundle.metadata import SCHEMA, bundle_metadata
+from preprocess.bundle.metadata import SCHEMA, bundle_metadata, large_files
 from preprocess.bundle.transforms import (
     augmentation_transforms,
     cleaning_transforms,

@@ -1,4 +1,4 @@
-"""A bundle's metadata.json: what it requires, what it is for, and the tensors of its network."""
+"""A bundle's metadata.json, and its large_files.yml: what it requires, what it is for, the tensors of its network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from pgsam_monai.base.capabilities import METADATA_KEY, PATCHES, Capabilities
 from pgsam_monai.base.labels import shown
+from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from preprocess import __version__
 from preprocess.networks.declared import capabilities, settings
 from preprocess.rules.encoders import TINY_VITS
@@ -103,3 +104,19 @@ def _tensor(kind: str, shape: list[int | str], channels: list[str], *, is_patch:
         "is_patch_data": is_patch,
         "channel_def": {str(index): name for index, name in enumerate(channels)},
     }
+
+
+def large_files(weights: str | None) -> str | None:
+    """The large_files.yml of a bundle that starts from those weights; None where there is nothing to download: of a
+    package's weights, of a file's, of none, and where no hash is known."""
+    known = KNOWN_WEIGHTS.get(weights)
+    if known is None or known.package or not known.sha256:
+        return None
+    lines = [
+        "large_files:",
+        f"- path: weights/{known.file_name}",
+        f"  url: {known.url}",
+        f"  hash_val: {known.sha256}",
+        "  hash_type: sha256",
+    ]
+    return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pgsam_monai.base.volume.grids import apart_mm
+from pgsam_monai.base.volume.records import apart_mm
 from preprocess.checks.faults import FATAL, WARNING, Fault
 from preprocess.fingerprint.facts import CaseFacts
 

@@ -23,11 +23,10 @@ from pgsam_monai.base.cases import (
 from pgsam_monai.base.dicom.headers import is_dicom_file
 from pgsam_monai.base.volume.archives import read_archive_geometry, read_archives
 from pgsam_monai.base.volume.dicom import read_series, read_series_geometry
-from pgsam_monai.base.volume.grids import GRID_TOLERANCE, apart_mm
 from pgsam_monai.base.volume.itk import read_itk, read_itk_geometry
 from pgsam_monai.base.volume.nifti import read_nifti, read_nifti_geometry
 from pgsam_monai.base.volume.pictures import read_mask, read_picture, read_picture_geometry
-from pgsam_monai.base.volume.records import Geometry, ReadError, Volume
+from pgsam_monai.base.volume.records import GRID_TOLERANCE, Geometry, ReadError, Volume, apart_mm
 
 INTEGER_TOLERANCE = 1e-3
 """how far a value of a label may lie off a whole number"""

@@ -55,7 +55,7 @@ def evaluate_interaction(
         SystemExit: the data set's files aren't here.
     """
     from pgsam_monai.data.splits import require_files
-    from pgsam_monai.evaluation.interaction.figure import draw_interaction
+    from pgsam_monai.evaluation.interaction.results import draw_interaction
     from pgsam_monai.weights.files import sha256_of
 
     measured = Bundle.trained(bundle, configs=CONFIGS, overrides=overrides)

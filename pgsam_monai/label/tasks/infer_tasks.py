@@ -18,7 +18,6 @@ from pgsam_monai.bundle import Bundle
 from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.label.faults import RequestFault, short
 from pgsam_monai.label.fields import text_of
-from pgsam_monai.label.tasks.images import find_image
 from pgsam_monai.label.tasks.inference_request import (
     BACKGROUND,
     EMPTY,
@@ -28,6 +27,7 @@ from pgsam_monai.label.tasks.inference_request import (
     TEXT_PREFIX,
     ClickRequest,
     Delivery,
+    find_image,
     read_class_texts,
     read_deepedit,
     read_deepgrow,

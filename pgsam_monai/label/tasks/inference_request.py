@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pgsam_monai.interactive.segmenter import BACKGROUNDS
 from pgsam_monai.label.faults import RequestFault, short
 from pgsam_monai.label.fields import choice_of, text_of
+from pgsam_monai.predicting.predict import list_inputs
 from pgsam_monai.prompts.click_files import Clicks, read_clicks
 from pgsam_monai.prompts.click_names import find_class, hint
 
@@ -247,3 +249,30 @@ def _class_with_text(given: Any, own: Mapping[str, Any], *, key: str, source: st
             f"{key.rstrip(':')}: {source} has no class {short(given)}; {hint(given, list(own))}", status=422
         )
     return given
+
+
+def find_image(image: object, *, channels: int) -> str | list[str]:
+    """What a client calls an image, as what a bundle reads.
+
+    Args:
+        image: path of a file, of a DICOM series folder, or of a folder with one file per channel; or a list of files.
+        channels: that the bundle takes.
+
+    Raises:
+        RequestFault: no paths, nothing there, or more than one image.
+        UserFault: no image, or not so many channels.
+    """
+    given = image if isinstance(image, list | tuple) else [image]
+    if not given or not all(isinstance(path, str | Path) and str(path) for path in given):
+        raise RequestFault("The image must be named by its id, or by the path of a file or DICOM folder.")
+    missing = [path for path in given if not Path(path).exists()]
+    if missing:
+        raise RequestFault(f"There is no image '{missing[0]}' here.", status=404)
+    if len(given) > 1:
+        return [str(path) for path in given]
+    cases = list_inputs(given[0], channels=channels)
+    if len(cases) != 1:
+        raise RequestFault(
+            f"'{given[0]}' holds {len(cases)} images; name one image file or one DICOM series.", status=422
+        )
+    return cases[0]["image"]

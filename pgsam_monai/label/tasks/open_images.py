@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from pgsam_monai.base.cases import Paths
+from pgsam_monai.base.cases import Paths, as_paths
+from pgsam_monai.base.files import time_and_size
 from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.interactive.model import prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
-from pgsam_monai.label.tasks.images import state_of
 from pgsam_monai.label.tasks.inference_request import BACKGROUND, EVERYTHING, ClickRequest
 from pgsam_monai.prompts.frames import Placed
 from pgsam_monai.transforms.read import reading
@@ -159,3 +159,11 @@ def clicks_used(placed: Prompts) -> dict[str, dict[str, Voxels]]:
                 title = "positive" if one.positive else "negative"
                 used.setdefault(name, {}).setdefault(title, []).append(list(one.voxel))
     return used
+
+
+def state_of(image: Paths) -> tuple:
+    """What changes when an image's files change."""
+    files = [
+        file for path in as_paths(image) for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+    ]
+    return tuple((str(file), *time_and_size(file)) for file in files)

@@ -20,7 +20,7 @@ from pgsam_monai.bundle import Bundle
 from pgsam_monai.inference.uncertainty import measure_uncertainty
 from pgsam_monai.label.faults import is_unexpected, status_and_sentence
 from pgsam_monai.label.fields import count_of, device_there
-from pgsam_monai.label.tasks.images import find_image
+from pgsam_monai.label.tasks.inference_request import find_image
 
 logger = logging.getLogger(__name__)
 

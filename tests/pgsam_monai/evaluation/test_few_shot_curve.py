@@ -17,8 +17,14 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.commands import main as cli
 from pgsam_monai.commands.values import seed_numbers
 from pgsam_monai.evaluation.few_shot import do_run, make_curve, run_curves, runs_of
-from pgsam_monai.evaluation.few_shot_figure import by_cases, draw_curves, spread
-from pgsam_monai.evaluation.few_shot_results import Row, read_rows, write_results
+from pgsam_monai.evaluation.few_shot_results import (
+    Row,
+    by_cases,
+    draw_curves,
+    read_rows,
+    spread,
+    write_results,
+)
 from preprocess.splits.few_shot import BY_SEED_ALONE, few_shot_splits
 from preprocess.splits.records import Splits
 

@@ -9,7 +9,7 @@ def test_freed_memory_is_reused_without_page_faults():
     """In a process of its own, since the allocator's settings last."""
     code = """
 import resource, torch
-from pgsam_monai.training.memory import keep_freed_memory
+from pgsam_monai.training.preparing import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20): torch.ones(16_000_000)

@@ -1,7 +1,7 @@
 import pytest
 
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
-from preprocess.bundle.large_files import large_files
+from preprocess.bundle.metadata import large_files
 
 
 @pytest.mark.parametrize("name", KNOWN_WEIGHTS)

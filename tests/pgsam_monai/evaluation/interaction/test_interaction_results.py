@@ -7,9 +7,8 @@ import json
 
 import pytest
 
-from pgsam_monai.evaluation.interaction.figure import draw_interaction
 from pgsam_monai.evaluation.interaction.measure import InteractionSettings, prompts_of
-from pgsam_monai.evaluation.interaction.results import format_interaction, write_interaction
+from pgsam_monai.evaluation.interaction.results import draw_interaction, format_interaction, write_interaction
 from pgsam_monai.evaluation.interaction.scores import (
     CaseScores,
     ClicksNeeded,

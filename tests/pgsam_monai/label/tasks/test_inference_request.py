@@ -12,10 +12,10 @@ from PIL import Image
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.label.faults import status_and_sentence
-from pgsam_monai.label.tasks.images import find_image, state_of
 from pgsam_monai.label.tasks.inference_request import (
     CLICK_LIMIT,
     Delivery,
+    find_image,
     read_class_texts,
     read_deepedit,
     read_deepgrow,
@@ -23,6 +23,7 @@ from pgsam_monai.label.tasks.inference_request import (
     read_text,
     refuse_texts,
 )
+from pgsam_monai.label.tasks.open_images import state_of
 from pgsam_monai.label.tasks.results import cast, send_file
 
 CLICK = [[1, 2, 3]]
