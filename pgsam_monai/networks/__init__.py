@@ -1,1 +1,1 @@
-"""Networks: SAM's parts at any input size, ways to adapt them, and one module per published network."""
+"""Networks: a folder each, SAM's parts at any input size, ways to adapt them, and what all on slices or volumes share."""

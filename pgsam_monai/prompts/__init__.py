@@ -1,1 +1,1 @@
-"""Texts for each structure: a curated library, the editable file of a bundle, and language models that refine it."""
+"""Clicks, boxes and masks: who gives them, where they lie, and the files that hold them."""
