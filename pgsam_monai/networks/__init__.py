@@ -1,1 +1,1 @@
-"""Networks: a folder each, SAM's parts at any input size, ways to adapt them, and what all on slices or volumes share."""
+"""Networks, a folder each; SAM's parts at any input size, ways to adapt them, what all on slices or volumes share."""
