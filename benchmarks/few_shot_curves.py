@@ -24,18 +24,18 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from pgsam_monai.base.child_processes import hold, run_logged  # noqa: E402
+from pgsam_monai.base.files import write_text  # noqa: E402
 from pgsam_monai.evaluation.few_shot import Curve, make_curve, run_curves  # noqa: E402
-from pgsam_monai.evaluation.few_shot_results import (  # noqa: E402  # noqa: E402
+from pgsam_monai.evaluation.few_shot_results import (  # noqa: E402
     Row,
     by_cases,
     draw_curves,
     read_rows,
     spread,
-    write_atomically,
     write_results,
 )
 from preprocess.splits.few_shot import few_shot_splits  # noqa: E402
-from preprocess.splits.splits import Splits  # noqa: E402
+from preprocess.splits.records import Splits  # noqa: E402
 
 EPOCHS = 20
 """Into which each training is divided: checkpoints, and schedules that go by epoch."""
@@ -117,7 +117,7 @@ def measure_steps(bundles: Mapping[str, Path], folder: Path, parallel: int) -> d
         )
         for network, seconds in zip(missing, measured, strict=True):
             known[network] = seconds
-            write_atomically(file, json.dumps(known, indent=1))
+            write_text(file, json.dumps(known, indent=1))
     return known
 
 

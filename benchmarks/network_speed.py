@@ -33,9 +33,9 @@ from speed.timing import evaluate  # noqa: E402
 from speed.turns import Batch, make_contender, make_plain_contender, take_turns  # noqa: E402
 from torch import nn  # noqa: E402
 
-from pgsam_monai.export.network import merge_for_inference  # noqa: E402
 from pgsam_monai.networks.precision import choose_dtype  # noqa: E402
 from pgsam_monai.networks.samed import SAMed  # noqa: E402
+from pgsam_monai.networks.traced import merge_for_inference  # noqa: E402
 from pgsam_monai.training.preparing import keep_freed_memory  # noqa: E402
 
 TITLES = {"pgsam": "PG-SAM", "hsam": "H-SAM"}
