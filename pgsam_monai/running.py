@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
-from pgsam_monai.base.errors import UserFault, root_of
+from pgsam_monai.base.errors import MissingFile, UserFault, root_of
 from pgsam_monai.bundle import Bundle
 
 
@@ -41,7 +42,11 @@ def initial_model(bundle: str, start: str, *, resume: bool) -> str:
     """
     if resume:
         raise UserFault("--from begins a training and --resume goes on with one; give one of them.")
-    model = Bundle.trained(start).model_file
+    model = Path(start) / "models/model.pt"
+    if not model.is_file():
+        raise MissingFile(
+            f"'{start}' has no models/model.pt to start from; train it first: pgsam train {start}"
+        )
     if "initial_model" not in Bundle(bundle, configs=["train.json"]).config("train.json"):
         raise UserFault(
             f"Bundle '{bundle}' knows no initial_model, which --from sets; plan it again with pgsam-plan."

@@ -142,7 +142,7 @@ def predict_cases(
             )
     return [
         bundle.label_map(case["image"], text=text).save(output, case["name"])
-        for case in tqdm(cases, desc="predicting")
+        for case in tqdm(cases, desc="predicting", disable=None)
     ]
 
 

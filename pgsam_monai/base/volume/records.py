@@ -44,7 +44,7 @@ class ReadError(UserFault):
     """A file that can't be read as a volume: which one, and why."""
 
     def __init__(self, file: str | Path, reason: str) -> None:
-        super().__init__(f"{file}: {reason}")
+        super().__init__(f"{file}: {reason}" + ("" if reason.endswith(".") else "."))
         self.file = str(file)
         self.reason = reason
 

@@ -188,7 +188,7 @@ def test_dicom_series_matches_simpleitk(tmp_path):
     np.testing.assert_array_equal(array[0], sitk.GetArrayFromImage(image).T)
     last = [size - 1 for size in image.GetSize()]
     world = np.array([-1, -1, 1]) * image.TransformIndexToPhysicalPoint(last)
-    np.testing.assert_allclose((meta["affine"] @ [*last, 1])[:3], world, atol=1e-3)
+    np.testing.assert_allclose((np.asarray(meta["affine"]) @ [*last, 1])[:3], world, atol=1e-3)
 
 
 IMAGE = tiny_image(1, tiny_label(1))

@@ -173,16 +173,9 @@ def test_a_request_is_answered_by_background_and_asked(network):
 
 
 @torch.no_grad()
-def test_the_request_of_the_configuration_is_the_attributes(network):
-    configured = make(num_classes=3, request="perform liver segmentation").eval()
-    image = torch.rand(1, 1, *PATCH)
-    network.request = "perform liver segmentation"
-    torch.testing.assert_close(configured(image), network(image))
-    network.request = None
-
-
 def test_a_network_without_texts_can_not_be_asked():
-    network = make(text_prompt=False, request="perform liver segmentation").eval()
+    network = make(text_prompt=False).eval()
+    network.request = "perform liver segmentation"
     with pytest.raises(ValueError, match="without texts"):
         network(torch.rand(1, 1, *PATCH))
 
