@@ -78,15 +78,15 @@ BACKBONES: dict[str, Vit | TinyVit] = {
 """Image encoders of slices by name. `vit_tiny` alone has no published weights; MedSAM's are `vit_b`'s."""
 
 VOLUME_BACKBONES: dict[str, Vit] = {
+    # Ours, for CPUs and tests, trained from scratch. The necks' convolutions would take most of its time.
+    "vit_mini": Vit(
+        embed_dim=192, depth=4, heads=6, global_blocks=(), mlp_ratio=3.0, neck_convolution=False, parameters_m=2
+    ),
     **{
         name: sizes
         for name, sizes in BACKBONES.items()
         if isinstance(sizes, Vit) and sizes.stem_widths is None
     },
-    # Ours, for CPUs and tests, trained from scratch. The necks' convolutions would take most of its time.
-    "vit_mini": Vit(
-        embed_dim=192, depth=4, heads=6, global_blocks=(), mlp_ratio=3.0, neck_convolution=False, parameters_m=2
-    ),
 }  # fmt: skip
 """RefSAM3D's image encoders, plain ViTs; which blocks were global is of no consequence there. `vit_mini` alone has no
 published weights."""

@@ -35,7 +35,7 @@ def refusal(path) -> str:
         read(path)
     with pytest.raises(ReadError) as by_planner:
         read_volume(path)
-    assert str(by_runtime.value) == f"{path}: {reason}"
+    assert str(by_runtime.value) == f"{path}: {reason}."
     assert by_planner.value.reason == reason
     return reason
 

@@ -260,7 +260,7 @@ def test_label_of_a_dicom_case(tmp_path):
 
 def test_errors_travel_between_processes():
     error = pickle.loads(pickle.dumps(ReadError("a.nii", "truncated")))
-    assert (str(error), error.file, error.reason) == ("a.nii: truncated", "a.nii", "truncated")
+    assert (str(error), error.file, error.reason) == ("a.nii: truncated.", "a.nii", "truncated")
 
 
 def test_reading_without_isal_gives_the_same(tmp_path, monkeypatch):
