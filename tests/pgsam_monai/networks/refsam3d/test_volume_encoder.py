@@ -202,7 +202,9 @@ def test_plain_vits_are_offered_and_no_other():
         "vit_mini",
     }
     for name in ("vit_tiny", "mobile_sam"):
-        with pytest.raises(ValueError, match=f"one of vit_mini, vit_b, .*, got '{name}', which is made of 2-D convolutions"):
+        with pytest.raises(
+            ValueError, match=f"one of vit_mini, vit_b, .*, got '{name}', which is made of 2-D convolutions"
+        ):
             build_volume_encoder(name, patch=(64, 64, 8), token_size=(16, 16, 4))
     with pytest.raises(ValueError, match="got 'vit_b16'. Did you mean 'vit_b'"):
         build_volume_encoder("vit_b16", patch=(64, 64, 8), token_size=(16, 16, 4))
