@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from dataset_builders import write_msd
-from tiny_bundle import plan_tiny, read_voxels, run_bundle
+from tiny_bundle import check_predicted_as_inferred, plan_tiny, read_voxels, run_bundle
 
 SHAPE = (20, 18, 7)
 DEPTH = 3
@@ -55,12 +55,13 @@ def arguments(bundle):
     return {"meta_file": str(configs / "metadata.json"), "config_file": str(configs / "inference.json")}
 
 
-def test_it_evaluates_and_infers(trained):
+def test_it_evaluates_and_infers(trained, tmp_path):
     run_bundle("evaluating", trained, ("train.json", "evaluate.json"))
     assert json.loads((trained / "eval/validation/metrics.json").read_text())["cases"]
     run_bundle("inferring", trained, ("inference.json",))
     voxels, _ = read_voxels(next((trained / "eval/inference").glob("*.nii.gz")))
     assert voxels.shape == SHAPE
+    check_predicted_as_inferred(trained, tmp_path)
 
 
 def test_monai_verifies_it(trained):

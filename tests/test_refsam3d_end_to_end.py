@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from dataset_builders import write_msd
-from tiny_bundle import plan_tiny, read_voxels, run_bundle
+from tiny_bundle import check_predicted_as_inferred, plan_tiny, read_voxels, run_bundle
 
 SHAPE = (36, 30, 18)
 TABLES_4_AND_5 = {
@@ -54,12 +54,13 @@ def arguments(bundle):
     return {"meta_file": str(configs / "metadata.json"), "config_file": str(configs / "inference.json")}
 
 
-def test_it_evaluates_and_infers_on_the_scans_own_grid(trained):
+def test_it_evaluates_and_infers_on_the_scans_own_grid(trained, tmp_path):
     run_bundle("evaluating", trained, ("train.json", "evaluate.json"))
     assert json.loads((trained / "eval/validation/metrics.json").read_text())["cases"]
     run_bundle("inferring", trained, ("inference.json",))
     voxels, _ = read_voxels(next((trained / "eval/inference").glob("*.nii.gz")))
     assert voxels.shape == SHAPE
+    check_predicted_as_inferred(trained, tmp_path)
 
 
 def test_asked_in_words_it_answers_with_one_structure(trained, tmp_path):

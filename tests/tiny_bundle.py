@@ -51,3 +51,21 @@ def read_voxels(file: Path):
 
     image = nib.load(file)
     return np.asanyarray(image.dataobj), image.affine
+
+
+def check_predicted_as_inferred(bundle: Path, folder: Path) -> None:
+    """`pgsam predict` gives the voxels, types and affines that `monai.bundle run inferring` has just written."""
+    import numpy as np
+
+    from pgsam_monai.bundle import Bundle
+    from pgsam_monai.predicting.predict import predict
+
+    cases = Bundle(bundle).parser.get_parsed_content("dataset").data
+    assert cases
+    for case in cases:
+        (written,) = predict(bundle, case["image"], folder, device="cpu")
+        (voxels, affine), (expected, grid) = (
+            read_voxels(file) for file in (written, bundle / "eval/inference" / f"{case['name']}.nii.gz")
+        )
+        assert voxels.dtype == expected.dtype and np.array_equal(voxels, expected)
+        assert np.array_equal(affine, grid)
