@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from pgsam_monai.base.errors import UserFault, nearest, root_of
+from pgsam_monai.base.errors import UserFault, nearest, root_of, system_sentence
 
 OURS = (
     "this is a fault of pgsam-monai, not of yours. "
@@ -32,6 +32,8 @@ def told(program: str) -> Iterator[None]:
         root = root_of(fault)  # MONAI wraps the faults of a bundle's components
         if isinstance(root, UserFault):
             sys.exit(f"{program}: {root}")
+        if sentence := system_sentence(fault):
+            sys.exit(f"{program}: {sentence}")
         traceback.print_exc()
         sys.exit(f"{program}: {OURS}")
 

@@ -7,6 +7,7 @@ exception is a fault of ours and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -39,3 +40,37 @@ def root_of(fault: BaseException) -> BaseException:
     while type(fault) is RuntimeError and fault.__cause__ is not None:
         fault = fault.__cause__
     return fault
+
+
+REMEDIES = {
+    errno.ENOSPC: "there is no room left on the disk; make room and run the same command again",
+    errno.EDQUOT: "your quota of the disk is used up; make room and run the same command again",
+    errno.EROFS: "the disk can't be written to; choose another folder",
+    errno.EACCES: "you may not do that there; change the rights, or choose another folder",
+    errno.EPERM: "you may not do that there; change the rights, or choose another folder",
+    errno.ENAMETOOLONG: "the name is too long for the disk; choose a shorter one",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine; end other programs",
+    errno.EIO: "the disk fails; copy the data to another one",
+    errno.ESTALE: "the network drive is gone; mount it again",
+    errno.ENOTDIR: "a part of the path is a file; correct the path, or choose another folder",
+    errno.EISDIR: "a folder lies where a file should be; move it, or choose another folder",
+    errno.ELOOP: "links lead in a circle; correct them",
+}
+"""What the user can do about what the system refused."""
+
+
+def system_sentence(fault: BaseException) -> str | None:
+    """What to tell the user of a fault of the system: a full disk, missing rights; None if it is none of these.
+
+    Libraries wrap such faults, or lose them: causes and contexts are looked through.
+    """
+    seen: set[int] = set()
+    inner: BaseException | None = fault
+    while inner is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        if isinstance(inner, OSError) and inner.errno in REMEDIES:
+            where = f"'{inner.filename}': " if inner.filename else ""
+            return f"{where}{REMEDIES[inner.errno]}."
+        inner = inner.__cause__ or inner.__context__
+    return None

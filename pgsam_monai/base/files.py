@@ -10,10 +10,11 @@ from pathlib import Path
 
 
 @contextmanager
-def whole(file: str | Path) -> Iterator[Path]:
+def whole(file: str | Path, *, synced: bool = False) -> Iterator[Path]:
     """A path to write to, which becomes `file` at the end; whatever fails before leaves `file` as it was.
 
     The folder is made. No other process or thread has the same path: of two that write `file`, the later wins whole.
+    With `synced` the bytes are on the disk before the name is: what took hours to make survives a power cut.
     """
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -21,6 +22,9 @@ def whole(file: str | Path) -> Iterator[Path]:
     partial.unlink(missing_ok=True)  # of a killed process that had our number
     try:
         yield partial
+        if synced:
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
@@ -31,6 +35,22 @@ def write_text(file: str | Path, text: str) -> Path:
     with whole(file) as partial:
         partial.write_text(text, encoding="utf-8")
     return Path(file)
+
+
+SYSTEM_FILES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "lost+found", "@eadir", "$recycle.bin"})
+"""What systems leave in folders, beside hidden files, in lower case."""
+
+
+def is_hidden(file: str | Path) -> bool:
+    """Whether a file or folder is none of the user's, by its name: hidden (`.DS_Store`, macOS's `._scan.nii.gz`, our own
+    partial files), or left there by a system."""
+    name = Path(file).name
+    return name.startswith(".") or name.lower() in SYSTEM_FILES
+
+
+def visible(folder: str | Path) -> list[Path]:
+    """What lies in a folder, without what `is_hidden`, sorted by name."""
+    return sorted(path for path in Path(folder).iterdir() if not is_hidden(path))
 
 
 def remove_remains(folder: Path) -> None:
