@@ -1,9 +1,9 @@
 """Data in MONAI configs: whatever a user, a plan or a path says stays what it is, and is never syntax.
 
-MONAI evaluates strings that begin with `$`, looks up those that begin with `@` or `%`, rewrites `#` in every string to
-`::`, splits keys at both, and builds what has a `_target_`. A value that could meet any of this is written as a component
-that gives it back: {"_target_": "pgsam_monai.base.config_values.from_json", "text": "…"}, its special signs escaped as
-JSON can.
+MONAI evaluates strings that begin with `$`, looks up those that begin with `@` or `%`, rewrites `#` in every string
+to `::`, splits keys at both, and builds what has a `_target_`. A value that could meet any of this is written as a
+component that gives it back: {"_target_": "pgsam_monai.base.config_values.from_json", "text": "…"}, its special signs
+escaped as JSON can.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ def _is_special_key(key: object) -> bool:
 
 
 def _json_text(value: Any) -> str:
-    """JSON whose strings hold none of MONAI's signs. Outside strings JSON itself has braces and colons, which alone mean
-    nothing to MONAI."""
-    return re.sub(r'"(?:[^"\\]|\\.)*"', lambda found: _escaped(found.group()), json.dumps(value, ensure_ascii=False))
+    """JSON whose strings hold none of MONAI's signs; the braces and colons between them mean nothing to it."""
+    return re.sub(
+        r'"(?:[^"\\]|\\.)*"', lambda found: _escaped(found.group()), json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _escaped(string: str) -> str:

@@ -42,8 +42,10 @@ SYSTEM_FILES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "lost+found", 
 
 
 def is_hidden(file: str | Path) -> bool:
-    """Whether a file or folder is none of the user's, by its name: hidden (`.DS_Store`, macOS's `._scan.nii.gz`, our own
-    partial files), or left there by a system."""
+    """Whether a file or folder is none of the user's, by its name.
+
+    Hidden ones are (`.DS_Store`, macOS's `._scan.nii.gz`, our own partial files), and what systems leave in folders.
+    """
     name = Path(file).name
     return name.startswith(".") or name.lower() in SYSTEM_FILES
 

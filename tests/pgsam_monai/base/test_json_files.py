@@ -14,8 +14,19 @@ REMEDY = "plan the data set again"
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"null", b"3", b'"a"', b"{'a': 1}", b'{"a": NaN}', b'{"a": Infinity}', b"\xff\xfe\x00", b"[" * 10**5],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"3",
+        b'"a"',
+        b"{'a': 1}",
+        b'{"a": NaN}',
+        b'{"a": Infinity}',
+        b"\xff\xfe\x00",
+        b"[" * 10**5,
+    ],
+)
 def test_damage_is_a_sentence_with_the_remedy(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(DamagedFile, match=rf"a\.json' is damaged: .*; {REMEDY}\.$"):
