@@ -22,7 +22,8 @@ sys.path[:0] = [str(REPOSITORY), str(Path(__file__).parent)]
 
 from few_shot_curves import seconds_per_step  # noqa: E402
 
-from pgsam_monai.base.child_processes import hold, run_logged  # noqa: E402
+from pgsam_monai.base.child_processes import run_logged  # noqa: E402
+from pgsam_monai.base.locks import hold  # noqa: E402
 from pgsam_monai.metrics.summary import OVERALL  # noqa: E402
 
 EPOCHS = 10

@@ -23,8 +23,9 @@ from statistics import mean
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from pgsam_monai.base.child_processes import hold, run_logged  # noqa: E402
+from pgsam_monai.base.child_processes import run_logged  # noqa: E402
 from pgsam_monai.base.files import write_text  # noqa: E402
+from pgsam_monai.base.locks import hold  # noqa: E402
 from pgsam_monai.evaluation.few_shot import Curve, make_curve, run_curves  # noqa: E402
 from pgsam_monai.evaluation.few_shot_results import (  # noqa: E402
     Row,

@@ -21,7 +21,8 @@ sys.path[:0] = [str(REPOSITORY), str(Path(__file__).parent)]
 
 from equal_minutes import hold_out, places, run  # noqa: E402
 
-from pgsam_monai.base.child_processes import hold, run_logged  # noqa: E402
+from pgsam_monai.base.child_processes import run_logged  # noqa: E402
+from pgsam_monai.base.locks import hold  # noqa: E402
 from pgsam_monai.metrics.summary import OVERALL  # noqa: E402
 
 STARTS = {"LiteMedSAM": [], "random": ["weights=null"]}

@@ -1,13 +1,14 @@
-"""Commands run in processes of their own: what each one cost, and never two of them in one folder."""
+"""Commands run in processes of their own, and what each one cost."""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,10 @@ class Cost:
     cpu_s: float
 
 
+_running: set[int] = set()
+"""numbers of the processes that `run_logged` waits for"""
+
+
 def run_logged(command: Sequence[str], *, log: Path, threads: int | None, held: int) -> Cost:
     """Run a command to its end; what it prints is appended to `log`.
 
@@ -29,7 +34,7 @@ def run_logged(command: Sequence[str], *, log: Path, threads: int | None, held: 
         command: program and arguments.
         log: file of its output.
         threads: OMP_NUM_THREADS of the process; None leaves that to the environment.
-        held: file descriptor of `hold`, which the process inherits.
+        held: file descriptor of `locks.hold`, which the process inherits.
 
     Raises:
         UserFault: it ended with another exit status than 0.
@@ -41,30 +46,23 @@ def run_logged(command: Sequence[str], *, log: Path, threads: int | None, held: 
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment,
             pass_fds=(held,),
         )  # fmt: skip
-        # Of this child alone; getrusage would add up whatever other children end meanwhile.
-        _, status, usage = os.wait4(process.pid, 0)
+        _running.add(process.pid)
+        try:
+            # Of this child alone; getrusage would add up whatever other children end meanwhile.
+            _, status, usage = os.wait4(process.pid, 0)
+        finally:
+            _running.discard(process.pid)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise UserFault(f"exit status {process.returncode}: {_last_line(log)} (the whole output: {log})")
     return Cost(wall_s=time.monotonic() - started, cpu_s=usage.ru_utime + usage.ru_stime)
 
 
-@contextmanager
-def hold(folder: Path) -> Iterator[int]:
-    """Keep a folder to this process and to those that inherit the descriptor which is given.
-
-    A child that outlives its killed parent still holds the folder; whoever comes next waits for it, saying so.
-    """
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"An earlier command is still at work in '{folder}'; waiting for it.", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
+def end_running() -> None:
+    """Ask every process that a thread of this one waits for in `run_logged` to end (SIGTERM)."""
+    for number in list(_running):
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGTERM)
 
 
 def _last_line(log: Path) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +27,7 @@ SWITCHED = re.compile(r"True|False|\d+")
 @contextmanager
 def told(program: str) -> Iterator[None]:
     """End the program on a fault: on a user's with its sentence, on ours with its traceback and where to report it."""
+    _end_tidily(program)
     try:
         yield
     except KeyboardInterrupt:
@@ -36,6 +40,19 @@ def told(program: str) -> Iterator[None]:
             sys.exit(f"{program}: {sentence}")
         traceback.print_exc()
         sys.exit(f"{program}: {OURS}")
+
+
+def _end_tidily(program: str) -> None:
+    """Let SIGTERM end the program as a fault does, so that nothing unfinished and no child is left."""
+    own = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() != own:
+            os._exit(128 + number)  # a forked worker
+        sys.exit(f"{program}: ended by {signal.Signals(number).name}.")
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
 
 
 def checked_words(words: Sequence[str], command: Callable) -> list[str]:

@@ -16,9 +16,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from pgsam_monai.base.child_processes import Cost, hold, run_logged
+from pgsam_monai.base.child_processes import Cost, end_running, run_logged
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
+from pgsam_monai.base.locks import hold
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.evaluation.few_shot_results import Row, read_rows, write_results
 
@@ -176,6 +177,9 @@ def _finished(runs: Sequence[Run], parallel: int, call: Callable[..., Cost]) -> 
         for future in as_completed(futures):
             if not isinstance(future.exception(), CancelledError):
                 yield futures[future], future.result()
+    except (KeyboardInterrupt, SystemExit):
+        end_running()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)  # runs that have begun end by themselves and are kept
 

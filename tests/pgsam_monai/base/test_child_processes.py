@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from pgsam_monai.base.child_processes import hold, run_logged
+from pgsam_monai.base.child_processes import end_running, run_logged
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.locks import hold
 
 
 def test_the_cost_is_that_of_the_process_and_failure_is_its_last_line(tmp_path):
@@ -27,7 +29,8 @@ def test_the_cost_is_that_of_the_process_and_failure_is_its_last_line(tmp_path):
 
 def test_a_child_that_outlives_its_killed_parent_keeps_the_folder(tmp_path):
     program = (
-        "import sys\nfrom pathlib import Path\nfrom pgsam_monai.base.child_processes import hold, run_logged\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from pgsam_monai.base.child_processes import run_logged\nfrom pgsam_monai.base.locks import hold\n"
         "folder = Path(sys.argv[1])\n"
         'child = \'import time, pathlib; pathlib.Path("up").touch(); time.sleep(1.5); pathlib.Path("down").touch()\'\n'
         "with hold(folder) as held:\n"
@@ -42,3 +45,22 @@ def test_a_child_that_outlives_its_killed_parent_keeps_the_folder(tmp_path):
     parent.wait()
     with hold(tmp_path):
         assert (tmp_path / "down").exists()
+
+
+def test_whoever_is_told_to_end_can_end_its_children(tmp_path):
+    log, faults = tmp_path / "log", []
+
+    def run(held: int) -> None:
+        try:
+            run_logged([sys.executable, "-c", "import time; time.sleep(60)"], log=log, threads=1, held=held)
+        except UserFault as fault:
+            faults.append(fault)
+
+    with hold(tmp_path) as held:
+        waiting = threading.Thread(target=run, args=[held])
+        waiting.start()
+        started = time.monotonic()
+        while waiting.is_alive() and time.monotonic() - started < 10:
+            end_running()
+            time.sleep(0.05)
+    assert "exit status -15" in str(faults[0])
