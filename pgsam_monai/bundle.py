@@ -8,9 +8,8 @@ Everything that uses a planned or trained network goes through here; each check 
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +20,10 @@ from pgsam_monai.base.cases import Paths, as_paths, path_or_paths
 from pgsam_monai.base.command_line import check_known
 from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.files import time_and_size
-from pgsam_monai.base.labels import restored_values
+from pgsam_monai.base.json_files import made_of, read_json
+from pgsam_monai.base.labels import check_labels, restored_values
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
+from pgsam_monai.configs import read_configs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,9 +113,12 @@ class Bundle:
 
     def _check_overrides(self) -> None:
         """MONAI takes an override of a value that no config has, and then nothing happens; here it is a fault."""
-        known = {entry for name in self._configs if self._overrides for entry in self.config(name)}
-        for name in self._overrides:
+        known = {entry: value for name in self._configs for entry, value in self.config(name).items()}
+        for name, value in self._overrides.items():
             check_known(name.replace("::", "#").split("#")[0], known)
+            if name in known and not _is_like(value, known[name]):
+                kind = "true or false" if isinstance(known[name], bool) else "a number"
+                raise UserFault(f"--{name} takes {kind}, as {known[name]} in the config; got {value!r}.")
 
     def __str__(self) -> str:
         """What messages call it."""
@@ -138,45 +142,61 @@ class Bundle:
                 raise MissingFile(
                     f"'{self.folder}' is no bundle (no configs/{name}); plan one with pgsam-plan."
                 )
-            self._read[name] = json.loads(file.read_text(encoding="utf-8"))
+            self._read[name] = read_json(file, remedy=self._remedy)
         return self._read[name]
 
     @cached_property
     def parser(self) -> ConfigParser:
         """Of its configs; nothing is built yet."""
-        from monai.bundle import ConfigParser
-
-        parser = ConfigParser()
-        parser.read_config([str(self.config_file(name)) for name in self._configs])
-        parser.update({"bundle_root": str(self.folder), **self._overrides})
-        return parser
+        for name in self._configs:
+            self.config(name)
+        files = [self.config_file(name) for name in self._configs]
+        return read_configs(files, {"bundle_root": str(self.folder), **self._overrides})
 
     @cached_property
     def capabilities(self) -> Capabilities:
         """What its network can do."""
-        return Capabilities.from_json(self.config("metadata.json")[METADATA_KEY])
+        return self._made("metadata.json", lambda record: Capabilities.from_json(record[METADATA_KEY]))
 
     @cached_property
     def decisions(self) -> dict[str, Any]:
         """What its plan decided, by name: for all networks, then for this one."""
-        plan = self.config("plan.json")
-        entries = {**plan["decisions"], **plan.get("configurations", {}).get(self.capabilities.network, {})}
-        return {name: entry["value"] for name, entry in entries.items()}
+
+        def values(plan: Mapping[str, Any]) -> dict[str, Any]:
+            entries = {**plan["decisions"], **plan["configurations"][self.capabilities.network]}
+            decided = {name: entry["value"] for name, entry in entries.items()}
+            check_labels(decided["labels"])
+            dict(zip(decided["label_names"], decided["labels"], strict=True))
+            decided["intensity"]["scheme"]
+            return decided
+
+        return self._made("plan.json", values)
+
+    def _made(self, name: str, make: Callable[[Any], Any]) -> Any:
+        """What is made of a config file's content, which may be damaged."""
+        return made_of(self.config(name), make, file=self.config_file(name), remedy=self._remedy)
+
+    @property
+    def _remedy(self) -> str:
+        return f"write the bundle again with pgsam-plan --from_plan, or restore '{self.folder / 'configs'}'"
 
     @property
     def description(self) -> str:
         """A sentence."""
-        return str(self.config("metadata.json")["description"])
+        return self._made("metadata.json", lambda record: str(record["description"]))
 
     @property
     def version(self) -> str:
         """Of the program that planned it."""
-        return str(self.config("metadata.json")["version"])
+        return self._made("metadata.json", lambda record: str(record["version"]))
 
     @property
     def channels(self) -> int:
         """Of the images that it takes."""
-        return self.config("metadata.json")["network_data_format"]["inputs"]["image"]["num_channels"]
+        return self._made(
+            "metadata.json",
+            lambda record: int(record["network_data_format"]["inputs"]["image"]["num_channels"]),
+        )
 
     @property
     def names(self) -> list[str]:
@@ -449,6 +469,15 @@ class Bundle:
         from pgsam_monai.networks.pgsam.other_texts import ClassTextEditor
 
         return ClassTextEditor(self._network, self.names)
+
+
+def _is_like(value: object, own: object) -> bool:
+    """Whether what was typed can stand for the config's own value: a number for a number, which is all that is checked."""
+    if isinstance(own, bool):
+        return isinstance(value, bool)
+    if isinstance(own, int | float):
+        return value is None or isinstance(value, int | float) and not isinstance(value, bool)
+    return True
 
 
 def _first_lines(error: Exception) -> str:

@@ -9,20 +9,19 @@ from pathlib import Path
 
 from pgsam_monai.base.errors import MissingFile, UserFault, root_of
 from pgsam_monai.bundle import Bundle
+from pgsam_monai.configs import data_only, run_configs
 
 
 def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str, object]) -> None:
     """Run a bundle in this process; a user's fault is its sentence and the command that shows the whole story."""
     planned = Bundle(bundle, configs=configs, overrides=overrides)
     files = [str(planned.config_file(name)) for name in configs]
-    flags = [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
+    flags = [word for name, value in data_only(overrides).items() for word in (f"--{name}", str(value))]
     config_file = files[0] if len(files) == 1 else str(files)
     typed = shlex.join(["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *flags])
     print("$", typed, flush=True)
-    from monai.bundle import run
-
     try:
-        run(run_id, config_file=files, bundle_root=str(planned.folder), **overrides)
+        run_configs(run_id, files, {"bundle_root": str(planned.folder), **overrides})
     except KeyboardInterrupt:
         kept = f" Finished epochs are kept; go on with: pgsam train {bundle} --resume"
         sys.exit(f"pgsam: interrupted.{kept if run_id == 'training' else ''}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +15,9 @@ from preprocess.fingerprint.facts import Fingerprint
 from preprocess.layouts import Dataset, describe_dataset, find_dataset
 from preprocess.plan.outputs import PlanFolder, write_json
 from preprocess.plan.overrides import Override
-from preprocess.plan.plan import find_edits, make_plan, replan, with_edits
-from preprocess.plan.records import Plan, without_retired
+from preprocess.plan.plan import find_edits, make_plan, replan, with_edits, with_moved_data
+from preprocess.plan.reading import read_plan, read_splits
+from preprocess.plan.records import Plan
 from preprocess.recipes import Recipe, load_recipe, published_splits, splits_by_recipe
 from preprocess.rules import Evidence, Machine, collect_evidence
 from preprocess.rules.evidence import channel_names
@@ -178,13 +178,12 @@ def plan_again(request: Request, plan_file: Path, times_s: dict[str, float]) -> 
     """
     folder = PlanFolder(plan_file.parent)
     with _timed("plan", times_s):
-        edited, gone = without_retired(Plan.from_json(_read_json(plan_file)))
-        pristine = edited
-        if folder.pristine.is_file():
-            pristine, _ = without_retired(Plan.from_json(_read_json(folder.pristine)))
+        edited, gone = read_plan(plan_file)
+        pristine, _ = read_plan(folder.pristine if folder.pristine.is_file() else plan_file)
         for name in gone:
             print(f"{name} is no longer decided; what the plan says of it is left out.")
-        old = Splits.from_json(_read_json(folder.splits))
+        pristine = with_moved_data(pristine, edited)
+        old = read_splits(folder.splits)
         edits = [*find_edits(edited, pristine), *request.overrides]
         recipe = load_recipe(pristine.recipe) if pristine.recipe else None
         wish = old.few_shot["spec"] if old.few_shot else None
@@ -301,12 +300,3 @@ def _evidence_before(measured: Measured | None, plan: Plan, few_shot: str | None
         target=target.value, memory_gb=memory.value, target_reason=target.reason, memory_reason=memory.reason
     )
     return collect_evidence(measured.fingerprint, measured.dataset, machine=machine, few_shot=few_shot)
-
-
-def _read_json(path: Path) -> Any:
-    if not path.is_file():
-        raise UserFault(f"'{path}' doesn't exist; plan the data set first.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserFault(f"'{path}' is no valid JSON: {error}. Undo the edit or plan again.") from error

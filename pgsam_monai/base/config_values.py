@@ -22,7 +22,7 @@ COMPONENT_KEYS = re.compile(r"^_\w+_$|^\+|^~")
 
 
 def as_data(value: Any) -> Any:
-    """`value` (JSON-ready) as it may stand in a MONAI config, which then gives back exactly `value`."""
+    """`value` as it may stand in a MONAI config, which then gives it back; what is no JSON is let through."""
     return literal(value) if _is_special(value) else value
 
 
@@ -39,7 +39,7 @@ def from_json(text: str) -> Any:
 def _is_special(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(map(_is_special_key, value)) or any(map(_is_special, value.values()))
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):  # MONAI leaves tuples alone
         return any(map(_is_special, value))
     return isinstance(value, str) and bool(SYNTAX.search(value))
 

@@ -52,10 +52,10 @@ def export(bundle: str, *, form: str = "adapters", output: str | None = None) ->
 
 
 def _monai_export(verb: str, bundle: Bundle, target: Path) -> None:
-    call_command(
-        [
-            sys.executable, "-m", "monai.bundle", verb, "--net_id", "network_def", "--filepath", str(target),
-            "--ckpt_file", str(bundle.model_file), "--meta_file", str(bundle.config_file("metadata.json")),
-            "--config_file", str(bundle.config_file("inference.json")),
-        ]
-    )  # fmt: skip
+    files = {
+        "--filepath": target, "--ckpt_file": bundle.model_file, "--meta_file": bundle.config_file("metadata.json"),
+        "--config_file": bundle.config_file("inference.json"),
+    }  # fmt: skip
+    # Absolute, for MONAI's command line takes 7 for a number.
+    words = [word for flag, file in files.items() for word in (flag, str(Path(file).absolute()))]
+    call_command([sys.executable, "-m", "monai.bundle", verb, "--net_id", "network_def", *words])

@@ -215,19 +215,18 @@ def command(run: Run, run_id: str) -> list[str]:
     bundle, folder, overrides = run.curve.bundle, run.folder, dict(run.curve.overrides)
     own, common = (set(bundle.config(name)) for name in ("evaluate.json", "train.json"))
     if run_id == "training":
-        config_file = str(bundle.config_file("train.json"))
         known, flags = common, {"resume": True, "early_stop_epochs": 0}
     else:
-        config_file = str([str(bundle.config_file(name)) for name in CONFIGS])
         # What evaluate.json takes back, such as pretrained weights, is training's alone.
         known, flags = own ^ common, {}
     overrides = {name: value for name, value in overrides.items() if _key(name) in known}
     flags |= {
-        "bundle_root": bundle.folder, "splits_file": folder / "splits.json", "ckpt_dir": folder / "models",
+        "splits_file": folder / "splits.json", "ckpt_dir": folder / "models",
         "output_dir": folder, "seed": run.seed, **overrides,
     }  # fmt: skip
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *words]
+    command = {"training": "train", "evaluating": "evaluate"}[run_id]
+    return [sys.executable, "-m", "pgsam_monai.commands.main", command, str(bundle.folder), *words]
 
 
 def _key(name: str) -> str:

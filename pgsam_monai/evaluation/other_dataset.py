@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
 from pgsam_monai.bundle import Bundle
+from pgsam_monai.configs import set_component
 from pgsam_monai.evaluation.label_mapping import LabelMap, format_label_map, match_labels, read_label_map
 from pgsam_monai.evaluation.predictions import PREDICTIONS, evaluate_predictions
 from pgsam_monai.metrics.cases import PROTOCOLS
@@ -153,12 +154,13 @@ def _use_percentiles(parser: ConfigParser) -> None:
             f"which has only {', '.join(names)}; leave it out."
         )
     place = names.index("ScaleIntensityRanged")
-    parser[f"preprocessing::transforms::{place}"] = {
+    percentiles = {
         "_target_": "pgsam_monai.transforms.ScalePercentilesd",
         "keys": "image",
         "low": PERCENTILES[0],
         "high": PERCENTILES[1],
     }
+    set_component(parser, f"preprocessing::transforms::{place}", percentiles)
 
 
 def _labels(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.configs import read_configs
 from pgsam_monai.data.filling import fill_store
 from pgsam_monai.texts.questions import Picture, Subject
 
@@ -104,14 +105,11 @@ def _pixel_mm(case: StoredCase) -> tuple[float, float]:
 
 
 def _training_cases(root: Path, dataset_dir: str | None) -> list[tuple[StoredCase, Sequence[int]]]:
-    from monai.bundle import ConfigParser
-
     from pgsam_monai.data.splits import read_few_slices, select_cases
     from pgsam_monai.data.store import StoreError
 
-    parser = ConfigParser()
-    parser.read_config(root / "configs/train.json")
-    parser.update({"bundle_root": str(root)} | ({"dataset_dir": dataset_dir} if dataset_dir else {}))
+    own = {"dataset_dir": dataset_dir} if dataset_dir else {}
+    parser = read_configs([root / "configs/train.json"], {"bundle_root": str(root), **own})
     folder = Path(parser.get_parsed_content("dataset_dir"))
     if not folder.is_dir():
         raise UserFault(f"The data set folder '{folder}' is not there; give its place as --dataset_dir.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,10 +38,20 @@ def find_bundle_root(name: str, arguments: Sequence[str] | None = None) -> str:
 
 def _config_folders(arguments: Sequence[str]) -> list[Path]:
     """Bundle folders named by the arguments that are, or list, a path ending in configs/*.json."""
-    values = [argument.split("=", 1)[-1] for argument in arguments]
-    files = [name.strip("'\" ") for value in values for name in value.strip("[]").split(",")]
-    paths = [Path(name) for name in files if name.endswith(".json")]
+    values = [part for argument in arguments for part in (argument, argument.partition("=")[2])]
+    paths = [Path(name) for value in values for name in _listed(value) if name.endswith(".json")]
     return [path.parent.parent for path in paths if path.parent.name == CONFIG_FOLDER]
+
+
+def _listed(argument: str) -> list[str]:
+    """The texts of an argument that is a list of them, as python-fire reads "['a','b']" and "[a,b]"; else itself."""
+    if not (argument.startswith("[") and argument.endswith("]")):
+        return [argument]
+    try:
+        content = ast.literal_eval(argument)
+        return [name for name in content if isinstance(name, str)]
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return [name.strip("'\" ") for name in argument[1:-1].split(",")]
 
 
 def weights_folder(bundle_root: str) -> str | None:

@@ -1,12 +1,13 @@
 """A plan becomes a MONAI bundle: templates filled with the plan's values.
 
-Dataset, class and file names enter the configs as JSON data only, class names as keys, since MONAI would evaluate a
-value that starts with `$`; every `$` expression is fixed text of a template.
+What the plan says enters the configs as data (`base.config_values`): every expression and every component of a config
+is fixed text of a template, or made by `bundle.transforms` and `bundle.augmentation` of numbers and checked words.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.capabilities import PATCHES, REQUESTS, SLICES
+from pgsam_monai.base.config_values import as_data
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.labels import shown
 from preprocess.bundle.augmentation import patch_augmentation
@@ -76,11 +78,12 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
     files = {f"configs/{name}.json": json_text(fill(_template(f"{name}.json"), values)) for name in CONFIGS}
     for overlay in sorted((NETWORKS / network / "ablations").glob("*.json")):
         files[f"configs/{overlay.name}"] = overlay.read_text()
+    planned = decided(plan, network)
     if capabilities(network).texts:
         files["configs/texts.json"] = json_text(
-            {name: values["texts"][name] for name in values["label_names"]}
+            {name: planned["texts"][name] for name in planned["label_names"]}
         )
-    metadata = bundle_metadata(plan, network, name=bundle_name(plan, network), values=decided(plan, network))
+    metadata = bundle_metadata(plan, network, name=bundle_name(plan, network), values=planned)
     files["configs/metadata.json"] = json_text(metadata)
     files["configs/logging.conf"] = (TEMPLATES / "logging.conf").read_text()
     files["configs/splits.json"] = json_text(splits)
@@ -88,34 +91,25 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
     files[f"configs/{SCHEMA}"] = (TEMPLATES / SCHEMA).read_text()
     files["docs/README.md"] = _readme(plan, network)
     files["LICENSE"] = (TEMPLATES / "LICENSE").read_text()
-    if downloads := large_files(values["weights"]):
+    if downloads := large_files(planned.get("weights")):
         files["large_files.yml"] = downloads
     return files
 
 
 def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
     """What the templates' {{placeholders}} stand for."""
-    values = {"weights": None} | decided(plan, network)  # networks without SAM decide on none
-    settings, can = _settings(network), capabilities(network)
-    labels, names = values["labels"], values["label_names"]
+    planned, settings, can = decided(plan, network), _settings(network), capabilities(network)
+    values = {name: as_data(value) for name, value in _data(plan, network, planned).items()}
     augmentation, size = AUGMENTATIONS[can.input]
     values |= {
-        "bundle_name": bundle_name(plan, network),
-        "dataset_dir": plan["dataset"]["folder"],
-        "in_channels": len(plan["dataset"]["channels"]),
-        "num_classes": len(labels) - 1,
-        "label_values": dict(zip(names[1:], labels[1:], strict=True)),
-        # Names as keys: MONAI evaluates values that start with $, never keys.
-        "class_indices": {name: index for index, name in enumerate(names)},
-        "protocol": values.get("protocol", "mm"),
-        "preprocessing": preprocessing_transforms(values),
-        "augmentation": augmentation(values["augmentation"], values[size]),
-        "cleaning": cleaning_transforms(values),
-        "evaluation_postprocessing": postprocessing_transforms(values, "@prediction_dir"),
-        "inference_postprocessing": postprocessing_transforms(values, "@output_dir"),
+        "preprocessing": preprocessing_transforms(planned),
+        "augmentation": augmentation(planned["augmentation"], planned[size]),
+        "cleaning": cleaning_transforms(planned),
+        "evaluation_postprocessing": postprocessing_transforms(planned, "@prediction_dir"),
+        "inference_postprocessing": postprocessing_transforms(planned, "@output_dir"),
     }
     for schedule in ("schedule_epochs", "stage_epochs"):
-        if values.get(schedule) == values["epochs"]:
+        if planned.get(schedule) == planned["epochs"]:
             values[schedule] = "@epochs"  # so that `--epochs N` shortens it as well
     for name, content in settings.items():
         values[name] = fill(content, values)
@@ -124,6 +118,22 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
     values |= fill(_template(f"parts/{can.input}.json"), values)
     values["network_def"] = fill(json.loads((NETWORKS / network / "network.json").read_text()), values)
     return values
+
+
+def _data(plan: Mapping, network: str, planned: Mapping[str, Any]) -> dict[str, Any]:
+    """What the templates are told of the plan, none of it a component or an expression."""
+    labels, names = planned["labels"], planned["label_names"]
+    return {
+        "weights": None,  # networks without SAM decide on none
+        "protocol": "mm",
+        **planned,
+        "bundle_name": bundle_name(plan, network),
+        "dataset_dir": plan["dataset"]["folder"],
+        "in_channels": len(plan["dataset"]["channels"]),
+        "num_classes": len(labels) - 1,
+        "label_values": dict(zip(names[1:], labels[1:], strict=True)),
+        "class_indices": {name: index for index, name in enumerate(names)},
+    }
 
 
 def _settings(network: str) -> dict[str, Any]:
@@ -202,15 +212,26 @@ def _readme_template() -> Any:
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
+        lstrip_blocks=True, keep_trailing_newline=True, finalize=_inert,
     )  # fmt: skip
     environment.filters |= {"cell": _table_cell, "values": shown}
     return environment.get_template("README.md.j2")
 
 
-def _table_cell(texts: str | list[str]) -> str:
+def _inert(value: Any) -> Any:
+    """What a plan says shows as text in any viewer of Markdown, which would take `<` for markup."""
+    from markupsafe import Markup
+
+    return value.replace("<", "&lt;") if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _table_cell(texts: str | list[str]) -> Any:
+    """Alternatives of a text, one below the other, in one cell of a table."""
+    from markupsafe import Markup
+
     lines = texts if isinstance(texts, list) else [texts]
-    return "<br>".join(line.replace("|", "/").replace("\n", " ") for line in lines)
+    cells = [_inert(re.sub(r"\s*\n\s*", " ", line.replace("|", "/"))) for line in lines]
+    return Markup("<br>".join(cells))
 
 
 def _template(name: str) -> Any:

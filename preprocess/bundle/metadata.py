@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pgsam_monai.base.capabilities import METADATA_KEY, PATCHES, Capabilities
+from pgsam_monai.base.config_values import SYNTAX
 from pgsam_monai.base.labels import shown
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from preprocess import __version__
@@ -59,7 +60,7 @@ def bundle_metadata(
         "copyright": "see LICENSE; the data set's own terms apply to the data and to what is learnt from it",
         "data_source": f"data set '{dataset['name']}', layout {dataset['layout']}",
         "data_type": dataset["file_format"],
-        "image_classes": ", ".join(dataset["channels"]),
+        "image_classes": _quoted(", ".join(dataset["channels"])),
         "label_classes": ", ".join(f"{shown(v)} = {n}" for v, n in zip(values["labels"], names, strict=True)),
         "pred_classes": ", ".join(f"{i} = {n}" for i, n in enumerate(names)),
         "eval_metrics": {},
@@ -102,8 +103,13 @@ def _tensor(kind: str, shape: list[int | str], channels: list[str], *, is_patch:
         "dtype": "float32",
         "value_range": [0, 1],
         "is_patch_data": is_patch,
-        "channel_def": {str(index): name for index, name in enumerate(channels)},
+        "channel_def": {str(index): _quoted(name) for index, name in enumerate(channels)},
     }
+
+
+def _quoted(name: str) -> str:
+    """MONAI looks up a text of the metadata that begins with % as it does in configs."""
+    return f"'{name}'" if SYNTAX.search(name) else name
 
 
 def large_files(weights: str | None) -> str | None:

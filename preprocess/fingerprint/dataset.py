@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import sys
@@ -9,9 +10,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
+from pgsam_monai.base.json_files import DamagedFile, made_of, read_json
 from preprocess.fingerprint.cache import CachedCase, cache_path, read_case, source_of, write_case
 from preprocess.fingerprint.facts import (
     SCHEMA_VERSION,
@@ -97,21 +100,17 @@ def fingerprint_to_json(fingerprint: Fingerprint) -> str:
     cases = ",\n".join(json.dumps(record_to_dict(case)) for case in fingerprint.cases)
     head = {
         "schema_version": fingerprint.schema_version,
+        "checksum": _checksum(record_to_dict(fingerprint)),
         "dataset": fingerprint.dataset,
         "summary": record_to_dict(fingerprint.summary),
     }
     return f'{json.dumps(head, indent=1)[:-2]},\n "cases": [\n{cases}\n]}}\n'
 
 
-def fingerprint_from_json(text: str) -> Fingerprint:
-    """Inverse of `fingerprint_to_json`. Raises UserFault for a file of another schema version."""
-    data = json.loads(text)
-    if data.get("schema_version") != SCHEMA_VERSION:
-        raise UserFault(
-            f"The fingerprint has schema version {data.get('schema_version')}, this program reads "
-            f"{SCHEMA_VERSION}; run pgsam-plan on the data set again."
-        )
-    return fingerprint_from_dict(data)
+def _checksum(content: Any) -> str:
+    """Of what was measured, which nobody edits: by it damage is told from facts."""
+    as_read = json.loads(json.dumps(content))  # where all keys are text, and sorted as such
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
 def write_fingerprint(fingerprint: Fingerprint, path: str | Path) -> None:
@@ -120,8 +119,22 @@ def write_fingerprint(fingerprint: Fingerprint, path: str | Path) -> None:
 
 
 def load_fingerprint(path: str | Path) -> Fingerprint:
-    """Reads what `write_fingerprint` wrote."""
-    return fingerprint_from_json(Path(path).read_text(encoding="utf-8"))
+    """Reads what `write_fingerprint` wrote.
+
+    Raises:
+        MissingFile: there is none.
+        UserFault: it is damaged, was edited, or is of another version.
+    """
+    remedy = "delete it, and run pgsam-plan on the data set again"
+    data = read_json(path, remedy=remedy, nan=True)
+    if data.get("schema_version") != SCHEMA_VERSION:
+        raise UserFault(
+            f"The fingerprint has schema version {data.get('schema_version')}, this program reads "
+            f"{SCHEMA_VERSION}; run pgsam-plan on the data set again."
+        )
+    if data.pop("checksum", None) != _checksum(data):
+        raise DamagedFile(path, "it isn't what was measured (its checksum differs)", remedy)
+    return made_of(data, fingerprint_from_dict, file=path, remedy=remedy)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _check_name(name: str, network: str | None) -> None:
 
 def _checked(name: str, value: Any, network: str | None, set_by: str) -> Any:
     kind = kind_of(name, network)
-    if not kind.fits(value):
+    if not kind.allows(value):
         shown = value if isinstance(value, str) else json.dumps(value)
         where = f"{set_by} {name}={shown}" if set_by == FLAG else f"{set_by} {shown}"
         raise UserFault(f"{where}: {name} must be {kind.what}.")

@@ -95,6 +95,29 @@ def find_edits(edited: Plan, pristine: Plan) -> list[Override]:
     return edits
 
 
+def with_moved_data(pristine: Plan, edited: Plan) -> Plan:
+    """`pristine` with the folder of its data set that the edited plan names; nothing else of that entry can be wished.
+
+    Raises:
+        UserFault: another data set's name, layout, channels, networks or recipe.
+    """
+    header = dict(pristine.dataset) | {"folder": edited.dataset["folder"]}
+    changed = [f"dataset.{name}" for name in header if header[name] != edited.dataset.get(name)]
+    changed += [
+        name for name in ("recipe", "configurations") if _names(pristine, name) != _names(edited, name)
+    ]
+    if changed:
+        raise UserFault(
+            f"plan.json: {changed[0]} is no decision that can be edited; undo that, or plan the data set again."
+        )
+    return replace(pristine, dataset=header)
+
+
+def _names(plan: Plan, entry: str) -> Any:
+    value = getattr(plan, entry)
+    return list(value) if entry == "configurations" else value
+
+
 def with_edits(pristine: Plan, edits: Sequence[Override]) -> Plan:
     """`pristine` with the edited values alone replaced: where no facts are at hand to follow them up."""
     shared = _edited(pristine.decisions, edits, None)

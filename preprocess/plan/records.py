@@ -49,30 +49,23 @@ class Plan:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
-        """Inverse of `to_json`.
+        """Inverse of `to_json`; what comes from a file is checked by `plan.reading`."""
+        return cls(
+            dataset=record["dataset"],
+            decisions=_from_json(record["decisions"]),
+            configurations={name: _from_json(entries) for name, entries in record["configurations"].items()},
+            recipe=record.get("recipe"),
+            created_by=record["created_by"],
+        )
 
-        Raises:
-            UserFault: another schema version, or entries that are missing.
-        """
+    @staticmethod
+    def require_version(record: Mapping[str, Any]) -> None:
+        """Raise UserFault unless this program writes plans of that version."""
         version = record.get("schema_version")
         if version != SCHEMA_VERSION:
             raise UserFault(
                 f"plan.json has schema version {version}, this program reads {SCHEMA_VERSION}; plan again."
             )
-        try:
-            return cls(
-                dataset=record["dataset"],
-                decisions=_from_json(record["decisions"]),
-                configurations={
-                    name: _from_json(entries) for name, entries in record["configurations"].items()
-                },
-                recipe=record.get("recipe"),
-                created_by=record["created_by"],
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserFault(
-                f"plan.json lacks or misshapes the entry {error}; undo the edit or plan again."
-            ) from error
 
 
 def without_retired(plan: Plan) -> tuple[Plan, list[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
-from preprocess.rules.kind import Kind, takes
+from preprocess.rules.kind import Kind, is_number, takes
 
 WINDOW_STEP_HU = 5
 MIN_WINDOW_HU = 100
@@ -24,7 +24,9 @@ def _is_intensity(value: Any) -> bool:
     if not isinstance(value, dict) or value.get("scheme") not in schemes:
         return False
     keys = set(value) - {"scheme"}
-    return keys == schemes[value["scheme"]] and (not keys or value["low"] < value["high"])
+    if keys != schemes[value["scheme"]] or not all(is_number(value[key]) for key in keys):
+        return False
+    return not keys or value["low"] < value["high"]
 
 
 INTENSITY = Kind(

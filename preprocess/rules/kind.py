@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,6 +21,13 @@ class Kind:
     options: tuple[Any, ...] = ()
     """of a choice: all values there are"""
 
+    def allows(self, value: Any) -> bool:
+        """Whether `value`, of whatever type, is one."""
+        try:
+            return bool(self.fits(value))
+        except (TypeError, ValueError, AttributeError, LookupError):  # it was not even comparable
+            return False
+
 
 def takes(kind: Kind) -> Callable[[AnyRule], AnyRule]:
     """Marks a rule with what its decision may be. A network's own rule without a mark takes what others do there."""
@@ -37,12 +45,17 @@ def widest(kinds: Sequence[Kind]) -> Kind:
     return choice(*options) if options else kinds[0]
 
 
+LARGEST = 2**31 - 1
+"""No decision needs more, and what reads a plan may count in 32 bits."""
+
+
 def is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Finite: JSON knows no other, but Python's reader does."""
+    return isinstance(value, float) and math.isfinite(value) or is_whole(value)
 
 
 def whole(least: int, multiple: int = 1) -> Kind:

@@ -84,7 +84,17 @@ def choose_class_frequencies(evidence: Evidence, decided: Mapping[str, Any]) -> 
     return Decision(value=value, reason=reason)
 
 
-@takes(Kind(what="a JSON object", fits=lambda value: isinstance(value, dict)))
+POSTPROCESSING = Kind(
+    what='{} or {"largest_component":[labels]}',
+    fits=lambda value: (
+        isinstance(value, dict)
+        and set(value) <= {"largest_component"}
+        and all(is_whole(label) for labels in value.values() for label in labels)
+    ),
+)
+
+
+@takes(POSTPROCESSING)
 def choose_postprocessing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """{"largest_component": [labels]} for structures that are one piece in every training case, else {}."""
     value, pieces = {}, []

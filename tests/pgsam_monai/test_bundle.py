@@ -298,7 +298,7 @@ def test_a_config_is_read_once(planned, tmp_path, monkeypatch):
     wishes = PromptWishes(box=(2, 5, 2, 5, 1, 1), label="organ3")
     predict_prompted(bundles[0], planned.image, tmp_path, wishes=wishes, overlays=True, html=True)
     assert parsed == {"inference.json": 1}
-    assert (opened["plan.json"], opened["metadata.json"], opened["inference.json"]) == (1, 1, 0)
+    assert (opened["plan.json"], opened["metadata.json"], opened["inference.json"]) == (1, 1, 1)
     predict(bundles[1], planned.image, tmp_path, overlays=True, html=True)
     assert parsed == {"inference.json": 2} and opened["plan.json"] == opened["metadata.json"] == 2
 

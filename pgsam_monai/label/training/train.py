@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigWorkflow
 from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.train.bundle import BundleTrainTask
 from monailabel.utils.others.generic import device_list, name_to_device
 
 from pgsam_monai.base.cases import as_paths
+from pgsam_monai.base.config_values import as_data
 from pgsam_monai.base.errors import UserFault, root_of
+from pgsam_monai.configs import training_workflow
 from pgsam_monai.data.splits import select_cases
 from pgsam_monai.data.store import StoreError
 from pgsam_monai.label.faults import RequestFault
@@ -42,8 +43,6 @@ logger = logging.getLogger(__name__)
 
 SERVER, TASK_PROCESS = "monailabel.main", "monailabel.interfaces.utils.app"
 """What Python is started with for the server, and for each task that it runs in the background."""
-NONE = "$None"
-"""As MONAI's configs say it: it takes no None from outside."""
 STATS = "models/train_stats.json"
 RUNS = "eval/studies"
 """TensorBoard's folders, one per training, beside those of the bundle's own training."""
@@ -138,7 +137,7 @@ class Training(BundleTrainTask):
         training, validation = self._split(studies, wanted.validation_share)
         logger.info("%d studies for training, %d for validation.", len(training), len(validation))
         changed = overrides(self.root, config, wanted, training=training, validation=validation)
-        best = self._run(changed)
+        best = self._run(changed, components(self.root, config, wanted, validate=bool(validation)))
         measured = math.isfinite(best["metric"])
         return {
             "epochs": wanted.epochs,
@@ -146,12 +145,9 @@ class Training(BundleTrainTask):
             "best_epoch": best["epoch"] if measured else None,
         }
 
-    def _run(self, changed: Mapping[str, Any]) -> dict[str, Any]:
+    def _run(self, values: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
         """Train with these overrides; the best "metric" in validation and its "epoch"."""
-        workflow = ConfigWorkflow(
-            config_file=self.bundle_config_path, meta_file=self.bundle_metadata_path, logging_file=False,
-            workflow_type="train", run_id="training", **changed,
-        )  # fmt: skip
+        workflow = training_workflow(self.bundle_config_path, self.bundle_metadata_path, values, parts)
         workflow.initialize()
         workflow.run()
         return workflow.parser.get_parsed_content("checkpoints").best
@@ -185,7 +181,7 @@ def overrides(
     training: Sequence[Mapping[str, Any]],
     validation: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What this training has otherwise than the bundle's train.json."""
+    """The values that this training has otherwise than the bundle's train.json."""
     iterations = wanted.epochs * wanted.iterations_per_epoch
     start = wanted.model_file
     changed = {
@@ -201,25 +197,35 @@ def overrides(
         "early_stop_epochs": config["early_stop_epochs"] if validation else 0,
         "model_selection": "best" if validation else "last",
         "resume": False,
-        "initial_model": NONE if start is None else str(start),
+        "initial_model": None if start is None else str(start),
         "output_dir": str(root / RUNS / time.strftime("%Y-%m-%d_%H-%M-%S")),
-        "mlflow_uri": wanted.mlflow_uri or NONE,
+        "mlflow_uri": wanted.mlflow_uri or None,
         "train#dataset#data": tuple(training),
         "train#dataset#progress": False,
-        "train#handlers": _handlers(config, root, validate=bool(validation), from_start=start is not None),
         "validate#dataset#data": tuple(validation),
         "validate#dataset#progress": False,
+    }
+    if start is not None:  # it holds what these would be loaded for, the frozen parts included
+        changed |= {"weights": None, "clip_weights": None}
+    if "few_slices" in config["train"]["dataset"]:
+        changed["train#dataset#few_slices"] = None
+    return {key: value for key, value in changed.items() if key.split("#")[0] in config}
+
+
+def components(
+    root: Path, config: Mapping[str, Any], wanted: TrainingRequest, *, validate: bool
+) -> dict[str, Any]:
+    """The parts that this training has otherwise than the bundle's train.json."""
+    return {
+        "train#handlers": _handlers(
+            config, root, validate=validate, from_start=wanted.model_file is not None
+        ),
         "validate#handlers": [
             {**each, "lines": False} if each["_target_"] == RECORDS else each
             for each in config["validate"]["handlers"]
         ],
         "checkpoints#_target_": "pgsam_monai.label.training.study_checkpoints.StudyCheckpoints",
     }
-    if start is not None:  # it holds what these would be loaded for, the frozen parts included
-        changed |= {"weights": NONE, "clip_weights": NONE}
-    if "few_slices" in config["train"]["dataset"]:
-        changed["train#dataset#few_slices"] = NONE
-    return {key: value for key, value in changed.items() if key.split("#")[0] in config}
 
 
 def _handlers(
@@ -233,7 +239,7 @@ def _handlers(
             handler = {
                 "_target_": "pgsam_monai.label.training.progress.ProgressLines",
                 "evaluator": "@validate#evaluator",
-                "stats_file": str(root / STATS),
+                "stats_file": as_data(str(root / STATS)),
             }
         if name == "ValidationHandler":
             handler["exec_at_start"] = from_start

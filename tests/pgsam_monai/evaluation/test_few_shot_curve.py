@@ -59,7 +59,7 @@ class Fake:
         if len(self.commands) == self.fail:
             raise UserFault("exit status 1: no luck")
         flags = dict(zip(command[5::2], command[6::2], strict=True))
-        if command[4] == "training":
+        if command[3] == "train":
             write(Path(flags["--ckpt_dir"]) / "checkpoint_last.pt", "half")
         else:
             splits = json.loads(Path(flags["--splits_file"]).read_text())
@@ -71,7 +71,7 @@ class Fake:
 
     @property
     def done(self):
-        return [(command[4], Path(self.flag(command, "--output_dir")).name) for command in self.commands]
+        return [(command[3], Path(self.flag(command, "--output_dir")).name) for command in self.commands]
 
     @staticmethod
     def flag(command, name):
@@ -134,9 +134,9 @@ def test_an_interrupted_curve_goes_on_and_repeats_nothing(planned, tmp_path):
     run_curves([curve_of(planned, tmp_path)], call=second, say=lines.append)
     assert lines[0] == "1 of 4 runs are finished already."
     assert second.done == [
-        ("evaluating", "cases_003_seed_0"),
-        ("training", "cases_001_seed_1"), ("evaluating", "cases_001_seed_1"),
-        ("training", "cases_003_seed_1"), ("evaluating", "cases_003_seed_1"),
+        ("evaluate", "cases_003_seed_0"),
+        ("train", "cases_001_seed_1"), ("evaluate", "cases_001_seed_1"),
+        ("train", "cases_003_seed_1"), ("evaluate", "cases_003_seed_1"),
     ]  # fmt: skip
     third = Fake()
     run_curves([curve_of(planned, tmp_path)], call=third, say=print)
@@ -155,7 +155,7 @@ def test_more_sizes_and_seeds_add_to_a_curve(planned, tmp_path):
     run_curves([curve_of(planned, tmp_path)], call=Fake(), say=print)
     fake = Fake()
     run_curves([curve_of(planned, tmp_path, cases=(2,), seeds=(7,))], call=fake, say=print)
-    assert fake.done == [("training", "cases_002_seed_7"), ("evaluating", "cases_002_seed_7")]
+    assert fake.done == [("train", "cases_002_seed_7"), ("evaluate", "cases_002_seed_7")]
     assert [(row.cases, row.seed) for row in read_rows(tmp_path)] == [(1, 0), (1, 1), (2, 7), (3, 0), (3, 1)]
 
 
