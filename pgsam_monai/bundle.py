@@ -472,7 +472,7 @@ class Bundle:
 
 
 def _is_like(value: object, own: object) -> bool:
-    """Whether what was typed can stand for the config's own value: a number for a number, which is all that is checked."""
+    """Whether what was typed can stand for the config's own value: a number for a number; no more is checked."""
     if isinstance(own, bool):
         return isinstance(value, bool)
     if isinstance(own, int | float):

@@ -1,7 +1,7 @@
 """The one way by which values enter MONAI configs: as data, never as syntax (`base.config_values`).
 
-A bundle's own config files are code, and are evaluated; whatever is set over them here (folders, names, what was typed, what
-a request says) comes out of the config as it went in. `tests/test_config_entry.py` keeps everything else out of
+A bundle's own config files are code, and are evaluated; whatever is set over them here (folders, names, what was typed,
+what a request says) comes out of the config as it went in. `tests/test_config_entry.py` keeps everything else out of
 `monai.bundle`.
 """
 

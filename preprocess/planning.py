@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.files import write_text
+from pgsam_monai.base.files import remove_remains, write_text
+from pgsam_monai.base.locks import hold
 from preprocess.fingerprint.facts import Fingerprint
 from preprocess.layouts import Dataset, describe_dataset, find_dataset
 from preprocess.plan.outputs import PlanFolder, write_json
@@ -94,20 +95,28 @@ def carry_out(request: Request) -> Planned:
     from preprocess.report import make_report
 
     times_s: dict[str, float] = {}
-    if request.from_plan is not None:
-        planned = plan_again(request, request.from_plan, times_s)
-    elif request.dataset is not None:
-        planned = plan_dataset(request, request.dataset, times_s)
-    else:
-        planned = plan_recipe(request, times_s)
-    plan, splits = planned.plan, planned.splits
-    with _timed("report", times_s):
-        write_text(planned.folder.report, make_report(plan, splits, planned.measured))
-    record, bundles = plan.to_json(), []
-    with _timed("bundle", times_s):
-        for network in plan.configurations:
-            target = request.bundles_dir / bundle_name(record, network)
-            bundles.append(Path(emit_bundle(record, splits.to_json(), network, target)))
+    with ExitStack() as held:
+
+        def claim(folder: Path) -> None:
+            """Two plans of one data set would leave files of both: one waits for the other."""
+            held.enter_context(hold(folder))
+            remove_remains(folder)
+
+        if request.from_plan is not None:
+            planned = plan_again(request, request.from_plan, times_s, claim)
+        elif request.dataset is not None:
+            planned = plan_dataset(request, request.dataset, times_s, claim)
+        else:
+            planned = plan_recipe(request, times_s, claim)
+        plan, splits = planned.plan, planned.splits
+        with _timed("report", times_s):
+            write_text(planned.folder.report, make_report(plan, splits, planned.measured))
+        record, bundles = plan.to_json(), []
+        with _timed("bundle", times_s):
+            for network in plan.configurations:
+                target = request.bundles_dir / bundle_name(record, network)
+                claim(target)
+                bundles.append(Path(emit_bundle(record, splits.to_json(), network, target)))
     return replace(planned, bundles=tuple(bundles), times_s=times_s)
 
 
@@ -118,7 +127,9 @@ def _timed(step: str, times_s: dict[str, float]) -> Iterator[None]:
     times_s[step] = time.perf_counter() - started
 
 
-def plan_dataset(request: Request, folder: Path, times_s: dict[str, float]) -> Planned:
+def plan_dataset(
+    request: Request, folder: Path, times_s: dict[str, float], claim: Callable[[Path], None]
+) -> Planned:
     """Finds, measures, checks, decides and writes.
 
     Raises:
@@ -134,6 +145,7 @@ def plan_dataset(request: Request, folder: Path, times_s: dict[str, float]) -> P
         dataset = find_dataset(folder, layout=request.layout, name=request.name or published)
     print(describe_dataset(dataset))
     place = PlanFolder(request.plans_dir / dataset.name)
+    claim(place.path)
     measured = measure(dataset, place, request, times_s)
     with _timed("plan", times_s):
         evidence = collect_evidence(
@@ -149,7 +161,7 @@ def plan_dataset(request: Request, folder: Path, times_s: dict[str, float]) -> P
     return Planned(plan=plan, splits=splits, folder=place, measured=measured)
 
 
-def plan_recipe(request: Request, times_s: dict[str, float]) -> Planned:
+def plan_recipe(request: Request, times_s: dict[str, float], claim: Callable[[Path], None]) -> Planned:
     """Plans from a recipe's published facts, without any data; the same bytes on every machine."""
     recipe = request.recipe
     with _timed("plan", times_s):
@@ -164,11 +176,14 @@ def plan_recipe(request: Request, times_s: dict[str, float]) -> Planned:
             overrides=request.overrides,
         )
         folder = PlanFolder(request.plans_dir / header["name"])
+        claim(folder.path)
         write_plan(plan, splits, folder)
     return Planned(plan=plan, splits=splits, folder=folder, measured=None)
 
 
-def plan_again(request: Request, plan_file: Path, times_s: dict[str, float]) -> Planned:
+def plan_again(
+    request: Request, plan_file: Path, times_s: dict[str, float], claim: Callable[[Path], None]
+) -> Planned:
     """Emits from a plan that may have been edited by hand; edited values become overrides that others follow.
 
     Dependents follow where fingerprint and data set are still at hand; else the edited values alone change.
@@ -177,6 +192,7 @@ def plan_again(request: Request, plan_file: Path, times_s: dict[str, float]) -> 
         UserFault: a file is missing or misshapen, or an edited value is none that its decision can take.
     """
     folder = PlanFolder(plan_file.parent)
+    claim(folder.path)
     with _timed("plan", times_s):
         edited, gone = read_plan(plan_file)
         pristine, _ = read_plan(folder.pristine if folder.pristine.is_file() else plan_file)

@@ -1,4 +1,4 @@
-"""Whatever a plan says, a bundle's configs hold no expression, no component and no reference but their templates' own."""
+"""Whatever a plan says, a bundle's configs hold no expression, component or reference but their templates' own."""
 
 from __future__ import annotations
 
