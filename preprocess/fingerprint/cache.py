@@ -1,9 +1,9 @@
 """Measured cases on disk, one file each, so that a killed run goes on where it was and a second run is
 instant.
 
-A file is a line of JSON (what it was measured from, the facts, the sizes of the arrays) and then the arrays'
-bytes. It appears under its name only when it is whole, and counts only while the case's files keep size and
-time.
+A file is a line of JSON (what it was measured from, the facts, the sizes of the arrays), behind a checksum of all that
+follows, and then the arrays' bytes. It appears under its name only when it is whole, and counts only while the case's
+files keep size and time; a damaged one is measured anew.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from preprocess.fingerprint.facts import SCHEMA_VERSION, CaseFacts, case_from_di
 from preprocess.fingerprint.intensity import Sample
 from preprocess.fingerprint.measure import MeasuredCase, case_files
 from preprocess.layouts.records import Case, Dataset
+
+READ_AT_ONCE = 1 << 20
+"""bytes, while a checksum is taken"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +89,21 @@ def write_case(measured: MeasuredCase, source: list, path: Path) -> CachedCase:
             blocks.append(sample.counts.astype("<i8", copy=False).tobytes())
     header = {"source": source, "facts": record_to_dict(measured.facts), "arrays": sizes}
     line = json.dumps(header).encode() + b"\n"
+    mark = _mark([line, *blocks])
     with whole(path) as partial, partial.open("wb") as stream:
-        stream.write(line)
-        stream.writelines(blocks)
-    return CachedCase(facts=measured.facts, path=path, arrays=_places(len(line), sizes)[0])
+        stream.writelines([mark, line, *blocks])
+    return CachedCase(facts=measured.facts, path=path, arrays=_places(len(mark) + len(line), sizes)[0])
 
 
 def read_case(path: Path, source: list) -> CachedCase | None:
     """The case cached at `path` if it was measured from `source` and is whole, else None."""
     try:
         with open(path, "rb") as stream:
-            header = json.loads(stream.readline())
+            mark, line = stream.read(len(_mark([]))), stream.readline()
             offset, size = stream.tell(), os.fstat(stream.fileno()).st_size
+            if mark != _mark([line, *iter(lambda: stream.read(READ_AT_ONCE), b"")]):
+                return None
+        header = json.loads(line)
         if header["source"] != source or header["facts"]["error"]:  # what failed once may have been bad luck
             return None
         arrays, end = _places(offset, header["arrays"])
@@ -105,6 +112,14 @@ def read_case(path: Path, source: list) -> CachedCase | None:
         return CachedCase(facts=case_from_dict(header["facts"]), path=path, arrays=arrays)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _mark(parts: Iterable[bytes]) -> bytes:
+    """The checksum of what follows it in a file."""
+    checksum = 0
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    return b"%08x " % checksum
 
 
 def _places(offset: int, sizes: list) -> tuple[tuple[tuple[int, int, bool], ...], int]:

@@ -158,6 +158,19 @@ def test_a_partial_cache_file_is_not_trusted(dataset, tmp_path, keep, measured_n
     assert measured_names == ["case_1"]
 
 
+@pytest.mark.parametrize("place", [0, 40, 200, -5])
+def test_a_cache_file_of_other_bytes_is_not_trusted(dataset, tmp_path, place, measured_names):
+    whole = measure_dataset(dataset, cache=tmp_path / "facts")
+    file = cache_path(dataset.cases[1], tmp_path / "facts")
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    measured_names.clear()
+
+    assert measure_dataset(dataset, cache=tmp_path / "facts") == whole
+    assert measured_names == ["case_1"]
+
+
 def test_failures_are_tried_again(dataset, tmp_path, measured_names):
     file = tmp_path / "images" / "case_0.nii.gz"
     file.write_bytes(file.read_bytes()[:50])
