@@ -15,7 +15,7 @@ import torch
 from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny
 
-EPOCHS = 60
+EPOCHS = 20
 
 
 def start(bundle: Path, *flags: str) -> subprocess.Popen:
