@@ -191,6 +191,42 @@ def test_an_edited_plan_without_its_data_changes_alone(scans, capsys):
     assert load(path)["configurations"]["samed"]["weights"]["value"] is None
 
 
+def test_a_plan_from_elsewhere_is_data(scans, capsys):
+    """Sent without its hidden copy: what it says is checked, and enters the configs as it is."""
+    call(scans, "--workers", 1, "--target", "cpu")
+    path = Path("mailed/plan.json")
+    path.parent.mkdir()
+    Path("plans/abdomen_ct/splits.json").rename("mailed/splits.json")
+    plan = load("plans/abdomen_ct/plan.json")
+    for evil in ({"epochs": "$1 + 1"}, {"encoder_training": "@seed"}):
+        copy = json.loads(json.dumps(plan))
+        copy["configurations"]["samed"][next(iter(evil))]["value"] = next(iter(evil.values()))
+        path.write_text(json.dumps(copy))
+        assert call("--from_plan", path, "--bundles_dir", "evil") == 1
+        assert "must be" in capsys.readouterr().err and not Path("evil").exists()
+    plan["dataset"]["folder"] = "$1 + 1"
+    plan["decisions"]["label_names"]["value"][1] = "%train"
+    path.write_text(json.dumps(plan))
+    assert call("--from_plan", path, "--bundles_dir", "mailed_bundles") == 0
+    config = load("mailed_bundles/samed_abdomen_ct/configs/train.json")
+    assert config["dataset_dir"]["_target_"].endswith("from_json") and "$1" not in str(config["dataset_dir"])
+
+
+def test_a_moved_data_set_is_told_in_the_plan_and_nothing_else_of_that_entry(scans, capsys):
+    call(scans, "--workers", 1, "--target", "cpu")
+    moved, path = scans.with_name("moved"), Path("plans/abdomen_ct/plan.json")
+    scans.rename(moved)
+    plan = load(path)
+    plan["dataset"]["folder"] = str(moved)
+    path.write_text(json.dumps(plan))
+    assert call("--from_plan", path) == 0
+    assert load("bundles/samed_abdomen_ct/configs/train.json")["dataset_dir"] == str(moved)
+    plan["dataset"]["name"] = "another"
+    path.write_text(json.dumps(plan))
+    assert call("--from_plan", path) == 1
+    assert "dataset.name is no decision that can be edited" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("moved", [False, True])
 def test_an_old_plan_is_taken_up_without_what_is_no_longer_decided(scans, capsys, moved):
     """Earlier versions decided on class_weights, which nothing read."""
