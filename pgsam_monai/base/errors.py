@@ -53,6 +53,7 @@ REMEDIES = {
     errno.ENFILE: "too many files are open on this machine; end other programs",
     errno.EIO: "the disk fails; copy the data to another one",
     errno.ESTALE: "the network drive is gone; mount it again",
+    errno.EEXIST: "a file lies where a folder is needed; move it, or choose another folder",
     errno.ENOTDIR: "a part of the path is a file; correct the path, or choose another folder",
     errno.EISDIR: "a folder lies where a file should be; move it, or choose another folder",
     errno.ELOOP: "links lead in a circle; correct them",

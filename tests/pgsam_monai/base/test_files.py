@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from pgsam_monai.base.files import remove_remains, whole, write_text
+from pgsam_monai.base.files import DAY_S, HOST, remove_remains, scratch, whole, write_text
 
 KILLED_WRITER = """
 import os, signal, sys
@@ -51,14 +52,61 @@ def test_remains_of_the_living_stay(tmp_path):
     assert (tmp_path / "plan.json").read_text() == "half"
 
 
-def test_remains_of_a_killed_process_of_our_number_are_not_written_into(tmp_path):
-    """They may be a second name of a file in service."""
-    file, serving = tmp_path / "previous.pt", tmp_path / "model.pt"
-    serving.write_text("serving")
-    remains = tmp_path / f".previous.pt.{threading.get_ident()}.{os.getpid()}.partial"
-    os.link(serving, remains)
-    write_text(file, "new")
-    assert serving.read_text() == "serving" and file.read_text() == "new"
+def age(path, seconds):
+    time_s = time.time() - seconds
+    os.utime(path, (time_s, time_s))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".plan_json.0.{host}-999999.partial",
+        ".case_01_0000.999999.partial.png",  # as an older version named it
+        ".[a] b.nii.gz.140.999999.partial",
+        ".newline\n.7.999999.partial",
+        ".scratch.3.{host}-999999.partial/",
+    ],
+)
+def test_writing_sweeps_what_the_dead_left_in_that_folder(tmp_path, name):
+    left = tmp_path / name.format(host=HOST)
+    left.mkdir() if name.endswith("/") else left.write_text("half")
+    write_text(tmp_path / "other.txt", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+
+
+def test_what_lives_or_may_live_elsewhere_stays(tmp_path):
+    names = (
+        f".a.0.{HOST}-{os.getppid()}.partial", ".b.0.0123abcd-999999.partial", ".partial", ".x.partial", "c.9.partial",
+        ".hidden",
+    )  # fmt: skip
+    for name in names:
+        (tmp_path / name).write_text("half")
+    remove_remains(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    age(tmp_path / ".b.0.0123abcd-999999.partial", 2 * DAY_S)
+    remove_remains(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(names) - {".b.0.0123abcd-999999.partial"}
+
+
+def test_a_number_that_was_given_anew_is_no_living_writer(tmp_path):
+    left = tmp_path / f".plan.0.{HOST}-{os.getpid()}.partial"
+    left.write_text("of who had our number before, say in a container")
+    age(left, 30 * DAY_S)
+    remove_remains(tmp_path)
+    assert not left.exists()
+
+
+def test_a_scratch_folder_is_gone_whatever_happens(tmp_path):
+    with pytest.raises(KeyboardInterrupt), scratch(tmp_path / "made") as folder:
+        (folder / "half.nii.gz").write_text("half")
+        raise KeyboardInterrupt
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+@pytest.mark.parametrize("length", [200, 246, 255])
+def test_names_as_long_as_they_can_be(tmp_path, length):
+    file = tmp_path / ("x" * (length - 4) + ".txt")
+    assert write_text(file, "text").read_text() == "text"
 
 
 def test_threads_that_write_the_same_file_do_not_mix(tmp_path):
