@@ -1,4 +1,7 @@
-"""What `pgsam` and `pgsam-plan` do alike: settle what was typed before python-fire guesses at it, and tell faults."""
+"""What `pgsam` and `pgsam-plan` do alike: read what was typed, call the command, tell faults.
+
+A word is what the command's annotation says, and nothing is guessed: a folder may be called 20240101, None or a,b.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from pgsam_monai.base.errors import UserFault, nearest, root_of, system_sentence
 
@@ -18,16 +22,22 @@ OURS = (
     "this is a fault of pgsam-monai, not of yours. "
     "Please report it, with the lines above and the command, to the project's issue tracker."
 )
-FLAG = re.compile(r"--|-[A-Za-z]")
+FLAG = re.compile(r"--.|-[A-Za-z]", re.DOTALL)
 HELP_WORDS = ("-h", "--help")
-SWITCHED = re.compile(r"True|False|\d+")
-"""What may follow a switch as its value; any other word stands for itself."""
+REST = "--"
+"""What follows it are no flags, whatever it begins with."""
+TRUTHS = {"True": True, "False": False, "true": True, "false": False}
+WHOLE, DECIMAL = re.compile(r"[+-]?[0-9]+"), re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+KINDS = {"bool": "True or False", "int": "a whole number", "float": "a number"}
 
 
 @contextmanager
 def told(program: str) -> Iterator[None]:
     """End the program on a fault: on a user's with its sentence, on ours with its traceback and where to report it."""
     _end_tidily(program)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file's name may hold what a terminal can't show
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except KeyboardInterrupt:
@@ -55,47 +65,48 @@ def _end_tidily(program: str) -> None:
         signal.signal(signal.SIGTERM, end)
 
 
-def checked_words(words: Sequence[str], command: Callable) -> list[str]:
-    """The words for python-fire, which alone would run `command` first and complain of an unknown flag afterwards.
+def asks_for_help(words: Sequence[str]) -> bool:
+    """Whether there is a help word before a `--`."""
+    own = words[: list(words).index(REST)] if REST in words else words
+    return any(word in HELP_WORDS for word in own)
 
-    The annotation of a parameter says how its word is taken: "str" stays text, where python-fire would make a number or
-    a tuple of it; "bool" needs no value; a "list" may be given several times. Hyphens in flags become underscores. A
-    command that takes keywords of any name checks these itself.
+
+def read_words(words: Sequence[str], command: Callable) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments and keywords that `command` is called with.
+
+    The annotation of a parameter says how its word is taken: as "bool", which needs no value, "int" or "float"; "list"
+    may be given several times; everything else stays text. Hyphens in flags are underscores, and a letter that begins
+    one flag alone stands for it. A command that takes keywords of any name gets them as text, True where no word
+    follows, and checks them itself.
 
     Raises:
-        UserFault: an unknown flag (the nearest is told), a flag without its value, or a word too many.
+        UserFault: an unknown flag (the nearest is told), a flag without its value, a value of another kind, a word too
+            many or too few.
     """
     parameters = inspect.signature(command).parameters.values()
-    kinds = {parameter.name: parameter.annotation for parameter in parameters if parameter.kind not in _ANY}
+    kinds = {parameter.name: str(parameter.annotation) for parameter in parameters if parameter.kind not in _ANY}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     positional: list[str] = []
-    flags: list[str] = []
-    several: dict[str, list[str]] = {}
+    named: dict[str, Any] = {}
     left = list(words)
-    while left and left[0] != "--":  # what follows is python-fire's own
+    while left:
         word = left.pop(0)
+        if word == REST:
+            positional += left
+            break
+        if not FLAG.match(word):
+            positional.append(word)
+            continue
         flag, equals, value = word.lstrip("-").partition("=")
         flag = _whole_name(flag.replace("-", "_"), kinds)
-        if word in HELP_WORDS:
-            flags.append(word)
-        elif not FLAG.match(word):
-            positional.append(word)
-        elif takes_any and flag not in kinds:
-            flags += [word] if equals or not _has_word(left) else [word, left.pop(0)]
-        else:
-            check_known(flag, kinds)
-            value = value if equals else _next_value(flag, kinds[flag], left)
-            if kinds[flag].startswith("list"):
-                several.setdefault(flag, []).append(value)
-            else:
-                flags.append(f"--{flag}={value!r}" if kinds[flag].startswith("str") else f"--{flag}={value}")
-    _check_count(positional, parameters)
-    return [
-        *map(repr, positional),
-        *flags,
-        *(f"--{flag}={values!r}" for flag, values in several.items()),
-        *left,
-    ]
+        if takes_any and flag not in kinds:
+            named[flag] = value if equals else left.pop(0) if _has_word(left) else True
+            continue
+        check_known(flag, kinds)
+        taken = _typed(flag, value if equals else _next_value(flag, kinds[flag], left), kinds[flag])
+        named[flag] = [*named.get(flag, []), taken] if kinds[flag].startswith("list") else taken
+    _check_count(positional, named, parameters)
+    return _placed(positional, named, parameters), named
 
 
 def check_known(name: str, known: Collection[str]) -> None:
@@ -120,15 +131,48 @@ def _whole_name(flag: str, known: Iterable[str]) -> str:
 
 def _next_value(flag: str, kind: str, left: list[str]) -> str:
     if kind.startswith("bool"):
-        return left.pop(0) if left and SWITCHED.fullmatch(left[0]) else "True"
+        taken = left and (left[0] in TRUTHS or ("int" in kind and WHOLE.fullmatch(left[0])))
+        return left.pop(0) if taken else "True"
     if not _has_word(left):
         raise UserFault(f"--{flag} needs a value.")
     return left.pop(0)
 
 
-def _check_count(words: Sequence[str], parameters: Collection[inspect.Parameter]) -> None:
+def _typed(flag: str, word: str, annotation: str) -> Any:
+    kinds = [kind for kind in annotation.split(" | ") if kind in KINDS]
+    if not kinds:
+        return word
+    if "bool" in kinds and word in TRUTHS:
+        return TRUTHS[word]
+    if ("int" in kinds or "float" in kinds) and WHOLE.fullmatch(word):
+        return int(word)
+    if "float" in kinds and DECIMAL.fullmatch(word):
+        return float(word)
+    raise UserFault(f"--{flag} takes {' or '.join(KINDS[kind] for kind in kinds)}, got '{word}'.")
+
+
+def _check_count(words: Sequence[str], named: Mapping[str, Any], parameters: Collection[inspect.Parameter]) -> None:
     places = [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+    free = [name for name in places if name not in named]
     endless = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
-    if len(words) > len(places) and not endless:
-        surplus = ", ".join(words[len(places) - 1 :])
+    if len(words) > len(free) and not endless:
+        surplus = ", ".join(words[max(len(free) - 1, 0) :])
         raise UserFault(f"One {places[-1]} at a time; got {surplus}. Quote paths with spaces.")
+    needed = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
+    missing = [name.upper() for name in free[len(words) :] if name in needed]
+    if missing:
+        raise UserFault(f"{' and '.join(missing)} missing; --help shows what to give.")
+
+
+def _placed(words: Sequence[str], named: dict[str, Any], parameters: Collection[inspect.Parameter]) -> list[Any]:
+    """Words for the places that no flag has taken, in their order, as the annotations say."""
+    places = [parameter for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+    left, values = list(words), []
+    for place in places:
+        if place.name in named:
+            values.append(named.pop(place.name))
+        elif left:
+            values.append(_typed(place.name, left.pop(0), str(place.annotation)))
+        else:
+            values.append(place.default)
+    return [*values, *left]

@@ -10,7 +10,7 @@ from typing import Any
 
 from pgsam_monai.base.command_line import check_known
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.commands.values import one_number, seed_numbers, whole_numbers
+from pgsam_monai.commands.values import one_number, seed_numbers, settle_overrides, whole_numbers
 from pgsam_monai.running import run_bundle
 
 OF_ANOTHER_DATASET = ("protocol", "tolerance_mm")
@@ -77,6 +77,7 @@ def evaluate(
     }  # fmt: skip
     _check_mode({"--interaction": interaction, "--dataset": dataset is not None}, given)
     count = None if cases is None else one_number("cases", cases)
+    overrides = settle_overrides(bundle, ["train.json", "evaluate.json"], overrides)
     if dataset is not None:
         options = {"label_map": map or "auto", "cases": count, "intensity": intensity, "device": device}
         return _measure_elsewhere(bundle, dataset, overrides, **options)

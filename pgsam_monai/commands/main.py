@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from pgsam_monai.base.command_line import checked_words, told
+from pgsam_monai.base.command_line import asks_for_help, read_words, told
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.commands.demo import demo
 from pgsam_monai.commands.describe import describe
@@ -40,21 +41,26 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         return plan_main(words[1:])
     with told("pgsam"):
-        import fire
+        names, command = _chosen(words)
+        rest = words[len(names) :]
+        if isinstance(command, dict) or asks_for_help(rest):
+            import fire  # for its pages of help alone: it would guess what each word is
 
-        fire.Fire(commands(), command=_settled(words), name="pgsam")
+            fire.Fire(commands(), command=[*names, *(["--help"] if rest or names else [])], name="pgsam")
+        else:
+            arguments, keywords = read_words(rest, command)
+            command(*arguments, **keywords)
 
 
-def _settled(words: list[str]) -> list[str]:
-    """The words for python-fire, checked against the command that they name."""
+def _chosen(words: Sequence[str]) -> tuple[list[str], Any]:
+    """The words that name a command, and the command; a table of several where the name isn't whole."""
     table, names = commands(), []
     while isinstance(table, dict) and len(names) < len(words) and not words[len(names)].startswith("-"):
         name = words[len(names)]
         if name not in table:
             raise UserFault(f"'{name}' is no command.{did_you_mean(name, table)}")
         table, names = table[name], [*names, name]
-    rest = words[len(names) :]
-    return [*names, *(rest if isinstance(table, dict) else checked_words(rest, table))]
+    return names, table
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.commands.values import seed_numbers, whole_numbers
+from pgsam_monai.commands.values import seed_numbers, settle_overrides, whole_numbers
 from pgsam_monai.running import initial_model, run_bundle
 
 
@@ -56,7 +56,9 @@ def train(
         for name, value in (("seeds", seeds), ("few_shot_folder", few_shot_folder), ("parallel", parallel)):
             if value is not None:
                 raise UserFault(f"--{name} belongs to --few_shot_curve; give both or neither.")
-        return run_bundle("training", bundle, ["train.json"], {"resume": resume, **overrides})
+        settled = settle_overrides(bundle, ["train.json"], overrides)
+        return run_bundle("training", bundle, ["train.json"], {"resume": resume, **settled})
+    overrides = settle_overrides(bundle, ["train.json", "evaluate.json"], overrides)
     cases, chosen = whole_numbers("few_shot_curve", few_shot_curve), seed_numbers(seeds)
     _few_shot_curve(bundle, cases, chosen, few_shot_folder, _parallel_runs(parallel), overrides)
 

@@ -1,8 +1,17 @@
-"""Numbers as they are typed, 3 or 1,3,5 or -160,240: python-fire makes a number of one and a tuple of several."""
+"""What a word means where more than one thing can be typed: 3 or 1,3,5 or -160,240, and values of configs."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pgsam_monai.base.command_line import DECIMAL, TRUTHS, WHOLE
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.bundle import Bundle
+
+PLACES = ("_dir", "_file", "_root", "_folder")
+"""Endings of the names of config values that are paths."""
 
 
 def whole_numbers(flag: str, value: object) -> list[int]:
@@ -25,7 +34,8 @@ def one_number(flag: str, value: object) -> int:
 def seed_numbers(value: object) -> list[int]:
     """The seeds that were typed: 3 means 0,1,2."""
     numbers = whole_numbers("seeds", 3 if value is None else value)
-    return list(range(numbers[0])) if isinstance(value, int | None) else numbers
+    single = isinstance(value, int | None) or (isinstance(value, str) and "," not in value)
+    return list(range(numbers[0])) if single else numbers
 
 
 def numbers(flag: str, value: object, names: tuple[str, ...], example: str) -> tuple[float, ...] | None:
@@ -52,8 +62,37 @@ def words(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
+def settle_overrides(bundle: str, configs: Sequence[str], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a bundle's configs as they were typed, each as what it is there: paths and texts stay text.
+
+    Raises:
+        MissingFile: no bundle there.
+    """
+    planned = Bundle(bundle, configs=configs)
+    known = {name: value for config in configs for name, value in planned.config(config).items()}
+    return {name: _settled(name, value, known.get(name)) for name, value in typed.items()}
+
+
+def _settled(name: str, typed: Any, planned: Any) -> Any:
+    """A JSON number, list or truth; else the text itself."""
+    is_text = isinstance(planned, str) and not planned.startswith(("$", "@", "%"))
+    if not isinstance(typed, str) or is_text or name.endswith(PLACES):
+        return typed
+    try:
+        return TRUTHS[typed] if typed in TRUTHS else json.loads({"None": "null"}.get(typed, typed))
+    except (ValueError, RecursionError):
+        return typed
+
+
 def _several(value: object) -> list:
+    if isinstance(value, str):
+        return [_number(word.strip()) for word in value.strip("()[]").split(",")]
     return list(value) if isinstance(value, tuple | list) else [value]
+
+
+def _number(word: str) -> int | float | str:
+    """The word itself where it is no number."""
+    return int(word) if WHOLE.fullmatch(word) else float(word) if DECIMAL.fullmatch(word) else word
 
 
 def _typed(value: object) -> str:

@@ -50,7 +50,7 @@ class PromptModel:
         return dict(zip(self.names, restored_values(self.values)[1:], strict=True))
 
     def index_of(self, label: str | int | None) -> int:
-        """Class index 1..K of a name or a label value; None stands for the only class.
+        """Class index 1..K of a name or a label value, typed or not; None stands for the only class.
 
         Raises:
             ValueError: unknown, with the nearest names; or None where there are several.
@@ -60,8 +60,9 @@ class PromptModel:
             return 1
         if isinstance(label, str) and label in names:
             return names.index(label) + 1
-        if not isinstance(label, str) and label in values:
-            return values.index(label) + 1
+        value = int(label) if isinstance(label, str) and label.isascii() and label.isdigit() else label
+        if not isinstance(value, str) and value in values:
+            return values.index(value) + 1
         known = ", ".join(f"{name} ({value})" for name, value in self.labels.items())
         if label is None:
             raise UserFault(f"{self.source} has several labels, say which is meant: {known}.")

@@ -9,8 +9,11 @@ from typing import Any, NoReturn
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The console script."""
+    from pgsam_monai.base.command_line import asks_for_help, read_words, told
+    from pgsam_monai.base.errors import UserFault
+
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or {"-h", "--help", "help"} & set(words):
+    if not words or words == ["help"] or asks_for_help(words):
         from preprocess.commands.help import help_text
 
         print(help_text(), end="")
@@ -20,19 +23,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         print(f"pgsam-plan {__version__}")
         return
-    from pgsam_monai.base.command_line import checked_words, told
-    from pgsam_monai.base.errors import UserFault
-
     with told("pgsam-plan"):
         from preprocess.commands.arguments import make_request
 
         try:
-            checked = checked_words(words, make_request)
+            arguments, options = read_words(words, make_request)
         except UserFault as fault:
             _refuse(fault, 2)
-        import fire
-
-        fire.Fire(plan, command=checked, name="pgsam-plan")
+        plan(*arguments, **options)
 
 
 def plan(dataset: str | None = None, **options: Any) -> None:

@@ -1,13 +1,14 @@
-"""What is typed, settled before python-fire sees it, and how faults end a command."""
+"""What is typed is what its parameter says, and nothing is guessed; how faults end a command."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-from pgsam_monai.base.command_line import OURS, checked_words, told
+from pgsam_monai.base.command_line import OURS, asks_for_help, read_words, told
 from pgsam_monai.base.errors import MissingFile, UserFault
 
 
@@ -22,27 +23,57 @@ def show(
 def fit(bundle: str, *, resume: bool = False, **overrides: object) -> None: ...
 
 
+def measure(scan: str, *, cases: int | None = None, share: float | None = None) -> None: ...
+
+
 @pytest.mark.parametrize(
-    ("command", "typed", "settled"),
+    ("command", "typed", "arguments", "keywords"),
     [
-        (show, ["7", "a,b"], ["'7'", "'a,b'"]),
-        (show, ["x", "--page", "7"], ["'x'", "--page='7'"]),
-        (show, ["--zoom", "x"], ["'x'", "--zoom=True"]),
-        (show, ["x", "--zoom", "3"], ["'x'", "--zoom=3"]),
-        (show, ["x", "--classes", "a", "--classes=b"], ["'x'", "--classes=['a', 'b']"]),
-        (show, ["-i", "x", "-p=y"], ["--image='x'", "--page='y'"]),
-        (serve, ["a", "b", "--train", "False", "--port", "-1"], ["'a'", "'b'", "--train=False", "--port=-1"]),
+        (show, ["x", "--page", "7"], ["x", "7"], {}),
+        (show, ["--zoom", "x"], ["x", None], {"zoom": True}),
+        (show, ["x", "--zoom", "3"], ["x", None], {"zoom": 3}),
+        (show, ["x", "--zoom=False"], ["x", None], {"zoom": False}),
+        (show, ["x", "--classes", "a", "--classes=b"], ["x", None], {"classes": ["a", "b"]}),
+        (show, ["-i", "x", "-p=y"], ["x", "y"], {}),
+        (show, ["--page", "y", "x"], ["x", "y"], {}),
+        (show, ["x", "--", "--page"], ["x", "--page"], {}),
+        (serve, ["a", "b", "--train", "False", "--port", "-1"], ["a", "b"], {"train": False, "port": -1}),
+        (serve, ["--train", "1", "2"], ["1", "2"], {"train": True}),  # a switch leaves folders alone
         (
             fit,
             ["x", "--an-epoch", "3", "--resume", "--amp"],
-            ["'x'", "--an-epoch", "3", "--resume=True", "--amp"],
+            ["x"],
+            {"an_epoch": "3", "resume": True, "amp": True},
         ),
-        (show, ["--help"], ["--help"]),
-        (show, ["x", "--", "--trace"], ["'x'", "--", "--trace"]),
+        (measure, ["x", "--cases=-2", "--share", "1e-3"], ["x"], {"cases": -2, "share": 0.001}),
+        (measure, ["x", "--share", "6"], ["x"], {"share": 6}),
     ],
 )
-def test_annotations_say_how_words_are_taken(command, typed, settled):
-    assert checked_words(typed, command) == settled
+def test_annotations_say_how_words_are_taken(command, typed, arguments, keywords):
+    assert read_words(typed, command) == (arguments, keywords)
+
+
+ODD = [
+    "20240101", "0001_0002", "1e3", "2024-10-10", "Doe,John", "None", "True", "[a]", "{b}", "(1, 2)", "a b", "'q'", '"',
+    "0x1f", "1_0", "-7", "$HOME", "a=b", "#1", "b'x'", "lambda: 0", "nan", "ü", "\n", " ", "...", "1j", "@device", "-",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ODD)
+def test_no_text_is_taken_for_anything_else(word):
+    assert read_words([word], show) == ([word, None], {})
+    assert read_words(["x", word], show) == (["x", word], {})
+    assert read_words(["x", f"--page={word}"], show) == (["x", word], {})
+    assert read_words(["x", "--page", word], show) == (["x", word], {})
+    assert read_words(["x", "--classes", word], show) == (["x", None], {"classes": [word]})
+    assert read_words([word], serve) == ([word], {})
+    assert read_words(["x", "--name", word], fit) == (["x"], {"name": word})
+
+
+@pytest.mark.parametrize("word", ["-x", "--page", "--", "-h"])
+def test_what_looks_like_a_flag_may_be_a_name_too(word):
+    assert read_words([f"--image={word}"], show) == ([word, None], {})
+    assert read_words(["--", word], show) == ([word, None], {})
 
 
 @pytest.mark.parametrize(
@@ -52,13 +83,38 @@ def test_annotations_say_how_words_are_taken(command, typed, settled):
         (show, ["x", "--page"], "--page needs a value"),
         (show, ["x", "--page", "--zoom"], "--page needs a value"),
         (show, ["x", "y", "z"], "One page at a time; got y, z. Quote paths with spaces."),
+        (show, ["x", "y", "--page", "z"], "One page at a time; got x, y."),
+        (show, [], "IMAGE missing"),
         (serve, ["--bundles", "x"], "--bundles is no option here"),
+        (serve, ["x", "--port", "8e3"], "--port takes a whole number, got '8e3'."),
+        (serve, ["x", "--port", "1_0"], "--port takes a whole number, got '1_0'."),
+        (serve, ["x", "--train=no"], "--train takes True or False, got 'no'."),
+        (show, ["x", "--zoom=[1]"], "--zoom takes True or False or a whole number, got '[1]'."),
+        (measure, ["x", "--share", "nan"], "--share takes a number, got 'nan'."),
+        (measure, ["x", "--cases", "None"], "--cases takes a whole number, got 'None'."),
     ],
 )
 def test_what_cannot_be_meant_is_told(command, typed, said):
     with pytest.raises(UserFault) as fault:
-        checked_words(typed, command)
+        read_words(typed, command)
     assert said in str(fault.value)
+
+
+def test_help_is_asked_for_before_two_hyphens():
+    assert asks_for_help(["x", "--help"]) and asks_for_help(["-h"])
+    assert not asks_for_help(["x", "--", "--help"]) and not asks_for_help(["--image=--help"])
+
+
+def test_names_that_a_terminal_cannot_show_are_printed_all_the_same():
+    code = (
+        "from pgsam_monai.base.command_line import told\n"
+        "with told('pgsam'):\n    print('a\\udcff', 'ü')\n    raise KeyError('\\udcff')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.stdout == "a\\udcff \\xfc\n" and done.stderr.splitlines()[-1].endswith(OURS)
 
 
 def wrapped(fault):
