@@ -24,7 +24,7 @@ from tiny_bundle import plan_tiny, read_voxels, run_bundle
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
 from pgsam_monai.dicom.seg_reading import read_segmentation
-from pgsam_monai.predicting.predict import list_inputs
+from pgsam_monai.predicting.inputs import list_inputs
 
 CASES, SHAPE = 5, (17, 13, 7)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -8,7 +8,8 @@ import torch
 from dataset_builders import write_nnunet
 from tiny_bundle import read_voxels, run_bundle
 
-from pgsam_monai.predicting.predict import predict, prediction_file
+from pgsam_monai.predicting.inputs import prediction_file
+from pgsam_monai.predicting.predict import predict
 
 TOPOLOGY = {
     "kernels": [[3, 3, 1], [3, 3, 3], [3, 3, 3], [3, 3, 3]],

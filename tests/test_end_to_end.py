@@ -21,7 +21,8 @@ from dataset_builders import (
 from PIL import Image
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
-from pgsam_monai.predicting.predict import predict, prediction_file
+from pgsam_monai.predicting.inputs import prediction_file
+from pgsam_monai.predicting.predict import predict
 
 SHAPE = (40, 36, 6)
 KINDS = {

@@ -84,7 +84,9 @@ def read_words(words: Sequence[str], command: Callable) -> tuple[list[Any], dict
             many or too few.
     """
     parameters = inspect.signature(command).parameters.values()
-    kinds = {parameter.name: str(parameter.annotation) for parameter in parameters if parameter.kind not in _ANY}
+    kinds = {
+        parameter.name: str(parameter.annotation) for parameter in parameters if parameter.kind not in _ANY
+    }
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     positional: list[str] = []
     named: dict[str, Any] = {}
@@ -151,7 +153,9 @@ def _typed(flag: str, word: str, annotation: str) -> Any:
     raise UserFault(f"--{flag} takes {' or '.join(KINDS[kind] for kind in kinds)}, got '{word}'.")
 
 
-def _check_count(words: Sequence[str], named: Mapping[str, Any], parameters: Collection[inspect.Parameter]) -> None:
+def _check_count(
+    words: Sequence[str], named: Mapping[str, Any], parameters: Collection[inspect.Parameter]
+) -> None:
     places = [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
     free = [name for name in places if name not in named]
     endless = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
@@ -164,7 +168,9 @@ def _check_count(words: Sequence[str], named: Mapping[str, Any], parameters: Col
         raise UserFault(f"{' and '.join(missing)} missing; --help shows what to give.")
 
 
-def _placed(words: Sequence[str], named: dict[str, Any], parameters: Collection[inspect.Parameter]) -> list[Any]:
+def _placed(
+    words: Sequence[str], named: dict[str, Any], parameters: Collection[inspect.Parameter]
+) -> list[Any]:
     """Words for the places that no flag has taken, in their order, as the annotations say."""
     places = [parameter for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
     left, values = list(words), []

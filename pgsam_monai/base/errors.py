@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 
 class UserFault(ValueError):
@@ -61,17 +62,36 @@ REMEDIES = {
 """What the user can do about what the system refused."""
 
 
+TOO_LARGE = "there is not enough memory for it; end other programs, or take a machine with more"
+NO_MEMORY = re.compile(
+    r"out of memory|can.t allocate memory|not enough memory|bad allocation|failed to allocate", re.I
+)
+"""How libraries say it that raise RuntimeErrors."""
+
+
 def system_sentence(fault: BaseException) -> str | None:
-    """What to tell the user of a fault of the system: a full disk, missing rights; None if it is none of these.
+    """What to tell the user of a fault of the system: a full disk, missing rights or memory; None if it is none.
 
     Libraries wrap such faults, or lose them: causes and contexts are looked through.
     """
+    for inner in causes(fault):
+        if isinstance(inner, OSError) and inner.errno in REMEDIES:
+            where = f"'{inner.filename}': " if inner.filename else ""
+            return f"{where}{REMEDIES[inner.errno]}."
+        if isinstance(inner, MemoryError) or (
+            isinstance(inner, RuntimeError) and NO_MEMORY.search(str(inner))
+        ):
+            return f"{TOO_LARGE}."
+        if isinstance(inner, UnicodeEncodeError) and "surrogate" in inner.reason:
+            return "a file's name is no text (UTF-8), and a library can't open it; rename it."
+    return None
+
+
+def causes(fault: BaseException) -> Iterator[BaseException]:
+    """A fault, and what it was raised from or while handling, the latest first."""
     seen: set[int] = set()
     inner: BaseException | None = fault
     while inner is not None and id(inner) not in seen:
         seen.add(id(inner))
-        if isinstance(inner, OSError) and inner.errno in REMEDIES:
-            where = f"'{inner.filename}': " if inner.filename else ""
-            return f"{where}{REMEDIES[inner.errno]}."
+        yield inner
         inner = inner.__cause__ or inner.__context__
-    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,15 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.commands.values import numbers, one_number, window_numbers
 
 FORMATS = ("same", "dicom-seg")
+"""Those of `predicting.products`, which brings torch."""
 
 
 def predict(
     bundle: str, source: str, output: str, *,
     overlays: bool = False, html: bool = False, guide_maps: bool = False, device: str | None = None,
-    clicks: str | None = None, box: object = None, label: object = None, propagate: bool | int = False,
+    clicks: str | None = None, box: object = None, label: str | None = None, propagate: bool | int = False,
     background: str = "empty", window: object = None, text: str | None = None, format: str = "same",
+    overwrite: bool = False,
 ) -> None:  # fmt: skip
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
@@ -28,6 +29,10 @@ def predict(
 
     --text segments what you ask for in words, with a network that reads any text (refsam3d): label maps hold 1 where it
     answers, 0 elsewhere. Texts close to those that it was trained with are answered best.
+
+    Of several inputs each is tried; those that fail are listed at the end, and the exit status is 1. Nothing that was
+    there before is lost: inputs are never replaced, other files only if pgsam wrote them and nobody changed them since,
+    or with --overwrite. Which these are is noted in .pgsam_written beside them.
 
     Examples:
         pgsam predict bundles/samed_hippocampus scan.nii.gz predictions --overlays
@@ -51,10 +56,11 @@ def predict(
         window: for a name of weights, low,high: grey values that become black and white; percentiles by default.
         text: what to segment, in words, instead of the bundle's classes.
         format: same as the input's (NIfTI for DICOM); or dicom-seg, segmentations that refer to a DICOM series' slices.
+        overwrite: replace whatever lies where results go, but inputs.
     """
     if format not in FORMATS:
         raise UserFault(f"--format is {' or '.join(FORMATS)}, got {format!r}.")
-    options = {"overlays": overlays, "html": html, "device": device}
+    options = {"overlays": overlays, "html": html, "device": device, "format": format, "overwrite": overwrite}
     if clicks is None and box is None:
         shown = background != "empty"
         _check_no_prompts({"label": label, "propagate": propagate, "background": shown, "window": window})
@@ -62,8 +68,14 @@ def predict(
     else:
         _check_pointing(guide_maps, text, label, box)
         options["wishes"] = _wishes(clicks, box, label, propagate, background, window)
-    for path in _predict(bundle, source, output, format, options):
-        print(path)
+    from pgsam_monai.predicting.each import SomeFailed
+
+    try:
+        written = _predict(bundle, source, output, options)
+    except SomeFailed as fault:
+        _print(fault.done)
+        raise
+    _print(written)
 
 
 def _check_pointing(guide_maps: bool, text: str | None, label: object, box: object) -> None:
@@ -95,18 +107,18 @@ def _wishes(
     }
 
 
-def _predict(bundle: str, source: str, output: str, format: str, options: dict[str, Any]) -> list[Path]:
-    """By classes, or by prompts if there are `wishes`, in the format that was asked for."""
-    if "wishes" in options:
-        from pgsam_monai.predicting.prompted import PromptWishes
-        from pgsam_monai.predicting.prompted import predict_prompted as run
-
-        options["wishes"] = PromptWishes(**options["wishes"])
-    else:
+def _predict(bundle: str, source: str, output: str, options: dict[str, Any]) -> list[Path]:
+    """By classes, or by prompts if there are `wishes`."""
+    if "wishes" not in options:
         from pgsam_monai.predicting.predict import predict as run
-    if format == "same":
-        return run(bundle, source, output, **options)
-    from pgsam_monai.predicting.segmentations import predict_segmentations
 
-    asked = {name: options[name] for name in ("text", "wishes") if name in options}
-    return predict_segmentations(partial(run, bundle, source, **options), bundle, source, output, **asked)
+        return run(bundle, source, output, **options)
+    from pgsam_monai.predicting.prompted import PromptWishes, predict_prompted
+
+    options["wishes"] = PromptWishes(**options["wishes"])
+    return predict_prompted(bundle, source, output, **options)
+
+
+def _print(files: list[Path]) -> None:
+    for file in files:
+        print(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.replacing import note_written, require_replaceable
 from pgsam_monai.commands.values import window_numbers
 
 
@@ -18,6 +19,7 @@ def view(
     labels: str | None = None,
     window: object = None,
     open: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Write an HTML page that shows a label map on its image: open it in any browser, from disk, without a network.
 
@@ -39,12 +41,14 @@ def view(
         labels: names of the classes instead, as in liver=1,spleen=2.
         window: low,high: grey values that are black and white at first; you can change them on the page.
         open: open the page in the browser.
+        overwrite: replace a file that is none of ours, or was changed since it was written.
     """
     from pgsam_monai.pictures.page.write import write_page
 
     if image is None:
         raise UserFault("view: no image to show the prediction on; give it with --image FILE.")
     file = _page_file(prediction, output)
+    require_replaceable([file], inputs=filter(None, (image, prediction, reference)), overwrite=overwrite)
     names, background, planned = _class_names(bundle, labels)
     write_page(
         image,
@@ -55,6 +59,7 @@ def view(
         background=background,
         window=window_numbers(window) or planned,
     )
+    note_written(file)
     print(file)
     if open:
         _open(file)

@@ -16,7 +16,9 @@ from pgsam_monai.configs import set_component
 from pgsam_monai.evaluation.label_mapping import LabelMap, format_label_map, match_labels, read_label_map
 from pgsam_monai.evaluation.predictions import PREDICTIONS, evaluate_predictions
 from pgsam_monai.metrics.cases import PROTOCOLS
-from pgsam_monai.predicting.predict import predict_cases, prediction_file
+from pgsam_monai.predicting.inputs import prediction_file
+from pgsam_monai.predicting.predict import predict_cases
+from pgsam_monai.predicting.products import Products
 from pgsam_monai.transforms import ReadCased
 
 if TYPE_CHECKING:
@@ -219,7 +221,7 @@ def _predict_missing(
     if len(todo) < len(cases):
         say(f"{len(cases) - len(todo)} of {len(cases)} cases are predicted already.")
     if todo:
-        predict_cases(bundle, todo, predictions)
+        predict_cases(bundle, todo, Products(folder=predictions))
 
 
 def _is_newer(predictions: Path, name: str, time_ns: int) -> bool:

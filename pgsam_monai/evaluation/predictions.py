@@ -8,7 +8,7 @@ from typing import Any
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.metrics import evaluate_files, format_table, summarise, write_metrics
-from pgsam_monai.predicting.predict import prediction_file
+from pgsam_monai.predicting.inputs import prediction_file
 
 PREDICTIONS = "predictions"
 

@@ -11,9 +11,9 @@ from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.interactive.model import PromptModel, prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
-from pgsam_monai.pictures.overlays import write_overlays
-from pgsam_monai.pictures.page.write import write_pages
-from pgsam_monai.predicting.predict import list_inputs
+from pgsam_monai.predicting.inputs import list_inputs, require_channels
+from pgsam_monai.predicting.products import DICOM_SEG, SAME, Legend, Products
+from pgsam_monai.predicting.segmentations import require_dicom
 from pgsam_monai.prompts.click_files import Clicks, read_clicks
 from pgsam_monai.transforms import ReadCased
 from pgsam_monai.transforms.save import prediction_suffix
@@ -49,6 +49,8 @@ def predict_prompted(
     overlays: bool = False,
     html: bool = False,
     device: str | None = None,
+    format: str = SAME,
+    overwrite: bool = False,
 ) -> list[Path]:
     """As `predicting.predict.predict` for one image, by clicks and boxes.
 
@@ -61,6 +63,7 @@ def predict_prompted(
         overlays: also write an overlay picture to output/overlays.
         html: also write a page to look at beside the prediction, <name>.html.
         device: "cpu", "cuda", …; by default a GPU if there is one.
+        format, overwrite: as of `predicting.predict.predict`.
 
     Returns:
         the one written file.
@@ -71,6 +74,10 @@ def predict_prompted(
     published = is_published(bundle)
     trained = None if published else Bundle.trained(bundle, device=device)
     case = _one_case(source, channels=trained.channels if trained else 1)
+    if format == DICOM_SEG:
+        require_dicom(case["image"])
+    products = Products(folder=Path(output), format=format, overlays=overlays, html=html, overwrite=overwrite)
+    products.prepare([case], also_read=[wishes.clicks] if wishes.clicks else [])
     if trained:
         if wishes.window is not None:
             raise UserFault("--window belongs to published weights; a bundle's plan has its own intensities.")
@@ -88,17 +95,12 @@ def predict_prompted(
         segmenter.add_prompts(clicks)
     if wishes.propagate:
         segmenter.propagate(slices=None if wishes.propagate is True else wishes.propagate)
-    first, output = segmenter.volume.source, Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    written = segmenter.save(output / f"{case['name']}{prediction_suffix(first)}")
-    if overlays:
-        write_overlays(
-            first, written, folder=output / "overlays", labels=model.labels, window=window, name=case["name"]
-        )
-    if html:
-        # None: what lies between classes may have any value, the names tell
-        write_pages([case], [written], model.labels, window=window, background=None)
-    return [written]
+    file = f"{case['name']}{prediction_suffix(segmenter.volume.source)}"
+    # None: what lies between classes may have any value, the names tell
+    legend = Legend(labels=model.labels, background=None, window=window)
+    return [
+        products.write(case, lambda folder: segmenter.save(folder / file), legend, bundle=bundle, guided=True)
+    ]
 
 
 def is_published(bundle: str | Path) -> bool:
@@ -120,6 +122,7 @@ def _one_case(source: str | Path, *, channels: int) -> dict:
         raise UserFault(
             f"predict: clicks and boxes belong to one image, '{source}' holds {len(cases)}; name one."
         )
+    require_channels(cases[0], channels)
     return cases[0]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from monai.transforms import SaveImaged
 
 from pgsam_monai.base.cases import ITK_SUFFIXES, NIFTI_SUFFIXES, as_paths, case_name, file_format, file_suffix
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import scratch
 
 
 class SavePredictiond(SaveImaged):
@@ -77,12 +77,13 @@ def save_label_map(
     affine (4, 4) voxel -> mm RAS+ serves where the source has no copyable header (DICOM, archives).
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     suffix = file_suffix(source)
     kind = file_format(source)
-    target = prediction_suffix(source)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
-        path = Path(scratch) / f"{name}{target}"
+    file = folder / f"{name}{prediction_suffix(source)}"
+    if file.exists() and Path(source).exists() and file.samefile(source):
+        raise UserFault(f"The label map of '{source}' would replace it; choose another folder or name.")
+    with scratch(folder) as made:
+        path = made / file.name
         if kind == "picture":
             _write_picture(labels, path)
         elif suffix in ITK_SUFFIXES:
@@ -92,9 +93,9 @@ def save_label_map(
         else:
             _write_nifti(labels, path, affine)
         # the file a reader opens is moved last, after the raw data that detached headers point to
-        for file in sorted(Path(scratch).iterdir(), key=lambda file: file == path):
-            os.replace(file, folder / file.name)
-    return folder / path.name
+        for part in sorted(made.iterdir(), key=lambda part: part == path):
+            os.replace(part, folder / part.name)
+    return file
 
 
 def prediction_suffix(source: str | Path) -> str:

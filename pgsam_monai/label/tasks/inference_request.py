@@ -10,7 +10,7 @@ from typing import Any
 from pgsam_monai.interactive.segmenter import BACKGROUNDS
 from pgsam_monai.label.faults import RequestFault, short
 from pgsam_monai.label.fields import choice_of, text_of
-from pgsam_monai.predicting.predict import list_inputs
+from pgsam_monai.predicting.inputs import list_inputs, require_channels
 from pgsam_monai.prompts.click_files import Clicks, read_clicks
 from pgsam_monai.prompts.click_names import find_class, hint
 
@@ -275,4 +275,5 @@ def find_image(image: object, *, channels: int) -> str | list[str]:
         raise RequestFault(
             f"'{given[0]}' holds {len(cases)} images; name one image file or one DICOM series.", status=422
         )
+    require_channels(cases[0], channels)
     return cases[0]["image"]

@@ -6,7 +6,6 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.errors import UserFault
@@ -65,32 +64,6 @@ def write_page(
     with whole(file) as partial, partial.open("w", encoding="utf-8", errors="replace", newline="\n") as page:
         page.writelines(pieces)
     return Path(file)
-
-
-def write_pages(
-    cases: Sequence[Mapping[str, Any]],
-    predictions: Sequence[Path],
-    labels: Mapping[str, int],
-    *,
-    window: tuple[float, float] | None = None,
-    background: int | None = 0,
-) -> list[Path]:
-    """Write <name>.html beside each prediction of `list_inputs`' cases, see `write_page`; returns the files."""
-    written = []
-    for case, prediction in zip(cases, predictions, strict=True):
-        image = case["image"][0] if isinstance(case["image"], list) else case["image"]
-        written.append(
-            write_page(
-                image,
-                prediction,
-                file=prediction.with_name(f"{case['name']}.html"),
-                labels=labels,
-                background=background,
-                window=window,
-                name=case["name"],
-            )
-        )
-    return written
 
 
 def _blocks(case: PageCase, classes: Sequence[ShownClass], image: ShownImage) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from dataset_builders import OBLIQUE, tiny_image, tiny_label, write_nnunet, write_series, write_volume
+from dataset_builders import write_nnunet
 from scipy import ndimage
 from tiny_bundle import plan_tiny, read_voxels
 from torch import nn
@@ -13,48 +13,7 @@ from torch import nn
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
 from pgsam_monai.pictures import overlays
-from pgsam_monai.predicting.predict import list_inputs, predict, prediction_file
-
-
-def scan(path):
-    return write_volume(path, tiny_image(1, tiny_label(1)))
-
-
-def test_a_file_and_a_folder_in_order(tmp_path):
-    for name in ("b.nii.gz", "a.nrrd", "notes.txt"):
-        (tmp_path / name).write_text("") if name.endswith("txt") else scan(tmp_path / name)
-    assert [case["name"] for case in list_inputs(tmp_path)] == ["a", "b"]
-    assert list_inputs(tmp_path / "b.nii.gz") == [{"name": "b", "image": str(tmp_path / "b.nii.gz")}]
-
-
-def test_channels_are_grouped_by_their_endings(tmp_path):
-    for name in ("x_0000", "x_0001", "y_0000", "y_0001"):
-        scan(tmp_path / f"{name}.nii.gz")
-    cases = list_inputs(tmp_path, channels=2)
-    assert [case["name"] for case in cases] == ["x", "y"]
-    assert cases[0]["image"] == [str(tmp_path / "x_0000.nii.gz"), str(tmp_path / "x_0001.nii.gz")]
-
-
-def test_a_missing_channel_is_named(tmp_path):
-    for name in ("x_0000", "x_0001", "y_0000"):
-        scan(tmp_path / f"{name}.nii.gz")
-    with pytest.raises(ValueError, match="Case 'y'.*2 channels, got 1"):
-        list_inputs(tmp_path, channels=2)
-
-
-def test_dicom_series_alone_and_in_folders(tmp_path):
-    series = write_series(tmp_path / "study" / "one", tiny_image(1, tiny_label(1)), OBLIQUE)
-    assert list_inputs(series) == [{"name": "one", "image": str(series)}]
-    assert list_inputs(series.parent) == [{"name": "one", "image": str(series)}]
-    (series / "0 README").write_text("notes that sort before the slices")
-    assert list_inputs(series) == [{"name": "one", "image": str(series)}]
-
-
-def test_nothing_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        list_inputs(tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match="neither images"):
-        list_inputs(tmp_path)
+from pgsam_monai.predicting.predict import predict
 
 
 def test_no_bundle_and_no_model(tmp_path):
@@ -65,14 +24,6 @@ def test_no_bundle_and_no_model(tmp_path):
     (tmp_path / "configs/metadata.json").write_text('{"pgsam_monai": {"network": "samed", "title": "SAMed"}}')
     with pytest.raises(FileNotFoundError, match="train it first"):
         Bundle.trained(tmp_path)
-
-
-def test_a_prediction_is_found_whatever_its_format(tmp_path):
-    (tmp_path / "case_1.mha").write_text("")
-    (tmp_path / "case_1.extra.mha").write_text("")
-    assert prediction_file(tmp_path, "case_1").name == "case_1.mha"
-    with pytest.raises(FileNotFoundError, match="case_2"):
-        prediction_file(tmp_path, "case_2")
 
 
 class Reader(nn.Module):

@@ -16,10 +16,14 @@ from dicom_files import make_series
 from pgsam_monai import __version__
 from pgsam_monai.base.capabilities import METADATA_KEY
 from pgsam_monai.base.dicom.series import read_series
+from pgsam_monai.base.replacing import RECORD
 from pgsam_monai.commands import main as cli
 from pgsam_monai.dicom.seg_reading import read_segmentation
-from pgsam_monai.predicting.prompted import PromptWishes
-from pgsam_monai.predicting.segmentations import predict_segmentations, segmentation_of
+from pgsam_monai.inference.result import LabelResult
+from pgsam_monai.predicting.inputs import list_inputs
+from pgsam_monai.predicting.predict import predict_cases
+from pgsam_monai.predicting.products import Legend, Products
+from pgsam_monai.predicting.segmentations import segmentation_of
 
 SHAPE = (8, 7, 5)
 IMAGE = tiny_image(1, tiny_label(1, SHAPE))
@@ -54,29 +58,33 @@ def labels_of(*values: int) -> np.ndarray:
     return labels
 
 
-def runner(studies: Path, labels: np.ndarray, *, beside: bool = False):
-    """Stands for a network: writes the same label map for each series."""
+class Painter:
+    """Stands for a trained bundle that finds the same label map in every series."""
 
-    def run(folder: Path, *_, **options) -> list[Path]:
-        written = []
-        for series in sorted(studies.iterdir()):
-            written.append(folder / f"{series.name}.nii.gz")
-            nib.save(nib.Nifti1Image(labels, read_series(series).affine), written[-1])
-            if beside:
-                (folder / f"{series.name}.html").write_text("page")
-                (folder / "overlays").mkdir(exist_ok=True)
-                (folder / f"overlays/{series.name}.png").write_text("picture")
-        return written
+    channels, labels, background, window = 1, {"spleen": 205, "liver": 3}, 0, None
 
-    return run
+    def __init__(self, folder, labels):
+        self.folder, self.voxels = folder, labels
+
+    def load(self):
+        pass
+
+    def label_map(self, image, *, text=None):
+        affine = read_series(Path(image)).affine
+        return LabelResult(voxels=self.voxels, affine=affine, source=image, names=["background"], values=[0])
+
+
+def segment(studies, bundle, output, labels, **options):
+    wanted = {name: options.pop(name) for name in ("overlays", "html") if name in options}
+    products = Products(folder=output, format="dicom-seg", **wanted)
+    return predict_cases(Painter(bundle, labels), list_inputs(studies), products, **options)
 
 
 def test_the_bundles_classes(studies, bundle, tmp_path):
-    run = runner(studies, labels_of(205, 3), beside=True)
-    written = predict_segmentations(run, bundle, studies, tmp_path / "out")
+    written = segment(studies, bundle, tmp_path / "out", labels_of(205, 3), overlays=True, html=True)
     assert written == [tmp_path / "out/s1.seg.dcm", tmp_path / "out/s2.seg.dcm"]
     files = sorted(str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*.*"))
-    assert files == [
+    assert [file for file in files if RECORD not in file] == [
         "overlays/s1.png", "overlays/s2.png", "s1.html", "s1.seg.dcm", "s2.html", "s2.seg.dcm",
     ]  # fmt: skip
     for series, file in zip(sorted(studies.iterdir()), written, strict=True):
@@ -89,48 +97,39 @@ def test_the_bundles_classes(studies, bundle, tmp_path):
 
 
 def test_a_text_is_the_segments_name(studies, bundle, tmp_path):
-    run = runner(studies, labels_of(1))
-    written = predict_segmentations(run, bundle, studies, tmp_path / "out", text="perform liver segmentation")
+    legend = Legend(labels={"perform liver segmentation": 1})
+    written = segment(studies, bundle, tmp_path / "out", labels_of(1), text="liver", legend=legend)
     assert read_segmentation(written[0], studies / "s1")[1] == {"perform liver segmentation": 1}
 
 
-def test_prompts_of_a_bundle_and_of_published_weights(studies, bundle, tmp_path):
-    wishes = PromptWishes(box=(1, 3, 1, 3, 1, 2), label="spleen")
-    for weights, values, names in (
-        (bundle, (205, 77), {"spleen": 1}),  # what has no name is what nobody asked for
-        ("sam_vit_b", (1,), {"spleen": 1}),
-    ):
-        run = runner(studies, labels_of(*values))
-        written = predict_segmentations(run, weights, studies, tmp_path / "out", wishes=wishes)
-        assert read_segmentation(written[0], studies / "s1")[1] == names
-        (segment,) = pydicom.dcmread(written[0]).SegmentSequence
-        assert segment.SegmentAlgorithmType == "SEMIAUTOMATIC"
-
-
-def never(folder):
-    raise AssertionError("it ran")
+def test_what_was_pointed_at_is_semiautomatic_and_what_has_no_name_is_background(studies, bundle, tmp_path):
+    (case,) = list_inputs(studies / "s1")
+    answer = Painter(bundle, labels_of(205, 77)).label_map(case["image"])
+    products = Products(folder=tmp_path / "out", format="dicom-seg")
+    written = products.write(
+        case, lambda folder: answer.save(folder, "s1"), Legend(labels={"spleen": 205}, background=None),
+        bundle="sam_vit_b", guided=True,
+    )  # fmt: skip
+    assert read_segmentation(written, studies / "s1")[1] == {"spleen": 1}
+    (segment,) = pydicom.dcmread(written).SegmentSequence
+    assert segment.SegmentAlgorithmType == "SEMIAUTOMATIC"
 
 
 def test_what_is_no_dicom_is_told_before_anything_runs(studies, bundle, tmp_path):
-    nib.save(nib.Nifti1Image(labels_of(1), np.eye(4)), studies / "volume.nii.gz")
+    nib.save(nib.Nifti1Image(labels_of(1), np.eye(4)), tmp_path / "volume.nii.gz")
     with pytest.raises(
         ValueError, match="--format dicom-seg refers to DICOM images, and .*volume.nii.gz' is none"
     ):
-        predict_segmentations(never, bundle, studies, tmp_path / "out")
-    (studies / "volume.nii.gz").unlink()
+        segment(tmp_path / "volume.nii.gz", bundle, tmp_path / "out", labels_of(1))
     (studies / "s2/3.dcm").unlink()
     with pytest.raises(ValueError, match=r"s2: slices are unevenly spaced \(3 to 6 mm, .*_Eq file\)\.$"):
-        predict_segmentations(never, bundle, studies, tmp_path / "out")
+        segment(studies / "s2", bundle, tmp_path / "out", labels_of(1))
     assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_left_when_it_fails(studies, bundle, tmp_path):
-    def breaks(folder):
-        runner(studies, labels_of(3))(folder)
-        raise RuntimeError("out of memory")
-
-    with pytest.raises(RuntimeError, match="out of memory"):
-        predict_segmentations(breaks, bundle, studies, tmp_path / "out")
+    with pytest.raises(ValueError, match="the label map holds 99, values without a name"):
+        segment(studies / "s1", bundle, tmp_path / "out", labels_of(99))
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -139,15 +138,16 @@ def test_the_command_hands_on_what_was_asked(studies, bundle, tmp_path, monkeypa
 
     def predict(bundle, source, output, **options):
         asked.append(options)
-        return runner(studies, labels_of(1))(output)
+        return [Path(output) / "s1.seg.dcm"]
 
     monkeypatch.setattr("pgsam_monai.predicting.predict.predict", predict)
     cli.predict(
         str(bundle), str(studies), str(tmp_path / "out"), text="spleen", format="dicom-seg", html=True
     )
-    assert capsys.readouterr().out.splitlines() == [str(tmp_path / f"out/s{n}.seg.dcm") for n in (1, 2)]
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "out/s1.seg.dcm")]
     (options,) = asked
-    assert options["text"] == "spleen" and options["html"] is True
+    assert (options["text"], options["html"], options["format"]) == ("spleen", True, "dicom-seg")
+    assert options["overwrite"] is False
 
 
 def test_a_label_map_that_a_server_made(studies, bundle, tmp_path):

@@ -12,10 +12,11 @@ from picture_builders import write_refuge
 from tiny_bundle import plan_tiny
 from torch import nn
 
+from pgsam_monai.base.files import visible
 from pgsam_monai.commands import main as cli
 from pgsam_monai.commands.predict import predict
 from pgsam_monai.commands.view import view
-from pgsam_monai.predicting.predict import prediction_file
+from pgsam_monai.predicting.inputs import prediction_file
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def volumes(tmp_path_factory):
 def test_predict_writes_a_page_beside_each_prediction(volumes, tmp_path, capsys):
     bundle, folder = volumes
     predict(str(bundle), str(folder / "imagesTr"), str(tmp_path), html=True, device="cpu")
-    written = sorted(path.name for path in tmp_path.iterdir())
+    written = [path.name for path in visible(tmp_path)]
     assert written == sorted(f"case_{n}_0000.{kind}" for n in range(1, 6) for kind in ("html", "nii.gz"))
     assert "html" not in capsys.readouterr().out
     names = json.loads((bundle / "configs/plan.json").read_text())["decisions"]["label_names"]["value"]

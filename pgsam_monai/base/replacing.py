@@ -1,0 +1,115 @@
+"""What may be replaced: what we wrote ourselves, as long as nobody has touched it since. Inputs never."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pgsam_monai.base.errors import UserFault
+
+RECORD = ".pgsam_written"
+"""In every folder of results: a line of JSON per file with its name and SHA-256, of which the last counts."""
+SHOWN = 3
+
+
+def note_written(*files: str | Path) -> None:
+    """Remember files as they are now; lines are appended, so that commands side by side don't lose each other's."""
+    for file in map(Path, files):
+        line = json.dumps({"file": file.name, "sha256": _sha256(file)})
+        with (file.parent / RECORD).open("a", encoding="ascii") as record:
+            record.write(f"{line}\n")
+
+
+def require_replaceable(
+    files: Iterable[str | Path], *, inputs: Iterable[str | Path] = (), overwrite: bool = False
+) -> None:
+    """Refuse to write over anything but our own results.
+
+    Args:
+        files: what is to be written.
+        inputs: files, and folders of series, that are read for that: never replaced, by whatever path, link or case of
+            letters they are named.
+        overwrite: the user allows all but inputs to be replaced.
+
+    Raises:
+        UserFault: by name, what would be lost.
+    """
+    read = {identity: path for path in inputs if (identity := _identity(path))}
+    records: dict[Path, dict[str, str]] = {}
+    strange = []
+    for file in map(Path, files):
+        _check_inputs(file, read)
+        if not overwrite and _exists(file):
+            if file.parent not in records:
+                records[file.parent] = _record(file.parent)
+            if file.is_symlink() or records[file.parent].get(file.name) != _sha256(file):
+                strange.append(file)
+    if strange:
+        raise UserFault(_refusal(strange))
+
+
+def _check_inputs(file: Path, read: dict[tuple[int, int], str | Path]) -> None:
+    same = read.get(_identity(file))
+    if same is not None:
+        raise UserFault(f"'{file}' would replace '{same}', which is read; choose another folder or name.")
+    series = read.get(_identity(file.parent))
+    if series is not None:
+        raise UserFault(f"'{file}' would lie in '{series}', which is read; choose another folder.")
+    if file.is_dir() and not file.is_symlink():
+        raise UserFault(f"A folder lies where '{file}' is to be written; move it, or choose another folder.")
+
+
+def _refusal(strange: Sequence[Path]) -> str:
+    names = ", ".join(f"'{file}'" for file in strange[:SHOWN])
+    more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+    them, they = ("it", "it is") if len(strange) == 1 else ("them", "they are")
+    return (
+        f"{names}{more} would be replaced, and {they} not what pgsam wrote there last; choose another folder or name, "
+        f"or give --overwrite to replace {them}."
+    )
+
+
+def _record(folder: Path) -> dict[str, str]:
+    """SHA-256 by name; lines that were cut off, or are none of ours, count for nothing."""
+    try:
+        lines = (folder / RECORD).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    noted = {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            noted[entry["file"]] = entry["sha256"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+    return noted
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _exists(file: Path) -> bool:
+    try:
+        return os.path.lexists(file)
+    except ValueError:
+        return False
+
+
+def _sha256(file: Path) -> str | None:
+    """None of what is no ordinary file, which nothing equals."""
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            return None
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None
