@@ -22,6 +22,7 @@ from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.files import time_and_size
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.labels import check_labels, restored_values
+from pgsam_monai.base.trained_for import KEY, OtherPlan
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.configs import read_configs
 
@@ -87,7 +88,7 @@ class Bundle:
                 raise MissingFile(
                     f"'{folder}' is no bundle (no configs/{config}); plan one with pgsam-plan.{hint}"
                 )
-        if METADATA_KEY not in self.config("metadata.json"):
+        if KEY not in self.config("metadata.json").get(METADATA_KEY, ()):
             raise UserFault(
                 f"Bundle '{folder}' was planned by an older version; write it again with pgsam-plan --from_plan "
                 f"{self.config_file('plan.json')}."
@@ -323,6 +324,8 @@ class Bundle:
             self._stamp = None
             try:
                 self._renew()
+            except OtherPlan as error:
+                raise WeightsFault(f"{self}: {error}") from error
             except Exception as error:
                 raise WeightsFault(
                     f"{self}: {self.model_file} doesn't fit the network of its configs ({_first_lines(error)}); train "
@@ -332,11 +335,11 @@ class Bundle:
 
     def _renew(self) -> None:
         """Into the network that is there: a second copy would need twice the memory."""
-        from pgsam_monai.weights.files import load_weights
+        from pgsam_monai.networks.trained import load_trained
 
         if self._network is None:
             self._network = self.parser.get_parsed_content("network_def").to(self.device).eval()
-        self._network.load_state_dict(load_weights(self.model_file))
+        load_trained(self._network, self.model_file, bundle=self.folder)
 
     @property
     def preprocessing(self) -> Compose:

@@ -49,10 +49,16 @@ def hold(folder: str | Path, *, refusal: str | None = None) -> Iterator[int]:
 
 
 def keep(folder: str | Path, *, refusal: str) -> None:
-    """As `hold`, for as long as this process lives; a folder that it keeps already stays its own."""
+    """As `hold`, until `release` or the end of this process; a folder that it keeps already stays its own."""
     folder = Path(folder).resolve()
     if folder not in _held:
         _held[folder] = _locked(folder, refusal)
+
+
+def release(folder: str | Path) -> None:
+    """Let others have a folder that `keep` has kept, if it has."""
+    if file := _held.pop(Path(folder).resolve(), None):
+        file.close()
 
 
 def _locked(folder: Path, refusal: str | None) -> IO[str]:

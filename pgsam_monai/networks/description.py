@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.trained_for import KEY, TrainedFor, check_trained_for
 
-Description = Mapping[str, str | int | bool]
+Description = Mapping[str, Any]
 
 
 def pack_description(description: Description) -> Tensor:
@@ -25,9 +27,16 @@ def pack_description(description: Description) -> Tensor:
     return torch.tensor(list(text.ljust(max(size, len(text)))), dtype=torch.uint8)
 
 
-def unpack_description(packed: Tensor) -> dict[str, str | int | bool]:
-    """The inverse of `pack_description`."""
-    return json.loads(bytes(packed.cpu().tolist()))
+def unpack_description(packed: Tensor) -> dict[str, Any]:
+    """The inverse of `pack_description`. Raises UserFault if the bytes are no description."""
+    try:
+        content = json.loads(bytes(packed.cpu().tolist()))
+    except (ValueError, TypeError) as error:
+        raise UserFault(
+            "The checkpoint's description of its network is damaged; train the bundle again, or put "
+            "another copy of the file there."
+        ) from error
+    return content if isinstance(content, dict) else {}
 
 
 def check_description(own: Description, other: Description, *, source: str) -> None:
@@ -47,11 +56,25 @@ class DescribedNetwork(nn.Module):
     """A network that knows its `description`, which travels in its state dict and guards what is loaded."""
 
     description: Description
+    trained_for: TrainedFor | None = None
+    """what its bundle is planned for, where it is used as that bundle's: then it loads weights of the same plan only,
+    and those that it saves say so"""
 
     def get_extra_state(self) -> Tensor:
-        """The network's description."""
-        return pack_description(self.description)
+        """The network's description, and what it is trained for."""
+        stamp = {} if self.trained_for is None else {KEY: self.trained_for.to_json()}
+        return pack_description({**self.description, **stamp})
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Raise ValueError with a sentence if the checkpoint is another network's."""
-        check_description(self.description, unpack_description(state), source="The checkpoint")
+        """Raise UserFault with a sentence if the checkpoint is another network's, or was trained for another plan."""
+        told = unpack_description(state)
+        if self.trained_for is not None:
+            check_trained_for(self.trained_for, _stamp(told), source="The checkpoint")
+        check_description(self.description, told, source="The checkpoint")
+
+
+def _stamp(description: Mapping[str, Any]) -> TrainedFor | None:
+    try:
+        return TrainedFor.from_json(description[KEY])
+    except (KeyError, TypeError):
+        return None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +16,41 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.files import whole
+from pgsam_monai.base.files import remove_remains, whole
+from pgsam_monai.base.trained_for import OtherPlan
+from pgsam_monai.training.divergence import check_weights
 from pgsam_monai.training.ranks import is_main_process
+from pgsam_monai.training.room import save_tensors
+from pgsam_monai.weights.files import load_weights
 
 logger = logging.getLogger(__name__)
 
 LAST_CHECKPOINT = "checkpoint_last.pt"
+START_ANEW = f"delete {LAST_CHECKPOINT} to train anew; a model.pt beside it stays"
 BEST_MODEL = "model.pt"
+PREVIOUS = "previous.pt"
+"""What model.pt was before the last training that replaced it."""
 
 
 def save_checkpoint(content: Any, file: Path) -> None:
-    """Write with torch.save, whole or not at all."""
-    with whole(file) as partial:
-        torch.save(content, partial)
+    """Write with torch.save, whole or not at all, and onto the disk itself.
+
+    Raises:
+        Diverged: it holds values that are no finite numbers.
+        OSError: no room, or no right to write.
+    """
+    check_weights(content)
+    with whole(file, synced=True) as partial:
+        save_tensors(content, partial)
+
+
+def keep_previous(model: Path) -> None:
+    """Give model.pt its second name, previous.pt; model.pt itself is only ever replaced, never written into."""
+    with whole(model.with_name(PREVIOUS)) as partial:
+        try:
+            os.link(model.resolve(), partial)
+        except OSError:  # file systems without links
+            shutil.copyfile(model, partial)
 
 
 def bare(network: nn.Module) -> nn.Module:
@@ -36,6 +61,8 @@ def bare(network: nn.Module) -> nn.Module:
 class TrainingCheckpoints:
     """Writes `model.pt` (the chosen network, a flat state dict) and `checkpoint_last.pt` (all it takes to go on)
     after every epoch, each atomically, tensors and plain numbers only, and resumes from the latter.
+
+    A model.pt of an earlier training, which this one doesn't go on with, is kept as `previous.pt`.
 
     Args:
         folder: where both files go.
@@ -64,9 +91,13 @@ class TrainingCheckpoints:
         self.lr_scheduler = lr_scheduler
         self.key_metric = key_metric
         self.best = {"metric": -math.inf, "epoch": 0}
+        self.own_model = False
+        """whether model.pt is of this training"""
 
     def attach(self, trainer: Engine, evaluator: Engine) -> None:
         """Register after the trainer's own handlers, so that an epoch is saved once it has been validated."""
+        if is_main_process() and self.folder.is_dir():
+            remove_remains(self.folder)
         evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.keep_best, trainer)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
         trainer.add_event_handler(Events.COMPLETED, self.ensure_model)
@@ -80,8 +111,15 @@ class TrainingCheckpoints:
             self.save_model()
 
     def save_model(self) -> None:
-        if is_main_process():
-            save_checkpoint(bare(self.network).state_dict(), self.folder / BEST_MODEL)
+        if not is_main_process():
+            return
+        model, state = self.folder / BEST_MODEL, bare(self.network).state_dict()
+        if not self.own_model and model.is_file():
+            check_weights(state)
+            keep_previous(model)
+            logger.info("%s of an earlier training is kept as %s.", model, PREVIOUS)
+        save_checkpoint(state, model)
+        self.own_model = True
 
     def ensure_model(self, trainer: Engine) -> None:
         """The last network where that is wanted, or where no validation was defined (no structure present)."""
@@ -112,13 +150,17 @@ class TrainingCheckpoints:
         if not path.is_file():
             logger.info("Nothing to resume: %s does not exist; training starts at epoch 1.", path)
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        bare(self.network).load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.lr_scheduler.load_state_dict(state["lr_scheduler"])
-        if getattr(trainer, "scaler", None) and state["scaler"]:
-            trainer.scaler.load_state_dict(state["scaler"])
-        self.best = state["best"]
+        state = _read_checkpoint(path)
+        try:
+            self._restore(state, trainer)
+        except OtherPlan as error:
+            raise UserFault(f"{path}: {error}") from error
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = error if isinstance(error, UserFault) else f"{type(error).__name__}: {str(error)[:200]}"
+            raise UserFault(
+                f"{path} doesn't fit this training ({reason}); {START_ANEW}, or restore the configs that it was "
+                "trained with."
+            ) from error
         if state["epoch"] >= trainer.state.max_epochs:
             logger.warning("Training is complete (%d epochs); raise max_epochs to go on.", state["epoch"])
             # An engine that is asked to run a finished training starts anew; it must not here.
@@ -128,6 +170,23 @@ class TrainingCheckpoints:
         trainer.state.epoch = state["epoch"]
         trainer.state.iteration = state["epoch"] * trainer.state.epoch_length
         logger.info("Resuming after epoch %d of %d.", state["epoch"], trainer.state.max_epochs)
+
+    def _restore(self, state: Mapping[str, Any], trainer: Engine) -> None:
+        bare(self.network).load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        if getattr(trainer, "scaler", None) and state["scaler"]:
+            trainer.scaler.load_state_dict(state["scaler"])
+        self.best = {"metric": float(state["best"]["metric"]), "epoch": int(state["best"]["epoch"])}
+        self.own_model = self.best["epoch"] > 0
+        state["epoch"] = int(state["epoch"])
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        return dict(load_weights(path))
+    except UserFault as error:
+        raise UserFault(f"{str(error).rstrip('.')}; {START_ANEW}.") from error
 
 
 class EarlyStop:

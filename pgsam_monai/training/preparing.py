@@ -8,30 +8,39 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.utils import set_determinism
 from torch import nn
 
+from pgsam_monai.base.locks import keep, release
+from pgsam_monai.base.trained_for import planned_in
 from pgsam_monai.data.splits import require_files
 from pgsam_monai.training.checkpoints import EarlyStop, TrainingCheckpoints
-from pgsam_monai.training.ranks import join_ranks
+from pgsam_monai.training.divergence import FiniteLoss
+from pgsam_monai.training.ranks import is_main_process, join_ranks
+from pgsam_monai.training.room import require_room
 from pgsam_monai.training.starting import start_from
 
 
 def prepare_process(
-    cases: Sequence[Sequence[Mapping[str, Any]]], dataset_dir: str, *, seed: int, ranks: bool = False
-) -> None:
+    cases: Sequence[Sequence[Mapping[str, Any]]], dataset_dir: str, *, ckpt_dir: str, seed: int,
+    ranks: bool = False,
+) -> None:  # fmt: skip
     """Before there is any network: whether its data are here, and the seed that its random weights come from.
 
     Args:
         cases: of training and of validation.
         dataset_dir: where they should lie.
+        ckpt_dir: where checkpoints go; it is this training's alone until that ends.
         seed: of weights and data.
         ranks: this is one of torchrun's processes.
 
     Raises:
         SystemExit: files are missing, before weights are fetched for nothing.
+        FolderInUse: another training writes there.
     """
+    if is_main_process():
+        keep(ckpt_dir, refusal="wait until its training ends, or train into another folder with --ckpt_dir")
     require_files([case for part in cases for case in part], dataset_dir)
     if ranks:
         join_ranks()
@@ -40,7 +49,7 @@ def prepare_process(
 
 
 def prepare_training(
-    network: nn.Module, trainer: Engine, evaluator: Engine, checkpoints: TrainingCheckpoints, *,
+    network: nn.Module, trainer: Engine, evaluator: Engine, checkpoints: TrainingCheckpoints, *, bundle: str,
     initial_model: str | Path | None = None, early_stop_epochs: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
     """The weights that training starts from, what watches it, and whether it goes on with an earlier one.
@@ -49,11 +58,17 @@ def prepare_training(
         network: without a data-parallel wrapper.
         trainer, evaluator: of training and validation, not run yet.
         checkpoints: of that network.
+        bundle: its folder; what it is planned for is written into all weights that are saved.
         initial_model: see `start_from`.
         early_stop_epochs: see `EarlyStop`.
         resume: go on with the last checkpoint.
     """
+    network.trained_for = planned_in(bundle)
     start_from(network, initial_model)
+    if is_main_process():
+        require_room(checkpoints.folder, network)
+        trainer.add_event_handler(Events.COMPLETED, lambda: release(checkpoints.folder))
+    FiniteLoss(checkpoints.optimizer).attach(trainer)
     checkpoints.attach(trainer, evaluator)
     EarlyStop(checkpoints, early_stop_epochs).attach(trainer)
     if resume:

@@ -8,6 +8,7 @@ from ignite.engine import Engine, Events
 from monai.handlers import MLFlowHandler, StatsHandler, TensorBoardStatsHandler, from_engine
 from tqdm import tqdm
 
+from pgsam_monai.training.divergence import loss_of
 from pgsam_monai.training.ranks import is_main_process
 
 
@@ -69,11 +70,7 @@ class TrainingProgress:
         )
 
     def step(self, engine: Engine) -> None:
-        loss = float(
-            engine.state.output[0]["loss"]
-            if isinstance(engine.state.output, list)
-            else engine.state.output["loss"]
-        )
+        loss = loss_of(engine)
         self.loss = loss if math.isnan(self.loss) else 0.95 * self.loss + 0.05 * loss
         shown = {"epoch": f"{engine.state.epoch}/{engine.state.max_epochs}", "loss": f"{self.loss:.3f}"}
         if self.evaluator is not None and self.evaluator.state.metrics.get(self.key_metric) is not None:

@@ -14,12 +14,16 @@ import json
 import logging
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from pgsam_monai.base.errors import UserFault, did_you_mean
+from pgsam_monai.base.errors import MissingFile, UserFault, did_you_mean
 from pgsam_monai.base.files import write_text
+from pgsam_monai.base.json_files import read_json
 from pgsam_monai.base.weights import KNOWN_WEIGHTS, Package, Weights
+from pgsam_monai.weights.checks import check_archive, check_tensors
 from pgsam_monai.weights.store import sha256_of, store
 
 logger = logging.getLogger(__name__)
@@ -81,7 +85,7 @@ def _packaged_file(package: Package) -> Path | None:
 def _imported_record(record: Weights, file: Path) -> Weights:
     """`record` with the size and hash that were noted when `file`, of which none are published, was imported."""
     try:
-        noted = json.loads(_note(file).read_text())
+        noted = read_json(_note(file), remedy="import the weights again")
         return replace(record, sha256=str(noted["sha256"]), size_bytes=int(noted["size_bytes"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserFault(
@@ -227,11 +231,25 @@ def load_weights(file: str | Path) -> dict:
     """Read a state dict from a safetensors or PyTorch file, executing nothing that the file may hold.
 
     Raises:
-        UserFault: the file can't be read so.
+        MissingFile: there is none.
+        UserFault: the file can't be read so, isn't whole, or holds values that are no finite numbers.
     """
+    file = Path(file)
+    if not file.is_file():
+        raise MissingFile(f"There are no weights at '{file}'; train the bundle first, or correct the path.")
+    check_archive(file)
+    content = _plain_tensors(file)
+    if not isinstance(content, Mapping):
+        raise UserFault(
+            f"Weights file '{file}' holds no state dict but a {type(content).__name__}; give another file."
+        )
+    check_tensors(content, file)
+    return content
+
+
+def _plain_tensors(file: Path) -> Any:
     import torch  # the command line reads this module's table without it
 
-    file = Path(file)
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -239,7 +257,8 @@ def load_weights(file: str | Path) -> dict:
             return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # every library below raises its own kinds
+        reason = " ".join(str(error).split())[:200]
         raise UserFault(
-            f"Weights file '{file}' can't be read as plain tensors ({type(error).__name__}: {error}); "
+            f"Weights file '{file}' can't be read as plain tensors ({type(error).__name__}: {reason}); "
             "fetch it again, or save its state dict with torch.save or safetensors."
         ) from error

@@ -18,6 +18,7 @@ from pgsam_monai.base.capabilities import PATCHES, REQUESTS, SLICES
 from pgsam_monai.base.config_values import as_data
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.labels import shown
+from pgsam_monai.base.trained_for import planned_in, stamp_in
 from preprocess.bundle.augmentation import patch_augmentation
 from preprocess.bundle.json_text import json_text
 from preprocess.bundle.metadata import SCHEMA, bundle_metadata, large_files
@@ -69,7 +70,20 @@ def emit_bundle(plan: Mapping, splits: Mapping, network: str, folder: Path) -> P
     """
     for name, text in bundle_files(plan, splits, network).items():
         _write(folder / name, text)
+    _tell_of_other_weights(folder)
     return folder
+
+
+def _tell_of_other_weights(folder: Path) -> None:
+    """Weights of another plan stay where they are, and answer nothing."""
+    planned = planned_in(folder)
+    for file in sorted((folder / "models").glob("*.pt")):
+        trained = stamp_in(file)
+        if trained and (differing := trained.differences(planned)):
+            told = "; ".join(f"{name} {before}, now {now}" for name, before, now in differing)
+            print(
+                f"'{file}' was trained for another plan ({told}) and won't be used; train the bundle again."
+            )
 
 
 def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from pgsam_monai.base.capabilities import METADATA_KEY, PATCHES, Capabilities
 from pgsam_monai.base.config_values import SYNTAX
 from pgsam_monai.base.labels import shown
+from pgsam_monai.base.trained_for import KEY, TrainedFor
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from preprocess import __version__
 from preprocess.networks.declared import capabilities, settings
@@ -36,7 +37,7 @@ TINY_VIT_PACKAGES = {"timm": "1.0"}
 def bundle_metadata(
     plan: Mapping[str, Any], network: str, *, name: str, values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """metadata.json: versions, texts, the tensors that go in and come out, and what the network can do.
+    """metadata.json: versions, texts, the tensors that go in and come out, what the network can do and is trained for.
 
     Args:
         plan: contents of plan.json.
@@ -70,7 +71,7 @@ def bundle_metadata(
             "inputs": {"image": _tensor("image", shape, dataset["channels"], is_patch=is_patch)},
             "outputs": {"pred": _tensor("segmentation", shape, names, is_patch=is_patch)},
         },
-        METADATA_KEY: can.to_json(),
+        METADATA_KEY: {**can.to_json(), KEY: TrainedFor.planned(plan, network, values).to_json()},
     }  # fmt: skip
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shutil
-from pathlib import Path
 
 from ignite.engine import Engine
 
-from pgsam_monai.base.files import remove_remains, whole
-from pgsam_monai.training.checkpoints import BEST_MODEL, TrainingCheckpoints, bare, save_checkpoint
+from pgsam_monai.training.checkpoints import (
+    BEST_MODEL,
+    TrainingCheckpoints,
+    bare,
+    keep_previous,
+    save_checkpoint,
+)
 
 logger = logging.getLogger(__name__)
 
 UNFINISHED = "unfinished.pt"
 """Weights that wait for the training's end; what a stopped one leaves."""
-PREVIOUS = "previous.pt"
-"""What model.pt was before the last training that replaced it."""
 
 
 class StudyCheckpoints(TrainingCheckpoints):
@@ -40,7 +41,6 @@ class StudyCheckpoints(TrainingCheckpoints):
         """After the network has its first weights, which may be those of an unfinished training."""
         super().attach(trainer, evaluator)
         (self.folder / UNFINISHED).unlink(missing_ok=True)
-        remove_remains(self.folder)
 
     def keep_best(self, evaluator: Engine, trainer: Engine) -> None:
         metric = float(evaluator.state.metrics[self.key_metric])
@@ -83,12 +83,3 @@ class StudyCheckpoints(TrainingCheckpoints):
         os.replace(waiting, model)
         self.published = epoch
         logger.info("%s now holds the network of epoch %d.", model, epoch)
-
-
-def keep_previous(model: Path) -> None:
-    """Give model.pt its second name, previous.pt; model.pt itself is only ever replaced, never written into."""
-    with whole(model.with_name(PREVIOUS)) as partial:
-        try:
-            os.link(model.resolve(), partial)
-        except OSError:  # file systems without hard links
-            shutil.copyfile(model, partial)
