@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from tiny_bundle import plan_tiny
 
+from pgsam_monai.base.trained_for import planned_in
 from pgsam_monai.bundle import Bundle
 
 
@@ -25,4 +26,5 @@ def draw_weights(bundle: Path, seed: int) -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
+    network.trained_for = planned_in(bundle)
     torch.save(network.state_dict(), bundle / "models/model.pt")

@@ -118,7 +118,7 @@ def planned_in(bundle: str | Path) -> TrainedFor:
     remedy = f"write the bundle again with pgsam-plan --from_plan {file.with_name('plan.json')}"
     content = read_json(file, remedy=remedy).get(METADATA_KEY)
     if not isinstance(content, Mapping) or KEY not in content:
-        raise UserFault(f"Bundle '{bundle}' was planned by an older version; {remedy}.")
+        raise OtherPlan(f"Bundle '{bundle}' was planned by an older version; {remedy}.")
     return made_of(content[KEY], TrainedFor.from_json, file=file, remedy=remedy)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import whole
-from pgsam_monai.networks.description import check_description
+from pgsam_monai.networks.description import DescribedNetwork
 
 FORMAT = "pgsam-adapters-1"
 
@@ -20,11 +20,13 @@ def trained_state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
 
 
-def save_adapters(network: nn.Module, file: str | Path, *, metadata: Mapping[str, str] | None = None) -> Path:
+def save_adapters(
+    network: DescribedNetwork, file: str | Path, *, metadata: Mapping[str, str] | None = None
+) -> Path:
     """Write what was trained, and nothing else, as safetensors; the frozen rest comes from SAM's and CLIP's weights.
 
     Args:
-        network: a network with a `description`.
+        network: what is written says what it was trained for, too.
         file: where to write; replaced whole or not at all.
         metadata: more text to keep in the file's header, such as the names of the classes or of the weights.
     """
@@ -33,18 +35,18 @@ def save_adapters(network: nn.Module, file: str | Path, *, metadata: Mapping[str
     file = Path(file)
     state = {name: value.contiguous() for name, value in trained_state(network).items()}
     state.update({name: value.contiguous() for name, value in _statistics(network).items()})
-    description = json.dumps(network.description, sort_keys=True)
+    description = json.dumps(network.full_description(), sort_keys=True)
     header = {**(metadata or {}), "format": FORMAT, "description": description}
     with whole(file) as partial:
         save_file(state, partial, metadata=header)
     return file
 
 
-def load_adapters(network: nn.Module, file: str | Path) -> dict[str, str]:
+def load_adapters(network: DescribedNetwork, file: str | Path) -> dict[str, str]:
     """Load what `save_adapters` wrote into a network built alike, and return the file's header.
 
     Raises:
-        ValueError: not such a file, or one of another network.
+        ValueError: not such a file, or one of another network, or trained for another plan.
     """
     from safetensors import safe_open
 
@@ -55,7 +57,7 @@ def load_adapters(network: nn.Module, file: str | Path) -> dict[str, str]:
                 f"'{file}' holds no adapters: its header gives the format '{header.get('format')}', "
                 f"not '{FORMAT}'; give a file that save_adapters wrote."
             )
-        check_description(network.description, json.loads(header["description"]), source=f"'{file}'")
+        network.check_source(json.loads(header["description"]), source=f"'{file}'")
         state = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118, not a dict
     wanted = trained_state(network).keys() | _statistics(network).keys()
     if wanted != state.keys():

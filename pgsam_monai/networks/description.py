@@ -60,17 +60,24 @@ class DescribedNetwork(nn.Module):
     """what its bundle is planned for, where it is used as that bundle's: then it loads weights of the same plan only,
     and those that it saves say so"""
 
-    def get_extra_state(self) -> Tensor:
-        """The network's description, and what it is trained for."""
+    def full_description(self) -> dict[str, Any]:
+        """`description`, and what the network is trained for."""
         stamp = {} if self.trained_for is None else {KEY: self.trained_for.to_json()}
-        return pack_description({**self.description, **stamp})
+        return {**self.description, **stamp}
+
+    def check_source(self, told: Mapping[str, Any], *, source: str) -> None:
+        """Raise UserFault unless `told`, another's `full_description`, is of this network and the same plan."""
+        if self.trained_for is not None:
+            check_trained_for(self.trained_for, _stamp(told), source=source)
+        check_description(self.description, told, source=source)
+
+    def get_extra_state(self) -> Tensor:
+        """The full description."""
+        return pack_description(self.full_description())
 
     def set_extra_state(self, state: Tensor) -> None:
         """Raise UserFault with a sentence if the checkpoint is another network's, or was trained for another plan."""
-        told = unpack_description(state)
-        if self.trained_for is not None:
-            check_trained_for(self.trained_for, _stamp(told), source="The checkpoint")
-        check_description(self.description, told, source="The checkpoint")
+        self.check_source(unpack_description(state), source="The checkpoint")
 
 
 def _stamp(description: Mapping[str, Any]) -> TrainedFor | None:

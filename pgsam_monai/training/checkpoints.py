@@ -156,10 +156,10 @@ class TrainingCheckpoints:
         except OtherPlan as error:
             raise UserFault(f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = error if isinstance(error, UserFault) else f"{type(error).__name__}: {str(error)[:200]}"
+            reason = " ".join(str(error).split())[:300].rstrip(".")
             raise UserFault(
-                f"{path} doesn't fit this training ({reason}); {START_ANEW}, or restore the configs that it was "
-                "trained with."
+                f"{path} doesn't fit this training ({type(error).__name__}: {reason}); {START_ANEW}, or restore the "
+                "configs that it was trained with."
             ) from error
         if state["epoch"] >= trainer.state.max_epochs:
             logger.warning("Training is complete (%d epochs); raise max_epochs to go on.", state["epoch"])
