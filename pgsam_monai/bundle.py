@@ -22,7 +22,7 @@ from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.files import time_and_size
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.labels import check_labels, restored_values
-from pgsam_monai.base.trained_for import OtherPlan
+from pgsam_monai.base.trained_for import OtherPlan, planned_by
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.configs import read_configs
 
@@ -339,7 +339,8 @@ class Bundle:
 
         if self._network is None:
             self._network = self.parser.get_parsed_content("network_def").to(self.device).eval()
-        load_trained(self._network, self.model_file, bundle=self.folder)
+        planned = planned_by(self.config("metadata.json"), self.folder)
+        load_trained(self._network, self.model_file, planned=planned)
 
     @property
     def preprocessing(self) -> Compose:

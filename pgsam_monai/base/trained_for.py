@@ -35,7 +35,7 @@ class TrainedFor:
     labels: list[str]
     """value and name of each class, in order, the background first: "0 = background" """
     channels: list[str]
-    """of the images, in order"""
+    """number and name of each of the images', numbered so that no name begins the text"""
     orientation: str
     """axis codes of rows, columns and slices; "" for pictures"""
     intensity: dict[str, Any]
@@ -60,7 +60,7 @@ class TrainedFor:
                 "labels": [
                     f"{shown(v)} = {n}" for v, n in zip(values["labels"], values["label_names"], strict=True)
                 ],
-                "channels": list(plan["dataset"]["channels"]),
+                "channels": [f"{number} = {name}" for number, name in enumerate(plan["dataset"]["channels"])],
                 "orientation": values["orientation"] or "",
                 "intensity": dict(values["intensity"]),
                 "size": list(patch) if patch else [values["image_size"]] * 2,
@@ -109,17 +109,26 @@ def check_trained_for(planned: TrainedFor, weights: TrainedFor | None, *, source
 
 
 def planned_in(bundle: str | Path) -> TrainedFor:
-    """What a bundle's network is planned for.
+    """What a bundle's network is planned for, by its metadata.json; see `planned_by`."""
+    file = Path(bundle) / "configs" / "metadata.json"
+    return planned_by(read_json(file, remedy=_write_again(bundle)), bundle)
+
+
+def planned_by(metadata: Mapping[str, Any], bundle: str | Path) -> TrainedFor:
+    """What a bundle's network is planned for, by the content of its metadata.json.
 
     Raises:
         UserFault: the bundle is damaged, or of an older version.
     """
-    file = Path(bundle) / "configs" / "metadata.json"
-    remedy = f"write the bundle again with pgsam-plan --from_plan {file.with_name('plan.json')}"
-    content = read_json(file, remedy=remedy).get(METADATA_KEY)
+    content = metadata.get(METADATA_KEY)
     if not isinstance(content, Mapping) or KEY not in content:
-        raise OtherPlan(f"Bundle '{bundle}' was planned by an older version; {remedy}.")
-    return made_of(content[KEY], TrainedFor.from_json, file=file, remedy=remedy)
+        raise OtherPlan(f"Bundle '{bundle}' was planned by an older version; {_write_again(bundle)}.")
+    file = Path(bundle) / "configs" / "metadata.json"
+    return made_of(content[KEY], TrainedFor.from_json, file=file, remedy=_write_again(bundle))
+
+
+def _write_again(bundle: str | Path) -> str:
+    return f"write the bundle again with pgsam-plan --from_plan {Path(bundle) / 'configs' / 'plan.json'}"
 
 
 def stamp_in(weights: Path) -> TrainedFor | None:

@@ -7,22 +7,22 @@ from pathlib import Path
 from ignite.engine import Engine, Events
 from torch import nn
 
-from pgsam_monai.base.trained_for import planned_in
+from pgsam_monai.base.trained_for import TrainedFor, planned_in
 from pgsam_monai.weights.files import load_weights
 
 
-def load_trained(network: nn.Module, file: str | Path, *, bundle: str | Path) -> None:
+def load_trained(network: nn.Module, file: str | Path, *, planned: TrainedFor) -> None:
     """Load the weights that a bundle's network was trained to, strictly.
 
     Args:
         network: as the bundle's configs describe it.
         file: a state dict.
-        bundle: its folder; what it is planned for is compared with what the weights were trained for.
+        planned: what the bundle is planned for; it must be what the weights were trained for.
 
     Raises:
         UserFault: the file can't be read, or isn't of this network and plan.
     """
-    network.trained_for = planned_in(bundle)
+    network.trained_for = planned
     network.load_state_dict(load_weights(file))
 
 
@@ -36,4 +36,4 @@ class TrainedWeights:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        load_trained(self.network, self.file, bundle=self.bundle)
+        load_trained(self.network, self.file, planned=planned_in(self.bundle))

@@ -118,10 +118,27 @@ def test_weights_of_another_network_are_not_served(own_copy, planned):
     served = Bundle(bundle)
     for _ in range(2):
         with pytest.raises(
-            WeightsFault, match=r"Bundle 'bundle': .*model.pt doesn't fit .*train the bundle again"
+            WeightsFault, match=r"Bundle 'bundle': .* another plan: network dynunet .*train the bundle again"
         ):
             served.label_map(planned.image)
     assert served.stamp is None
+
+
+@pytest.mark.parametrize(
+    ("place", "changed", "told"),
+    [
+        ("labels", ["0 = background", "5 = kidney"], "5 = kidney"), ("channels", ["0 = PET"], "0 = PET"),
+        ("orientation", "SPL", "SPL"), ("intensity", {"scheme": "unit8"}, "unit8"), ("dataset", "knee", "knee"),
+    ],
+)  # fmt: skip
+def test_weights_of_another_plan_are_not_served(own_copy, planned, place, changed, told):
+    bundle = own_copy("unet")
+    file = bundle / "configs/metadata.json"
+    metadata = json.loads(file.read_text())
+    metadata["pgsam_monai"]["trained_for"][place] = changed
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(WeightsFault, match=f"another plan: {place} .*the bundle: {told}"):
+        Bundle(bundle).label_map(planned.image)
 
 
 @pytest.mark.parametrize("harm", ["cut", "lacking", "extra"])
