@@ -114,15 +114,29 @@ def test_pgsam_trains_evaluates_predicts_and_exports(trained, tmp_path):
 
 
 def test_the_demo_goes_the_whole_way_and_can_be_repeated(tmp_path, monkeypatch):
-    words = ["demo", "--cases", "5", "--epochs", "1", "--resolution", "32", "--folder", str(tmp_path / "demo")]
+    words = [
+        "demo",
+        "--cases",
+        "5",
+        "--epochs",
+        "1",
+        "--resolution",
+        "32",
+        "--folder",
+        str(tmp_path / "demo"),
+    ]
     done = call("-m", "pgsam_monai.commands.main", *words)
     assert done.returncode == 0, done.stderr[-3000:]
     for said in ("not patients", "Protocol 'mm'", "report.html", "overlays", "tensorboard --logdir"):
         assert said in done.stdout, said
     assert list((tmp_path / "demo/predictions/overlays").glob("*.png"))
     steps = []
-    monkeypatch.setattr("pgsam_monai.commands.demo._step", lambda title, arguments: steps.append(arguments[3]))
-    main(words)  # in this process and without its two steps, which take longest and repeat what other tests do
+    monkeypatch.setattr(
+        "pgsam_monai.commands.demo._step", lambda title, arguments: steps.append(arguments[3])
+    )
+    main(
+        words
+    )  # in this process and without its two steps, which take longest and repeat what other tests do
     assert steps == ["training", "evaluating"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +14,7 @@ from pgsam_monai.base.errors import UserFault
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
-"""The file of a folder that is locked; it holds the number of the process, and stays."""
+"""The file of a folder that is locked; it holds the number of the process, and goes with it unless that is killed."""
 
 _held: dict[Path, IO[str]] = {}
 
@@ -44,8 +44,7 @@ def hold(folder: str | Path, *, refusal: str | None = None) -> Iterator[int]:
     try:
         yield file.fileno()
     finally:
-        del _held[folder]
-        file.close()
+        release(folder)
 
 
 def keep(folder: str | Path, *, refusal: str) -> None:
@@ -57,30 +56,50 @@ def keep(folder: str | Path, *, refusal: str) -> None:
 
 def release(folder: str | Path) -> None:
     """Let others have a folder that `keep` has kept, if it has."""
-    if file := _held.pop(Path(folder).resolve(), None):
+    folder = Path(folder).resolve()
+    if file := _held.pop(folder, None):
+        with suppress(OSError):
+            (
+                folder / LOCK
+            ).unlink()  # before it is free: whoever waits for it sees that it is gone, and begins anew
         file.close()
 
 
 def _locked(folder: Path, refusal: str | None) -> IO[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = (folder / LOCK).open("a+", encoding="utf-8")
+        try:
+            _lock(file, folder, refusal)
+            if _is_there(file, folder / LOCK):
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _lock(file: IO[str], folder: Path, refusal: str | None) -> None:
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / LOCK).open("a+", encoding="utf-8")
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _wait_or_refuse(file, folder, refusal)
-        except OSError as error:  # some network drives know no locks
-            logger.warning("'%s' can't be locked (%s): see to it that one command at a time works there.",
-                           folder, error.strerror)  # fmt: skip
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-    except BaseException:
-        file.close()
-        raise
-    return file
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _wait_or_refuse(file, folder, refusal)
+    except OSError as error:  # some network drives know no locks
+        logger.warning("'%s' can't be locked (%s): see to it that one command at a time works there.",
+                       folder, error.strerror)  # fmt: skip
+
+
+def _is_there(file: IO[str], path: Path) -> bool:
+    """Whether the file has the name still: whoever held it before removes it at the end."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _wait_or_refuse(file: IO[str], folder: Path, refusal: str | None) -> None:
@@ -96,7 +115,7 @@ def _wait_or_refuse(file: IO[str], folder: Path, refusal: str | None) -> None:
 
 
 def _let_go() -> None:
-    """In a forked worker: it may outlive this process by seconds, and would keep the next command out."""
+    """In a forked worker, which may outlive its process by seconds and would keep the next command out."""
     for file in _held.values():
         file.close()
     _held.clear()

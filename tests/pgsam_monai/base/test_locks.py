@@ -68,3 +68,21 @@ def test_a_process_may_keep_a_folder_twice_and_its_forked_workers_do_not(tmp_pat
 
         os._exit(len(locks._held))
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_nothing_is_left_and_who_waits_for_the_file_that_goes_takes_a_new_one(tmp_path):
+    program = (
+        "import sys\nfrom pgsam_monai.base.locks import hold\nprint('starts', flush=True)\n"
+        "with hold(sys.argv[1]):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    with hold(tmp_path):
+        command = [sys.executable, "-c", program, str(tmp_path)]
+        waiting = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert waiting.stdout.readline() == b"starts\n"
+        assert b"waiting for it" in waiting.stdout.readline()
+    assert waiting.stdout.readline() == b"held\n"
+    with pytest.raises(FolderInUse), hold(tmp_path, refusal="wait"):
+        pass
+    waiting.communicate()
+    assert list(tmp_path.iterdir()) == []
