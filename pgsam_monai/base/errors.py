@@ -11,9 +11,16 @@ import errno
 import re
 from collections.abc import Iterable, Iterator
 
+WORKER = "Original Traceback (most recent call last)"
+
 
 class UserFault(ValueError):
     """Something typed, planned or lying on disk is not as it must be; the message says what and the remedy."""
+
+    def __str__(self) -> str:
+        """The sentence; torch's loaders put the traceback of their worker process before it."""
+        text = super().__str__()
+        return text.rpartition(f".{type(self).__name__}: ")[2].strip() if WORKER in text else text
 
 
 class MissingFile(UserFault, FileNotFoundError):

@@ -17,12 +17,15 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from pgsam_monai.base.cases import as_paths, file_suffix
+from pgsam_monai.base.room import require_room
 from pgsam_monai.data.store import CaseStore, StoredCase, StoreError
 
 logger = logging.getLogger(__name__)
 
 BYTES_PER_VOXEL = 24
 """peak of making one case, per voxel and channel, measured on CT volumes"""
+BYTES_STORED = 0.5
+"""on the disk per voxel and channel, compressed, at least; 0.6 to 1.7 were measured"""
 UNPACKED = 4
 """how much larger than its file a case is taken to be where the header doesn't tell"""
 MEMORY_SHARE = 0.7
@@ -48,10 +51,16 @@ def fill_store(
 
     Raises:
         StoreError: with all failing cases, after the others were made.
+        UserFault: the disk has no room for what is missing.
     """
     found = [store.find(case) for case in cases]
     missing = [index for index, entry in enumerate(found) if entry is None]
     if missing:
+        voxels = sum(case_memory(cases[index]) // BYTES_PER_VOXEL for index in missing)
+        require_room(
+            store.root, int(voxels * BYTES_STORED), what="Preprocessed cases take",
+            remedy="keep them elsewhere with --store_dir",
+        )  # fmt: skip
         reasons = _make_all(store, [cases[index] for index in missing], progress)
         if reasons:
             raise StoreError(reasons)

@@ -18,7 +18,7 @@ from pgsam_monai.data.splits import require_files
 from pgsam_monai.training.checkpoints import EarlyStop, TrainingCheckpoints
 from pgsam_monai.training.divergence import FiniteLoss
 from pgsam_monai.training.ranks import is_main_process, join_ranks
-from pgsam_monai.training.room import require_room
+from pgsam_monai.training.room import require_checkpoint_room
 from pgsam_monai.training.starting import start_from
 
 
@@ -66,7 +66,7 @@ def prepare_training(
     network.trained_for = planned_in(bundle)
     start_from(network, initial_model)
     if is_main_process():
-        require_room(checkpoints.folder, network)
+        require_checkpoint_room(checkpoints.folder, network)
         trainer.add_event_handler(Events.COMPLETED, lambda: release(checkpoints.folder))
     FiniteLoss(checkpoints.optimizer).attach(trainer)
     checkpoints.attach(trainer, evaluator)

@@ -3,11 +3,13 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -15,7 +17,9 @@ import pytest
 import torch
 from monai.transforms import Compose, ScaleIntensityRanged
 from small_volumes import bundle_preprocessing, make_arrays, oblique_affine, write_case
+from torch.utils.data import DataLoader
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.data.datasets import CaseDataset
 from pgsam_monai.data.filling import choose_workers, fill_store
 from pgsam_monai.data.stamp import describe, preprocessing_hash
@@ -86,21 +90,82 @@ def test_changed_source_is_made_again_and_touched_one_is_not(tmp_path, item):
     assert not torch.equal(before, after)
 
 
-@pytest.mark.parametrize("damage", ["cut array", "no array", "cut record", "other format"])
+def _flip(file, place=0.5):
+    content = bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 255
+    file.write_bytes(content)
+
+
+def _edit(file, **fields):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+
+DAMAGES = {
+    "cut array": lambda folder: os.truncate(folder / "image.b2nd", 50),
+    "no array": lambda folder: (folder / "image.b2nd").unlink(),
+    "flipped image": lambda folder: _flip(folder / "image.b2nd"),
+    "flipped label": lambda folder: _flip(folder / "label.b2nd", 0.9),
+    "arrays exchanged": lambda folder: shutil.copy(folder / "label.b2nd", folder / "image.b2nd"),
+    "cut record": lambda folder: os.truncate(folder / "entry.json", 50),
+    "other format": lambda folder: _edit(folder / "entry.json", format=0),
+    "another shape": lambda folder: _edit(folder / "entry.json", image_shape=[1, 2, 3, 4]),
+    "no labels": lambda folder: _edit(folder / "entry.json", has_label=False),
+    "other classes": lambda folder: _edit(folder / "entry.json", slice_labels=[{"1": 3}]),
+    "no stamps": lambda folder: _edit(folder / "entry.json", stamps=None),
+    "a list": lambda folder: (folder / "entry.json").write_text("[1]"),
+    "nested": lambda folder: (folder / "entry.json").write_text("[" * 100_000),
+    "no text": lambda folder: (folder / "entry.json").write_bytes(b"\xff\x00"),
+    "a folder": lambda folder: ((folder / "entry.json").unlink(), (folder / "entry.json").mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", list(DAMAGES))
 def test_damaged_entry_is_made_again(store, item, damage):
     entry = store.entry(item)
     expected = entry.read_volume()["image"]
-    array, record = entry.folder / "image.b2nd", entry.folder / "entry.json"
-    if damage == "cut array":
-        array.write_bytes(array.read_bytes()[:-5])
-    elif damage == "no array":
-        array.unlink()
-    elif damage == "cut record":
-        record.write_text(record.read_text()[:50])
-    else:
-        record.write_text(json.dumps({**json.loads(record.read_text()), "format": 0}))
+    DAMAGES[damage](entry.folder)
     assert store.find(item) is None
     assert torch.equal(store.entry(item).read_volume()["image"], expected)
+
+
+def test_a_copied_entry_is_trusted_by_its_checksums_and_a_whole_one_without_reading(store, item, monkeypatch):
+    folder = store.entry(item).folder
+    shutil.copytree(folder, folder.with_name("copy"))
+    shutil.rmtree(folder)
+    folder.with_name("copy").rename(folder)
+    assert store.find(item) is not None
+    shutil.rmtree(folder)
+    store.entry(item)
+    monkeypatch.setattr("pgsam_monai.data.entries._crc32", lambda path: pytest.fail("all arrays are read"))
+    assert store.find(item) is not None
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_damaged_during_a_training_is_told_with_case_and_remedy(store, item, workers):
+    dataset = CaseDataset([item], store, progress=False)
+    for file in dataset.cases[0].folder.glob("*.b2nd"):
+        file.write_bytes(b"no frame" * 100)
+    with pytest.raises(UserFault) as fault:
+        next(iter(DataLoader(dataset, batch_size=None, num_workers=workers)))
+    told = str(fault.value)
+    assert told.startswith("Case 'img0001': its preprocessed copy '") and told.endswith("makes it anew.")
+    assert "Traceback" not in told
+
+
+def test_no_room_is_asked_for_before_and_told_in_the_middle_and_nothing_is_left(store, item, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
+    with pytest.raises(
+        UserFault, match="Preprocessed cases take about .* GB free; make room, or keep them else"
+    ):
+        fill_store(store, [item], progress=False)
+
+    def full(*arguments, **options):
+        raise RuntimeError("Error while creating the NDArray")  # all that blosc2 says
+
+    monkeypatch.setattr("pgsam_monai.data.store.blosc2.asarray", full)
+    with pytest.raises(StoreError, match="^Case 'img0001': there is no room left on the disk"):
+        store.entry(item)
+    assert not list(store.root.glob(".tmp-*"))
 
 
 def test_hash_changes_with_every_parameter_and_only_then():
@@ -182,16 +247,16 @@ from pgsam_monai.data import store as module
 from pgsam_monai.data.filling import fill_store
 
 folder = Path(sys.argv[1])
-write, calls = module._write_synced, []
+write, calls = module.write_entry, []
 
-def slow_write(path, text):
+def slow_write(path, record):
     calls.append(path)
     if len(calls) == 3:
         (folder / "in the middle").touch()
         time.sleep(300)
-    write(path, text)
+    return write(path, record)
 
-module._write_synced = slow_write
+module.write_entry = slow_write
 items = [{"image": f"{folder}/case{n}.nii.gz", "label": f"{folder}/case{n}_label.nii.gz"} for n in range(5)]
 fill_store(module.CaseStore(folder / "store", bundle_preprocessing(), workers=1), items, progress=False)
 """

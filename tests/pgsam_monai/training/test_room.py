@@ -10,7 +10,7 @@ import torch
 
 from pgsam_monai.base.errors import UserFault, system_sentence
 from pgsam_monai.training.checkpoints import save_checkpoint
-from pgsam_monai.training.room import require_room
+from pgsam_monai.training.room import require_checkpoint_room
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -23,19 +23,19 @@ def free(monkeypatch):
 def test_model_checkpoint_and_a_second_copy_must_fit(tmp_path, free):
     network = torch.nn.Linear(250, 1000, bias=False)  # 1 MB, all trained: a checkpoint of 3 MB, twice
     free(6_999_999)
-    with pytest.raises(UserFault, match=r"up to 0\.0 GB .*make room, or train into another folder"):
-        require_room(tmp_path / "models", network)
+    with pytest.raises(UserFault, match=r"about 0\.007 GB.* has 0\.007 GB free; make room, or train into"):
+        require_checkpoint_room(tmp_path / "models", network)
     free(7_000_000)
-    require_room(tmp_path / "models", network)
+    require_checkpoint_room(tmp_path / "models", network)
     network.requires_grad_(False)
     free(3_000_000)
-    require_room(tmp_path / "models", network)
+    require_checkpoint_room(tmp_path / "models", network)
 
 
 def test_what_will_be_replaced_counts_as_free(tmp_path, free):
     free(5_000_000)
     (tmp_path / "checkpoint_last.pt").write_bytes(bytes(2_000_000))
-    require_room(tmp_path, torch.nn.Linear(250, 1000, bias=False))
+    require_checkpoint_room(tmp_path, torch.nn.Linear(250, 1000, bias=False))
 
 
 def test_a_disk_that_is_full_in_the_middle_is_told_and_leaves_the_last_file(tmp_path, free, monkeypatch):
