@@ -1,4 +1,4 @@
-"""Challenges whose file names alone tell image, label and case: KiTS, LiTS, MM-WHS and PROMISE12."""
+"""Challenges whose file names alone tell image, label and case: ACDC, KiTS, LiTS, MM-WHS and PROMISE12."""
 
 from __future__ import annotations
 
@@ -26,9 +26,19 @@ class Challenge:
     label_names: Mapping[str, int]
     labelled: str = "{}"
     """what `case` of a label is called as a case"""
+    left_out: str = "(?!)"
+    """of the paths of volumes that are known to be neither, and not worth a word"""
 
 
 _RENAMING = "write a labels.json to change them"
+ACDC = Challenge(
+    title="ACDC",
+    image=r"(?:.*/)?(?P<case>patient\d+_frame\d+)",
+    label=r"(?:.*/)?(?P<case>patient\d+_frame\d+)_gt",
+    example="patient001/patient001_frame01.nii.gz and patient001_frame01_gt.nii.gz",
+    label_names={"background": 0, "right ventricle": 1, "myocardium": 2, "left ventricle": 3},
+    left_out=r"(?:.*/)?patient\d+_4d",
+)
 KITS = Challenge(
     title="KiTS",
     image=r"(?:.*/)?(?P<case>case_\d{5})/imaging",
@@ -56,6 +66,16 @@ MMWHS = Challenge(
         "ascending aorta": 820, "pulmonary artery": 850,
     },
 )  # fmt: skip
+
+
+def find_acdc(tree: Tree) -> Found:
+    """patient001/patient001_frame01.nii.gz and patient001_frame01_gt.nii.gz, also in training/ and testing/.
+
+    The film patient001_4d.nii.gz is left out, and so is Info.cfg.
+    """
+    found = _find(tree, ACDC)
+    cases = tuple(replace(case, subject=case.name.partition("_")[0]) for case in found.cases)
+    return replace(found, cases=cases, channel_names=("cine MR",))
 
 
 def find_kits(tree: Tree) -> Found:
@@ -89,7 +109,7 @@ def _find(tree: Tree, challenge: Challenge) -> Found:
             images[_group(path), match["case"]].append(path)
         elif match := re.fullmatch(challenge.label, bare):
             labels[_group(path), challenge.labelled.format(match["case"])].append(path)
-        else:
+        elif not re.fullmatch(challenge.left_out, bare):
             others.append(path)
     _require(challenge, images, labels)
     names = read_label_names(tree)

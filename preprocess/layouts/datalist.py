@@ -30,7 +30,7 @@ def find_datalist(tree: Tree, listing: str | None = None) -> Found:
     found = found_from_entries(tree, listing, _entries(tree, listing, content))
     return replace(
         found,
-        label_names=label_names_from(content.get("labels")),
+        label_names=label_names_from(content.get("labels"), listing),
         channel_names=channel_names_from(content),
     )
 

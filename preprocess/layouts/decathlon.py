@@ -37,7 +37,7 @@ def find_decathlon(tree: Tree) -> Found:
     ]
     return replace(
         found,
-        label_names=label_names_from(content.get("labels")),
+        label_names=label_names_from(content.get("labels"), listing),
         channel_names=channel_names_from(content),
         notes=(*found.notes, *unlisted_note(listing, on_disk, entries)),
     )

@@ -10,7 +10,8 @@ from pathlib import Path
 from pgsam_monai.base.cases import file_format
 from pgsam_monai.base.errors import UserFault, did_you_mean, nearest
 from preprocess.layouts.atrium import find_atrium, find_atrium_archives
-from preprocess.layouts.challenges import find_kits, find_lits, find_mmwhs, find_promise12
+from preprocess.layouts.brats import find_brats
+from preprocess.layouts.challenges import find_acdc, find_kits, find_lits, find_mmwhs, find_promise12
 from preprocess.layouts.datalist import find_datalist
 from preprocess.layouts.decathlon import find_decathlon
 from preprocess.layouts.dicom import find_dicom
@@ -46,6 +47,15 @@ LAYOUTS: dict[str, Layout] = {
     "la_h5": Layout(find_atrium_archives, "<case>/mri_norm2.h5, train.list, test.list (UA-MT's form of LA)"),
     "promise12": Layout(
         find_promise12, "Case00.mhd, Case00_segmentation.mhd, also in TrainingData_Part1, TestData"
+    ),
+    "brats": Layout(
+        find_brats,
+        "<case>/<case>_flair, _t1, _t1ce, _t2 and _seg.nii.gz (BraTS 2012 to 2021), "
+        "or <case>-t1n, -t1c, -t2w, -t2f and -seg.nii.gz (from 2023 on)",
+    ),
+    "acdc": Layout(
+        find_acdc,
+        "patient001/patient001_frame01.nii.gz and patient001_frame01_gt.nii.gz, also in training/, testing/",
     ),
     "kits": Layout(
         find_kits,
@@ -124,7 +134,7 @@ def _first_fit(
         except NoMatch as miss:
             misses[key] = miss
             if miss.nearness >= CERTAIN:
-                break
+                raise UserFault(f"{path}: {miss.found}.") from miss
             continue
         if any(case.label for case in found.cases):
             return key, found
@@ -138,8 +148,6 @@ def _first_fit(
 
 def _no_fit(path: Path, tree: Tree, misses: dict[str, NoMatch]) -> str:
     nearest = max(misses, key=lambda key: misses[key].nearness)
-    if misses[nearest].nearness >= CERTAIN:
-        return f"{path}: {misses[nearest].found}."
     lines = [f"{path} fits no known layout."]
     if misses[nearest].nearness > 0:
         lines.append(f"Nearest: {nearest}: {misses[nearest].found}.")

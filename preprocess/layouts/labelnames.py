@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Any, NoReturn
 
-from preprocess.layouts.records import NoMatch
+from pgsam_monai.base import json_files
+from pgsam_monai.base.errors import UserFault
+from preprocess.layouts.records import CERTAIN, NoMatch
 from preprocess.layouts.tree import Tree
 
 NAME_FILES = ("dataset.json", "labels.json")
+IGNORED = {"ignore", "ignored", "ignore_label", "ignore label"}
+"""nnU-Net's "ignore" marks voxels that nobody labelled, in lower case"""
 
 
 def read_json(tree: Tree, path: str) -> Any:
     """The content of a JSON file of the data set. Raises NoMatch when it is no JSON."""
     try:
-        return json.loads((tree.root / path).read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
-        raise NoMatch(0.5, f"{path} is no readable JSON: {error}") from error
+        return json_files.read_json(tree.root / path, remedy="correct it, or take it away", shape=None)
+    except (UserFault, OSError) as error:
+        raise NoMatch(0.5, f"{path} is no readable JSON: {str(error).rstrip('.')}") from error
 
 
 def read_label_names(tree: Tree) -> dict[str, int] | None:
@@ -24,24 +27,56 @@ def read_label_names(tree: Tree) -> dict[str, int] | None:
     for name in NAME_FILES:
         if tree.has(name):
             content = read_json(tree, name)
-            if isinstance(content, dict):
-                return label_names_from(content.get("labels", content if name == "labels.json" else None))
+            own = content if name == "labels.json" else None
+            return label_names_from(content.get("labels", own) if isinstance(content, dict) else own, name)
     return None
 
 
-def label_names_from(labels: Any) -> dict[str, int] | None:
-    """{"1": "spleen"} or {"spleen": 1} -> {"spleen": 1}, by value. Regions (lists of values) are left out."""
+def label_names_from(labels: Any, file: str) -> dict[str, int] | None:
+    """{"1": "spleen"}, {"spleen": 1} or ["background", "spleen"] of `file` -> {"spleen": 1}, by value.
+
+    Raises NoMatch, CERTAIN, for names that are none, and for partial labels: nnU-Net's regions and ignore label.
+    """
+    if labels is None:
+        return None
     if isinstance(labels, list):
         labels = dict(enumerate(labels))
     if not isinstance(labels, dict):
-        return None
+        _refuse(file, f'"labels" must be an object of names and values, got {str(labels)[:80]}')
     names: dict[str, int] = {}
     for key, value in labels.items():
-        if str(key).isdecimal() and isinstance(value, str):
-            names[value] = int(key)
-        elif isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
-            names[str(key)] = int(value)
+        name, number = _name_and_value(key, value, file)
+        if name in names or number in names.values():
+            _refuse(file, f"label '{name}' = {number} stands there beside another of its name or value")
+        names[name] = number
     return dict(sorted(names.items(), key=lambda item: item[1])) or None
+
+
+def _name_and_value(key: Any, value: Any, file: str) -> tuple[str, int]:
+    if isinstance(value, list | tuple):
+        _refuse(
+            file,
+            f"label '{key}' is a region, {str(value)[:80]}, and a class here is one value of the label maps"
+            " (regions_class_order isn't supported); give each value a name of its own",
+        )
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if str(key).isdecimal() and isinstance(value, str):
+        key, value = value, key
+    elif not number and not (isinstance(value, str) and value.isdecimal()):
+        _refuse(file, f"label '{key}' must have a whole number as value, got {str(value)[:80]}")
+    if str(key).strip().lower() in IGNORED:
+        _refuse(
+            file,
+            f"label '{key}' = {value} is nnU-Net's ignore label, of voxels that nobody labelled, and partial labels"
+            " aren't supported yet; label these voxels, or leave out their cases and the label",
+        )
+    if not 0 <= int(value) < 2**31:
+        _refuse(file, f"label '{key}' must have a value from 0 to 2^31-1, got {value}")
+    return str(key), int(value)
+
+
+def _refuse(file: str, reason: str) -> NoReturn:
+    raise NoMatch(CERTAIN, f"{file}: {reason}")
 
 
 def channel_names_from(content: dict[str, Any]) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pgsam_monai.base.cases import stem_of
 from preprocess.layouts.naming import CHANNEL_WORDS, IMAGE_WORDS, LABEL_WORDS, strip_words, unique_names
-from preprocess.layouts.records import Case, Found, NoMatch
+from preprocess.layouts.records import CERTAIN, Case, Found, NoMatch
 from preprocess.layouts.tree import Tree, natural_key, natural_sorted, parent_of
 
 
@@ -50,23 +50,33 @@ def parse_entries(
         item = {"image": item} if isinstance(item, str) and group == "test" else item
         images = item.get("image", item.get("images")) if isinstance(item, dict) else None
         images = [images] if isinstance(images, str) else images
-        if not images or not all(isinstance(path, str) for path in images):
+        if not isinstance(images, list) or not images or not all(isinstance(path, str) for path in images):
             raise NoMatch(0.6, f'{listing}: "{key}" entry {number} names no "image": {str(item)[:80]}')
         label = item.get("label")
         label = label[0] if isinstance(label, list) and len(label) == 1 else label
         if label is not None and not isinstance(label, str):
             got = f'{listing}: "{key}" entry {number}: "label" must be one path, got {str(label)[:80]}'
             raise NoMatch(0.6, got)
+        name, fold_of_it = _name_and_fold(item, fold, f'{listing}: "{key}" entry {number}')
         entries.append(
             Entry(
                 images=tuple(_relative(tree, listing, path) for path in images),
                 label=_relative(tree, listing, label) if label else None,
                 group=group,
-                fold=item.get("fold", fold),
-                name=item.get("name"),
+                fold=fold_of_it,
+                name=name,
             )
         )
     return entries
+
+
+def _name_and_fold(item: dict[str, Any], fold: int | None, entry: str) -> tuple[str | None, int | None]:
+    name, fold = item.get("name"), item.get("fold", fold)
+    if name is not None and not (isinstance(name, str | int) and str(name).strip("/. ")):
+        raise NoMatch(CERTAIN, f'{entry}: "name" must be a text, got {str(name)[:80]}')
+    if fold is not None and (not isinstance(fold, int) or isinstance(fold, bool) or fold < 0):
+        raise NoMatch(CERTAIN, f'{entry}: "fold" must be a whole number from 0 on, got {str(fold)[:80]}')
+    return None if name is None else str(name), fold
 
 
 def found_from_entries(tree: Tree, listing: str, entries: list[Entry]) -> Found:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 IMAGE_WORDS = (
-    "images imagestr imagests image imgs img imaging input inputs "
+    "images imagestr imagests imagesva image imgs img imaging input inputs "
     "scans scan volumes volume originals original"
 ).split()
 LABEL_WORDS = (
-    "labels labelstr labelsts label lbl lbls masks mask segmentations segmentation seg segs groundtruth gt "
+    "labels labelstr labelsts labelsva label lbl lbls masks mask segmentations segmentation seg segs groundtruth gt "
     "annotations annotation annot manual roi rois target targets"
 ).split()
 NEITHER_WORDS = ("superpixels",)
 """Of files that lie among the images of a data set (ISIC 2017) and are neither image nor label."""
-TEST_WORDS = {"test", "testing", "imagests", "labelsts", "ts"}
+TEST_WORDS = {"test", "tests", "testing", "imagests", "labelsts"}
 VALIDATION_WORDS = {"val", "valid", "validation"}
+_BESIDE_THEM = "train training data dataset set part batch cases ground truth all full".split()
+_KNOWN = {*IMAGE_WORDS, *LABEL_WORDS, *TEST_WORDS, *VALIDATION_WORDS, *_BESIDE_THEM}
+"""TestData and TrainingGroundTruth are words written together; ConTest and BraTS are names."""
 CHANNEL_WORDS = (
     "flair t1 t1w t1ce t1gd t1c t1n t2 t2w t2f adc dwi swi pd pet ct mr mri cbf cbv tmax ttp"
 ).split()
@@ -31,10 +35,31 @@ def short_name(folder_name: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The lower-case words of a name: A_TrainingInput1 -> a training input 1. Ground truth is one word."""
-    split = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
-    found = [word.lower() for word in re.findall(r"[A-Za-z]+|\d+", split)]
+    """The lower-case words of a name: A_TrainingInput1 -> a training input 1. Ground truth is one word.
+
+    Capitals begin words only where all of them do: BraTS, SegTHOR and imagesTs are one word each.
+    """
+    found = [hump.lower() for run in _RUN.findall(text) for hump in _humps(run)]
     return ["groundtruth" if word == "ground" else word for word in found if word != "truth"]
+
+
+_RUN = re.compile(r"[^\W\d_]+|\d+")
+"""letters of any script, or digits"""
+
+
+def _humps(run: str) -> list[str]:
+    camel = re.fullmatch(r"[A-Z]?[a-z]{2,}(?:[A-Z][a-z]{2,})+", run)
+    return re.findall(r"[A-Z]?[a-z]+", run) if camel else [run]
+
+
+@lru_cache(maxsize=1 << 14)
+def _group_words(part: str) -> set[str]:
+    """What may say that a folder tests or validates: whole words, never letters inside a name."""
+    found = {part.lower()}
+    for run in _RUN.findall(part):
+        humps = [hump.lower() for hump in _humps(run)]
+        found |= {run.lower(), *(humps if _KNOWN.issuperset(humps) else ())}
+    return found
 
 
 def folder_role(folder: str) -> str | None:
@@ -49,10 +74,10 @@ def folder_role(folder: str) -> str | None:
 
 def folder_group(path: str) -> tuple[str, int | None]:
     """(group, fold) of a file by its folders: test/ is group "test", val/ is validated by fold 0."""
-    parts = [word for part in PurePosixPath(path).parts[:-1] for word in (part.lower(), *words(part))]
-    if TEST_WORDS & set(parts):
+    found = set().union(*map(_group_words, PurePosixPath(path).parts[:-1]))
+    if TEST_WORDS & found or "ts" in PurePosixPath(path.lower()).parts[:-1]:
         return "test", None
-    return "train", 0 if VALIDATION_WORDS & set(parts) else None
+    return "train", 0 if VALIDATION_WORDS & found else None
 
 
 def has_word(stem: str, vocabulary: Iterable[str]) -> bool:

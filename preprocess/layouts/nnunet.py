@@ -98,16 +98,5 @@ def _from_listing(tree: Tree, listing: str, cases: dict[str, Any]) -> Found:
 
 
 def _named(found: Found, content: dict[str, Any]) -> Found:
-    notes = found.notes
-    if any(isinstance(value, list) for value in _values(content.get("labels"))):
-        notes += ("region-based labels of dataset.json have no single value: their names are left out",)
-    return replace(
-        found,
-        label_names=label_names_from(content.get("labels")),
-        channel_names=channel_names_from(content),
-        notes=notes,
-    )
-
-
-def _values(labels: Any) -> list[Any]:
-    return list(labels.values()) if isinstance(labels, dict) else []
+    names = label_names_from(content.get("labels"), "dataset.json")
+    return replace(found, label_names=names, channel_names=channel_names_from(content))

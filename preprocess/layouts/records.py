@@ -23,6 +23,8 @@ class Case:
     """"train" or "test"; only test cases may lack a label"""
     fold: int | None = None
     """the fold that validates on this case, where the data set itself says so"""
+    subject: str | None = None
+    """whom it shows, where the data set itself says so: several cases may show one"""
 
     @property
     def label_files(self) -> tuple[str, ...]:

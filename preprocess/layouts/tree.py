@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pgsam_monai.base.cases import stem_of, suffix_among
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import is_hidden
 
 MAX_DEPTH = 6
 """folders below the data set that are searched; also ends loops of links"""
@@ -48,7 +51,11 @@ class Tree:
 
 
 def list_tree(root: Path) -> Tree:
-    """List `root` down to MAX_DEPTH folders. Hidden files and macOS resource folders are left out."""
+    """List `root` down to MAX_DEPTH folders, without hidden files and what systems leave in folders.
+
+    Raises:
+        UserFault: something there is neither file nor folder: whoever read a named pipe would wait without end.
+    """
     files: dict[str, tuple[str, ...]] = {}
     pending = [("", 0)]
     while pending:
@@ -56,13 +63,30 @@ def list_tree(root: Path) -> Tree:
         names, below = [], []
         with os.scandir(root / folder) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                if is_hidden(entry.name):
                     continue
                 (below if entry.is_dir() else names).append(entry.name)
+                if kind := _strange_kind(entry):
+                    where = f"{root}: {join(folder, entry.name)}"
+                    raise UserFault(
+                        f"{where} is {kind}, neither file nor folder; move it out of the data set."
+                    )
         files[folder] = tuple(natural_sorted(names))
         if depth < MAX_DEPTH:
             pending += [(join(folder, name), depth + 1) for name in reversed(natural_sorted(below))]
     return Tree(root, files)
+
+
+def _strange_kind(entry: os.DirEntry) -> str | None:
+    """What an entry is, by its link's end, that is neither file nor folder; None for links that lead nowhere."""
+    try:
+        if entry.is_file() or entry.is_dir():
+            return None
+        mode = entry.stat().st_mode
+    except OSError:
+        return None
+    kinds = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((kind for is_kind, kind in kinds if is_kind(mode)), "a device")
 
 
 def natural_key(text: str) -> list[str | int]:
