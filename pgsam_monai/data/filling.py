@@ -16,8 +16,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from pgsam_monai.base.cases import as_paths, file_suffix
+from pgsam_monai.base.cases import VOLUME_SUFFIXES, as_paths, file_suffix
 from pgsam_monai.base.room import require_room
+from pgsam_monai.base.volume import ReadError, read_geometry
 from pgsam_monai.data.store import CaseStore, StoredCase, StoreError
 
 logger = logging.getLogger(__name__)
@@ -96,13 +97,12 @@ def _voxels(path: Path) -> int:
         return 0
     if path.is_dir():
         return sum(file.stat().st_size for file in path.iterdir()) // 2
-    if file_suffix(path) in (".nii", ".nii.gz"):
-        import nibabel as nib
-
+    if file_suffix(path) in VOLUME_SUFFIXES:
         try:
-            return math.prod(nib.load(path).shape)
-        except Exception:  # unreadable: making the case will say so
+            geometry = read_geometry(path)
+        except ReadError:  # making the case will say so
             return 0
+        return math.prod(geometry.shape) * geometry.channels
     return path.stat().st_size * UNPACKED // 2
 
 

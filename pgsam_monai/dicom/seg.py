@@ -18,7 +18,11 @@ from pgsam_monai.dicom.segments import Maker, describe_segments, long_string
 SERIES_NUMBER = 300
 """of a segmentation's series, as dcmqi numbers them"""
 MANUFACTURER = "pgsam-monai"
-_NEEDED = {"StudyInstanceUID": "Study Instance UID", "SOPInstanceUID": "SOP Instance UID"}
+_NEEDED = {
+    "StudyInstanceUID": "Study Instance UID",
+    "SeriesInstanceUID": "Series Instance UID",
+    "SOPInstanceUID": "SOP Instance UID",
+}
 _MAY_BE_EMPTY = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",

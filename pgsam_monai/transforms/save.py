@@ -15,6 +15,9 @@ from monai.transforms import SaveImaged
 from pgsam_monai.base.cases import ITK_SUFFIXES, NIFTI_SUFFIXES, as_paths, case_name, file_format, file_suffix
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import scratch
+from pgsam_monai.base.volume import read_geometry
+from pgsam_monai.base.volume.headed import read_header
+from pgsam_monai.base.volume.stored import LPS_TO_RAS
 
 
 class SavePredictiond(SaveImaged):
@@ -107,6 +110,7 @@ def prediction_suffix(source: str | Path) -> str:
 def _write_nifti_like(labels: np.ndarray, path: Path, source: str | Path) -> None:
     import nibabel as nib
 
+    read_geometry(as_paths(source)[0])  # refuses what nibabel would trust
     image = nib.load(as_paths(source)[0])
     labels = _on_shape(labels, image.shape[:3], source)
     header = image.header.copy()
@@ -127,16 +131,15 @@ def _write_nifti(labels: np.ndarray, path: Path, affine: np.ndarray | None) -> N
 def _write_itk(labels: np.ndarray, path: Path, source: str | Path) -> None:
     import SimpleITK as sitk
 
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(source))
-    reader.ReadImageInformation()
-    dims = min(reader.GetDimension(), 3)
-    labels = _on_shape(labels, reader.GetSize()[:dims], source)
+    file = as_paths(source)[0]
+    geometry = read_geometry(file)
+    dims = min(len(read_header(file).size), 3)
+    labels = _on_shape(labels, geometry.shape[:dims], source)
     image = sitk.GetImageFromArray(np.ascontiguousarray(labels.T))
-    direction = np.asarray(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:dims, :dims]
-    image.SetOrigin(reader.GetOrigin()[:dims])
-    image.SetSpacing(reader.GetSpacing()[:dims])
-    image.SetDirection(direction.ravel().tolist())
+    lps = LPS_TO_RAS @ geometry.affine
+    image.SetOrigin(lps[:dims, 3].tolist())
+    image.SetSpacing(geometry.spacing[:dims])
+    image.SetDirection((lps[:dims, :dims] / geometry.spacing[:dims]).ravel().tolist())
     sitk.WriteImage(image, str(path), useCompression=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pgsam_monai.base.cases import IN_THE_IMAGES
+from pgsam_monai.base.volume.finite import REMEDY, found_not_finite
 from preprocess.checks.faults import FATAL, WARNING, Fault
 from preprocess.checks.geometry import check_geometry
 from preprocess.fingerprint.facts import CaseFacts
@@ -64,8 +65,7 @@ def _check_channels(case: CaseFacts, expected: int | None) -> Iterator[Fault]:
 def _check_values(case: CaseFacts) -> Iterator[Fault]:
     for number, channel in enumerate(case.image):
         if channel.nan_count or channel.inf_count:
-            counts = ((channel.nan_count, "NaN"), (channel.inf_count, "infinite"))
-            found = " and ".join(f"{count} {kind}" for count, kind in counts if count)
+            found = found_not_finite(channel.nan_count, channel.inf_count)
             yield Fault(
                 level=FATAL,
                 rule="NaN or infinite values",
@@ -73,7 +73,7 @@ def _check_values(case: CaseFacts) -> Iterator[Fault]:
                 file=_file_of(case, number),
                 found=f"{found} voxels{_in_channel(case, number)}",
                 consequence="one of them makes the loss NaN and ends the training",
-                remedy="replace them by the background value (numpy.nan_to_num) and save the image again",
+                remedy=REMEDY,
             )
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.regular import is_regular
 from pgsam_monai.base.volume import Volume, read_label, read_volume
+from pgsam_monai.base.volume.admission import admit
 from pgsam_monai.base.volume.reading import INTEGER_TOLERANCE
 from preprocess.fingerprint.facts import CaseFacts
 from preprocess.fingerprint.intensity import Sample, measure_channel, summarize
@@ -38,6 +40,7 @@ def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
     try:
         digests = {}
         for file in paths:
+            _admit(Path(dataset.folder, file))
             digests[file] = digest_file(os.path.join(dataset.folder, file))
         facts = replace(facts, files=digests)
         file = case.images[0]
@@ -57,6 +60,12 @@ def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
         return MeasuredCase(facts=replace(facts, error=reason, error_file=where), samples=())
 
 
+def _admit(path: Path) -> None:
+    """Raises ReadError for what would be read without end: a named pipe, a device."""
+    if not path.is_dir():
+        admit(path)
+
+
 def case_files(case: Case) -> tuple[str, ...]:
     """Every file of the case, relative to the dataset, each once."""
     return tuple(dict.fromkeys((*case.images, *case.label_files)))
@@ -67,7 +76,7 @@ def digest_file(path: str | Path) -> str:
     digest = hashlib.sha256()
     if os.path.isdir(path):
         for child in sorted(Path(path).iterdir()):
-            if child.is_file():
+            if is_regular(child):
                 digest.update(f"{child.name} {digest_file(child)}\n".encode())
         return digest.hexdigest()
     with open(path, "rb", buffering=0) as stream:

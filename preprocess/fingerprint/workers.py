@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from pgsam_monai.base.memory import free_memory_bytes
 from pgsam_monai.base.volume import read_geometry
 from preprocess.layouts.records import Dataset
 
@@ -37,23 +38,6 @@ def choose_workers(dataset: Dataset) -> tuple[int, str]:
         )
     reason = min(limits, key=limits.get)
     return limits[reason], reason
-
-
-def free_memory_bytes() -> int | None:
-    """Memory that can be taken without swapping, a container's limit heeded; None where the system does not
-    tell."""
-    free = []
-    try:
-        text = Path("/proc/meminfo").read_text()
-        free.append(
-            next(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("MemAvailable"))
-        )
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit != "max":
-            free.append(int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    except (OSError, StopIteration, ValueError):
-        pass
-    return max(0, min(free)) if free else None
 
 
 def run_in_processes(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from pgsam_monai.base.cases import DICOM_SUFFIXES, suffix_among
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import is_hidden
+from pgsam_monai.base.regular import is_regular, why_no_file
 
 NO_SLICES = {
     "SEG": "a segmentation", "RTSTRUCT": "a structure set", "PR": "a presentation state", "KO": "a key object",
@@ -65,7 +69,9 @@ def read_slices(path: Path) -> tuple[list[Slice], list[str]]:
     Raises:
         DicomError: none is there, or files are truncated or unreadable.
     """
-    files = [path] if path.is_file() else sorted(path.iterdir(), key=lambda file: file.name)
+    if not path.is_dir() and (reason := why_no_file(path)):
+        raise DicomError(reason)
+    files = sorted(path.iterdir(), key=lambda file: file.name) if path.is_dir() else [path]
     slices, notes, broken = [], [], []
     for file in (file for file in files if file == path or _looks_like_dicom(file)):
         header = _read_header(file)
@@ -89,13 +95,61 @@ def read_slices(path: Path) -> tuple[list[Slice], list[str]]:
 
 
 def is_dicom_file(file: Path) -> bool:
-    """Whether the file bears DICOM's mark."""
+    """Whether the file bears DICOM's mark, or begins with a data set's elements as files of old scanners do."""
+    if not is_regular(file):
+        return False
     with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+        start = stream.read(_SNIFFED)
+    return start[128:132] == b"DICM" or _begins_with_elements(start)
+
+
+_SNIFFED = 1024
+_FIRST_GROUPS = (0x0002, 0x0008)
+_SHORT_VRS = {
+    b"AE",
+    b"AS",
+    b"CS",
+    b"DA",
+    b"DS",
+    b"DT",
+    b"IS",
+    b"LO",
+    b"LT",
+    b"PN",
+    b"SH",
+    b"ST",
+    b"TM",
+    b"UI",
+    b"UL",
+}
+_LONG_VRS = {b"OB", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"}
+_ELEMENTS = 3
+"""so many elements in the right order can't be chance"""
+
+
+def _begins_with_elements(start: bytes) -> bool:
+    """Whether bytes are little-endian elements of group 2 or 8, their tags rising, each of a likely length."""
+    at, last = 0, (0, -1)
+    for _ in range(_ELEMENTS):
+        if len(start) < at + 12:
+            return False
+        group, element, kind = *struct.unpack_from("<HH", start, at), start[at + 4 : at + 6]
+        if group not in _FIRST_GROUPS or (group, element) <= last:
+            return False
+        if kind in _LONG_VRS:
+            value, length = at + 12, struct.unpack_from("<I", start, at + 8)[0]
+        elif kind in _SHORT_VRS:
+            value, length = at + 8, struct.unpack_from("<H", start, at + 6)[0]
+        else:  # implicit: the length alone
+            value, length = at + 8, struct.unpack_from("<I", start, at + 4)[0]
+        if length % 2 or value + length > _SNIFFED:
+            return False
+        at, last = value + length, (group, element)
+    return True
 
 
 def _looks_like_dicom(file: Path) -> bool:
-    if file.name.startswith(".") or file.name == "DICOMDIR" or not file.is_file():
+    if is_hidden(file) or file.name == "DICOMDIR" or not is_regular(file):
         return False
     return bool(suffix_among(file.name, DICOM_SUFFIXES)) or is_dicom_file(file)
 
@@ -107,13 +161,50 @@ def _read_header(file: Path) -> Any | None:
     with file.open("rb") as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd values that nobody asks for here
         try:
+            if _inflates_too_far(stream):
+                return None
             header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=True)
             rest = file.stat().st_size - stream.tell()
-            if "SOPClassUID" not in header or ("Rows" in header and rest < _native_bytes(header)):
+            if "SOPClassUID" not in header or not _has_good_numbers(header):
                 return None
-        except (OSError, ValueError, EOFError, KeyError, AttributeError, NotImplementedError, TypeError):
+            if "Rows" in header and rest < _native_bytes(header):
+                return None
+        except Exception:  # pydicom raises anything for damaged elements
             return None
     return header
+
+
+def _inflates_too_far(stream: BinaryIO) -> bool:
+    """Whether a deflated data set, which pydicom inflates whole, is larger than a slice can be."""
+    start = stream.read(_SNIFFED)
+    at = 144 + int.from_bytes(start[140:144], "little")  # after the file's meta information
+    stream.seek(0)
+    if _DEFLATED not in start[: min(at, _SNIFFED)]:
+        return False
+    stream.seek(at)
+    inflater, count = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while not inflater.eof and (packed := inflater.unconsumed_tail or stream.read(_PORTION)):
+        count += len(inflater.decompress(packed, _PORTION))
+        if count > _MOST_INFLATED:
+            return True
+    stream.seek(0)
+    return False
+
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_MOST_INFLATED = 1 << 29
+_PORTION = 1 << 20
+
+
+def _has_good_numbers(header: Any) -> bool:
+    """Whether sizes and scales, where they stand, are such. Raises whatever damaged elements do."""
+    for keyword in TAGS:
+        header.get(keyword)  # decoded only when asked for
+    counts = [header.get(name) for name in ("Rows", "Columns")] if "Rows" in header else []
+    counts += [header[name].value or 1 for name in ("SamplesPerPixel", "NumberOfFrames") if name in header]
+    scales = [float(header.get(name) or 0) for name in ("RescaleSlope", "RescaleIntercept")]
+    bits = int(header.get("BitsAllocated") or 8)
+    return all(int(count) > 0 for count in counts) and all(map(math.isfinite, scales)) and 0 < bits <= 64
 
 
 def _native_bytes(header: Any) -> int:

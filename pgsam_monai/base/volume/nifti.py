@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pgsam_monai.base.volume.admission import data_beside
 from pgsam_monai.base.volume.inflating import DAMAGE, gzip
+from pgsam_monai.base.volume.limits import DEFLATED, require_memory, require_stored
 from pgsam_monai.base.volume.nifti_header import Header, header_size, parse_header
 from pgsam_monai.base.volume.records import Geometry, ReadError, Volume, spacing_of
 
-_MOST_INFLATION = 1100
-"""deflate can't expand a byte to more than 1032"""
+_PORTION = 1 << 20
 _SCALED_AT_ONCE = 1 << 18
 """voxels: what is scaled in double precision stays in the processor's cache"""
 
@@ -27,13 +29,23 @@ def read_nifti(file: Path) -> Volume:
             header = _read_header(stream, file)
             flat = None if header.paired else _read_voxels(stream, header, file)
         if flat is None:
-            with _open(_image_of(file)) as stream:
-                stream.read(header.offset)
-                flat = _read_voxels(stream, header, _image_of(file))
+            image = image_of(file)
+            with _open(image) as stream:
+                _pass(stream, header.offset)
+                flat = _read_voxels(stream, header, image)
     except DAMAGE as error:
         raise ReadError(file, _cause(error)) from error
     voxels = _channels_first(_scaled(flat, header) if header.scaled else flat, header)
     return Volume(voxels=voxels, affine=header.affine, spacing=spacing_of(header.affine), notes=header.notes)
+
+
+def is_pair(file: Path) -> bool:
+    """Whether the voxels lie in another file. Raises ReadError."""
+    try:
+        with _open(file) as stream:
+            return _read_header(stream, file).paired
+    except DAMAGE as error:
+        raise ReadError(file, _cause(error)) from error
 
 
 def read_nifti_geometry(file: Path) -> Geometry:
@@ -54,7 +66,7 @@ def read_nifti_geometry(file: Path) -> Geometry:
 
 
 def _open(file: Path) -> Any:
-    return gzip.open(file, "rb") if file.name.lower().endswith(".gz") else open(file, "rb")
+    return gzip.open(file, "rb") if _is_packed(file) else open(file, "rb")
 
 
 def _read_header(stream: Any, file: Path) -> Header:
@@ -66,16 +78,34 @@ def _read_header(stream: Any, file: Path) -> Header:
         raise EOFError
     header = parse_header(raw, file)
     if not header.paired:
-        stream.read(header.offset - size)
+        _check_offset(header, file)
+        _pass(stream, header.offset - size)
     return header
+
+
+def _check_offset(header: Header, file: Path) -> None:
+    """Raises ReadError for voxels that begin beyond what the file can hold."""
+    held = file.stat().st_size * (DEFLATED if _is_packed(file) else 1)
+    if header.offset > held:
+        raise ReadError(file, f"truncated: its voxels should begin at byte {header.offset}")
+
+
+def _is_packed(file: Path) -> bool:
+    return file.name.lower().endswith(".gz")
+
+
+def _pass(stream: Any, count: int) -> None:
+    """Read on by so many bytes, a few at a time: a header may say anything."""
+    while count > 0 and (passed := stream.read(min(count, _PORTION))):
+        count -= len(passed)
 
 
 def _read_voxels(stream: Any, header: Header, file: Path) -> np.ndarray:
     """The voxels in file order, 1-D, native byte order. Reads on to the end so that checksums count."""
-    count = int(np.prod(header.shape, dtype=np.int64)) * header.channels
-    expected, stored = count * header.dtype.itemsize, file.stat().st_size
-    if expected > stored * _MOST_INFLATION:
-        raise ReadError(file, f"truncated: the header promises {expected} bytes, the file has {stored}")
+    count = math.prod(header.shape) * header.channels
+    expected = require_memory(file, (count,), header.dtype)
+    packed, size = _is_packed(file), file.stat().st_size
+    require_stored(file, expected, size if packed else max(size - header.offset, 0), packed=packed)
     flat = np.empty(count, header.dtype)
     target, filled = memoryview(flat.data).cast("B"), 0
     while filled < expected:
@@ -83,8 +113,19 @@ def _read_voxels(stream: Any, header: Header, file: Path) -> np.ndarray:
         if not got:
             raise ReadError(file, f"truncated: {filled} of {expected} bytes of voxels")
         filled += got
-    stream.read(1)
+    _read_end(stream, file)
     return flat if flat.dtype.isnative else flat.byteswap(inplace=True).view(flat.dtype.newbyteorder("="))
+
+
+def _read_end(stream: Any, file: Path) -> None:
+    """Read past the voxels, so that checksums count."""
+    try:
+        stream.read(1)
+    except gzip.BadGzipFile as error:
+        if "Not a gzipped" not in str(error):
+            raise
+        reason = "damaged: something follows the end of its compressed part; copy or download it again"
+        raise ReadError(file, reason) from error
 
 
 def _scaled(flat: np.ndarray, header: Header) -> np.ndarray:
@@ -102,13 +143,11 @@ def _channels_first(flat: np.ndarray, header: Header) -> np.ndarray:
     return np.moveaxis(flat.reshape((*header.shape, header.extra), order="F"), -1, 0)
 
 
-def _image_of(header_file: Path) -> Path:
+def image_of(header_file: Path) -> Path:
+    """The file of a pair's voxels. Raises ReadError."""
     name = header_file.name
     ending = ".hdr.gz" if name.lower().endswith(".hdr.gz") else ".hdr"
-    image = header_file.with_name(name[: -len(ending)] + ending.replace("hdr", "img"))
-    if not image.exists():
-        raise ReadError(header_file, f"its voxels should lie in {image.name}, which does not exist")
-    return image
+    return data_beside(header_file, name[: -len(ending)] + ending.replace("hdr", "img"))
 
 
 def _cause(error: Exception) -> str:

@@ -135,11 +135,17 @@ def parse_header(raw: bytes, file: Path) -> Header:
         dtype=_dtype(fields["datatype"][0], order, file),
         slope=slope,
         inter=inter,
-        offset=int(fields["offset"][0]) if paired else max(int(fields["offset"][0]), size + 4),
+        offset=_offset(fields["offset"][0], 0 if paired else size + 4, file),
         paired=paired,
         affine=affine,
         notes=tuple(notes),
     )
+
+
+def _offset(given: float, least: int, file: Path) -> int:
+    if not -1 < given < 1 << 53:  # NaN too
+        raise ReadError(file, f"its voxels can't begin at byte {given:g} (vox_offset); mend the header")
+    return max(int(given), least)
 
 
 def _shape(dim: tuple[int, ...], file: Path) -> tuple[tuple[int, int, int], int]:
@@ -174,8 +180,12 @@ def _scaling(scaling: tuple[float, float], file: Path) -> tuple[float, float]:
 def _affine(fields: dict[str, Any], shape: tuple[int, int, int], file: Path) -> tuple[np.ndarray, list[str]]:
     """The best affine by nibabel's order, and notes on what the header contradicts."""
     pixdim = np.abs(np.array(fields["pixdim"], dtype=np.float64))
-    pixdim[pixdim == 0] = 1.0
     quaternion_code, srow_code = fields["codes"]
+    if srow_code <= 0 and any(
+        size == 0 and length > 1 for size, length in zip(pixdim[1:4], shape, strict=True)
+    ):
+        raise ReadError(file, "pixdim is 0: the header doesn't say how large its voxels are; mend it")
+    pixdim[pixdim == 0] = 1.0
     if srow_code > 0:
         affine = np.vstack([np.reshape(np.array(fields["srow"], dtype=np.float64), (3, 4)), [0, 0, 0, 1]])
     elif quaternion_code > 0:

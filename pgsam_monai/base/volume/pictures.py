@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import struct
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pgsam_monai.base.volume.limits import require_memory, require_stored
 from pgsam_monai.base.volume.records import Geometry, ReadError, Volume
 
 LOSSY_MASK_BAND = (64, 191)
@@ -17,6 +20,8 @@ LOSSY_MASK_SHARE = 0.02
 """share of pixels in that band up to which a JPEG counts as a 0/255 mask with blurred edges"""
 LOSSY_COLOUR = 48
 """difference between colour channels that JPEG's rounding of a grey mask stays below"""
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+"""of PIL's decoders those that are asked, whatever a file looks like: some of the others start programs"""
 _EXIF_ORIENTATION = 0x0112
 _GREY_DTYPES = {
     "1": "u1",
@@ -78,7 +83,8 @@ def _opened(file: Path) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(file) as image:
+        with _unwarned(), Image.open(file, formats=_FORMATS) as image:
+            _check_size(image, file)
             pages = getattr(image, "n_frames", 1)
             if pages > 1:
                 raise ReadError(file, f"{pages} pages in one picture; save the stack as NIfTI or NRRD")
@@ -87,8 +93,30 @@ def _opened(file: Path) -> Iterator[Any]:
         raise ReadError(file, "the file does not exist") from error
     except UnidentifiedImageError as error:
         raise ReadError(file, "no picture that can be decoded; is it empty or of another format?") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ReadError(file, f"too large a picture ({error}); save it as NIfTI or NRRD") from error
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise ReadError(file, f"damaged or truncated: {error}; copy or export it again") from error
+
+
+@contextlib.contextmanager
+def _unwarned() -> Iterator[None]:
+    """Large pictures are measured against our own limit."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def _check_size(image: Any, file: Path) -> None:
+    """Raises ReadError for a size that memory, or the file, can't hold."""
+    bands = len(image.getbands())
+    dtype = np.dtype(_GREY_DTYPES.get(image.mode, "u1"))
+    promised = require_memory(file, (*image.size, bands), dtype)
+    if image.format == "PNG":
+        bits = 8 if image.mode in ("1", "P", "L") else 1  # a pixel may take as little as a bit
+        require_stored(file, promised // bits, file.stat().st_size, packed=True)
 
 
 def _plain(image: Any) -> Any:

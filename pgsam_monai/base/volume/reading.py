@@ -21,9 +21,12 @@ from pgsam_monai.base.cases import (
     suffix_among,
 )
 from pgsam_monai.base.dicom.headers import is_dicom_file
+from pgsam_monai.base.volume.admission import admit
 from pgsam_monai.base.volume.archives import read_archive_geometry, read_archives
 from pgsam_monai.base.volume.dicom import read_series, read_series_geometry
-from pgsam_monai.base.volume.itk import read_itk, read_itk_geometry
+from pgsam_monai.base.volume.finite import check_finite
+from pgsam_monai.base.volume.headed import read_headed, read_headed_geometry
+from pgsam_monai.base.volume.limits import require_bytes
 from pgsam_monai.base.volume.nifti import read_nifti, read_nifti_geometry
 from pgsam_monai.base.volume.pictures import read_mask, read_picture, read_picture_geometry
 from pgsam_monai.base.volume.records import GRID_TOLERANCE, Geometry, ReadError, Volume, apart_mm
@@ -43,7 +46,10 @@ def read_volume(paths: Paths) -> Volume:
         raise ReadError("(no file)", "a volume needs at least one file")
     if file_format(files) == "archive":
         return _read_archives(files, "image")
-    volumes = [_read_one(file) for file in files]
+    volumes: list[Volume] = []
+    for file in files:
+        volumes.append(_read_one(file))
+        require_bytes(file, sum(volume.voxels.nbytes for volume in volumes))
     return volumes[0] if len(volumes) == 1 else _joined(volumes, files)
 
 
@@ -60,6 +66,7 @@ def read_label(paths: Paths) -> Volume:
         return _read_archives(files, "label")
     if file_format(files) == "picture" and len(files) == 1:
         with _named(files[0]):
+            admit(files[0])
             return read_mask(files[0])
     label = read_volume(files)
     if len(label.voxels) != 1:
@@ -71,9 +78,16 @@ def read_label(paths: Paths) -> Volume:
 
 
 def read_image(paths: Paths) -> Volume:
-    """`read_volume` in float32, as networks take images."""
+    """`read_volume` in float32, as networks take images.
+
+    Raises ReadError, also for values that are NaN or infinite: a network would spread them over the image.
+    """
     image = read_volume(paths)
-    return replace(image, voxels=image.voxels.astype(np.float32, copy=False))
+    with np.errstate(over="ignore"):  # of float64 values, which become infinite: told below
+        voxels = image.voxels.astype(np.float32, copy=False)
+    if image.voxels.dtype.kind == "f":
+        check_finite(voxels, as_paths(paths))
+    return replace(image, voxels=voxels)
 
 
 def read_classes(paths: Paths) -> Volume:
@@ -97,37 +111,55 @@ def read_geometry(path: str | Path) -> Geometry:
     file = Path(path).expanduser()
     with _named(file):
         if suffix_among(file.name, ARCHIVE_SUFFIXES):
+            admit(file)
             return read_archive_geometry(file)
-        return _READERS[_format(file)][1](file)
+        return _READERS[_admitted(file)][1](file)
 
 
 _READERS = {
     "nifti": (read_nifti, read_nifti_geometry),
-    "itk": (read_itk, read_itk_geometry),
+    "headed": (read_headed, read_headed_geometry),
     "picture": (read_picture, read_picture_geometry),
     "dicom": (read_series, read_series_geometry),
 }
 """format -> how one file is read, and how its header"""
 
 
-def _format(file: Path) -> str:
-    """A key of _READERS, by the file's name; where that tells nothing, DICOM's mark is looked for."""
-    for kind, suffixes in (("nifti", NIFTI_SUFFIXES), ("itk", ITK_SUFFIXES), ("picture", PICTURE_SUFFIXES)):
-        if suffix_among(file.name, suffixes):
-            return kind
-    if suffix_among(file.name, DICOM_SUFFIXES) or file.is_dir() or (file.is_file() and is_dicom_file(file)):
+def _admitted(file: Path) -> str:
+    """A key of _READERS, by the file's name; where that tells nothing, DICOM's mark is looked for.
+
+    Raises ReadError for what is no regular file, too large, or of no known format.
+    """
+    kind = next((kind for kind, suffixes in _SUFFIXES.items() if suffix_among(file.name, suffixes)), None)
+    if kind is None and file.is_dir():
         return "dicom"
-    return "itk"
+    admit(file)
+    if kind is None and not is_dicom_file(file):
+        raise ReadError(
+            file, f"no format that is read here by its name; these are {', '.join(READ_SUFFIXES)}"
+        )
+    return kind or "dicom"
+
+
+_SUFFIXES = {
+    "nifti": NIFTI_SUFFIXES,
+    "headed": ITK_SUFFIXES,
+    "picture": PICTURE_SUFFIXES,
+    "dicom": DICOM_SUFFIXES,
+}
+READ_SUFFIXES = tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 
 
 def _read_one(file: Path) -> Volume:
     with _named(file):
-        volume = _READERS[_format(file)][0](file)
+        volume = _READERS[_admitted(file)][0](file)
     return _checked(volume, file)
 
 
 def _read_archives(files: list[Path], key: str) -> Volume:
     with _named(files[0]):
+        for file in files:
+            admit(file)
         volume = read_archives(files, key)
     return _checked(volume, files[0])
 

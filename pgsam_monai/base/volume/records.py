@@ -55,7 +55,8 @@ class ReadError(UserFault):
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
     """Voxel size in mm along i, j, k of a (4, 4) affine."""
-    i, j, k = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    with np.errstate(over="ignore"):
+        i, j, k = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     return float(i), float(j), float(k)
 
 
@@ -65,6 +66,7 @@ def usable_affine(
     """`affine`, completed along a single-slice axis without extent. Raises ReadError if it is singular."""
     if not np.isfinite(affine).all():
         raise ReadError(file, "the affine holds NaN or Inf; set a valid orientation in the header")
+    _check_lengths(affine, file)
     flat = [axis for axis in range(3) if not affine[:3, axis].any()]
     notes = []
     if len(flat) == 1 and shape[flat[0]] == 1:
@@ -86,6 +88,21 @@ def usable_affine(
     return affine, notes
 
 
+def _check_lengths(affine: np.ndarray, file: Path) -> None:
+    """Raises ReadError for voxels, or a place, of a size that no scanner gives; without extent is another matter."""
+    sizes = [size for size in spacing_of(affine) if size]
+    low, high = _VOXEL_MM
+    if not all(low <= size <= high for size in sizes) or np.abs(affine[:3, 3]).max() > _FARTHEST_MM:
+        shown = " x ".join(f"{size:.3g}" for size in spacing_of(affine))
+        raise ReadError(
+            file,
+            f"its voxels of {shown} mm, at {', '.join(f'{mm:.3g}' for mm in affine[:3, 3])} mm, are no scan's; mend the "
+            "spacing and the origin in the header",
+        )
+
+
+_VOXEL_MM = (1e-6, 1e5)
+_FARTHEST_MM = 1e9
 _SINGULAR = 1e-3
 _ORTHOGONAL = 1 - 1e-4
 

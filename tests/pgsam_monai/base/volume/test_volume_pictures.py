@@ -84,7 +84,7 @@ def test_picture_faults_are_named(tmp_path):
     file.write_bytes(file.read_bytes()[:2000])
     with pytest.raises(ReadError, match=r"p\.png: damaged or truncated"):
         read_volume(file)
-    file.write_bytes(b"")
+    file.write_bytes(b"a text")
     with pytest.raises(ReadError, match="no picture that can be decoded"):
         read_volume(file)
     with pytest.raises(ReadError, match="does not exist"):
