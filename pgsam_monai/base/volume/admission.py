@@ -28,11 +28,12 @@ def data_beside(header: Path, name: str) -> Path:
     name = name.removeprefix("./")
     if name in ("", ".", "..") or PurePosixPath(name).name != name or PureWindowsPath(name).name != name:
         raise ReadError(
-            header, f"it takes its voxels from {name!r}, which is no file in its own folder; put it there"
+            header,
+            f"it takes its voxels from {name[:80]!r}, which is no file in its own folder; put it there",
         )
     data = header.with_name(name)
-    if why_no_file(data) == "the file does not exist":
-        raise ReadError(header, f"its voxels should lie in {name}, which does not exist")
+    if reason := why_no_file(data):
+        raise ReadError(header, f"its voxels should lie in {name[:80]}, but {reason}")
     admit(data)
     if data.resolve().parent not in (header.parent.resolve(), header.resolve().parent):
         raise ReadError(

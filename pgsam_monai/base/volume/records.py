@@ -40,10 +40,15 @@ class Geometry:
     notes: tuple[str, ...] = ()
 
 
+_LONGEST_REASON = 600
+"""characters: libraries quote what they couldn't read"""
+
+
 class ReadError(UserFault):
     """A file that can't be read as a volume: which one, and why."""
 
     def __init__(self, file: str | Path, reason: str) -> None:
+        reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]} ..."
         super().__init__(f"{file}: {reason}" + ("" if reason.endswith(".") else "."))
         self.file = str(file)
         self.reason = reason
@@ -96,8 +101,8 @@ def _check_lengths(affine: np.ndarray, file: Path) -> None:
         shown = " x ".join(f"{size:.3g}" for size in spacing_of(affine))
         raise ReadError(
             file,
-            f"its voxels of {shown} mm, at {', '.join(f'{mm:.3g}' for mm in affine[:3, 3])} mm, are no scan's; mend the "
-            "spacing and the origin in the header",
+            f"its voxels of {shown} mm, at {', '.join(f'{mm:.3g}' for mm in affine[:3, 3])} mm, are no scan's; mend "
+            "spacing and origin in the header",
         )
 
 
