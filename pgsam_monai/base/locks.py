@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from collections.abc import Iterator
@@ -119,6 +120,12 @@ def _let_go() -> None:
     for file in _held.values():
         file.close()
     _held.clear()
+
+
+@atexit.register
+def _release_all() -> None:
+    for folder in list(_held):
+        release(folder)
 
 
 if hasattr(os, "register_at_fork"):

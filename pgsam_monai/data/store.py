@@ -21,6 +21,7 @@ and a case is two data files.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -173,7 +174,7 @@ class CaseStore:
         except StoreError:
             raise
         except Exception as error:
-            full = is_full(self.root) and "there is no room left on the disk; make room and run again"
+            full = is_full(self.root) and "there is no room left on the disk; make room and run again."
             reason = full or system_sentence(error) or _root_reason(error)
             raise StoreError({_name(case): reason}) from error
 
@@ -250,6 +251,8 @@ def _save_chunked(array: np.ndarray, path: Path) -> None:
     blosc2.asarray(array, urlpath=str(path), chunks=(1, *array.shape[1:]), cparams=cparams, mode="w")
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
+    if is_full(path.parent):  # blosc2 doesn't tell of the last bytes that found no room
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _count(plane: np.ndarray) -> dict[int, int]:
