@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,41 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.cases import IN_THE_IMAGES, as_paths
-from pgsam_monai.base.errors import MissingFile, UserFault, nearest
+from pgsam_monai.base.errors import UserFault, nearest
+from pgsam_monai.base.json_files import DamagedFile, read_json
 
 PARTS = ("training", "validation", "test", "unseen")
+REMEDY = "plan the data set again, or correct its path"
+NAMES = {"type": "array", "items": {"type": "string"}}
+PATHS = {"anyOf": [{"type": "string"}, {**NAMES, "minItems": 1}]}
+CASE = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {
+        "image": PATHS,
+        "label": {"anyOf": [*PATHS["anyOf"], {"type": "null"}]},
+        "slices": {"type": ["array", "null"], "items": {"type": "integer", "minimum": 0}},
+    },
+}
+SCHEMA = {
+    "type": "object",
+    "required": ["seed", "cases", "folds", "test"],
+    "properties": {
+        "seed": {"type": "integer"},
+        "few_shot": {"type": ["object", "null"], "required": ["spec", "level"]},
+        "cases": {"type": "object", "additionalProperties": CASE},
+        "folds": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["training", "validation"],
+                "properties": {"training": NAMES, "validation": NAMES},
+            },
+        },
+        "test": NAMES,
+    },
+}
+"""What is read of splits.json, which a person may have edited."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +134,14 @@ def require_files(cases: Sequence[Mapping[str, Any]], dataset_dir: str | Path) -
 
 
 def _read(splits_file: str | Path) -> dict[str, Any]:
-    splits_file = Path(splits_file)
-    if not splits_file.is_file():
-        raise MissingFile(f"Splits file {splits_file} does not exist; run pgsam-plan, or correct its path.")
-    return json.loads(splits_file.read_text(encoding="utf-8"))
+    splits = read_json(splits_file, remedy=REMEDY, schema=SCHEMA)
+    listed = {
+        name for fold in splits["folds"] for names in (fold["training"], fold["validation"]) for name in names
+    }
+    unknown = sorted((listed | set(splits["test"])) - splits["cases"].keys())
+    if unknown:
+        raise DamagedFile(splits_file, f"'{unknown[0]}' is listed, and is none of its cases", REMEDY)
+    return splits
 
 
 def _names(splits: dict, fold: int, part: str) -> list[str]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -19,9 +20,10 @@ from typing import Any
 from pgsam_monai.base.child_processes import Cost, end_running, run_logged
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
+from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.locks import hold
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.evaluation.few_shot_results import Row, read_rows, write_results
+from pgsam_monai.evaluation.few_shot_results import Row, read_row, read_rows, write_results
 
 Subset = Callable[[Mapping[str, Any], int, int], dict[str, Any]]
 """(contents of splits.json, cases, seed) -> contents with that many cases in every training list, nested by seed."""
@@ -190,7 +192,7 @@ def do_run(run: Run, threads: int | None, call: Callable[..., Cost]) -> Row:
     checkpoint = run.folder / "models/checkpoint_last.pt"
     with hold(run.folder) as held:
         if run.result.is_file():  # by an earlier command that was waited for
-            return Row(**json.loads(run.result.read_text(encoding="utf-8")))
+            return read_row(run.result)
 
         def step(run_id: str) -> Cost:
             log = run.folder / f"{run_id}.log"
@@ -204,7 +206,8 @@ def do_run(run: Run, threads: int | None, call: Callable[..., Cost]) -> Row:
             cost = step("training")
             write_text(cost_file, json.dumps({**asdict(cost), "resumed": resumed}))
         step("evaluating")
-        row = _row(run, json.loads(cost_file.read_text(encoding="utf-8")))
+        remedy = "delete it, then that run is trained again"
+        row = made_of(read_json(cost_file, remedy=remedy), partial(_row, run), file=cost_file, remedy=remedy)
         write_text(run.result, json.dumps(asdict(row), indent=1))
         checkpoint.unlink(missing_ok=True)  # as large as the network, several times; model.pt stays
     return row
@@ -262,7 +265,8 @@ def _claim(curve: Curve) -> None:
         if file.is_file():
             settings[f"configs/{name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
     stamp = curve.folder / "settings.json"
-    before = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else settings
+    remedy = "delete it if no setting has changed since, or use another --few_shot_folder"
+    before = read_json(stamp, remedy=remedy) if stamp.is_file() else settings
     changed = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
     if changed:
         raise UserFault(
@@ -284,7 +288,7 @@ def _draw(run: Run, subset: Subset) -> str | None:
 def _row(run: Run, training: Mapping[str, Any]) -> Row:
     curve = run.curve
     part = curve.overrides.get("part", "validation")
-    metrics = json.loads((run.folder / part / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(run.folder / part / "metrics.json", remedy="run the same command again")
     dice = {entry["label"]: entry["mean"] for entry in metrics["summary"] if entry["metric"] == "dice"}
     return Row(
         network=curve.network, cases=run.cases, seed=run.seed, dice=dice.pop("mean"), dice_by_class=dice,

@@ -12,6 +12,7 @@ from statistics import mean, stdev
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import whole, write_text
+from pgsam_monai.base.json_files import made_of, read_json
 
 SCHEMA_VERSION = 1
 
@@ -39,8 +40,14 @@ class Row:
 
 def read_rows(folder: Path) -> list[Row]:
     """Rows of all finished runs in a curve's folder, by cases and seed."""
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("cases_*/result.json")]
-    return sorted((Row(**record) for record in found), key=lambda row: (row.cases, row.seed))
+    found = [read_row(file) for file in folder.glob("cases_*/result.json")]
+    return sorted(found, key=lambda row: (row.cases, row.seed))
+
+
+def read_row(file: Path) -> Row:
+    """The row of a finished run."""
+    remedy = "delete it, then that run is measured again"
+    return made_of(read_json(file, remedy=remedy), lambda content: Row(**content), file=file, remedy=remedy)
 
 
 def write_results(rows: Sequence[Row], folder: Path) -> None:

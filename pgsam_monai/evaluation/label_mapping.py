@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pgsam_monai.base.errors import MissingFile, UserFault, nearest_few
+from pgsam_monai.base.json_files import read_json
 from pgsam_monai.base.structures.contextual import CONTEXTUAL
 from pgsam_monai.base.structures.library import UnknownStructure, find_structure
 from pgsam_monai.base.structures.spelling import side_of, spelling_keys
@@ -134,7 +134,7 @@ def read_label_map(file: str | Path, *, own: Mapping[str, int], other: Mapping[i
     if not Path(file).is_file():
         raise MissingFile(f"{who} does not exist; --map takes auto or such a file.")
     try:
-        classes = json.loads(Path(file).read_text(encoding="utf-8"))["classes"]
+        classes = read_json(file, remedy="correct it")["classes"]
         listed = {name: _listed(values) for name, values in classes.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         raise UserFault(

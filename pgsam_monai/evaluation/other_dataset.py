@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
+from pgsam_monai.base.json_files import read_json
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.configs import set_component
 from pgsam_monai.evaluation.label_mapping import LabelMap, format_label_map, match_labels, read_label_map
@@ -210,7 +211,8 @@ def _predict_missing(
 ) -> None:
     """Predict the cases that have no prediction of this model, data set and intensity yet."""
     file, predictions = folder / SETTINGS_FILE, folder / PREDICTIONS
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    remedy = "delete it, then all cases are predicted again"
+    before = read_json(file, remedy=remedy) if file.is_file() else None
     if before != settings and predictions.is_dir():
         say("Predictions of other files or intensities are made anew.")
         shutil.rmtree(predictions)

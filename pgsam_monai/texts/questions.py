@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.json_files import read_json
 from pgsam_monai.base.structures.library import UnknownStructure, find_structure
 from pgsam_monai.texts.answers import CLIP_TOKENS
 from pgsam_monai.texts.asking import Message
@@ -94,7 +94,7 @@ def read_subject(bundle: str | Path) -> Subject:
             f"Bundle '{bundle}' has no {TEXTS_FILE}: its network reads no text. Plan one that does, such as "
             "pgsam-plan … --networks pgsam."
         )
-    plan = json.loads(plan_file.read_text(encoding="utf-8"))
+    plan = read_json(plan_file, remedy="plan the data set again")
     decided = {name: decision["value"] for name, decision in plan["decisions"].items()}
     names = tuple(decided["label_names"])
     return Subject(

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
+from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.data.stamp import preprocessing_hash, stamp_sources, stamps_to_json
 from pgsam_monai.evaluation.interaction.measure import (
@@ -149,8 +150,11 @@ def _stamp(
 def _kept(file: Path, stamp: str) -> CaseScores | None:
     if not file.is_file():
         return None
-    content = json.loads(file.read_text(encoding="utf-8"))
-    return CaseScores.from_json(content) if content["stamp"] == stamp else None
+    remedy = "delete it, then the case is measured again"
+    content = read_json(file, remedy=remedy, nan=True)
+    if content.get("stamp") != stamp:
+        return None
+    return made_of(content, CaseScores.from_json, file=file, remedy=remedy)
 
 
 def _line(scores: CaseScores, settings: InteractionSettings) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from pgsam_monai.base.errors import UserFault, nearest_few
+from pgsam_monai.base.json_files import read_json
 from pgsam_monai.networks.text.hub import hub_access
 from pgsam_monai.networks.text.tokens import Tokenizer
 
@@ -151,7 +152,7 @@ def _described_by(content: Mapping[str, Any], *, name: str, folder: Path | None 
 def _folder_config(folder: Path) -> Mapping[str, Any]:
     file = folder / CONFIG_FILE
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file, remedy="fetch it again")
     except (OSError, ValueError) as error:
         raise UserFault(
             f"CLIP model '{FOLDER}{folder}': '{file}' can't be read ({type(error).__name__}); put the files "
@@ -165,7 +166,7 @@ def _hub_config(repository: str, cache: Path) -> Mapping[str, Any]:
     try:
         with hub_access():
             file = download_pretrained_from_hf(repository, filename=CONFIG_FILE, cache_dir=str(cache))
-        return json.loads(Path(file).read_text(encoding="utf-8"))
+        return read_json(file, remedy="fetch it again")
     except Exception as error:  # the hub's client raises many kinds
         raise UserFault(
             f"CLIP model '{HUB}{repository}': {CONFIG_FILE} could not be downloaded ({type(error).__name__}); "

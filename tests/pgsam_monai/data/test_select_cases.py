@@ -12,6 +12,7 @@ from pgsam_monai.data.splits import FewSlices, images_only, read_few_slices, req
 @pytest.fixture
 def splits_file(tmp_path):
     splits = {
+        "seed": 0,
         "cases": {
             "a": {"image": ["images/a_0000.nii.gz", "images/a_0001.nii.gz"], "label": "labels/a.nii.gz"},
             "b": {"image": ["images/b.png"], "label": "labels/b.png", "slices": [0]},

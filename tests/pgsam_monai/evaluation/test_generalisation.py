@@ -11,11 +11,10 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny
+from untrained import draw_weights
 
-from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
 from pgsam_monai.evaluation import other_dataset as generalisation
 
@@ -38,9 +37,8 @@ def write_dataset(folder, names, *, cases, values=None, test=0, offset=AIR):
 
 def save_untrained(bundle):
     """A model.pt of random weights, older than any prediction."""
-    parser = Bundle(bundle).parser
     (bundle / "models").mkdir()
-    torch.save(parser.get_parsed_content("network_def").state_dict(), bundle / "models/model.pt")
+    draw_weights(bundle, seed=0)
 
 
 @pytest.fixture(scope="module")
