@@ -223,7 +223,7 @@ def _predict_missing(
     if len(todo) < len(cases):
         say(f"{len(cases) - len(todo)} of {len(cases)} cases are predicted already.")
     if todo:
-        predict_cases(bundle, todo, Products(folder=predictions))
+        predict_cases(bundle, todo, Products(folder=predictions, overwrite=True))  # they are ours alone
 
 
 def _is_newer(predictions: Path, name: str, time_ns: int) -> bool:

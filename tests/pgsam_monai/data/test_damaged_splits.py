@@ -30,7 +30,8 @@ def test_the_good_one_is_read(tmp_path):
                 {"cases": []}, {"cases": {"a": 1}}, {"cases": {"a": {"image": 3}}}, {"cases": {"a": {"image": []}}},
                 {"cases": {"a": {"image": "a", "label": 5}}}, {"cases": {"a": {"image": "a", "slices": ["x"]}}},
                 {"folds": {}}, {"folds": [1]}, {"folds": [{"training": ["a"]}]}, {"test": "a"}, {"test": ["b"]},
-                {"folds": [{"training": ["a", "c"], "validation": []}]}, {"seed": "x"}, {"few_shot": {"level": "slice"}},
+                {"folds": [{"training": ["a", "c"], "validation": []}]}, {"seed": "x"},
+                {"few_shot": {"level": "slice"}},
             )
         ),
     ],

@@ -52,7 +52,7 @@ def test_faults(splits_file, tmp_path):
         select_cases(splits_file, "/data", part="trainning")
     with pytest.raises(ValueError, match="fold must be 0 to 0, got 3"):
         select_cases(splits_file, "/data", fold=3)
-    with pytest.raises(FileNotFoundError, match="run pgsam-plan"):
+    with pytest.raises(FileNotFoundError, match="plan the data set again"):
         select_cases(tmp_path / "none.json", "/data")
     splits = json.loads(splits_file.read_text())
     splits["folds"][0]["training"] = ["d"]

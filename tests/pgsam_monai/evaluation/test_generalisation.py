@@ -107,7 +107,7 @@ def test_shared_classes_are_predicted_and_measured(bundle, other, capsys, inferr
         for label in (("Spleen", "4"), ("adrenal glands", "5"))
     ]
     assert json.loads((results(bundle) / "metrics.json").read_text())["tolerance_mm"] == 1.0
-    written = sorted((results(bundle) / "predictions").glob("*"))
+    written = sorted((results(bundle) / "predictions").glob("case_*"))
     assert [file.name for file in written] == ["case_1.nii.gz", "case_2.nii.gz"]
     assert all(set(np.unique(nib.load(file).dataobj)) <= {0, 4, 5, 9} for file in written)
     labels = json.loads((results(bundle) / "label_map.json").read_text())

@@ -163,7 +163,7 @@ def test_the_cup_is_a_class_though_its_value_is_0(tmp_path):
 
 def test_prompted_answers_have_pages_too(tmp_path):
     from pgsam_monai.base.trained_for import planned_in
-from pgsam_monai.bundle import Bundle
+    from pgsam_monai.bundle import Bundle
 
     folder = write_nnunet(tmp_path / "Dataset001_Read", cases=5, shape=(16, 16, 3), values=(0, 5, 205))
     bundle = plan_tiny(folder, tmp_path, networks="medsa")
