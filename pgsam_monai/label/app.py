@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
 import monailabel
+from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
@@ -18,8 +21,12 @@ from monailabel.utils.others.generic import strtobool
 
 from pgsam_monai.base.errors import MissingFile
 from pgsam_monai.bundle import Bundle, WeightsFault
+from pgsam_monai.label.fields import is_dicomweb
+from pgsam_monai.label.tasks.datastore import StudiesFolder
 from pgsam_monai.label.tasks.infer_tasks import DeepEdit, DeepGrow, Segmentation
 from pgsam_monai.label.tasks.open_images import OpenImages
+
+logger = logging.getLogger(__name__)
 
 
 def stock_app() -> type[MONAILabelApp]:
@@ -64,6 +71,24 @@ class PgsamApp(stock_app(), MONAILabelApp):
         super().__init__(app_dir, studies, conf)
         self.name = f"pgsam-monai {metadata.version('pgsam-monai')}"
         self.description = "Bundles of pgsam-monai: automatic segmentation, by text and by clicks."
+
+    def init_datastore(self) -> Datastore:
+        """The studies folder without what is no study, or a DICOMweb server's studies."""
+        if is_dicomweb(self.studies):
+            return super().init_datastore()
+        return StudiesFolder(
+            self.studies,
+            extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def cleanup_sessions(self) -> None:
+        """Called every few minutes by a thread, which a fault would end, so that no session would end any more."""
+        try:
+            super().cleanup_sessions()
+        except Exception:
+            logger.exception("Sessions that have ended can't be removed")
 
     @cached_property
     def served(self) -> dict[str, Bundle]:

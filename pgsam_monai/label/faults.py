@@ -32,7 +32,7 @@ def status_and_sentence(fault: BaseException) -> tuple[int, str]:
     fault = root_of(fault)
     kinds = {kind.__name__ for kind in type(fault).__mro__}
     if isinstance(fault, RequestFault):
-        return fault.status, str(fault)
+        return fault.status, sendable(str(fault))
     if isinstance(fault, WeightsFault):
         return 503, _words(fault)
     if isinstance(fault, UserFault):
@@ -54,7 +54,12 @@ def is_unexpected(fault: BaseException) -> bool:
 def _words(fault: BaseException) -> str:
     """The first line of a fault's message; MONAI Label keeps its own in `msg`."""
     lines = str(getattr(fault, "msg", None) or fault).strip().splitlines() or [type(fault).__name__]
-    return cut(lines[0], LONGEST).rstrip(".;")
+    return sendable(cut(lines[0], LONGEST).rstrip(".;"))
+
+
+def sendable(text: str) -> str:
+    """Text as it can be sent, whatever halves of signs a client's own words had."""
+    return text.encode(errors="replace").decode()
 
 
 def short(value: object) -> str:

@@ -13,10 +13,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pgsam_monai.label.faults import RequestFault, short
+from pgsam_monai.base.files import is_hidden
+from pgsam_monai.label.faults import RequestFault, cut, short
 
 PLAIN = re.compile(r"[^\W_][\w .+@=,()-]*")
-LONGEST = 200
+LONGEST, LISTED = 200, 1000
+DEEPEST, HUGE = 16, 1e15
+"""lists and objects in one another, and numbers, that a request may hold; larger whole numbers are no longer exact"""
+SURROGATES = re.compile("[\ud800-\udfff]")
 SESSION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -77,7 +81,7 @@ def number_of(request: Mapping[str, Any], key: str, default: float) -> float:
         return default
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise RequestFault(f"{key} must be a number, got {short(value)}.")
@@ -122,13 +126,39 @@ def json_object(what: str, text: str | None) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestFault(
             f"{what} must be JSON, and it isn't ({error}); as in {what}={{}}, got {short(text)}."
         ) from error
     if not isinstance(found, dict):
         raise RequestFault(f'{what} must be a JSON object, as in {{"device": "cpu"}}; got {short(text)}.')
-    return found
+    return plain_data(what, found)
+
+
+def plain_data(what: str, value: Any, *, depth: int = DEEPEST) -> Any:
+    """`value`, if it can be written as JSON again, kept in a file's name or a process's arguments, and reckoned with.
+
+    Raises:
+        RequestFault: it holds NaN, an infinite or huge number, signs that are no text, or lists in lists without end.
+    """
+    if isinstance(value, str) and not is_text(value):
+        raise RequestFault(f"{what} holds signs that are no text, {short(value)}; leave them out.")
+    if isinstance(value, int | float) and not abs(value) <= HUGE:  # NaN isn't either
+        raise RequestFault(f"{what} holds {short(value)}; numbers must be finite, and at most {HUGE:g}.")
+    if isinstance(value, dict | list | tuple):
+        if depth == 0:
+            raise RequestFault(
+                f"{what} is nested too deeply; {DEEPEST} lists or objects in one another are taken."
+            )
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        for part in parts:
+            plain_data(what, part, depth=depth - 1)
+    return value
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be written to a file and be a part of a path: no zero bytes, no halves of signs."""
+    return "\0" not in value and not SURROGATES.search(value)
 
 
 def plain_name(what: str, name: object) -> str:
@@ -151,8 +181,8 @@ def known_name(what: str, name: object, known: Collection[str]) -> str:
     Raises:
         RequestFault: it isn't.
     """
-    if name not in known:
-        have = f"there are {', '.join(map(str, known))}" if known else "there is none"
+    if not isinstance(name, str) or name not in known:
+        have = f"there are {cut(', '.join(map(str, known)), LISTED)}" if known else "there is none"
         raise RequestFault(f"There is no {what} {short(name)} here; {have}.", status=404)
     return name
 
@@ -168,6 +198,11 @@ def session_name(name: str) -> str:
             f"There is no session {short(name)} here; PUT /session/ makes one and says its name.", status=404
         )
     return name
+
+
+def max_bytes(conf: Mapping[str, str]) -> int:
+    """What a client may send in a request, and what that may unpack to, by the settings of `pgsam label`."""
+    return int(conf.get("max_upload_mb", "2000")) * 10**6
 
 
 def is_dicomweb(studies: Path | str) -> bool:
@@ -188,11 +223,11 @@ def image_in_folders(folders: Sequence[str | Path], image: str, known: Collectio
     """
     if image in known:
         return image
-    for folder in folders if "\0" not in image else ():
+    for folder in folders if is_text(image) else ():
         root = os.path.abspath(folder)
         path = os.path.normpath(os.path.join(root, image))
         inside = any(path.startswith(os.path.join(place, "")) for place in (root, os.path.realpath(root)))
-        if inside and os.path.exists(path):
+        if inside and os.path.exists(path) and not any(map(is_hidden, Path(path).relative_to(root).parts)):
             return path
     raise RequestFault(
         f"There is no image {short(image)} in the studies folder; GET /datastore/?output=all lists the images, a "

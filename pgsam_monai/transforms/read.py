@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils.enums import MetaKeys, SpaceKeys
 
-from pgsam_monai.base.cases import as_paths
+from pgsam_monai.base.cases import Paths, as_paths
 from pgsam_monai.base.errors import root_of
 from pgsam_monai.base.volume import ReadError, Volume, read_classes, read_image
+
+image_reader: ContextVar[Callable[[Paths], Volume]] = ContextVar("image_reader", default=read_image)
+"""How an image is read: here, or, where it may come from anybody, in another process."""
 
 
 class ReadCased(MapTransform):
@@ -42,7 +46,7 @@ class ReadCased(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             files = as_paths(d[key])
-            volume = read_classes(files) if key in self.label_keys else read_image(files)
+            volume = read_classes(files) if key in self.label_keys else image_reader.get()(files)
             d[key] = _as_tensor(volume, str(files[0]))
         return d
 

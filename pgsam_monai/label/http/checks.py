@@ -5,6 +5,7 @@ It would answer them with a bare 500, start a process that fails, or write where
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
@@ -13,12 +14,37 @@ from typing import Any
 import torch
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.utils.async_tasks import utils as background
 
-from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.fields import known_name, plain_name, session_name
+from pgsam_monai.base.volume import ReadError
+from pgsam_monai.label.faults import RequestFault, short
+from pgsam_monai.label.fields import is_text, json_object, known_name, plain_data, plain_name, session_name
+from pgsam_monai.label.http.infer_endpoint import kept_for_now
+from pgsam_monai.label.reading.reader import reader
 
 Given = dict[str, Any]
 """arguments of an endpoint, by name"""
+MODELS_PLACE = "the bundle's folder, as models/model.pt,"
+MOST_LINES = 100_000
+"""of the log, in one answer"""
+LONGEST_NAME = 1000
+"""characters of a file's name, a path before it included"""
+LONGEST_PARAMS = 64_000
+"""characters of JSON that a task of its own process is started with; systems take twice as many in an argument"""
+
+
+def check_fields(given: Given) -> None:
+    """What holds for every request.
+
+    Raises:
+        RequestFault: see `plain_data`; or a file without an end to its name, or with none that can be written.
+    """
+    for name, value in given.items():
+        if isinstance(value, str | int | float | dict | list):
+            plain_data(name, value)
+        file_name = getattr(value, "filename", None)
+        if file_name is not None and not (is_text(file_name) and len(file_name) <= LONGEST_NAME):
+            raise RequestFault(f"A file can't be called {short(file_name)}; give it a plain name.")
 
 
 def _training(app: MONAILabelApp, given: Given) -> None:
@@ -31,6 +57,11 @@ def _training_of_all(app: MONAILabelApp, given: Given) -> None:
     if not app._trainers:
         raise RequestFault("This server doesn't train; it was started with --train False.", status=404)
     _check_tasks(app._trainers, given["params"])
+    if any(task["status"] in ("SUBMITTED", "RUNNING") for task in background.tasks("train")):
+        raise RequestFault(
+            "A training is under way; ask GET /train/ how far it is, or end it with DELETE /train/.",
+            status=429,
+        )
 
 
 def _scoring(app: MONAILabelApp, given: Given) -> None:
@@ -43,21 +74,26 @@ def _scoring_of_all(app: MONAILabelApp, given: Given) -> None:
 
 
 def _check_tasks(names: Mapping[str, Any], params: Mapping[str, Any] | None) -> None:
+    _check_task(params)
     for name in names:
         settings_of_one = (params or {}).get(name, {})
         if not isinstance(settings_of_one, dict):
             raise RequestFault(
-                f"'{name}' must hold a JSON object with its settings, got {settings_of_one!r}."
+                f"'{name}' must hold a JSON object with its settings, got {short(settings_of_one)}."
             )
 
 
 def _check_task(params: Mapping[str, Any] | None, **path: str) -> None:
     params = params or {}
+    if len(json.dumps(params)) > LONGEST_PARAMS:
+        raise RequestFault(f"Settings take at most {LONGEST_PARAMS} characters.", status=413)
     for name, value in path.items():
         if params.get(name, value) != value:
-            raise RequestFault(f"The address says {value} and the body says {params[name]!r}; leave one out.")
+            raise RequestFault(
+                f"The address says {value} and the body says {short(params[name])}; leave one out."
+            )
     if not isinstance(params.get("gpus") or "", str):
-        raise RequestFault(f'gpus takes "all" or numbers as in "0,1", got {params["gpus"]!r}.')
+        raise RequestFault(f'gpus takes "all" or numbers as in "0,1", got {short(params["gpus"])}.')
 
 
 def _batch(app: MONAILabelApp, given: Given) -> None:
@@ -73,7 +109,7 @@ def _batch(app: MONAILabelApp, given: Given) -> None:
             known_name("image", image, known)
     elif images not in (None, "all", "labeled", "unlabeled"):
         raise RequestFault(
-            f"images takes all, labeled, unlabeled or a list of names, got {images!r}.", status=422
+            f"images takes all, labeled, unlabeled or a list of names, got {short(images)}.", status=422
         )
     if not torch.cuda.device_count():  # several GPUs are MONAI Label's default, of which none is no good
         params["multi_gpu"] = False
@@ -88,12 +124,32 @@ def _new_image(app: MONAILabelApp, given: Given) -> None:
     ending = _check_ending(given["file"].filename)
     name = given["image"] or PurePath(given["file"].filename or "").name.removesuffix(ending)
     plain_name("image", name)
+    json_object("params", given["params"])
+    if name.casefold() in map(str.casefold, app.datastore().list_images()):
+        raise RequestFault(
+            f"There is an image '{name}' already, which an upload doesn't replace; send it under another name, or "
+            "remove that one first.",
+            status=409,
+        )
+    with kept_for_now(given["file"]) as sent:
+        _told_by_name(reader.read_image, sent, given["file"].filename)
 
 
 def _new_label(app: MONAILabelApp, given: Given) -> None:
     known_name("image", given["image"], app.datastore().list_images())
     plain_name("tag", given["tag"])
     _check_ending(given["label"].filename)
+    json_object("params", given["params"])
+    with kept_for_now(given["label"]) as sent:
+        _told_by_name(reader.read_label, sent, given["label"].filename)
+
+
+def _told_by_name(read: Callable[[str], Any], path: str, name: str | None) -> None:
+    """Read it, so that only what can be read is kept."""
+    try:
+        read(path)
+    except ReadError as fault:
+        raise RequestFault(f"{name or 'The file'}: {fault.reason}", status=422) from fault
 
 
 def _check_ending(name: str | None) -> str:
@@ -127,6 +183,16 @@ def _known_model(app: MONAILabelApp, given: Given) -> None:
     known_name("model", given["model"], app._infers)
 
 
+def _no_model(app: MONAILabelApp, given: Given) -> None:
+    """A model comes from a training, here or elsewhere, never from a client: it would answer everybody."""
+    known_name("model", given["model"], app._infers)
+    raise RequestFault(
+        f"Models are neither replaced nor removed over the network; put the file into {MODELS_PLACE} on the server, "
+        "which is used at once.",
+        status=403,
+    )
+
+
 def _session(app: MONAILabelApp, given: Given) -> None:
     session_name(given["session_id"])
 
@@ -137,6 +203,7 @@ def _graphics(app: MONAILabelApp, given: Given) -> None:
 
 
 def _plain_log(app: MONAILabelApp, given: Given) -> None:
+    given["lines"] = min(given["lines"] or 0, MOST_LINES)
     given["html"] = False  # MONAI Label's page around it loads scripts from the internet
 
 
@@ -161,8 +228,8 @@ CHECKS: dict[tuple[str, str], Callable[[MONAILabelApp, Given], None]] = {
     ("PUT", "/datastore/updatelabelinfo"): _known_label,
     ("GET", "/model/{model}"): _known_model,
     ("GET", "/model/info/{model}"): _known_model,
-    ("PUT", "/model/{model}"): _known_model,
-    ("DELETE", "/model/{model}"): _known_model,
+    ("PUT", "/model/{model}"): _no_model,
+    ("DELETE", "/model/{model}"): _no_model,
     ("GET", "/session/{session_id}"): _session,
     ("DELETE", "/session/{session_id}"): _session,
     ("GET", "/logs/"): _plain_log,

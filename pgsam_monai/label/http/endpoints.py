@@ -21,7 +21,7 @@ from monailabel.interfaces.utils.app import app_instance
 
 from pgsam_monai.label.faults import is_unexpected, status_and_sentence
 from pgsam_monai.label.fields import is_dicomweb, json_object
-from pgsam_monai.label.http.checks import CHECKS
+from pgsam_monai.label.http.checks import CHECKS, check_fields
 from pgsam_monai.label.http.infer_endpoint import infer
 from pgsam_monai.label.http.sign_in import fetch_token
 from pgsam_monai.label.http.uploads import dataset_archive, new_session
@@ -72,6 +72,7 @@ def _guarded(route: APIRoute) -> APIRoute:
     async def guarded(**given: Any) -> Any:
         def answer() -> Any:
             app = app_instance()
+            check_fields(given)
             if check is not None:
                 check(app, given)
             return call(app, given)

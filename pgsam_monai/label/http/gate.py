@@ -1,22 +1,30 @@
-"""Before the server's application: which web pages may ask it, and how much may be sent."""
+"""Before the server's application: which web pages may ask it, how much may be sent, and how slowly."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from pgsam_monai.base.addresses import is_loopback_url
+from pgsam_monai.label.http.bodies import Bodies, TooLarge, TooSlow, drain
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
-class TooLarge(Exception):
-    """More was sent than is taken."""
+FREE_BYTES = 500 * 10**6
+"""of the disk, which uploads leave to others"""
+FORM, MOST_WITHOUT_FILE = "multipart/form-data", 2 * 10**6
+"""What holds files is kept on the disk while it comes; everything else, in memory."""
+MOST_UNDER_WAY = 256
+"""requests, those included that wait for others"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +42,7 @@ class Gate:
     only_loopback: bool = True
     """the server is reached from this machine only, so it has no other name"""
     max_bytes: int = 2000 * 10**6
+    bodies: Bodies = field(default_factory=Bodies)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,7 +52,7 @@ class Gate:
         }
         refusal = self.refusal_of(headers)
         if refusal is None:
-            return await self._pass(scope, receive, send)
+            return await self._pass(scope, headers, receive, send)
         if refusal[0] == 413:
             await drain(receive)
         await answer(send, *refusal)
@@ -61,10 +70,29 @@ class Gate:
             return 403, (
                 f"Pages from {origin} may not ask this server; start it with --allow_origin {origin} to let them."
             )
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            return 415, "Requests are taken as they are; send the body without Content-Encoding."
+        if self.bodies.under_way >= MOST_UNDER_WAY:
+            return 503, f"{MOST_UNDER_WAY} requests are under way already; ask again in a minute."
+        return self._refusal_of_length(headers)
+
+    def _refusal_of_length(self, headers: Mapping[str, str]) -> tuple[int, str] | None:
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self.max_bytes:
-            return 413, self._too_large()
+        if not length.isascii() or not length.isdigit():
+            return 400, f"Content-Length takes a whole number, got '{length[:40]}'."
+        if int(length) > self._most(headers):
+            return 413, self._too_large(headers)
+        if (
+            shutil.disk_usage(tempfile.gettempdir()).free < int(length) + FREE_BYTES
+            and int(length) > FREE_BYTES // 10
+        ):
+            return 507, "The server's disk is too full for this upload; ask who runs it to make room."
         return None
+
+    def _most(self, headers: Mapping[str, str]) -> int:
+        """Bytes that a body may have."""
+        with_files = headers.get("content-type", "").strip().lower().startswith(FORM)
+        return self.max_bytes if with_files else min(self.max_bytes, MOST_WITHOUT_FILE)
 
     def allows(self, origin: str, host: str) -> bool:
         """May a page from `origin` ask, by way of `host`?"""
@@ -74,46 +102,42 @@ class Gate:
     def _hosts(self) -> set[str]:
         return {urlsplit(origin).netloc for origin in self.origins}
 
-    def _too_large(self) -> str:
-        megabytes = self.max_bytes // 10**6
-        return (
-            f"At most {megabytes} MB are taken in one request; put the image into the studies folder instead."
-        )
+    def _too_large(self, headers: Mapping[str, str]) -> str:
+        most = self._most(headers)
+        if most < self.max_bytes:
+            return f"At most {most // 10**6} MB are taken without a file; send files as {FORM}."
+        return f"At most {most // 10**6} MB are taken in one request; put the image into the studies folder instead."
 
-    async def _pass(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Counts what comes in pieces, whose length nobody says beforehand."""
-        taken, answered = 0, False
+    async def _pass(
+        self, scope: dict[str, Any], headers: Mapping[str, str], receive: Receive, send: Send
+    ) -> None:
+        """What comes is counted and timed; for what is too much or too slow, the answer is ours."""
+        fault: tuple[int, str] | None = None
+        answered = False
 
         async def counted() -> dict[str, Any]:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self.max_bytes:
-                if message.get("more_body"):
-                    await drain(receive)
-                raise TooLarge
-            return message
+            nonlocal fault
+            try:
+                return await body.receive()
+            except TooLarge:
+                fault = 413, self._too_large(headers)
+                raise
+            except TooSlow as slow:
+                fault = 408, str(slow)
+                raise
 
         async def noted(message: dict[str, Any]) -> None:
             nonlocal answered
-            if taken > self.max_bytes and not answered:  # FastAPI's own word for what failed in `counted`
-                if message["type"] == "http.response.start":
-                    answered = True
-                    await answer(send, 413, self._too_large())
-            elif taken <= self.max_bytes:
+            if fault is None or answered:
+                answered = True
                 await send(message)
+            # else: FastAPI's own word for what failed in `counted`
 
-        try:
-            await self.inside(scope, counted, noted)
-        except TooLarge:
-            if not answered:
-                await answer(send, 413, self._too_large())
-
-
-async def drain(receive: Receive) -> None:
-    """Let a client finish what it sends, because most read no answer before."""
-    while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-        pass
+        with self.bodies.under_way_with(receive, self._most(headers)) as body:
+            with suppress(TooLarge, TooSlow):
+                await self.inside(scope, counted, noted)
+            if fault is not None and not answered:
+                await answer(send, *fault)
 
 
 async def answer(send: Send, status: int, sentence: str) -> None:

@@ -8,16 +8,19 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote
 
-from fastapi.responses import FileResponse, Response
+from fastapi import UploadFile
+from fastapi.responses import Response, StreamingResponse
 from monailabel.endpoints.infer import send_response
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.utils.others.generic import get_mime_type, remove_file
 from monailabel.utils.sessions import Sessions
 from starlette.background import BackgroundTasks
 
+from pgsam_monai.base.cases import suffix_among
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.label.fields import (
     image_in_folders,
@@ -31,18 +34,26 @@ from pgsam_monai.predicting.segmentations import segmentation_of
 
 logger = logging.getLogger(__name__)
 
+PIECE = 1 << 20
 SAID_ELSEWHERE = ("model", "image", "session", "file")
 """of a request, by its address or its files; in `params` they would win over those"""
 
 
-class FileThenGone(FileResponse):
-    """Sends a file and removes it, even when the client hangs up in between."""
+def file_then_gone(path: str | Path, *, media_type: str, name: str) -> StreamingResponse:
+    """Sends a file that is gone already: whatever becomes of the client, nothing stays on the disk."""
+    file = open(path, "rb")  # noqa: SIM115  closed when it has been sent, or with what holds it
+    remove_file(str(path))
+    headers = {
+        "content-length": str(os.fstat(file.fileno()).st_size),
+        "content-disposition": f"attachment; filename*=utf-8''{quote(name)}",
+    }
+    return StreamingResponse(_pieces(file), media_type=media_type, headers=headers)
 
-    async def __call__(self, *arguments: Any) -> None:
-        try:
-            await super().__call__(*arguments)
-        finally:
-            remove_file(str(self.path))
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 def infer(app: MONAILabelApp, given: Mapping[str, Any]) -> Response | dict:
@@ -88,11 +99,8 @@ def _image_of(app: MONAILabelApp, given: Mapping[str, Any]) -> Iterator[str]:
     if session:
         yield _image_of_session(app, session)
     elif file:
-        suffix = "".join(PurePath(file.filename).suffixes) if file.filename else ".nii.gz"
-        with tempfile.NamedTemporaryFile(suffix=suffix) as sent:
-            shutil.copyfileobj(file.file, sent)
-            sent.flush()
-            yield sent.name
+        with kept_for_now(file) as sent:
+            yield sent
     elif not given["image"]:
         raise RequestFault(
             "No image was named: say ?image=NAME of one in the studies folder, upload a file, or name a session."
@@ -102,6 +110,18 @@ def _image_of(app: MONAILabelApp, given: Mapping[str, Any]) -> Iterator[str]:
     else:
         folders = [app.studies, *filter(None, app.conf.get("also_read", "").split(os.pathsep))]
         yield image_in_folders(folders, given["image"], app.datastore().list_images())
+
+
+@contextmanager
+def kept_for_now(file: UploadFile) -> Iterator[str]:
+    """A path to what was uploaded, with the ending that says what it is; gone afterwards."""
+    suffix = suffix_among(file.filename) if file.filename else ".nii.gz"
+    with tempfile.NamedTemporaryFile(suffix=suffix.lower()) as sent:
+        file.file.seek(0)
+        shutil.copyfileobj(file.file, sent)
+        file.file.seek(0)
+        sent.flush()
+        yield sent.name
 
 
 def _image_of_session(app: MONAILabelApp, name: str) -> str:
@@ -126,7 +146,7 @@ def _reply(app: MONAILabelApp, answer: Mapping[str, Any], output: str | None) ->
     """The label map, the JSON beside it, or both in one message."""
     file = answer["file"]
     if output == "image":
-        return FileThenGone(file, media_type=get_mime_type(file), filename=Path(file).name)
+        return file_then_gone(file, media_type=get_mime_type(file), name=Path(file).name)
     try:
         return send_response(app.datastore(), answer, output, BackgroundTasks())
     finally:
@@ -148,4 +168,4 @@ def _dicom_seg(app: MONAILabelApp, request: Mapping[str, Any]) -> Response:
         )
     finally:
         remove_file(answer["file"])
-    return FileThenGone(file, media_type="application/dicom", filename=file.name)
+    return file_then_gone(file, media_type="application/dicom", name=file.name)

@@ -9,7 +9,10 @@ import contextlib
 import importlib
 import io
 import logging
+import shutil
+import tempfile
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -24,11 +27,14 @@ from starlette.middleware.cors import CORSMiddleware
 
 from pgsam_monai.base.addresses import is_loopback
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.label.faults import status_and_sentence
+from pgsam_monai.label.faults import LONGEST, cut, sendable, status_and_sentence
+from pgsam_monai.label.fields import max_bytes
 from pgsam_monai.label.http.endpoints import guard
 from pgsam_monai.label.http.gate import Application, Gate, Receive, Send
 from pgsam_monai.label.http.home_page import home_page
 from pgsam_monai.label.http.sign_in import current_user
+from pgsam_monai.label.reading.reader import reader
+from pgsam_monai.label.temporary import PREFIX
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +72,7 @@ async def tell_fault(request: Request, fault: Exception) -> JSONResponse:
 async def tell_misfit(request: Request, fault: RequestValidationError) -> JSONResponse:
     """Parameters that are missing or of another type, in one sentence."""
     parts = [f"{'.'.join(map(str, error['loc'][1:])) or 'body'}: {error['msg']}" for error in fault.errors()]
-    return JSONResponse({"detail": "; ".join(parts) + "."}, 422)
+    return JSONResponse({"detail": sendable(cut("; ".join(parts), LONGEST)) + "."}, 422)
 
 
 def build() -> FastAPI:
@@ -111,6 +117,9 @@ async def live(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.startup.complete"})
     await receive()
     end_processes()
+    reader.end()
+    if Path(tempfile.gettempdir()).name.startswith(PREFIX):
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
     await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -136,7 +145,7 @@ def served() -> Application:
     conf = settings.MONAI_LABEL_APP_CONF
     return Gate(
         inside=build(), origins=allowed_origins(), only_loopback=is_loopback(conf.get("host", "")),
-        max_bytes=int(conf.get("max_upload_mb", "2000")) * 10**6,
+        max_bytes=max_bytes(conf),
     )  # fmt: skip
 
 

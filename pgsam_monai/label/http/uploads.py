@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from fastapi import UploadFile
+from fastapi.responses import Response
 from monailabel.interfaces.app import MONAILabelApp
 
+from pgsam_monai.label.archives import unpack
 from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.label.fields import plain_name
-from pgsam_monai.label.http.infer_endpoint import FileThenGone, sessions_of
-
-# An archive's files stay below the folder that it is unpacked to, which Python before 3.14 doesn't see to by itself.
-tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+from pgsam_monai.label.fields import max_bytes, plain_name
+from pgsam_monai.label.http.infer_endpoint import file_then_gone, sessions_of
 
 
 def new_session(app: MONAILabelApp, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,7 +28,7 @@ def new_session(app: MONAILabelApp, given: Mapping[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as work:
         source = _received(given["files"], Path(work) / "received")
         if given["uncompress"]:
-            source = _unpacked(source, Path(work) / "unpacked")
+            source = _unpacked(source, Path(work) / "unpacked", max_bytes(app.conf))
         name, session = sessions.add_session(str(source), max(0, given["expiry"]))
     return {"session_id": name, "session_info": session.to_json()}
 
@@ -48,22 +46,17 @@ def _received(files: Sequence[UploadFile], folder: Path) -> Path:
     return path if len(files) == 1 else folder
 
 
-def _unpacked(archive: Path, folder: Path) -> Path:
+def _unpacked(archive: Path, folder: Path, most_bytes: int) -> Path:
     """The only file of an archive, or the folder of several."""
-    try:
-        shutil.unpack_archive(archive, folder)
-    except (shutil.ReadError, tarfile.TarError, OSError, ValueError, EOFError) as error:
-        raise RequestFault(
-            f"'{archive.name}' can't be unpacked ({str(error) or type(error).__name__}); send a .zip or .tar.gz.",
-            status=422,
-        ) from error
-    found = list(folder.iterdir()) if folder.is_dir() else []
+    if archive.is_dir():
+        raise RequestFault("Send one archive in a request.")
+    found = unpack(archive, folder, most_bytes=most_bytes)
     if not found:
         raise RequestFault(f"'{archive.name}' holds no file.", status=422)
     return found[0] if len(found) == 1 else folder
 
 
-def dataset_archive(app: MONAILabelApp, given: Mapping[str, Any]) -> FileThenGone:
+def dataset_archive(app: MONAILabelApp, given: Mapping[str, Any]) -> Response:
     """All labelled images with their labels, as a ZIP.
 
     Raises:
@@ -72,4 +65,4 @@ def dataset_archive(app: MONAILabelApp, given: Mapping[str, Any]) -> FileThenGon
     if not app.datastore().datalist():
         raise RequestFault("No image has a final label yet, so there is nothing to download.", status=404)
     path = app.datastore().get_dataset_archive(given["limit_cases"])
-    return FileThenGone(path, media_type="application/zip", filename="dataset.zip")
+    return file_then_gone(path, media_type="application/zip", name="dataset.zip")

@@ -11,14 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pgsam_monai.base.addresses import is_loopback
+from pgsam_monai.base.files import visible
 from pgsam_monai.label.fields import is_dicomweb
 from pgsam_monai.label.launch.app_folder import LOG_SETTINGS, SESSIONS, WORKING, hold_app, log_file, write_app
 from pgsam_monai.label.launch.environment import LabelEnvironment
 from pgsam_monai.label.launch.serving import Serving
+from pgsam_monai.label.temporary import own_temporary, sweep_temporary
 
-UVICORN_APP = "pgsam_monai.label.http.server:app"
+SERVER_MODULE, UVICORN_APP = "pgsam_monai.label.http.main", "pgsam_monai.label.http.server:app"
 AUTH_ON, ORIGINS = "MONAI_LABEL_AUTH_ENABLE", "MONAI_LABEL_CORS_ORIGINS"
 """settings of MONAI Label; it can't write the second one to its log and ends"""
+TEMPORARY = "TMPDIR"
 EVERYWHERE = ("0.0.0.0", "::")
 LISTED = (".nii.gz", ".nii", ".nrrd", ".jpg", ".png", ".tif")
 """endings of the files that MONAI Label lists as studies"""
@@ -43,6 +46,8 @@ def start(serving: Serving, environment: LabelEnvironment, *, dry_run: bool = Fa
         return
     if os.name == "posix":
         hold_app(serving.app_dir)
+        sweep_temporary()
+        variables[TEMPORARY] = str(own_temporary())
     write_app(serving.app_dir, serving.bundles)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -68,7 +73,7 @@ def server_command(serving: Serving, environment: LabelEnvironment) -> list[str]
     }
     confs = [word for name, value in settings.items() for word in ("--conf", name, value)]
     return [
-        str(environment.python), "-m", "monailabel.main", "start_server", "--app", str(serving.app_dir),
+        str(environment.python), "-m", SERVER_MODULE, "start_server", "--app", str(serving.app_dir),
         "--studies", str(serving.studies), "--host", serving.host, "--port", str(serving.port),
         "--uvicorn_app", UVICORN_APP, "--log_config", str(serving.app_dir / LOG_SETTINGS), *confs,
     ]  # fmt: skip
@@ -110,7 +115,7 @@ def warnings_of(serving: Serving, given: Mapping[str, str]) -> list[str]:
     if not is_loopback(serving.host) and not with_auth:
         found.append(
             f"{serving.host} is reached from other machines and nobody is asked who they are: everybody who reaches "
-            f"port {serving.port} can read the studies, replace labels, run, train and replace models. Use --auth "
+            f"port {serving.port} can read the studies, replace labels, run and train models. Use --auth "
             "REALM_URI, or --host 127.0.0.1 behind a server that asks."
         )
     if not is_loopback(serving.host):
@@ -158,4 +163,4 @@ def address_of(serving: Serving) -> str:
 
 
 def _listed(studies: Path) -> list[str]:
-    return [name for name in os.listdir(studies) if name.endswith(LISTED)]
+    return [path.name for path in visible(studies) if path.name.endswith(LISTED) and path.is_file()]

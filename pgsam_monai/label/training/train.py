@@ -41,7 +41,7 @@ from pgsam_monai.label.training.training_request import (
 
 logger = logging.getLogger(__name__)
 
-SERVER, TASK_PROCESS = "monailabel.main", "monailabel.interfaces.utils.app"
+SERVER, TASK_PROCESS = "pgsam_monai.label.http.main", "monailabel.interfaces.utils.app"
 """What Python is started with for the server, and for each task that it runs in the background."""
 STATS = "models/train_stats.json"
 RUNS = "eval/studies"

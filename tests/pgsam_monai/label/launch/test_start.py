@@ -266,7 +266,7 @@ def test_the_log_has_one_writer(serving):
 
 def test_the_command(serving):
     words = start.server_command(serving, ENVIRONMENT)
-    assert words[:4] == ["/venv/bin/python", "-m", "monailabel.main", "start_server"]
+    assert words[:4] == ["/venv/bin/python", "-m", "pgsam_monai.label.http.main", "start_server"]
     flags = dict(zip(words[4:14:2], words[5:14:2], strict=True))
     assert flags["--host"] == "127.0.0.1" and flags["--uvicorn_app"] == "pgsam_monai.label.http.server:app"
     confs = [words[i + 1 : i + 3] for i, word in enumerate(words) if word == "--conf"]
@@ -338,7 +338,7 @@ def test_a_dry_run_starts_and_writes_nothing(serving, capsys, monkeypatch):
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started"))
     start.start(serving, ENVIRONMENT, dry_run=True)
     out = capsys.readouterr().out
-    assert "monailabel.main start_server" in out and "MONAI_ZOO_SOURCE=local" in out
+    assert "pgsam_monai.label.http.main start_server" in out and "MONAI_ZOO_SOURCE=local" in out
     assert not serving.app_dir.exists()
 
 

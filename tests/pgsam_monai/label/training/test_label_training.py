@@ -262,7 +262,7 @@ def test_one_device_trains_whatever_is_said_of_several(bundle, tmp_path):
 
 
 def test_the_server_itself_does_not_train(bundle, tmp_path, monkeypatch):
-    main = SimpleNamespace(__spec__=SimpleNamespace(name="monailabel.main"))
+    main = SimpleNamespace(__spec__=SimpleNamespace(name="pgsam_monai.label.http.main"))
     monkeypatch.setitem(sys.modules, "__main__", main)
     assert "leave run_sync out" in str(fault_of(bundle, write_studies(tmp_path / "studies", labelled=1)))
 
