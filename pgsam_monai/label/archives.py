@@ -22,6 +22,9 @@ DEEPEST = 8
 """folders in one another"""
 LONGEST_HEAD = 1 << 16
 PIECE = 1 << 20
+HARMLESS_BYTES, LARGEST_RATIO = 100 * 10**6, 100
+"""An archive may become so large, or so many times its size. Scans become 2 to 10 times as large, what is made to fill
+disks a thousand times."""
 SPARE_BYTES = 500 * 10**6
 """of the disk, left to others"""
 DAMAGED = (
@@ -49,7 +52,7 @@ def unpack(archive: Path, folder: Path, *, most_bytes: int) -> list[Path]:
     Args:
         archive: named by the client.
         folder: new.
-        most_bytes: of all files together, unpacked.
+        most_bytes: of all files together, unpacked; of a small archive fewer are taken.
 
     Returns:
         What lies in `folder` then, sorted.
@@ -59,6 +62,7 @@ def unpack(archive: Path, folder: Path, *, most_bytes: int) -> list[Path]:
             files or too many bytes.
     """
     folder.mkdir()
+    most_bytes = min(most_bytes, max(HARMLESS_BYTES, LARGEST_RATIO * archive.stat().st_size))
     try:
         with _opened(archive) as members:
             kept = list(_checked(members, archive.name, most_bytes))
@@ -156,7 +160,7 @@ def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
 
 def _too_much(name: str, most_bytes: int) -> RequestFault:
     return RequestFault(
-        f"'{name}' unpacks to more than {most_bytes / 10**6:.0f} MB, which is more than the server takes or has room "
-        "for; put the images into the studies folder instead.",
+        f"'{name}' unpacks to more than {most_bytes / 10**6:.0f} MB, which is more than the server takes of "
+        "it; put the images into the studies folder instead.",
         status=413,
     )
