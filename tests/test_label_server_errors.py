@@ -57,8 +57,8 @@ def temporary(work) -> Path:
 
 
 def left_in(folder: Path) -> list[Path]:
-    """Files of requests; torch has a folder of its own there."""
-    return [path for path in folder.iterdir() if not path.name.startswith("torchinductor")]
+    """Files of requests; the server has a folder of its own there, and torch one in that."""
+    return [path for path in folder.rglob("*") if path.is_file() and "torchinductor" not in str(path)]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,10 @@ def form(**fields: object) -> dict:
 
 def upload(field: str, name: str, content: bytes = b"x", **fields: object) -> dict:
     return {"data": fields, "files": {field: (name, content)}}
+
+
+def json_body(text: str) -> dict:
+    return {"data": text, "headers": {"Content-Type": "application/json"}}
 
 
 INFER = f"/infer/{MODEL}?image=case_a"
@@ -125,7 +129,31 @@ WRONG = [
     ("POST", "/reload", {}, 404, "Not Found"),
     ("GET", "/proxy/dicom/wado/x", {}, 404, "Not Found"),
     ("GET", "/nothing", {}, 404, "Not Found"),
+    ("PUT", f"/model/{MODEL}", upload("file", "model.pt"), 403, "neither replaced nor removed over the network"),
+    ("DELETE", f"/model/{MODEL}", {}, 403, "neither replaced nor removed over the network"),
     # malformed
+    ("POST", INFER, form(params="[" * 50_000), 400, "params must be JSON, and it isn't"),
+    ("POST", INFER, form(params='{"a": ' * 100 + "1" + "}" * 100), 400, "params is nested too deeply"),
+    ("POST", INFER, form(params='{"propagate": 1e400}'), 400, "numbers must be finite"),
+    ("POST", INFER, form(params='{"label_tag": "\\ud800"}'), 400, "signs that are no text"),
+    ("POST", f"/train/{MODEL}", json_body('{"val_split": Infinity}'), 400, "numbers must be finite"),
+    ("POST", f"/train/{MODEL}", json_body('{"max_epochs": NaN}'), 400, "numbers must be finite"),
+    ("POST", f"/train/{MODEL}", json_body('{"max_epochs": 1' + "0" * 300 + "}"), 400, "numbers must be finite"),
+    ("POST", f"/train/{MODEL}", json_body('{"gpus": "\\u0000"}'), 400, "signs that are no text"),
+    ("POST", f"/train/{MODEL}", json_body("[" * 100_000), 400, "error parsing the body"),
+    ("POST", f"/train/{MODEL}", {"json": {"x": "y" * 70_000}}, 413, "at most 64000 characters"),
+    ("POST", f"/train/{MODEL}", json_body('"' + "x" * (3 << 20) + '"'), 413, "At most 2 MB are taken without a file"),
+    ("POST", f"/batch/infer/{MODEL}", {"json": {"images": [["case_a"]]}}, 404, "There is no image ['case_a']"),
+    ("POST", f"{INFER}&session_id=%00", form(), 400, "signs that are no text"),
+    ("POST", f"/infer/{MODEL}", upload("file", "x" * 2000), 400, "give it a plain name"),
+    ("GET", "/logs/?lines=99999999999999999999", {}, 400, "numbers must be finite, and at most"),
+    ("POST", INFER, {"data": b"{}", "headers": {"Content-Encoding": "gzip"}}, 415, "without Content-Encoding"),
+    ("POST", INFER, {"data": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "boundary"),
+    ("PATCH", INFER, form(), 405, "Method Not Allowed"),
+    ("PUT", "/datastore/image", upload("file", "._case_c.nii.gz"), 400, "image takes a name"),
+    ("PUT", "/datastore/image", upload("file", "CASE_A.nii.gz"), 409, "which an upload doesn't replace"),
+    ("PUT", "/datastore/image", upload("file", "x.nii.gz", b"junk"), 422, "the file ends too early"),
+    ("PUT", "/datastore/label?image=case_a", upload("label", "l.nii.gz", b"junk"), 422, "the file ends too early"),
     ("POST", f"/infer/{MODEL}", form(), 400, "No image was named"),
     ("POST", INFER, form(params="{no json"), 400, "params must be JSON, and it isn't"),
     ("POST", INFER, form(params="[1, 2]"), 400, "params must be a JSON object"),

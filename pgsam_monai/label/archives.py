@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from pgsam_monai.base.files import is_hidden
 from pgsam_monai.label.faults import RequestFault, short
-from pgsam_monai.label.fields import plain_name
+from pgsam_monai.label.fields import LONGEST, is_text
 
 MOST_FILES = 5000
 """of an archive; a DICOM series has some thousand"""
@@ -128,14 +128,18 @@ def _checked(members: Iterator[_Member], name: str, most_bytes: int) -> Iterator
         parts = member.path.parts
         if any(map(is_hidden, parts)) and ".." not in parts:
             continue
-        if member.path.is_absolute() or len(parts) > DEEPEST or not parts:
+        if member.path.is_absolute() or len(parts) > DEEPEST or not parts or not all(map(_is_name, parts)):
             raise RequestFault(
-                f"'{name}' holds {short(str(member.path))}; paths in it must be relative, at most {DEEPEST} deep.",
+                f"'{name}' holds {short(str(member.path))}; paths in it must be plain names, relative, and at most "
+                f"{DEEPEST} folders deep.",
                 status=422,
             )
-        for part in parts:
-            plain_name(f"'{name}'", part)
         yield member
+
+
+def _is_name(part: str) -> bool:
+    """Whether it names a file or folder on every system, and no other place."""
+    return part != ".." and len(part) <= LONGEST and is_text(part) and not set(part) & set('\\/:*?"<>|')
 
 
 def _write(member: _Member, file: Path, room: int, name: str) -> int:

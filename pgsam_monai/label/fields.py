@@ -226,8 +226,9 @@ def image_in_folders(folders: Sequence[str | Path], image: str, known: Collectio
     for folder in folders if is_text(image) else ():
         root = os.path.abspath(folder)
         path = os.path.normpath(os.path.join(root, image))
-        inside = any(path.startswith(os.path.join(place, "")) for place in (root, os.path.realpath(root)))
-        if inside and os.path.exists(path) and not any(map(is_hidden, Path(path).relative_to(root).parts)):
+        starts = [os.path.join(place, "") for place in (root, os.path.realpath(root))]
+        inside = next((path[len(start) :] for start in starts if path.startswith(start)), "")
+        if inside and not any(map(is_hidden, Path(inside).parts)) and os.path.exists(path):
             return path
     raise RequestFault(
         f"There is no image {short(image)} in the studies folder; GET /datastore/?output=all lists the images, a "
