@@ -20,7 +20,7 @@ from pgsam_monai.base.volume import ReadError
 from pgsam_monai.label.faults import RequestFault, short
 from pgsam_monai.label.fields import is_text, json_object, known_name, plain_data, plain_name, session_name
 from pgsam_monai.label.http.infer_endpoint import kept_for_now
-from pgsam_monai.label.reading.reader import reader
+from pgsam_monai.label.reading.reader import read_image_safely, read_label_safely
 
 Given = dict[str, Any]
 """arguments of an endpoint, by name"""
@@ -132,7 +132,7 @@ def _new_image(app: MONAILabelApp, given: Given) -> None:
             status=409,
         )
     with kept_for_now(given["file"]) as sent:
-        _told_by_name(reader.read_image, sent, given["file"].filename)
+        _told_by_name(read_image_safely, sent, given["file"].filename)
 
 
 def _new_label(app: MONAILabelApp, given: Given) -> None:
@@ -141,7 +141,7 @@ def _new_label(app: MONAILabelApp, given: Given) -> None:
     _check_ending(given["label"].filename)
     json_object("params", given["params"])
     with kept_for_now(given["label"]) as sent:
-        _told_by_name(reader.read_label, sent, given["label"].filename)
+        _told_by_name(read_label_safely, sent, given["label"].filename)
 
 
 def _told_by_name(read: Callable[[str], Any], path: str, name: str | None) -> None:

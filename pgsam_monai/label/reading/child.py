@@ -36,11 +36,11 @@ def serve(connection: socket.socket) -> None:
 
 
 def _send(connection: socket.socket, volume: Volume) -> None:
-    voxels = volume.voxels.T  # as it mostly lies in memory: i varies fastest
+    voxels = np.ascontiguousarray(volume.voxels.T)  # as it mostly lies in memory: i varies fastest
     memory = _memory()
     try:
-        os.ftruncate(memory, max(1, voxels.nbytes))
-        np.copyto(np.memmap(os.fdopen(os.dup(memory), "r+b"), voxels.dtype, "r+", shape=voxels.shape), voxels)
+        with open(memory, "wb", closefd=False) as file:
+            file.write(voxels.data)
         answer = {
             "shape": voxels.shape, "dtype": voxels.dtype.str, "affine": volume.affine.tolist(),
             "spacing": volume.spacing, "notes": volume.notes,

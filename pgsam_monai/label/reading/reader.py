@@ -7,6 +7,8 @@ image costs one copy of its voxels.
 from __future__ import annotations
 
 import json
+import math
+import mmap
 import os
 import socket
 import subprocess
@@ -17,12 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from pgsam_monai.base.cases import Paths, as_paths
-from pgsam_monai.base.volume import ReadError, Volume
+from pgsam_monai.base.cases import NIFTI_SUFFIXES, Paths, as_paths, suffix_among
+from pgsam_monai.base.volume import ReadError, Volume, read_image, read_label
 
 LONGEST_S = 300
 """to read one image"""
 LONGEST_LINE = 1 << 20
+POPULATE = getattr(mmap, "MAP_POPULATE", 0)
+"""Linux then finds all pages at once, which is faster than one by one."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,27 @@ def _ask(child: _Child, question: dict[str, Any]) -> tuple[dict[str, Any], int |
 
 def _voxels(answer: dict[str, Any], memory: int) -> np.ndarray:
     """(channels, i, j, k), in memory that is the caller's alone."""
-    with os.fdopen(memory, "r+b") as file:
-        return np.asarray(np.memmap(file, np.dtype(answer["dtype"]), "r+", shape=tuple(answer["shape"]))).T
+    dtype, shape = np.dtype(answer["dtype"]), tuple(answer["shape"])
+    try:
+        shared = mmap.mmap(memory, math.prod(shape) * dtype.itemsize, flags=mmap.MAP_SHARED | POPULATE)
+    finally:
+        os.close(memory)
+    return np.frombuffer(shared, dtype).reshape(shape).T
 
 
 reader = Reader()
 """of this process"""
+
+
+def read_image_safely(files: Paths) -> Volume:
+    """As `base.volume.read_image`; in another process, except for NIfTI, whose reader is Python's own."""
+    return read_image(files) if _is_nifti(files) else reader.read_image(files)
+
+
+def read_label_safely(files: Paths) -> Volume:
+    """As `base.volume.read_label`, likewise."""
+    return read_label(files) if _is_nifti(files) else reader.read_label(files)
+
+
+def _is_nifti(files: Paths) -> bool:
+    return all(suffix_among(file.name, NIFTI_SUFFIXES) for file in as_paths(files))

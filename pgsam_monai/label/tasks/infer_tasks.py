@@ -18,7 +18,7 @@ from pgsam_monai.bundle import Bundle
 from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.label.faults import RequestFault, short
 from pgsam_monai.label.fields import text_of
-from pgsam_monai.label.reading.reader import reader
+from pgsam_monai.label.reading.reader import read_image_safely
 from pgsam_monai.label.tasks.inference_request import (
     BACKGROUND,
     EMPTY,
@@ -83,7 +83,7 @@ class Segmentation(InferTask):
         """
         start = time.perf_counter()
         delivery = read_delivery(request)
-        image_reader.set(reader.read_image)
+        image_reader.set(read_image_safely)
         result, said = self._answer(request, delivery)
         done = time.perf_counter()
         chosen = result if delivery.values == ORIGINAL else result.consecutive()

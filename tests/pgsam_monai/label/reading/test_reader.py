@@ -118,6 +118,17 @@ def test_preprocessing_reads_through_it(reader, image):
     assert len(seen) == 1 and float(read.sum()) == 276
 
 
+@pytest.mark.parametrize(
+    "name, elsewhere", [("a.nii.gz", 0), ("a.mha", 1), ("a.dcm", 1), ("a.h5", 1), ("a", 1)]
+)
+def test_what_is_written_in_c_reads_elsewhere(monkeypatch, name, elsewhere):
+    asked = []
+    monkeypatch.setattr(module.reader, "read_image", lambda files: asked.append(files))
+    monkeypatch.setattr(module, "read_image", lambda files: None)
+    module.read_image_safely(name)
+    assert len(asked) == elsewhere
+
+
 def test_it_costs_little(reader, tmp_path):
     """Beside reading itself: one copy of the voxels, here 8 MB."""
     nib.save(nib.Nifti1Image(np.zeros((128, 128, 128), np.float32), np.eye(4)), tmp_path / "a.nii")
