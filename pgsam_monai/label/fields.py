@@ -144,15 +144,18 @@ def plain_data(what: str, value: Any, *, depth: int = DEEPEST) -> Any:
     if isinstance(value, str) and not is_text(value):
         raise RequestFault(f"{what} holds signs that are no text, {short(value)}; leave them out.")
     if isinstance(value, int | float) and not abs(value) <= HUGE:  # NaN isn't either
-        raise RequestFault(f"{what} holds {short(value)}; numbers must be finite, and at most {HUGE:g}.")
+        raise RequestFault(
+            f"{what} holds {short(value)}; numbers must be finite, and at most {HUGE:g}.", status=422
+        )
     if isinstance(value, dict | list | tuple):
         if depth == 0:
             raise RequestFault(
                 f"{what} is nested too deeply; {DEEPEST} lists or objects in one another are taken."
             )
-        parts = [*value, *value.values()] if isinstance(value, dict) else value
-        for part in parts:
-            plain_data(what, part, depth=depth - 1)
+        parts = value.items() if isinstance(value, dict) else ((None, part) for part in value)
+        for key, part in parts:
+            place = what if key is None else cut(f"{what}, {short(plain_data(what, key))}", LONGEST)
+            plain_data(place, part, depth=depth - 1)
     return value
 
 
