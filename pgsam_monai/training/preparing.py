@@ -39,9 +39,9 @@ def prepare_process(
         SystemExit: files are missing, before weights are fetched for nothing.
         FolderInUse: another training writes there.
     """
+    require_files([case for part in cases for case in part], dataset_dir)
     if is_main_process():
         keep(ckpt_dir, refusal="wait until its training ends, or train into another folder with --ckpt_dir")
-    require_files([case for part in cases for case in part], dataset_dir)
     if ranks:
         join_ranks()
     keep_freed_memory()
