@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from pgsam_monai.inference.result import LabelResult
     from pgsam_monai.networks.pgsam.other_texts import ClassTextEditor
 
+SEEN = ("image_size", "fit", "patch", "spacing")
+"""Entries of configs that say what the network sees."""
 ASKED = 1
 """Value, in label maps, of what was asked for in words."""
 
@@ -339,7 +341,9 @@ class Bundle:
 
         if self._network is None:
             self._network = self.parser.get_parsed_content("network_def").to(self.device).eval()
-        planned = planned_by(self.config("metadata.json"), self.folder)
+        present = [name for name in SEEN if name in self.parser.get()]
+        seen = {name: self.parser.get_parsed_content(name) for name in present}
+        planned = planned_by(self.config("metadata.json"), self.folder).seeing(**seen)
         load_trained(self._network, self.model_file, planned=planned)
 
     @property

@@ -61,7 +61,11 @@ def test_weights_serve_the_plan_that_they_were_trained_for_and_no_other(trained,
     assert "another plan: orientation PLS" in fault_of(run_bundle, "inferring", bundle, ("inference.json",))
     assert "another plan: orientation PLS" in fault_of(run_bundle, "training", bundle, resume=True)
 
+    told = fault_of(run_bundle, "inferring", bundle, ("inference.json",), fit="stretch")
+    assert "fit pad (the bundle: stretch)" in told
     plan_tiny(folder, work, networks="unet")
+    with pytest.raises(WeightsFault, match=r"fit pad \(the bundle: stretch\)"):
+        Bundle(bundle, overrides={"fit": "stretch"}).label_map(image)
     assert "another plan" not in capsys.readouterr().out
     assert (Bundle(bundle).label_map(image).voxels == first).all()
 

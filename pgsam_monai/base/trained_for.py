@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,15 @@ class TrainedFor:
     def from_json(cls, content: Any) -> TrainedFor:
         """As `to_json` gave it. Raises TypeError for anything else."""
         return cls(**json.loads(json.dumps(content)))
+
+    def seeing(
+        self, *, image_size: int | None = None, patch: Sequence[int] | None = None,
+        fit: str | None = None, spacing: Sequence[float] | None = None,
+    ) -> TrainedFor:  # fmt: skip
+        """The same with what a config, which may be edited or overridden, says of slices (`image_size`, `fit`) or of
+        patches (`patch`, `spacing`)."""
+        size = [image_size] * 2 if patch is None else list(patch)
+        return replace(self, size=size, fit=fit, spacing=None if spacing is None else list(spacing))
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in files."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import nn
@@ -29,11 +31,12 @@ def load_trained(network: nn.Module, file: str | Path, *, planned: TrainedFor) -
 class TrainedWeights:
     """Loads a bundle's weights before its engine starts: `load_trained` as a handler."""
 
-    def __init__(self, network: nn.Module, file: str, bundle: str) -> None:
-        self.network, self.file, self.bundle = network, file, bundle
+    def __init__(self, network: nn.Module, file: str, bundle: str, seen: Mapping[str, Any]) -> None:
+        """`seen`: what `TrainedFor.seeing` takes."""
+        self.network, self.file, self.bundle, self.seen = network, file, bundle, dict(seen)
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        load_trained(self.network, self.file, planned=planned_in(self.bundle))
+        load_trained(self.network, self.file, planned=planned_in(self.bundle).seeing(**self.seen))

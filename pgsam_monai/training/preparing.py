@@ -50,6 +50,7 @@ def prepare_process(
 
 def prepare_training(
     network: nn.Module, trainer: Engine, evaluator: Engine, checkpoints: TrainingCheckpoints, *, bundle: str,
+    seen: Mapping[str, Any],
     initial_model: str | Path | None = None, early_stop_epochs: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
     """The weights that training starts from, what watches it, and whether it goes on with an earlier one.
@@ -59,11 +60,12 @@ def prepare_training(
         trainer, evaluator: of training and validation, not run yet.
         checkpoints: of that network.
         bundle: its folder; what it is planned for is written into all weights that are saved.
+        seen: what the config says of it, for `TrainedFor.seeing`.
         initial_model: see `start_from`.
         early_stop_epochs: see `EarlyStop`.
         resume: go on with the last checkpoint.
     """
-    network.trained_for = planned_in(bundle)
+    network.trained_for = planned_in(bundle).seeing(**seen)
     start_from(network, initial_model)
     if is_main_process():
         require_checkpoint_room(checkpoints.folder, network)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.files import whole
+from pgsam_monai.base.files import remove_remains, whole
 from pgsam_monai.base.weights import Weights
 
 CHUNK = 1 << 20
@@ -28,6 +28,7 @@ def store(stream: BinaryIO, file: Path, record: Weights, *, describe: str) -> Pa
     from tqdm import tqdm
 
     file.parent.mkdir(parents=True, exist_ok=True)
+    remove_remains(file.parent)
     _check_space(file.parent, record)
     digest = hashlib.sha256()
     with whole(file) as partial:
