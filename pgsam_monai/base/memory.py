@@ -1,8 +1,50 @@
-"""How much memory can be taken."""
+"""How much memory can be taken, and how much of it by one image: as `--max_gb` says, or a share of what is free."""
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
+
+from pgsam_monai.base.errors import UserFault
+
+VARIABLE = "PGSAM_MAX_GB"
+"""environment variable that carries the limit to whatever processes a command starts"""
+SHARE = 0.25
+"""of the free memory that one image may take: working with it takes several times that"""
+
+
+def set_limit(max_gb: object) -> None:
+    """Set the limit, in GB, of this process and of those that it starts; None leaves the default.
+
+    Raises:
+        UserFault: no number above 0.
+    """
+    if max_gb is not None:
+        os.environ[VARIABLE] = str(_gigabytes(max_gb, "--max_gb"))
+
+
+def limit_bytes() -> float:
+    """Bytes that the voxels of one image may take; infinite where neither user nor system say anything."""
+    if given := os.environ.get(VARIABLE):
+        return _gigabytes(given, VARIABLE) * 1e9
+    free = free_memory_bytes()
+    return math.inf if free is None else free * SHARE
+
+
+def _gigabytes(given: object, name: str) -> float:
+    try:
+        number = float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(given, bool) or not 0 < number < math.inf:
+        raise UserFault(f"{name} is how many GB one image may take, a number above 0; got {given!r}.")
+    return number
+
+
+def why_limited() -> str:
+    """Where the limit comes from, if nobody set it, for a sentence."""
+    return "" if VARIABLE in os.environ else ", a quarter of the free memory"
 
 
 def free_memory_bytes() -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pgsam_monai.base.command_line import check_known
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.memory import set_limit
 from pgsam_monai.commands.values import one_number, seed_numbers, settle_overrides, whole_numbers
 from pgsam_monai.running import run_bundle
 
@@ -39,6 +40,7 @@ def evaluate(
     map: str | None = None,
     intensity: str | None = None,
     device: str | None = None,
+    max_gb: object = None,
     **overrides: object,
 ) -> None:
     """Measure a trained bundle: Dice, HD95 and surface Dice per class and case, to eval/PART/metrics.csv and .json.
@@ -70,8 +72,10 @@ def evaluate(
         map: auto (the default), or an edited label_map.json.
         intensity: percentile replaces the bundle's CT window by each case's 0.5 and 99.5 percentiles, for MR.
         device: cpu or cuda; by default a GPU if there is one.
+        max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
         overrides: any value of configs/evaluate.json or train.json; with --dataset protocol and tolerance_mm only.
     """
+    set_limit(max_gb)
     given = {
         "part": part, "clicks": clicks, "seeds": seeds, "cases": cases, "map": map, "intensity": intensity,
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgsam_monai.base.memory import set_limit
 from pgsam_monai.commands.values import words
 
 
@@ -9,7 +10,7 @@ def label(
     *bundles: str, studies: str | None = None, host: str = "127.0.0.1", port: int = 8000, auth: str | None = None,
     allow_origin: str | None = None, also_read: str | None = None, app_dir: str | None = None,
     score: str | None = None, train: bool = True, max_upload_mb: int = 2000, environment: str | None = None,
-    dry_run: bool = False,
+    dry_run: bool = False, max_gb: object = None,
 ) -> None:  # fmt: skip
     """Serve trained bundles with MONAI Label: segment, click, correct and train from 3D Slicer, OHIF or a script.
 
@@ -50,7 +51,9 @@ def label(
         max_upload_mb: larger uploads are refused.
         environment: folder of the environment that has MONAI Label.
         dry_run: check everything and print the command, but start nothing.
+        max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
+    set_limit(max_gb)
     from pgsam_monai.label.launch.environment import find_environment
     from pgsam_monai.label.launch.serving import check
     from pgsam_monai.label.launch.start import start

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.memory import set_limit
 from pgsam_monai.commands.values import numbers, one_number, window_numbers
 
 FORMATS = ("same", "dicom-seg")
@@ -17,7 +18,7 @@ def predict(
     overlays: bool = False, html: bool = False, guide_maps: bool = False, device: str | None = None,
     clicks: str | None = None, box: object = None, label: str | None = None, propagate: bool | int = False,
     background: str = "empty", window: object = None, text: str | None = None, format: str = "same",
-    overwrite: bool = False,
+    overwrite: bool = False, max_gb: object = None,
 ) -> None:  # fmt: skip
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
@@ -57,7 +58,9 @@ def predict(
         text: what to segment, in words, instead of the bundle's classes.
         format: same as the input's (NIfTI for DICOM); or dicom-seg, segmentations that refer to a DICOM series' slices.
         overwrite: replace whatever lies where results go, but inputs.
+        max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
+    set_limit(max_gb)
     if format not in FORMATS:
         raise UserFault(f"--format is {' or '.join(FORMATS)}, got {format!r}.")
     options = {"overlays": overlays, "html": html, "device": device, "format": format, "overwrite": overwrite}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.memory import set_limit
 from pgsam_monai.commands.values import seed_numbers, settle_overrides, whole_numbers
 from pgsam_monai.running import initial_model, run_bundle
 
@@ -17,6 +18,7 @@ def train(
     seeds: object = None,
     few_shot_folder: str | None = None,
     parallel: int | None = None,
+    max_gb: object = None,
     **overrides: object,
 ) -> None:
     """Train a bundle: `python -m monai.bundle run training` with shorter words; or its few-shot curve.
@@ -47,9 +49,11 @@ def train(
         seeds: of the curve, 3 by default: 3 means 0,1,2, and 4,7 these two. Each draws cases and seeds the training.
         few_shot_folder: where the curve goes; eval/few_shot of the bundle by default. One folder, one setting.
         parallel: runs of the curve at a time, one thread each if there are several; 1 by default.
+        max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
         overrides: --from BUNDLE, a trained one; any value of configs/train.json (for a curve of configs/evaluate.json,
             too).
     """
+    set_limit(max_gb)
     if "from" in overrides:  # a keyword of Python's, so it can't be an argument of its own
         overrides["initial_model"] = initial_model(bundle, str(overrides.pop("from")), resume=resume)
     if few_shot_curve is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.memory import set_limit
 from pgsam_monai.base.replacing import note_written, require_replaceable
 from pgsam_monai.commands.values import window_numbers
 
@@ -20,6 +21,7 @@ def view(
     window: object = None,
     open: bool = False,
     overwrite: bool = False,
+    max_gb: object = None,
 ) -> None:
     """Write an HTML page that shows a label map on its image: open it in any browser, from disk, without a network.
 
@@ -42,7 +44,9 @@ def view(
         window: low,high: grey values that are black and white at first; you can change them on the page.
         open: open the page in the browser.
         overwrite: replace a file that is none of ours, or was changed since it was written.
+        max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
+    set_limit(max_gb)
     from pgsam_monai.pictures.page.write import write_page
 
     if image is None:

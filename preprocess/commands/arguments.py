@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pgsam_monai.base.errors import UserFault, did_you_mean, nearest
+from pgsam_monai.base.memory import set_limit
 from preprocess.layouts import LAYOUTS
 from preprocess.networks import AUTO, NETWORK_RULES
 from preprocess.plan.overrides import make_override, parse_overrides
@@ -32,12 +33,14 @@ def make_request(
     plans_dir: str = "plans",
     bundles_dir: str = "bundles",
     workers: int | None = None,
+    max_gb: float | None = None,
 ) -> Request:
     """What `pgsam-plan` was asked for, checked; the parameters are the command's options.
 
     Raises:
         UserFault: a sentence about the argument at fault.
     """
+    set_limit(max_gb)  # in the environment, for the processes that read files
     _check_source(dataset, from_plan, recipe)
     if from_plan is not None:
         for flag, value in (("networks", networks), ("few_shot", few_shot)):

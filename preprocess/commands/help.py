@@ -70,6 +70,7 @@ options
   --plans_dir DIR        where plans go                        (default: plans)
   --bundles_dir DIR      where bundles go                      (default: bundles)
   --workers N            processes that read files             (default: from cores and memory)
+  --max_gb N             GB that one image may take in memory  (default: a quarter of the free memory)
 
 examples
   pgsam-plan Task04_Hippocampus
