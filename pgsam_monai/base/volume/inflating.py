@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib as _zlib
 from typing import Any
 
-__all__ = ["DAMAGE", "gzip", "zlib"]
+__all__ = ["DAMAGE", "GZIP_MARK", "gzip", "zlib"]
 
 gzip: Any
 zlib: Any
@@ -15,5 +15,6 @@ try:
 except ImportError:
     import zlib
 
+GZIP_MARK = b"\x1f\x8b"
 DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, _zlib.error, zlib.error)
 """what opening, reading and inflating a damaged file raises"""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pgsam_monai.base.volume.admission import data_beside
-from pgsam_monai.base.volume.inflating import DAMAGE, gzip
+from pgsam_monai.base.volume.inflating import DAMAGE, GZIP_MARK, gzip
 from pgsam_monai.base.volume.limits import DEFLATED, require_memory, require_stored
 from pgsam_monai.base.volume.nifti_header import Header, header_size, parse_header
 from pgsam_monai.base.volume.records import Geometry, ReadError, Volume, spacing_of
@@ -34,7 +34,7 @@ def read_nifti(file: Path) -> Volume:
                 _pass(stream, header.offset)
                 flat = _read_voxels(stream, header, image)
     except DAMAGE as error:
-        raise ReadError(file, _cause(error)) from error
+        raise ReadError(file, _cause(error, file)) from error
     voxels = _channels_first(_scaled(flat, header) if header.scaled else flat, header)
     return Volume(voxels=voxels, affine=header.affine, spacing=spacing_of(header.affine), notes=header.notes)
 
@@ -45,7 +45,7 @@ def is_pair(file: Path) -> bool:
         with _open(file) as stream:
             return _read_header(stream, file).paired
     except DAMAGE as error:
-        raise ReadError(file, _cause(error)) from error
+        raise ReadError(file, _cause(error, file)) from error
 
 
 def read_nifti_geometry(file: Path) -> Geometry:
@@ -54,7 +54,7 @@ def read_nifti_geometry(file: Path) -> Geometry:
         with _open(file) as stream:
             header = _read_header(stream, file)
     except DAMAGE as error:
-        raise ReadError(file, _cause(error)) from error
+        raise ReadError(file, _cause(error, file)) from error
     return Geometry(
         shape=header.shape,
         channels=header.channels,
@@ -113,19 +113,8 @@ def _read_voxels(stream: Any, header: Header, file: Path) -> np.ndarray:
         if not got:
             raise ReadError(file, f"truncated: {filled} of {expected} bytes of voxels")
         filled += got
-    _read_end(stream, file)
+    stream.read(1)
     return flat if flat.dtype.isnative else flat.byteswap(inplace=True).view(flat.dtype.newbyteorder("="))
-
-
-def _read_end(stream: Any, file: Path) -> None:
-    """Read past the voxels, so that checksums count."""
-    try:
-        stream.read(1)
-    except gzip.BadGzipFile as error:
-        if "Not a gzipped" not in str(error):
-            raise
-        reason = "damaged: something follows the end of its compressed part; copy or download it again"
-        raise ReadError(file, reason) from error
 
 
 def _scaled(flat: np.ndarray, header: Header) -> np.ndarray:
@@ -150,13 +139,16 @@ def image_of(header_file: Path) -> Path:
     return data_beside(header_file, name[: -len(ending)] + ending.replace("hdr", "img"))
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: Exception, file: Path) -> str:
     """What a reader needs to know of a system or inflate error."""
     if isinstance(error, FileNotFoundError):
         return "the file does not exist"
     if isinstance(error, EOFError):
         return "truncated: the file ends too early; copy or download it again"
     if isinstance(error, gzip.BadGzipFile) and "Not a gzipped" in str(error):
+        with open(file, "rb") as stream:
+            if stream.read(2) == GZIP_MARK:
+                return "damaged: something follows the end of its compressed part; copy or download it again"
         return "not gzip-compressed although its name ends in .gz; rename or compress it"
     if isinstance(error, OSError) and error.strerror:
         return f"can't be read: {error.strerror}"

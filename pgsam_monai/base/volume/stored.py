@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pgsam_monai.base.volume.inflating import DAMAGE, gzip, zlib
+from pgsam_monai.base.volume.inflating import DAMAGE, GZIP_MARK, gzip, zlib
 from pgsam_monai.base.volume.limits import require_memory, require_stored
 from pgsam_monai.base.volume.records import Geometry, ReadError, Volume, spacing_of, usable_affine
 
@@ -23,7 +23,6 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FROM_END = -1
 """as `skip`: the voxels are the last bytes of their file"""
 _PORTION = 1 << 20
-_GZIP_MARK = b"\x1f\x8b"
 _DIGITS = 32
 """bytes of a number in text, at most, on average"""
 
@@ -154,7 +153,7 @@ def _unpack(stream: BinaryIO, target: memoryview, skip: int) -> int:
     """As `_fill`, of a zlib or gzip stream, whose checksum is tried; never inflates more than is asked for."""
     start = stream.read(2)
     stream.seek(-len(start), os.SEEK_CUR)
-    if start == _GZIP_MARK:
+    if start == GZIP_MARK:
         with gzip.GzipFile(fileobj=stream) as unpacked:
             filled = _fill(unpacked, target, skip)
             unpacked.read(1)
