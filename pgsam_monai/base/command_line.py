@@ -31,19 +31,29 @@ WHOLE, DECIMAL = re.compile(r"[+-]?[0-9]+"), re.compile(r"[+-]?([0-9]+\.?[0-9]*|
 KINDS = {"bool": "True or False", "int": "a whole number", "float": "a number"}
 
 
+_signals: list[int] = []
+"""that were sent to end this process; libraries swallow what is raised for them, or make another fault of it"""
+
+
 @contextmanager
 def told(program: str) -> Iterator[None]:
     """End the program on a fault: on a user's with its sentence, on ours with its traceback and where to report it."""
-    _end_tidily(program)
+    _end_tidily()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file's name may hold what a terminal can't show
             stream.reconfigure(errors="backslashreplace")
     try:
         yield
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(f"{program}: interrupted.")
+        sys.exit(f"{program}: {_how_ended()}")
+    except BrokenPipeError:  # who reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as fault:
         root = root_of(fault)  # MONAI wraps the faults of a bundle's components
+        if _signals:
+            sys.exit(f"{program}: {_how_ended()}")
         if isinstance(root, UserFault):
             sys.exit(f"{program}: {root}")
         if sentence := system_sentence(fault):
@@ -52,17 +62,32 @@ def told(program: str) -> Iterator[None]:
         sys.exit(f"{program}: {OURS}")
 
 
-def _end_tidily(program: str) -> None:
-    """Let SIGTERM end the program as a fault does, so that nothing unfinished and no child is left."""
+def end_if_asked() -> None:
+    """Raise KeyboardInterrupt if the process was to end, and what was raised for that has been swallowed."""
+    if _signals:
+        raise KeyboardInterrupt
+
+
+def _end_tidily() -> None:
+    """Let Ctrl-C and SIGTERM end the program as a fault does, so that nothing unfinished and no child is left."""
     own = os.getpid()
+    _signals.clear()
 
     def end(number: int, frame: object) -> None:
         if os.getpid() != own:
             os._exit(128 + number)  # a forked worker
-        sys.exit(f"{program}: ended by {signal.Signals(number).name}.")
+        _signals.append(number)
+        raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, end)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the shell ignores it
+            signal.signal(signal.SIGINT, end)
+
+
+def _how_ended() -> str:
+    terminated = signal.SIGTERM in _signals
+    return "ended by SIGTERM." if terminated else "interrupted."
 
 
 def asks_for_help(words: Sequence[str]) -> bool:

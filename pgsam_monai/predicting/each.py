@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pgsam_monai.base.command_line import end_if_asked
 from pgsam_monai.base.errors import UserFault, causes, root_of, system_sentence
 from pgsam_monai.bundle import WeightsFault
 
@@ -40,6 +41,7 @@ def for_each(cases: Sequence[Mapping[str, Any]], predict: Callable[[Mapping[str,
         try:
             done.append(predict(case))
         except Exception as fault:
+            end_if_asked()
             if len(cases) == 1:
                 raise
             if _is_of_all(fault):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -163,3 +164,52 @@ def test_both_commands_tell_numpys_value_error_as_ours(module, words, broken, tm
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "ValueError: operands could not be broadcast" in done.stderr
     assert done.stderr.splitlines()[-1].endswith(OURS)
+
+
+SLOW = """
+import sys, time
+from pgsam_monai.base.command_line import end_if_asked, told
+with told("pgsam"):
+    print("ready", flush=True)
+    try:
+        time.sleep(30)
+    except BaseException as fault:
+        if sys.argv[1] == "raises":
+            raise
+        if sys.argv[1] == "wraps":
+            raise RuntimeError("a library met a fault") from fault
+    end_if_asked()
+"""
+
+
+@pytest.mark.parametrize("library", ["raises", "wraps", "swallows"])
+@pytest.mark.parametrize(
+    ("sent", "said"), [(signal.SIGINT, "interrupted."), (signal.SIGTERM, "ended by SIGTERM.")]
+)
+def test_a_signal_ends_with_a_sentence_whatever_a_library_makes_of_it(sent, said, library):
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW, library], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(sent)
+        _, told_last = process.communicate(timeout=20)
+    assert process.returncode == 1 and told_last == f"pgsam: {said}\n"
+
+
+def test_who_reads_may_stop_reading():
+    code = "from pgsam_monai.base.command_line import told\nwith told('pgsam'):\n    print('x' * 999999)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device here")
+@pytest.mark.parametrize("length", [3, 999999])
+def test_a_full_disk_below_the_output_is_a_sentence(length):
+    code = f"from pgsam_monai.base.command_line import told\nwith told('pgsam'):\n    print('x' * {length})"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.stderr.startswith("pgsam: there is no room left") and "Traceback" not in done.stderr
+    assert done.returncode != 0
