@@ -21,6 +21,7 @@ from dicom_files import make_series, plain_frames, positions_of
 from shared_data import few_hippocampus_cases, shared_data
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
+from pgsam_monai.base.files import visible
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
 from pgsam_monai.dicom.seg_reading import read_segmentation
@@ -64,7 +65,7 @@ def predicted(trained, tmp_path_factory) -> list[tuple[Path, Path, Path]]:
     cli.predict(str(bundle), str(studies), str(out / "seg"), format="dicom-seg")
     names = [case["name"] for case in list_inputs(studies)]
     assert names == ["study1", "study2"]
-    assert sorted(file.name for file in (out / "seg").iterdir()) == [f"{name}.seg.dcm" for name in names]
+    assert [file.name for file in visible(out / "seg")] == [f"{name}.seg.dcm" for name in names]
     return [(studies / name, out / f"same/{name}.nii.gz", out / f"seg/{name}.seg.dcm") for name in names]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pgsam_monai.base.errors import UserFault
@@ -46,10 +48,46 @@ def require_replaceable(
         if not overwrite and _exists(file):
             if file.parent not in records:
                 records[file.parent] = _record(file.parent)
-            if file.is_symlink() or records[file.parent].get(file.name) != _sha256(file):
+            if not _is_as_noted(file, records[file.parent]):
                 strange.append(file)
     if strange:
         raise UserFault(_refusal(strange))
+
+
+def keep_aside(file: str | Path, *, ours_too: bool = False) -> Path | None:
+    """Make place for a file where the user can't be asked: rename what lies there.
+
+    Args:
+        file: that is to be written, or removed.
+        ours_too: keep what is as we wrote it, too.
+
+    Returns:
+        the new name, see `backup_name`; None if nothing had to be kept.
+    """
+    file = Path(file)
+    if not _exists(file) or (not ours_too and _is_as_noted(file, _record(file.parent))):
+        return None
+    kept = backup_name(file)
+    file.rename(kept)
+    return kept
+
+
+def backup_name(file: str | Path) -> Path:
+    """Where a file can be kept: <file>.bak, or .bak2 and so on where that is taken."""
+    file = Path(file)
+    names = (
+        file.with_name(f"{file.name}.bak{number if number > 1 else ''}") for number in itertools.count(1)
+    )
+    return next(name for name in names if not _exists(name))
+
+
+def is_kept(file: Path) -> bool:
+    """Whether a name is one of `backup_name`'s."""
+    return bool(re.fullmatch(r"\.bak\d*", file.suffix))
+
+
+def _is_as_noted(file: Path, record: Mapping[str, str]) -> bool:
+    return file.name in record and not file.is_symlink() and record[file.name] == _sha256(file)
 
 
 def _check_inputs(file: Path, read: dict[tuple[int, int], str | Path]) -> None:

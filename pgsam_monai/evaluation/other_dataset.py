@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.files import write_text
+from pgsam_monai.base.files import visible, write_text
 from pgsam_monai.base.json_files import read_json
+from pgsam_monai.base.replacing import is_kept, keep_aside
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.configs import set_component
 from pgsam_monai.evaluation.label_mapping import LabelMap, format_label_map, match_labels, read_label_map
 from pgsam_monai.evaluation.predictions import PREDICTIONS, evaluate_predictions
 from pgsam_monai.metrics.cases import PROTOCOLS
+from pgsam_monai.predicting.each import SomeFailed
 from pgsam_monai.predicting.inputs import prediction_file
 from pgsam_monai.predicting.predict import predict_cases
 from pgsam_monai.predicting.products import Products
@@ -66,6 +67,7 @@ def evaluate_elsewhere(
 
     Raises:
         FileNotFoundError: no trained bundle, or no such label map.
+        SomeFailed: of several cases, after the others were measured.
         ValueError: no class is shared, no case has a label, or an argument that doesn't fit the bundle.
     """
     trained = Bundle.trained(bundle, device=device)
@@ -76,9 +78,11 @@ def evaluate_elsewhere(
     _settle_intensity(trained, chosen[0], intensity)
     labels = _labels(trained, dataset, label_map, folder, say)
     settings = {"dataset": str(dataset["folder"]), "intensity": intensity or "as trained"}
-    _predict_missing(trained, chosen, folder, settings, say)
+    chosen, failed = _predict_missing(trained, chosen, folder, settings, say)
     own = {name: labels.own[name] for name in labels.pairs}
     evaluate_predictions(chosen, folder, labels=own, reference_labels=labels.pairs, **measures)
+    if failed:
+        raise failed
     return folder
 
 
@@ -193,12 +197,10 @@ def _labels(
 
 def _write_map(content: Mapping[str, Any], file: Path, say: Callable[[str], None]) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    before = file.read_text(encoding="utf-8") if file.is_file() else text
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if before != text:
-        backup = file.with_name(f"{file.name}.bak")
-        write_text(backup, before)
-        say(f"The label map has changed; the former one is kept as {backup}.")
+    if file.is_file() and file.read_bytes() == text.encode("utf-8"):
+        return
+    if kept := keep_aside(file, ours_too=True):
+        say(f"The label map has changed; the former one is kept as {kept}.")
     write_text(file, text)
 
 
@@ -208,22 +210,47 @@ def _predict_missing(
     folder: Path,
     settings: Mapping[str, str],
     say: Callable[[str], None],
-) -> None:
-    """Predict the cases that have no prediction of this model, data set and intensity yet."""
+) -> tuple[list[Mapping[str, Any]], SomeFailed | None]:
+    """Predict the cases that have no prediction of this model, data set and intensity yet.
+
+    Returns:
+        the cases that have one now, and what became of the others.
+    """
     file, predictions = folder / SETTINGS_FILE, folder / PREDICTIONS
-    remedy = "delete it, then all cases are predicted again"
-    before = read_json(file, remedy=remedy) if file.is_file() else None
-    if before != settings and predictions.is_dir():
-        say("Predictions of other files or intensities are made anew.")
-        shutil.rmtree(predictions)
-    write_text(file, json.dumps(settings, indent=1) + "\n")
+    before = read_json(file, remedy="delete it, and its cases are predicted anew") if file.is_file() else None
     made_of = [bundle.model_file, bundle.config_file("inference.json"), bundle.config_file("texts.json")]
     newest = max(path.stat().st_mtime_ns for path in made_of if path.is_file())
+    if before != settings and predictions.is_dir():
+        say("Predictions of other files or intensities are made anew.")
+        for outdated in (path for path in visible(predictions) if path.is_file() and not is_kept(path)):
+            _make_place(outdated, say)
+            outdated.unlink(missing_ok=True)
+    write_text(file, json.dumps(settings, indent=1) + "\n")
     todo = [case for case in cases if not _is_newer(predictions, case["name"], newest)]
     if len(todo) < len(cases):
         say(f"{len(cases) - len(todo)} of {len(cases)} cases are predicted already.")
-    if todo:
-        predict_cases(bundle, todo, Products(folder=predictions, overwrite=True))  # they are ours alone
+    failed = None
+    try:
+        predict_cases(bundle, todo, _products(predictions, todo, say)) if todo else []
+    except SomeFailed as fault:
+        failed = fault
+        cases = [case for case in cases if _is_newer(predictions, case["name"], newest)]
+        if not cases:
+            raise
+    return list(cases), failed
+
+
+def _products(folder: Path, cases: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> Products:
+    """What is written for these cases; outdated predictions are replaced, corrected ones kept aside."""
+    products = Products(folder=folder)
+    for file in (file for case in cases for file in products.files(case)):
+        _make_place(file, say)
+    return products
+
+
+def _make_place(file: Path, say: Callable[[str], None]) -> None:
+    if kept := keep_aside(file):
+        say(f"'{file}' is none of ours, or was changed since it was predicted; it is kept as {kept}.")
 
 
 def _is_newer(predictions: Path, name: str, time_ns: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.metrics import evaluate_files, format_table, summarise, write_metrics
+from pgsam_monai.predicting.each import SomeFailed
 from pgsam_monai.predicting.inputs import prediction_file
 
 PREDICTIONS = "predictions"
@@ -38,6 +39,7 @@ def evaluate_predictions(
     Raises:
         ValueError: no case has a label.
         FileNotFoundError: a prediction is missing.
+        SomeFailed: of several cases, after the others were measured and written.
     """
     labelled = [case for case in cases if case.get("label")]
     if not labelled:
@@ -47,10 +49,17 @@ def evaluate_predictions(
     folder = Path(folder)
     pairs = [(prediction_file(folder / PREDICTIONS, case["name"]), case["label"]) for case in labelled]
     names = [case["name"] for case in labelled]
+    faults: dict[str, str] = {}
     rows = evaluate_files(
         pairs, labels=labels, reference_labels=reference_labels, protocol=protocol, tolerance_mm=tolerance_mm,
-        names=names, progress=True,
+        names=names, progress=True, faults=faults,
     )  # fmt: skip
+    if faults and len(names) == 1:
+        raise UserFault(*faults.values())
+    if not rows:
+        raise SomeFailed(rows, faults, what="measured")
     table, _ = write_metrics(rows, folder)
     print(format_table(summarise(rows)))
     print(f"Per case and class: {table}")
+    if faults:
+        raise SomeFailed(rows, faults, what="measured")

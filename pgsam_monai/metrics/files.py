@@ -26,6 +26,7 @@ def evaluate_files(
     names: Sequence[str] | None = None,
     workers: int | None = None,
     progress: bool = False,
+    faults: dict[str, str] | None = None,
 ) -> list[CaseMetrics]:
     """Compare (prediction, reference) label files; rows come in the order of `pairs`.
 
@@ -35,7 +36,7 @@ def evaluate_files(
     reference files where they are others, as in `evaluate_case`. `names` default to the predictions' case names.
     `workers` threads, None: one per core, at most 4; memory grows with them. The empty-mask rules are those of
     `evaluate_case`. Raises UserFault when a pair differs in shape or geometry, ReadError for unreadable files and
-    values that are no integers.
+    values that are no integers; with `faults`, these go there by name instead, and the other pairs are measured.
     """
     names = [case_name(prediction) for prediction, _ in pairs] if names is None else list(names)
     if len(names) != len(pairs):
@@ -44,6 +45,15 @@ def evaluate_files(
         raise UserFault(
             f"evaluate_files: labels must name foreground values, without the background's, got {dict(labels)}."
         )
+
+    def tried(item: tuple[str, tuple[Paths, Paths]]) -> CaseMetrics | None:
+        try:
+            return evaluate(item)
+        except UserFault as fault:
+            if faults is None:
+                raise
+            faults[item[0]] = str(fault)
+            return None
 
     def evaluate(item: tuple[str, tuple[Paths, Paths]]) -> CaseMetrics:
         name, (prediction_file, reference_file) = item
@@ -62,8 +72,9 @@ def evaluate_files(
     items = list(zip(names, pairs, strict=True))
     workers = min(os.cpu_count() or 1, 4) if workers is None else workers
     with ThreadPoolExecutor(max(1, min(workers, len(items)))) as pool:
-        done = pool.map(evaluate, items)
-        return list(track(done, "Evaluating", total=len(items), disable=not progress))
+        done = pool.map(tried, items)
+        rows = list(track(done, "Evaluating", total=len(items), disable=not progress))
+    return [row for row in rows if row is not None]
 
 
 def read_pair(

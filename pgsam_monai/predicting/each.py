@@ -22,10 +22,10 @@ OF_ALL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno
 class SomeFailed(UserFault):
     """Of several cases some failed; the others are done."""
 
-    def __init__(self, done: Sequence[Path], failed: Mapping[str, str]) -> None:
+    def __init__(self, done: Sequence[Any], failed: Mapping[str, str], *, what: str = "predicted") -> None:
         self.done, self.failed = list(done), dict(failed)
         lines = "".join(f"\n  {case}: {reason}" for case, reason in failed.items())
-        super().__init__(f"{len(done)} of {len(done) + len(failed)} predicted. Failed:{lines}")
+        super().__init__(f"{len(done)} of {len(done) + len(failed)} {what}. Failed:{lines}")
 
 
 def for_each(cases: Sequence[Mapping[str, Any]], predict: Callable[[Mapping[str, Any]], Path]) -> list[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault, did_you_mean
+from pgsam_monai.base.replacing import backup_name
 from pgsam_monai.texts.answers import BadAnswer, text_fault
 from pgsam_monai.texts.asking import Asker, ask_for_text, load_answers, request_key, store_answers
 from pgsam_monai.texts.questions import Question, Subject, ask_about, question_text, read_subject
@@ -28,7 +29,7 @@ def describe(
     bundle: str | Path, choice: ModelChoice, wishes: Wishes, *, attempts: int = ATTEMPTS,
     make_asker: Callable[[ModelChoice], Asker] | None = None, say: Callable[[str], None] = print,
 ) -> Path | None:  # fmt: skip
-    """Write the bundle's configs/texts.json anew; the old one stays as texts.json.bak. Returns it (None: dry run).
+    """Write the bundle's configs/texts.json anew; the old one stays as texts.json.bak, .bak2, …. Returns it (None: dry run).
 
     Each accepted answer is stored at once in configs/texts_cache.json: started again after an interruption, the
     same command asks for the rest only. A bad answer goes back to the model with its fault, `attempts` answers in
@@ -156,7 +157,7 @@ def _write(subject: Subject, texts: Mapping[str, Sequence[str]], *, append: bool
     added = {name: list(dict.fromkeys([*(old[name] if append else []), *texts[name]])) for name in texts}
     new = old | added
     if new != old:
-        shutil.copyfile(subject.file, subject.file.with_name(f"{subject.file.name}.bak"))
+        shutil.copyfile(subject.file, backup_name(subject.file))
         write_texts(subject.file, new)
 
 

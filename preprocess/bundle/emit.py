@@ -18,6 +18,7 @@ from pgsam_monai.base.capabilities import PATCHES, REQUESTS, SLICES
 from pgsam_monai.base.config_values import as_data
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.labels import shown
+from pgsam_monai.base.replacing import backup_name
 from pgsam_monai.base.trained_for import planned_in, stamp_in
 from preprocess.bundle.augmentation import patch_augmentation
 from preprocess.bundle.json_text import json_text
@@ -63,7 +64,7 @@ def emit_bundle(plan: Mapping, splits: Mapping, network: str, folder: Path) -> P
         splits: contents of splits.json.
         network: a key of the plan's configurations.
         folder: the bundle's folder, `bundles/<network>_<dataset>`. A config that a person has edited and that
-            would change is kept beside the new one as `<name>.bak`.
+            would change is kept beside the new one as `<name>.bak`, `.bak2`, ….
 
     Returns:
         the folder.
@@ -256,5 +257,5 @@ def _write(path: Path, text: str) -> None:
     if path.is_file():
         if path.read_text(encoding="utf-8") == text:
             return
-        shutil.copyfile(path, path.with_name(path.name + ".bak"))
+        shutil.copyfile(path, backup_name(path))
     write_text(path, text)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.replacing import RECORD, note_written, require_replaceable
+from pgsam_monai.base.replacing import RECORD, keep_aside, note_written, require_replaceable
 
 
 @pytest.fixture
@@ -119,3 +119,19 @@ def test_a_damaged_record_forgets_and_goes_on(tmp_path, damage):
         require_replaceable([file])
     note_written(file)
     require_replaceable([file])
+
+
+def test_what_is_kept_aside_has_a_name_of_its_own(tmp_path):
+    file = tmp_path / "texts.json"
+    assert keep_aside(file) is None
+    for content, name in (
+        (b"mine", "texts.json.bak"),
+        (b"mine too", "texts.json.bak2"),
+        (b"", "texts.json.bak3"),
+    ):
+        file.write_bytes(content)
+        assert keep_aside(file) == tmp_path / name and (tmp_path / name).read_bytes() == content
+    file.write_bytes(b"ours")
+    note_written(file)
+    assert keep_aside(file) is None and file.read_bytes() == b"ours"
+    assert keep_aside(file, ours_too=True) == tmp_path / "texts.json.bak4" and not file.exists()

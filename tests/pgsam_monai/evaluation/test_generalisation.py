@@ -15,8 +15,10 @@ from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny
 from untrained import draw_weights
 
+from pgsam_monai.base.files import visible
 from pgsam_monai.commands import main as cli
 from pgsam_monai.evaluation import other_dataset as generalisation
+from pgsam_monai.predicting.each import SomeFailed
 
 SHAPE = (20, 18, 4)
 AIR = -1000
@@ -69,10 +71,10 @@ def inferred(monkeypatch):
     """Names of the cases that were predicted, and the preprocessing that they had."""
     calls, real = [], generalisation.predict_cases
 
-    def spy(bundle, cases, output):
+    def spy(bundle, cases, products):
         transforms = [transform["_target_"] for transform in bundle.parser["preprocessing"]["transforms"]]
         calls.append(([case["name"] for case in cases], transforms))
-        return real(bundle, cases, output)
+        return real(bundle, cases, products)
 
     monkeypatch.setattr(generalisation, "predict_cases", spy)
     return calls
@@ -107,7 +109,7 @@ def test_shared_classes_are_predicted_and_measured(bundle, other, capsys, inferr
         for label in (("Spleen", "4"), ("adrenal glands", "5"))
     ]
     assert json.loads((results(bundle) / "metrics.json").read_text())["tolerance_mm"] == 1.0
-    written = sorted((results(bundle) / "predictions").glob("case_*"))
+    written = visible(results(bundle) / "predictions")
     assert [file.name for file in written] == ["case_1.nii.gz", "case_2.nii.gz"]
     assert all(set(np.unique(nib.load(file).dataobj)) <= {0, 4, 5, 9} for file in written)
     labels = json.loads((results(bundle) / "label_map.json").read_text())
@@ -128,6 +130,34 @@ def test_cases_older_than_the_model_are_predicted_anew(bundle, other, inferred):
     os.utime(results(bundle) / "predictions/case_2.nii.gz", (0, 0))
     cli.evaluate(str(bundle), dataset=str(other))
     assert [names for names, _ in inferred] == [["case_2"]]
+
+
+def test_corrected_predictions_are_kept_aside(bundle, other, inferred, capsys):
+    cli.evaluate(str(bundle), dataset=str(other), cases=2)
+    corrected, plain = (results(bundle) / f"predictions/case_{number}.nii.gz" for number in (1, 2))
+    corrected.write_bytes(b"corrected by hand")
+    for file in (corrected, plain):
+        os.utime(file, (0, 0))
+    cli.evaluate(str(bundle), dataset=str(other), cases=2)
+    kept = [path.name for path in visible(corrected.parent) if "bak" in path.name]
+    assert kept == ["case_1.nii.gz.bak"] and "is kept as" in capsys.readouterr().out
+    assert corrected.with_name(kept[0]).read_bytes() == b"corrected by hand"
+    corrected.write_bytes(b"again")
+    cli.evaluate(str(bundle), dataset=str(other), cases=2, intensity="percentile")
+    assert corrected.with_name("case_1.nii.gz.bak2").read_bytes() == b"again"
+    assert corrected.with_name("case_1.nii.gz.bak").read_bytes() == b"corrected by hand"
+    assert [names for names, _ in inferred] == [["case_1", "case_2"]] * 3
+
+
+@pytest.mark.parametrize("part", ["imagesTr/case_2_0000.nii.gz", "labelsTr/case_2.nii.gz"])
+def test_one_broken_case_does_not_stop_the_others(bundle, other, capsys, part):
+    (other / part).write_bytes((other / part).read_bytes()[:60])
+    what = "predicted" if "images" in part else "measured"
+    with pytest.raises(SomeFailed, match=f"2 of 3 {what}. Failed:\n  .*case_2"):
+        cli.evaluate(str(bundle), dataset=str(other))
+    rows = list(csv.DictReader((results(bundle) / "metrics.csv").open()))
+    assert {row["case"] for row in rows} == {"case_1", "case_3"}
+    assert "Protocol 'mm', 2 cases" in capsys.readouterr().out
 
 
 def test_images_without_a_label_are_counted(bundle, other, capsys):
