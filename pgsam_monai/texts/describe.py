@@ -29,7 +29,9 @@ def describe(
     bundle: str | Path, choice: ModelChoice, wishes: Wishes, *, attempts: int = ATTEMPTS,
     make_asker: Callable[[ModelChoice], Asker] | None = None, say: Callable[[str], None] = print,
 ) -> Path | None:  # fmt: skip
-    """Write the bundle's configs/texts.json anew; the old one stays as texts.json.bak, .bak2, …. Returns it (None: dry run).
+    """Write the bundle's configs/texts.json anew; the old one stays as texts.json.bak, .bak2, …. Returns it.
+
+    A dry run writes nothing and returns None.
 
     Each accepted answer is stored at once in configs/texts_cache.json: started again after an interruption, the
     same command asks for the rest only. A bad answer goes back to the model with its fault, `attempts` answers in
