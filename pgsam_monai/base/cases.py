@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr")
@@ -17,12 +17,14 @@ FILE_SUFFIXES = VOLUME_SUFFIXES + DICOM_SUFFIXES + PICTURE_SUFFIXES + ARCHIVE_SU
 IN_THE_IMAGES = "@images"
 """Stands for the label's file where images and labels share theirs: archives."""
 
-Paths = str | Path | Sequence[str | Path]
+Paths = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
+"""One file, several (channels, slices), or a label's masks by their value: {"1": liver, "2": spleen}."""
 
 
 def as_paths(files: Paths) -> list[Path]:
     """One path or several, as a list of Path; '~' is the user's folder."""
     several = [files] if isinstance(files, str | Path) else files
+    several = several.values() if isinstance(several, Mapping) else several
     return [Path(file).expanduser() for file in several]
 
 

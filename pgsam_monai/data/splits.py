@@ -159,7 +159,9 @@ def _names(splits: dict, fold: int, part: str) -> list[str]:
 def located(name: str, files: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A case's entry in splits.json with its paths under `folder`, as `select_cases` returns it."""
 
-    def under(paths: str | list[str]) -> str | list[str]:
+    def under(paths: str | list[str] | dict[str, str]) -> str | list[str] | dict[str, str]:
+        if isinstance(paths, dict):  # a label's masks by their value
+            return {value: str(folder / path) for value, path in paths.items()}
         if isinstance(paths, str):
             return str(folder / paths)
         return str(folder / paths[0]) if len(paths) == 1 else [str(folder / path) for path in paths]

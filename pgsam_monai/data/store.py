@@ -206,7 +206,9 @@ class CaseStore:
 
     def _key(self, case: Mapping[str, Any]) -> str:
         parts = [
-            [os.path.abspath(path) for path in as_paths(case[name])] for name in ARRAYS if case.get(name)
+            [*_values(case[name]), *(os.path.abspath(path) for path in as_paths(case[name]))]
+            for name in ARRAYS
+            if case.get(name)
         ]
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:10]
         return f"{_name(case)}-{digest}".replace(os.sep, "_")
@@ -283,6 +285,11 @@ def _root_reason(error: BaseException) -> str:
 
 def _name(case: Mapping[str, Any]) -> str:
     return str(case.get("name") or case_name(case["image"]))
+
+
+def _values(files: Any) -> list[str]:
+    """The classes' values where a label is a mask per class: another order of them is another label."""
+    return list(files) if isinstance(files, Mapping) else []
 
 
 def _first_image(case: Mapping[str, Any]) -> str:

@@ -45,9 +45,8 @@ class ReadCased(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            files = as_paths(d[key])
-            volume = read_classes(files) if key in self.label_keys else image_reader.get()(files)
-            d[key] = _as_tensor(volume, str(files[0]))
+            volume = read_classes(d[key]) if key in self.label_keys else image_reader.get()(d[key])
+            d[key] = _as_tensor(volume, str(as_paths(d[key])[0]))
         return d
 
 

@@ -9,6 +9,7 @@ from statistics import median
 from preprocess.checks.duplicates import check_duplicates
 from preprocess.checks.faults import FATAL, MENDED, WARNING, Fault
 from preprocess.checks.labels import check_labels
+from preprocess.checks.masks import check_masks
 from preprocess.fingerprint.facts import CaseFacts, to_anatomical
 from preprocess.fingerprint.modality import guess_modality
 from preprocess.layouts.records import Dataset
@@ -26,6 +27,7 @@ def check_across(dataset: Dataset, cases: Sequence[CaseFacts]) -> Iterator[Fault
     yield from _check_count(len(training))
     yield from _check_channel_names(dataset, training)
     yield from check_labels(dataset, training)
+    yield from check_masks(dataset, training)
     yield from check_duplicates(cases)
     yield from _check_orientations(cases)
     yield from _check_spacings(cases)

@@ -154,7 +154,7 @@ def _lost(job: _Job) -> CachedCase:
         name=job.case.name,
         group=job.case.group,
         image_files=job.case.images,
-        label_file=job.case.label,
+        label_file=job.case.label_file,
         error="the process reading it was killed, most likely for want of memory",
         error_file=job.case.images[0],
     )

@@ -100,6 +100,8 @@ class CaseFacts:
     """label values but the background's"""
     label_voxels: int = 0
     """all voxels of the label map, background included"""
+    overlaps: tuple[tuple[int, int, int], ...] = ()
+    """where the label was merged from masks: (value, larger value, voxels that both claim)"""
     label_problem: str | None = None
     """why the label map is no class map (fractions, negative values, NaN)"""
     notes: tuple[str, ...] = ()

@@ -35,7 +35,7 @@ def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
     of NaN).
     """
     paths = case_files(case)
-    facts = CaseFacts(name=case.name, group=case.group, image_files=case.images, label_file=case.label)
+    facts = CaseFacts(name=case.name, group=case.group, image_files=case.images, label_file=case.label_file)
     file = paths[0]
     try:
         digests = {}
@@ -49,10 +49,9 @@ def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
         label = None
         if case.label is not None:
             file = case.label_files[0]
-            label = read_label([Path(dataset.folder, name) for name in case.label_files])
-            facts = replace(
-                facts, **_label_geometry(label), notes=facts.notes + _new_notes(label, facts.notes)
-            )
+            label = read_label(case.label_below(dataset.folder))
+            notes = facts.notes + _new_notes(label, facts.notes)
+            facts = replace(facts, **_label_geometry(label), notes=notes, overlaps=label.overlaps)
         return _measure_voxels(facts, image, label, background=dataset.background)
     except Exception as error:  # damaged files make third-party readers raise anything
         reason = str(getattr(error, "reason", "") or error) or type(error).__name__

@@ -58,7 +58,8 @@ def _images(case: Case) -> str:
 def _label(case: Case) -> str:
     if case.label is None:
         return "-"
-    return "in the same file" if case.label == IN_THE_IMAGES else case.label
+    more = f" (+{len(case.label) - 1})" if isinstance(case.label, dict) and len(case.label) > 1 else ""
+    return "in the same file" if case.label == IN_THE_IMAGES else f"{case.label_file}{more}"
 
 
 def _lone(kind: str, paths: tuple[str, ...]) -> list[str]:

@@ -19,6 +19,7 @@ from preprocess.layouts.folders import find_paired, find_pictures, find_refuge
 from preprocess.layouts.naming import short_name
 from preprocess.layouts.nnunet import find_nnunet
 from preprocess.layouts.records import CERTAIN, Dataset, Found, NoMatch
+from preprocess.layouts.structures import find_structures
 from preprocess.layouts.synapse import find_synapse, find_transunet
 from preprocess.layouts.tree import Tree, count_files, list_tree
 
@@ -71,6 +72,11 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "datalist": Layout(find_datalist, 'a JSON with "training": [{"image": path, "label": path}, ...]'),
     "dicom": Layout(find_dicom, "a folder of DICOM files per case, and label volumes named like the folders"),
+    "structures": Layout(
+        find_structures,
+        "s0001/ct.nii.gz and s0001/segmentations/liver.nii.gz, spleen.nii.gz, ... (TotalSegmentator); "
+        "masks/case/liver.nii.gz, masks/liver/case.nii.gz; case.nii.gz beside case_liver.nii.gz",
+    ),
     "paired": Layout(
         find_paired, "images/case.nii.gz, labels/case.nii.gz or case_img.nrrd beside case_seg.nrrd"
     ),

@@ -62,6 +62,7 @@ def _group_words(part: str) -> set[str]:
     return found
 
 
+@lru_cache(maxsize=1 << 14)
 def folder_role(folder: str) -> str | None:
     """ "image", "label" or None; the deepest telling component decides."""
     for part in reversed(PurePosixPath(folder).parts):
@@ -86,11 +87,16 @@ def has_word(stem: str, vocabulary: Iterable[str]) -> bool:
 
 def strip_words(stem: str, vocabulary: Iterable[str]) -> str:
     """`stem` without the words of `vocabulary` that stand apart: case1_seg -> case1, img001 -> 001."""
-    pattern = "|".join(sorted(map(re.escape, vocabulary), key=len, reverse=True))
-    word = re.compile(rf"(?i)(?:^|[_\-. ])(?:{pattern})(?:[_\-. ]+|$)|^(?:{pattern})(?=\d)")
+    word = _standing_apart(tuple(vocabulary))
     while (shorter := word.sub(_seam, stem, count=1).strip("_-. ")) != stem:
         stem = shorter
     return stem
+
+
+@lru_cache
+def _standing_apart(vocabulary: tuple[str, ...]) -> re.Pattern[str]:
+    pattern = "|".join(sorted(map(re.escape, vocabulary), key=len, reverse=True))
+    return re.compile(rf"(?i)(?:^|[_\-. ])(?:{pattern})(?:[_\-. ]+|$)|^(?:{pattern})(?=\d)")
 
 
 def _seam(match: re.Match[str]) -> str:

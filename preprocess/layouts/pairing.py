@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from pgsam_monai.base.cases import stem_of
@@ -115,6 +116,7 @@ def _grouped(paths: list[str], key_of: Callable[[str], Key]) -> dict[Key, list[s
     return groups
 
 
+@lru_cache(maxsize=1 << 14)
 def neutral_folder(folder: str) -> str:
     """`folder` without the words that tell roles: train/images -> train, Training_Input -> training."""
     roles = set(IMAGE_WORDS + LABEL_WORDS)
@@ -131,11 +133,11 @@ def _key_by_stem(path: str) -> Key:
     return _key(path, stem_of(path))
 
 
-def _key_without_roles(path: str) -> Key:
+def key_without_roles(path: str) -> Key:
     return _key(path, strip_words(stem_of(path), IMAGE_WORDS + LABEL_WORDS))
 
 
-def _key_without_channels(path: str) -> Key:
+def key_without_channels(path: str) -> Key:
     return _key(path, strip_words(stem_of(path), IMAGE_WORDS + LABEL_WORDS + CHANNEL_WORDS))
 
 
@@ -150,9 +152,9 @@ def _key(path: str, stem: str) -> Key:
 
 _KEY_RULES = (
     (_key_by_stem, False),
-    (_key_without_roles, False),
+    (key_without_roles, False),
     (_key_without_folder, False),
-    (_key_without_channels, True),
+    (key_without_channels, True),
 )
 """(rule, whether images of one key are channels), strict ones first"""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from pgsam_monai.base.cases import IN_THE_IMAGES
 from pgsam_monai.base.labels import background_of
@@ -17,8 +18,9 @@ class Case:
     images: tuple[str, ...]
     """posix paths relative to the data set: one per channel, or one multi-channel file, or one DICOM folder;
     for TransUNet's training archives one .npz per slice, in slice order"""
-    label: str | None
-    """relative posix path; "@images" when images and labels share their files (archives); None = no label"""
+    label: str | dict[str, str] | None
+    """relative posix path; "@images" when images and labels share their files (archives); {"1": path, ...} when each
+    value has a mask of its own; None = no label"""
     group: str = "train"
     """"train" or "test"; only test cases may lack a label"""
     fold: int | None = None
@@ -31,7 +33,20 @@ class Case:
         """As `images`; none without a label."""
         if self.label is None:
             return ()
+        if isinstance(self.label, dict):
+            return tuple(self.label.values())
         return self.images if self.label == IN_THE_IMAGES else (self.label,)
+
+    @property
+    def label_file(self) -> str | None:
+        """What stands for the label: the first mask for several; otherwise `label`."""
+        return next(iter(self.label.values())) if isinstance(self.label, dict) else self.label
+
+    def label_below(self, folder: str | Path) -> list[Path] | dict[str, Path]:
+        """The label as `read_label` takes it, in the data set's folder."""
+        if isinstance(self.label, dict):
+            return {value: Path(folder, path) for value, path in self.label.items()}
+        return [Path(folder, path) for path in self.label_files]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,7 @@ def _thumbnail(
 
     try:
         image = read_volume([Path(dataset.folder, path) for path in case.images])
-        label = read_label([Path(dataset.folder, path) for path in case.label_files])
+        label = read_label(case.label_below(dataset.folder))
     except ReadError:
         return None
     turned = _turned(image.voxels, facts.orientation, decisions["orientation"])  # (C, rows, cols, slices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +27,10 @@ from pgsam_monai.base.volume.dicom import read_series, read_series_geometry
 from pgsam_monai.base.volume.finite import check_finite
 from pgsam_monai.base.volume.headed import read_headed, read_headed_geometry
 from pgsam_monai.base.volume.limits import require_bytes
+from pgsam_monai.base.volume.merging import merge_layers, merge_masks
 from pgsam_monai.base.volume.nifti import read_nifti, read_nifti_geometry
 from pgsam_monai.base.volume.pictures import read_mask, read_picture, read_picture_geometry
-from pgsam_monai.base.volume.records import GRID_TOLERANCE, Geometry, ReadError, Volume, apart_mm
+from pgsam_monai.base.volume.records import Geometry, ReadError, Volume, require_one_grid
 
 INTEGER_TOLERANCE = 1e-3
 """how far a value of a label may lie off a whole number"""
@@ -54,11 +55,15 @@ def read_volume(paths: Paths) -> Volume:
 
 
 def read_label(paths: Paths) -> Volume:
-    """Read one label: a file, a DICOM folder, or the archives that hold the image too. One channel, stored type.
+    """Read one label: a file, a DICOM folder, the archives that hold the image too, or {value: mask}. One channel.
 
-    Palette masks give their indices; colours give red<<16 | green<<8 | blue. Raises ReadError when there is no
-    label, it can't be read or has several channels.
+    Voxels are of the stored type; masks, and one-hot channels, are merged to one map of classes. Palette masks give
+    their indices; colours give red<<16 | green<<8 | blue. Raises ReadError when there is no label, or it can't be read
+    or merged.
     """
+    if isinstance(paths, Mapping):
+        masks = ((int(value), as_paths(file)[0], read_label(file)) for value, file in paths.items())
+        return merge_masks(masks)
     files = as_paths(paths)
     if not files:
         raise ReadError("(no file)", "the case has no label")
@@ -69,12 +74,7 @@ def read_label(paths: Paths) -> Volume:
             admit(files[0])
             return read_mask(files[0])
     label = read_volume(files)
-    if len(label.voxels) != 1:
-        raise ReadError(
-            files[0],
-            f"a label with {len(label.voxels)} channels (layers, one-hot or colour); export one label map",
-        )
-    return label
+    return label if len(label.voxels) == 1 else merge_layers(label, files[0])
 
 
 def read_image(paths: Paths) -> Volume:
@@ -187,7 +187,7 @@ def _joined(volumes: list[Volume], files: list[Path]) -> Volume:
     """Channels of one grid in one array, each contiguous in its file's order."""
     first = volumes[0]
     for volume, file in zip(volumes[1:], files[1:], strict=True):
-        _require_one_grid(first, volume, file, files[0])
+        require_one_grid(first, volume, file, files[0])
     shape = first.voxels.shape[1:]
     channels = sum(len(volume.voxels) for volume in volumes)
     dtype = np.result_type(*(volume.voxels.dtype for volume in volumes))
@@ -200,17 +200,3 @@ def _joined(volumes: list[Volume], files: list[Path]) -> Volume:
         f"{file.name}: {note}" for volume, file in zip(volumes, files, strict=True) for note in volume.notes
     )
     return replace(first, voxels=voxels, notes=notes)
-
-
-def _require_one_grid(first: Volume, other: Volume, file: Path, first_file: Path) -> None:
-    if first.voxels.shape[1:] != other.voxels.shape[1:]:
-        raise ReadError(
-            file,
-            f"channel of shape {other.voxels.shape[1:]}, but {first_file.name} has {first.voxels.shape[1:]}; "
-            "resample the channels of a case to one grid",
-        )
-    apart = apart_mm(first.affine, other.affine, first.voxels.shape[1:])
-    if apart > GRID_TOLERANCE * min(first.spacing):
-        raise ReadError(
-            file, f"channel lies up to {apart:.3g} mm off {first_file.name}; resample them to one grid"
-        )

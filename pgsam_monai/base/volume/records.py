@@ -23,6 +23,8 @@ class Volume:
     """mm along i, j, k: the norms of the affine's columns"""
     notes: tuple[str, ...] = ()
     """oddities of the file that were decided on the way, for the user"""
+    overlaps: tuple[tuple[int, int, int], ...] = ()
+    """of a label that was merged from masks: (value, larger value, voxels that both claim)"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,3 +125,20 @@ def apart_mm(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> f
     )
     moved = corners @ (np.asarray(affine) - np.asarray(other)).T
     return float(np.linalg.norm(moved[:, :3], axis=1).max())
+
+
+def require_one_grid(
+    first: Volume, other: Volume, file: Path, first_file: Path, *, what: str = "channel"
+) -> None:
+    """Raises ReadError unless two channels, or masks, of a case lie on one grid."""
+    if first.voxels.shape[1:] != other.voxels.shape[1:]:
+        raise ReadError(
+            file,
+            f"{what} of shape {other.voxels.shape[1:]}, but {first_file.name} has {first.voxels.shape[1:]}; "
+            f"resample the {what}s of a case to one grid",
+        )
+    apart = apart_mm(first.affine, other.affine, first.voxels.shape[1:])
+    if apart > GRID_TOLERANCE * min(first.spacing):
+        raise ReadError(
+            file, f"{what} lies up to {apart:.3g} mm off {first_file.name}; resample them to one grid"
+        )

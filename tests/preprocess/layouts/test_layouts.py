@@ -413,6 +413,7 @@ def test_every_layout_is_tested_above():
         "refuge",  # in test_layouts_pictures.py
         "datalist",
         "dicom",
+        "structures",  # in test_structure_masks.py
         "paired",
         "pictures",
     ]
