@@ -16,12 +16,19 @@ PARTS = ("training", "validation", "test", "unseen")
 REMEDY = "plan the data set again, or correct its path"
 NAMES = {"type": "array", "items": {"type": "string"}}
 PATHS = {"anyOf": [{"type": "string"}, {**NAMES, "minItems": 1}]}
+MASKS = {
+    "type": "object",
+    "minProperties": 1,
+    "propertyNames": {"pattern": "^[0-9]+$"},
+    "additionalProperties": {"type": "string"},
+}
+"""of a label by the values of its classes"""
 CASE = {
     "type": "object",
     "required": ["image"],
     "properties": {
         "image": PATHS,
-        "label": {"anyOf": [*PATHS["anyOf"], {"type": "null"}]},
+        "label": {"anyOf": [*PATHS["anyOf"], MASKS, {"type": "null"}]},
         "slices": {"type": ["array", "null"], "items": {"type": "integer", "minimum": 0}},
     },
 }
@@ -94,8 +101,8 @@ def select_cases(
     part: "training" or "validation" of the fold, "test", or "unseen": the test cases or, if there are
     none, the fold's validation cases.
 
-    Returns dicts {"name", "image": path or [paths], "label": path or [paths], ("slices": [int])} in the order
-    of splits.json. "label" is left out for a case without one (test cases only). A label "@images" there
+    Returns dicts {"name", "image": path or [paths], "label": path, [paths] or {value: mask}, ("slices": [int])} in the
+    order of splits.json. "label" is left out for a case without one (test cases only). A label "@images" there
     (archives that hold both arrays) becomes the image paths. "slices" are indices along the last axis of the
     preprocessed volume (few-shot by slice).
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from pgsam_monai.base.cases import as_paths
+from pgsam_monai.base.files import visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ def source_paths(case: Mapping[str, Any]) -> list[Path]:
     for key in ("image", "label"):
         for path in as_paths(case[key]) if case.get(key) else []:
             path = Path(os.path.abspath(path))
-            inside = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+            inside = [file for file in visible(path) if file.is_file()] if path.is_dir() else [path]
             paths.update(dict.fromkeys(inside))
     return list(paths)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pgsam_monai.base.files import whole
+from pgsam_monai.base.files import visible, whole
 from preprocess.fingerprint.facts import SCHEMA_VERSION, CaseFacts, case_from_dict, record_to_dict
 from preprocess.fingerprint.intensity import Sample
 from preprocess.fingerprint.measure import MeasuredCase, case_files
@@ -138,7 +138,7 @@ def _bytes_of(length: int, counted: bool) -> int:
 def _stamp(path: str) -> list[int] | None:
     try:
         if os.path.isdir(path):
-            stats = [child.stat() for child in Path(path).iterdir() if child.is_file()]
+            stats = [child.stat() for child in visible(path) if child.is_file()]
         else:
             stats = [os.stat(path)]
     except OSError:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import visible
 from pgsam_monai.base.regular import is_regular
 from pgsam_monai.base.volume import Volume, read_label, read_volume
 from pgsam_monai.base.volume.admission import admit
@@ -74,7 +75,7 @@ def digest_file(path: str | Path) -> str:
     """SHA-256 of a file; of a folder (a DICOM series), that of its files' names and digests in name order."""
     digest = hashlib.sha256()
     if os.path.isdir(path):
-        for child in sorted(Path(path).iterdir()):
+        for child in visible(path):
             if is_regular(child):
                 digest.update(f"{child.name} {digest_file(child)}\n".encode())
         return digest.hexdigest()

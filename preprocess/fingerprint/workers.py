@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from pgsam_monai.base.files import visible
 from pgsam_monai.base.memory import free_memory_bytes
 from pgsam_monai.base.volume import read_geometry
 from preprocess.layouts.records import Dataset
@@ -126,6 +127,6 @@ def _largest_case_bytes(dataset: Dataset) -> int:
 
 def _size(path: Path) -> int:
     try:
-        return sum(child.stat().st_size for child in path.iterdir()) if path.is_dir() else path.stat().st_size
+        return sum(child.stat().st_size for child in visible(path)) if path.is_dir() else path.stat().st_size
     except OSError:
         return 0

@@ -59,7 +59,7 @@ def merge_layers(label: Volume, file: Path) -> Volume:
 
 
 def _binary(voxels: np.ndarray, file: Path, *, layers: int = 0) -> np.ndarray:
-    """`voxels` as booleans, memory order kept. Raises ReadError unless they hold 0 and one whole number: 1 in layers."""
+    """`voxels` as booleans, memory kept. Raises ReadError unless they hold 0 and one whole number, 1 in layers."""
     if voxels.dtype == bool:
         return voxels
     mask = voxels != 0
