@@ -78,7 +78,7 @@ class Worker:
 
     def _start(self) -> None:
         self._pipe, theirs = _FORK.Pipe()
-        self._process = _FORK.Process(target=_serve, args=(theirs, self._pipe, self._trying), daemon=True)
+        self._process = _FORK.Process(target=_serve, args=(theirs, self._pipe, self._trying))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
             self._process.start()
