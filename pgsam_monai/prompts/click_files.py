@@ -16,6 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortly
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault
@@ -101,7 +102,7 @@ def _load(source: str | Path | Mapping[str, Any]) -> tuple[str, Mapping[str, Any
         data = json.loads(Path(source).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserFault(f"{where} can't be read ({error.strerror}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserFault(f"{where} is no JSON: {error}.") from error
     if not isinstance(data, dict):
         raise UserFault(f'{where} must hold a JSON object with "labels", got {type(data).__name__}.')
@@ -113,10 +114,14 @@ def _from_labels(data: Mapping[str, Any], where: str, names: Sequence[str] | Non
     refuse_others(data, ("labels", "space"), where)
     labels = {}
     if not isinstance(data["labels"], Mapping):
-        raise UserFault(f'{where}: "labels" must be an object, class name to clicks, got {data["labels"]!r}.')
+        raise UserFault(
+            f'{where}: "labels" must be an object, class name to clicks, got {shortly(data["labels"])}.'
+        )
     for given, said in data["labels"].items():
         if not isinstance(said, Mapping):
-            raise UserFault(f"{where}, '{given}': must be an object with {', '.join(KINDS)}, got {said!r}.")
+            raise UserFault(
+                f"{where}, '{given}': must be an object with {', '.join(KINDS)}, got {shortly(said)}."
+            )
         refuse_others(said, KINDS, f"{where}, '{given}'")
         name = class_named(given, names, where)
         if name in labels:
@@ -168,5 +173,5 @@ def _meant_class(label: Any, named: Sequence[str], where: str, names: Sequence[s
 def _space(data: Mapping[str, Any], where: str) -> str:
     space = data.get("space", "voxel")
     if space not in SPACES:
-        raise UserFault(f'{where}: "space" must be one of {", ".join(SPACES)}, got {space!r}.')
+        raise UserFault(f'{where}: "space" must be one of {", ".join(SPACES)}, got {shortly(space)}.')
     return space

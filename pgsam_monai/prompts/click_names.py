@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Sequence
+from reprlib import repr as shortly
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault, nearest
@@ -21,7 +22,7 @@ def class_named(given: Any, names: Sequence[str] | None, where: str) -> str:
     """The class that `given` names; any text without `names`. Raises UserFault with the nearest name."""
     found = given if names is None else find_class(str(given), names)
     if not isinstance(found, str) or not found:
-        raise UserFault(f"{where}: {given!r} is no class of this model; {hint(given, names or ())}")
+        raise UserFault(f"{where}: {shortly(given)} is no class of this model; {hint(given, names or ())}")
     return found
 
 
@@ -29,7 +30,7 @@ def refuse_others(given: Iterable[str], known: Sequence[str], where: str) -> Non
     """Raises UserFault for the first key that isn't known."""
     for key in given:
         if key not in known:
-            raise UserFault(f"{where}: {key!r} is no key; {hint(key, known)}")
+            raise UserFault(f"{where}: {shortly(key)} is no key; {hint(key, known)}")
 
 
 def numbers(values: Any, width: int, where: str) -> tuple[tuple[float, ...], ...]:
@@ -39,15 +40,17 @@ def numbers(values: Any, width: int, where: str) -> tuple[tuple[float, ...], ...
     """
     meant = "points [i, j, k]" if width == 3 else "boxes [i0, i1, j0, j1, k0, k1]"
     if not isinstance(values, list | tuple):
-        raise UserFault(f"{where}: must be a list of {meant}, got {values!r}.")
+        raise UserFault(f"{where}: must be a list of {meant}, got {shortly(values)}.")
     for n, value in enumerate(values, start=1):
         if not isinstance(value, list | tuple) or len(value) != width or not all(map(_is_number, value)):
-            raise UserFault(f"{where}, entry {n}: must be {width} numbers, a list of {meant}; got {value!r}.")
+            raise UserFault(
+                f"{where}, entry {n}: must be {width} numbers, a list of {meant}; got {shortly(value)}."
+            )
     return tuple(tuple(float(number) for number in value) for value in values)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def hint(given: Any, known: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from reprlib import repr as shortly
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault
@@ -37,7 +38,7 @@ def read_markups(
     """
     points: dict[str, tuple[list, list]] = {}
     against_all = []
-    for markup in data["markups"]:
+    for markup in _objects(data["markups"], f"{where}, 'markups'"):
         for n, point in enumerate(_placed_points(markup, where), start=1):
             (place,) = numbers([point.get("position")], 3, f"{where}, control point {n}")
             place = (
@@ -56,20 +57,26 @@ def read_markups(
 
 def _placed_points(markup: Mapping[str, Any], where: str) -> list[Mapping[str, Any]]:
     """Control points of a list; those that Slicer's user hasn't placed yet have no position."""
-    kind = markup.get("type") if isinstance(markup, Mapping) else markup
+    kind = markup.get("type")
     if kind != "Fiducial":
         raise UserFault(
-            f"{where}: markups must be point lists (type Fiducial), got {kind!r}; place points in Slicer, or"
+            f"{where}: markups must be point lists (type Fiducial), got {shortly(kind)}; place points in Slicer, or"
             " give boxes in a file of the project's own shape."
         )
     system = markup.get("coordinateSystem", "LPS")
     if system not in ("LPS", "RAS"):
-        raise UserFault(f"{where}: coordinateSystem must be LPS or RAS, got {system!r}.")
+        raise UserFault(f"{where}: coordinateSystem must be LPS or RAS, got {shortly(system)}.")
     units = markup.get("coordinateUnits", "mm")
-    if "mm" not in units:
-        raise UserFault(f"{where}: coordinateUnits must be mm, got {units!r}.")
-    points = markup.get("controlPoints") or []
+    if "mm" not in (units if isinstance(units, list) else [units]):
+        raise UserFault(f"{where}: coordinateUnits must be mm, got {shortly(units)}.")
+    points = _objects(markup.get("controlPoints") or [], f"{where}, 'controlPoints'")
     return [point for point in points if point.get("positionStatus", "defined") == "defined"]
+
+
+def _objects(values: Any, where: str) -> Sequence[Mapping[str, Any]]:
+    if not isinstance(values, list | tuple) or not all(isinstance(value, Mapping) for value in values):
+        raise UserFault(f"{where}: must be a list of objects, got {shortly(values)}; save the markups again.")
+    return values
 
 
 def _class_of(label: str, stem: str, names: Sequence[str] | None, where: str) -> str:

@@ -76,7 +76,7 @@ def test_points_without_a_place_are_left_out():
         (markups(point("liver"), type="ROI"), r"must be point lists \(type Fiducial\), got 'ROI'"),
         (markups(point("liver"), coordinateSystem="IJK"), "coordinateSystem must be LPS or RAS, got 'IJK'"),
         (markups(point("liver"), coordinateUnits="um"), "coordinateUnits must be mm, got 'um'"),
-        ({"markups": ["liver"]}, "must be point lists"),
+        ({"markups": ["liver"]}, "must be a list of objects"),
         (markups(), "has no clicks"),
     ],
 )
