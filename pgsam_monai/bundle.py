@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pgsam_monai.base.capabilities import METADATA_KEY, REQUESTS, Capabilities
 from pgsam_monai.base.cases import Paths, as_paths, path_or_paths
 from pgsam_monai.base.command_line import check_known
+from pgsam_monai.base.edits import blaming_edits
 from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.files import time_and_size
 from pgsam_monai.base.json_files import made_of, read_json
@@ -154,7 +155,20 @@ class Bundle:
         for name in self._configs:
             self.config(name)
         files = [self.config_file(name) for name in self._configs]
-        return read_configs(files, {"bundle_root": str(self.folder), **self._overrides})
+        with self._blaming_edits():
+            return read_configs(files, {"bundle_root": str(self.folder), **self._overrides})
+
+    def content(self, entry: str) -> Any:
+        """What an entry of its configs comes to, built where it is a component.
+
+        Raises:
+            UserFault: it can't be built, and a person has edited the configs.
+        """
+        with self._blaming_edits():
+            return self.parser.get_parsed_content(entry)
+
+    def _blaming_edits(self) -> AbstractContextManager[None]:
+        return blaming_edits(self.folder / "configs", self._configs)
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -232,7 +246,7 @@ class Bundle:
         """Of a bundle that reads a text per class: its own by class name, background first."""
         from pgsam_monai.texts.texts import read_texts
 
-        texts = read_texts(self.parser.get_parsed_content("texts_file"), self.names)
+        texts = read_texts(self.content("texts_file"), self.names)
         return dict(zip(self.names, texts, strict=True))
 
     # What its network can be asked
@@ -282,7 +296,7 @@ class Bundle:
     def model_file(self) -> Path:
         """The network's weights."""
         if "ckpt_dir" in self._overrides:
-            return Path(self.parser.get_parsed_content("ckpt_dir")) / "model.pt"
+            return Path(self.content("ckpt_dir")) / "model.pt"
         return self.folder / "models/model.pt"
 
     @property
@@ -295,7 +309,7 @@ class Bundle:
         """Where the network computes."""
         import torch
 
-        return torch.device(self.parser.get_parsed_content("device"))
+        return torch.device(self.content("device"))
 
     @property
     def network(self) -> nn.Module:
@@ -340,21 +354,21 @@ class Bundle:
         from pgsam_monai.networks.trained import load_trained
 
         if self._network is None:
-            self._network = self.parser.get_parsed_content("network_def").to(self.device).eval()
+            self._network = self.content("network_def").to(self.device).eval()
         present = [name for name in SEEN if name in self.parser.get()]
-        seen = {name: self.parser.get_parsed_content(name) for name in present}
+        seen = {name: self.content(name) for name in present}
         planned = planned_by(self.config("metadata.json"), self.folder).seeing(**seen)
         load_trained(self._network, self.model_file, planned=planned)
 
     @property
     def preprocessing(self) -> Compose:
         """{"image": path or paths} -> {"image": (C, H, W, D)}."""
-        return self.parser.get_parsed_content("preprocessing")
+        return self.content("preprocessing")
 
     @property
     def inferer(self) -> Inferer:
         """(1, C, H, W, D) and the network -> class indices (1, 1, H, W, D)."""
-        return self.parser.get_parsed_content("inferer")
+        return self.content("inferer")
 
     @cached_property
     def postprocessing(self) -> Compose:
@@ -363,7 +377,7 @@ class Bundle:
 
         from pgsam_monai.transforms.save import SavePredictiond
 
-        steps = self.parser.get_parsed_content("postprocessing").transforms
+        steps = self.content("postprocessing").transforms
         return Compose([step for step in steps if not isinstance(step, SavePredictiond)])
 
     @cached_property
@@ -409,7 +423,7 @@ class Bundle:
         from pgsam_monai.inference.result import LabelResult
 
         device, source = device or self.device, str(as_paths(image)[0])
-        with self.lock, self._moved(device), self._asked(text, texts):
+        with self.lock, self._moved(device), self._asked(text, texts), self._blaming_edits():
             voxels, affine = self._run(
                 image, device, after=self.postprocessing if text is None else self.answering
             )
@@ -426,7 +440,7 @@ class Bundle:
 
         with reading():
             batch = list_data_collate([self.preprocessing({"image": path_or_paths(image)})])
-        amp = "amp" in self.parser.get() and self.parser.get_parsed_content("amp")
+        amp = "amp" in self.parser.get() and self.content("amp")
         with torch.no_grad(), torch.autocast("cuda", enabled=bool(amp) and device.type == "cuda"):
             batch["pred"] = self.inferer(batch["image"].to(device), self._network)
         (item,) = decollate_batch(batch)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pgsam_monai.base.edits import blaming_edits
 from pgsam_monai.base.errors import MissingFile, UserFault, root_of
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.configs import data_only, run_configs
@@ -21,7 +22,8 @@ def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str
     typed = shlex.join(["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *flags])
     print("$", typed, flush=True)
     try:
-        run_configs(run_id, files, {"bundle_root": str(planned.folder), **overrides})
+        with blaming_edits(planned.folder / "configs", configs):
+            run_configs(run_id, files, {"bundle_root": str(planned.folder), **overrides})
     except KeyboardInterrupt:
         kept = f" Finished epochs are kept; go on with: pgsam train {bundle} --resume"
         sys.exit(f"pgsam: interrupted.{kept if run_id == 'training' else ''}")

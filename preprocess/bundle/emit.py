@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pgsam_monai.base.capabilities import PATCHES, REQUESTS, SLICES
+from pgsam_monai.base.capabilities import METADATA_KEY, PATCHES, REQUESTS, SLICES
 from pgsam_monai.base.config_values import as_data
+from pgsam_monai.base.edits import PLANNED, planned_digests
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.labels import shown
 from pgsam_monai.base.replacing import backup_name
@@ -99,6 +100,8 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
             {name: planned["texts"][name] for name in planned["label_names"]}
         )
     metadata = bundle_metadata(plan, network, name=bundle_name(plan, network), values=planned)
+    written = {f"{name}.json": files[f"configs/{name}.json"] for name in CONFIGS}
+    metadata[METADATA_KEY][PLANNED] = planned_digests(written)
     files["configs/metadata.json"] = json_text(metadata)
     files["configs/logging.conf"] = (TEMPLATES / "logging.conf").read_text()
     files["configs/splits.json"] = json_text(splits)

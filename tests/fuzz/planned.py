@@ -26,21 +26,27 @@ def run_command(main: Callable[[Sequence[str]], None], words: Sequence[str]) -> 
         UserFault: it ended with another status than 0; the sentence.
         Wrong: it had no sentence.
     """
-    out, told = io.StringIO(), io.StringIO()
+    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace")]
     status: object = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
+    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         try:
             main(words)
         except SystemExit as end:
             status = end.code
+    out, told = (_text_of(stream) for stream in streams)
     if not status:
-        return out.getvalue()
-    said = status if isinstance(status, str) else told.getvalue()
-    if OURS in said or "Traceback" in told.getvalue():
-        raise Wrong(f"{told.getvalue()[-3500:]}\n{said}")
+        return out
+    said = status if isinstance(status, str) else told
+    if OURS in said or "Traceback" in told:
+        raise Wrong(f"{told[-3500:]}\n{said}")
     if not is_sentence(said):
         raise Wrong(f"no sentence: {said[:3000]!r}")
     raise UserFault(said)
+
+
+def _text_of(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    return stream.buffer.getvalue().decode("utf-8")
 
 
 def link_tree(source: Path, target: Path) -> None:

@@ -123,14 +123,14 @@ def try_json(root: str, target: Target, content: bytes) -> str:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("json")
-    work = root / "pristine"
-    small = write_nnunet(work / "data/Small", cases=5)
-    plan_untrained(small, work, NETWORK)
-    plan_untrained(small, work, "medsa")
-    write_msd(work / "data/Task01_Msd", cases=5)
-    write_datalist(work / "data/listed", cases=4)
-    for file in work.rglob("*.json"):  # the folders are copied to root/data, where they are worked on
-        file.write_text(file.read_text().replace(str(work), str(root)))
+    (root / "pristine").mkdir()
+    small = write_nnunet(root / "data/Small", cases=5)
+    plan_untrained(small, root, NETWORK)
+    plan_untrained(small, root, "medsa")
+    write_msd(root / "data/Task01_Msd", cases=5)
+    write_datalist(root / "data/listed", cases=4)
+    for home in ("data", "plans", "bundles"):
+        shutil.move(root / home, root / "pristine" / home)  # each example works on a copy where they were
     return root
 
 

@@ -43,7 +43,10 @@ class Wrong(Exception):
 
 
 class Worker:
-    """Calls `trying(*arguments)` in a forked child, one after the other; a child that dies or hangs is replaced."""
+    """Calls `trying(*arguments)` in a forked child, one after the other; a child that dies or hangs is replaced.
+
+    Where `trying` has a method `prepare`, that is called in each new child, without a limit of time.
+    """
 
     def __init__(self, trying: Callable[..., str | None], *, longest_s: float = LONGEST_S) -> None:
         self._trying, self._longest_s, self._process = trying, longest_s, None
@@ -83,6 +86,7 @@ class Worker:
             warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
             self._process.start()
         theirs.close()
+        self._pipe.recv()  # it is prepared
 
     def _end(self) -> None:
         if self._process is not None:
@@ -97,6 +101,8 @@ def _serve(pipe: Any, parents: Any, trying: Callable[..., str | None]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries' own messages
+    getattr(trying, "prepare", lambda: None)()
+    pipe.send("ready")
     while True:
         try:
             arguments = pipe.recv()
@@ -125,8 +131,8 @@ def _tried(trying: Callable[..., str | None], arguments: tuple) -> tuple[str, st
 
 
 def is_sentence(text: str) -> bool:
-    """Short enough to be read, and no traceback."""
-    return 0 < len(text) < 1500 and "Traceback" not in text and text.count("\n") < 12
+    """No traceback, and short enough to be read: a data set that fits no layout gets a table of the layouts."""
+    return 0 < len(text) < 5000 and "Traceback" not in text
 
 
 def _peak_mb(*, reset: bool = False) -> float:

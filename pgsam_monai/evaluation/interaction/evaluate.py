@@ -60,13 +60,12 @@ def evaluate_interaction(
     from pgsam_monai.weights.files import sha256_of
 
     measured = Bundle.trained(bundle, configs=CONFIGS, overrides=overrides)
-    parser = measured.parser
     model = prompt_model(measured)
-    chosen = _choose(parser.get_parsed_content("evaluation_cases"), cases)
-    require_files(chosen, parser.get_parsed_content("dataset_dir"))
-    folder, digest = Path(parser.get_parsed_content("evaluation_dir")), sha256_of(measured.model_file)
+    chosen = _choose(measured.content("evaluation_cases"), cases)
+    require_files(chosen, measured.content("dataset_dir"))
+    folder, digest = Path(measured.content("evaluation_dir")), sha256_of(measured.model_file)
     done = measure_cases(model, chosen, settings, folder=folder / "interaction", weights_hash=digest, say=say)
-    about = {"bundle": measured.name, "part": parser.get_parsed_content("part"), "model_sha256": digest}
+    about = {"bundle": measured.name, "part": measured.content("part"), "model_sha256": digest}
     table, _ = write_interaction(done, folder, settings=settings, about=about)
     figure = draw_interaction(done, settings, folder / "interaction.png")
     say(format_interaction(done, settings))
