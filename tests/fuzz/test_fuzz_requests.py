@@ -152,7 +152,7 @@ class Asking:
         from pgsam_monai.label.http import server
 
         os.chdir(self.root)
-        self.client = TestClient(server.served(), base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+        self.client = TestClient(server.app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
         self.client.__enter__()  # starts the app, as uvicorn does
 
     def __call__(self, request: dict[str, Any]) -> str:
@@ -193,7 +193,7 @@ def _sentence(reply: Any) -> str:
 
 
 def test_a_request_is_answered_or_told(root, served):
-    routes, tally = route_list(served.build()), Tally("requests")
+    routes, tally = route_list(served.app.inside), Tally("requests")
     assert len(routes) > 20
     with Worker(Asking(root)) as worker:
         assert worker({"method": "GET", "url": "/health", "params": {}}).kind == "read"
