@@ -183,7 +183,8 @@ COMMANDS = {
         | model_of(stage.bundle / "models/checkpoint_last.pt"),
     ),
     "predict": Command(
-        words=lambda stage: [*PGSAM, "predict", str(stage.bundle), str(stage.data / "img"), str(stage.now / "predictions"),
+        words=lambda stage: [*PGSAM, "predict", str(stage.bundle), str(stage.data / "img"),
+        str(stage.now / "predictions"),
                              "--device", "cpu", "--overlays", "--html"],
         before="trained", result=lambda stage: files_of(stage.now / "predictions", skip=(".html", ".pgsam")),
     ),

@@ -26,17 +26,19 @@ class Tally:
         self.name, self.kinds = name, Counter()
         self.faults: dict[str, str] = {}
         self.slowest_s = self.largest_mb = 0.0
+        self.largest = ""
         TALLIES.append(self)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
-        return f"{self.name}: {kinds}; slowest {self.slowest_s:.1f} s, largest {self.largest_mb:.0f} MB"
+        return f"{self.name}: {kinds}; slowest {self.slowest_s:.1f} s, largest {self.largest_mb:.0f} MB: {self.largest}"
 
     def count(self, outcome: Outcome, example: object) -> None:
         """Note an outcome; a wrong one fails the example, or, while collecting, waits for `finish`."""
         self.kinds[outcome.kind] += 1
         self.slowest_s = max(self.slowest_s, outcome.time_s)
-        self.largest_mb = max(self.largest_mb, outcome.memory_mb)
+        if outcome.memory_mb > self.largest_mb:
+            self.largest_mb, self.largest = outcome.memory_mb, str(example)[:300]
         if outcome.kind in RIGHT:
             return
         if not COLLECTING:

@@ -28,21 +28,35 @@ pytest.importorskip("monailabel")
 
 MODELS = ("unet", "medsa")
 WORDS = [
-    "", "unet", "medsa", "medsa_deepedit", "case_1_0000", "case_2_0000", "labels", "original", "final", "first", "random",
-    "epistemic", "image", "json", "all", "dicom_seg", "true", "none", "..", "../..", "../../../etc/passwd", "/etc/passwd",
-    "a\0b", "\ud800", "x" * 4000, "%2e%2e", "9" * 40, "-1", "1e400", "NaN", "c0ffee00-1234-11ef-9abc-0242ac120002", *CODE,
+    "", "unet", "medsa", "medsa_deepedit", "case_1_0000", "case_2_0000", "labels", "original", "final", "first",
+    "random",
+    "epistemic", "image", "json", "all", "dicom_seg", "true", "none", "..", "../..", "../../../etc/passwd",
+    "/etc/passwd",
+    "a\0b", "\ud800", "x" * 4000, "%2e%2e", "9" * 40, "-1", "1e400", "NaN",
+    "c0ffee00-1234-11ef-9abc-0242ac120002", *CODE,
 ]  # fmt: skip
 VALUES: list[Any] = [
-    None, True, 0, -1, 7, 1.5, 10**30, 2**70, float("nan"), float("inf"), "", "x", "../x", "cuda:99", "cpu", [], [[]], {},
-    [[3, 4, 4]], [[-1, 0, 0]], [[1e300, 0, 0]], [["a", 1, 2]], [[1, 2]], {"a": {"b": []}}, ".nrrd", ".nii.gz", ".exe",
+    None, True, 0, -1, 7, 1.5, 10**30, 2**70, float("nan"), float("inf"), "", "x", "../x", "cuda:99", "cpu", [],
+    [[]], {},
+    [[3, 4, 4]], [[-1, 0, 0]], [[1e300, 0, 0]], [["a", 1, 2]], [[1, 2]], {"a": {"b": []}}, ".nrrd", ".nii.gz",
+    ".exe",
     "uint8", "float99", "a\0b", "\ud800", "x" * 3000, COMPONENT, *CODE,
 ]  # fmt: skip
 FIELDS = [
-    "device", "label", "labels", "organ1", "background", "foreground", "roi", "result_extension", "result_dtype", "image",
-    "model", "session", "file", "label_values", "label_tag", "text", "clicks", "largest_cc", "max_epochs", "x", "_target_",
+    "device", "label", "labels", "organ1", "background", "foreground", "roi", "result_extension", "result_dtype",
+    "image",
+    "model", "session", "file", "label_values", "label_tag", "text", "clicks", "largest_cc", "max_epochs", "x",
+    "_target_",
     "spacing", "slice", "brush", "propagate", "background_shows", "user", "params",
 ]  # fmt: skip
-TYPES = ["application/json", "multipart/form-data", "multipart/form-data; boundary=x", "text/plain", "", "x" * 200]
+TYPES = [
+    "application/json",
+    "multipart/form-data",
+    "multipart/form-data; boundary=x",
+    "text/plain",
+    "",
+    "x" * 200,
+]
 TEXTS = [b"", b"{", b"null", b"[]", b"7", b'"x"', b"\xff\xfe", b"[" * 20_000, b'{"a":' * 10_000, b'{"a": NaN}',
          b'{"a": ' + b"9" * 5000 + b"}", b"--x\r\n\r\n", b"x" * 100_000]  # fmt: skip
 
@@ -107,7 +121,9 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
         content = draw(st.sampled_from(TEXTS) | st.binary(max_size=60))
         return {"content": content, "headers": {"content-type": draw(st.sampled_from(TYPES))}}
     if kind == "form":
-        text = draw(st.just(json.dumps(fields)) | st.sampled_from(TEXTS).map(lambda raw: raw.decode("latin-1")))
+        text = draw(
+            st.just(json.dumps(fields)) | st.sampled_from(TEXTS).map(lambda raw: raw.decode("latin-1"))
+        )
         return {"data": {draw(st.sampled_from(["params", "info", "x"])): text}, "files": {"": b""}}
     if kind == "upload":
         name, content = draw(uploads())
@@ -118,9 +134,13 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def uploads(draw: st.DrawFn) -> tuple[str, bytes]:
-    example = draw(damaged(["nii.gz", "nrrd", "mha", "packed mha", "nhdr", "dicom", "npz", "h5", "png", "hdr"]))
+    example = draw(
+        damaged(["nii.gz", "nrrd", "mha", "packed mha", "nhdr", "dicom", "npz", "h5", "png", "hdr"])
+    )
     own, content = next(iter(example.files.items()))
-    return draw(st.sampled_from([own, own, own, "../x.nii.gz", "x", "", "a/b.nii.gz", ".hidden.nii.gz"])), content
+    return draw(
+        st.sampled_from([own, own, own, "../x.nii.gz", "x", "", "a/b.nii.gz", ".hidden.nii.gz"])
+    ), content
 
 
 @st.composite
@@ -168,11 +188,17 @@ class Asking:
         if (self.root / CANARY).exists():
             (self.root / CANARY).unlink()
             raise Wrong("a string was run as code")
-        left = [file for file in (self.root / "tmp").rglob("*") if file.is_file() and "torchinductor" not in str(file)]
+        left = [
+            file
+            for file in (self.root / "tmp").rglob("*")
+            if file.is_file() and "torchinductor" not in str(file)
+        ]
         for file in left:
             file.unlink()
         if left:
-            raise Wrong(f"stays in the temporary folder: {[str(file.relative_to(self.root)) for file in left][:4]}")
+            raise Wrong(
+                f"stays in the temporary folder: {[str(file.relative_to(self.root)) for file in left][:4]}"
+            )
 
 
 def _sendable(request: dict[str, Any]) -> dict[str, Any]:

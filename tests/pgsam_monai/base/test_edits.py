@@ -31,9 +31,7 @@ def test_what_was_edited_damaged_or_lost_is_known(configs):
 
 def test_a_fault_is_laid_to_the_edited_file_that_was_used(configs):
     (configs / "train.json").write_text('{"epochs": "three"}')
-    with pytest.raises(
-        UserFault, match="train.json .* was edited, and can't be run: TypeError: 'str'"
-    ):
+    with pytest.raises(UserFault, match="train.json .* was edited, and can't be run: TypeError: 'str'"):
         with blaming_edits(configs, ["train.json"]):
             raise RuntimeError("Failed to instantiate") from TypeError("'str' is no number.")
     with pytest.raises(KeyError):
