@@ -34,10 +34,11 @@ demo: install
 # What needs MONAI Label runs in its environment.
 PYTEST := -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 NEED_LABEL := $(addprefix tests/pgsam_monai/,label/tasks/test_label_tasks.py label/training/test_label_training.py \
-    label/tasks/test_label_scoring.py dicom base/dicom predicting/test_predict_segmentations.py)
+    label/tasks/test_label_scoring.py dicom base/dicom predicting/test_predict_segmentations.py) \
+    tests/fuzz/test_fuzz_requests.py
 
 test: install label
-	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) tests/test_*.py tests/pgsam_monai tests/preprocess
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) tests/test_*.py tests/pgsam_monai tests/preprocess tests/fuzz
 	OMP_NUM_THREADS=1 $(VENV_LABEL)/bin/python $(PYTEST) $(NEED_LABEL)
 
 test-slow: install label

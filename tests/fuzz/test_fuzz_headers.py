@@ -104,7 +104,7 @@ def test_what_is_whole_is_read(name, root, worker):
 
 
 def test_what_is_damaged_is_read_or_refused(root, worker, tally):
-    @examples(400)
+    @examples(150)
     @given(damaged())
     def attempt(example):
         lay(root, example.files)

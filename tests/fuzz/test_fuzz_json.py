@@ -147,7 +147,7 @@ def test_a_damaged_json_file_is_told(name, root, worker):
     whole = worker(str(root), target, json.dumps(content).encode())
     assert whole.kind == "read", whole.story
 
-    @examples(8)
+    @examples(3)
     @given(damaged_json(content))
     def attempt(example):
         tally.count(worker(str(root), target, example.of(content)), example)

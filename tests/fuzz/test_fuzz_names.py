@@ -46,7 +46,7 @@ VALUES = st.recursive(
 HOMES = ("pristine", "cwd", "run")
 
 
-@examples(200)
+@examples(60)
 @given(st.dictionaries(st.sampled_from(["a", "b", "folder"]), VALUES, min_size=1))
 def test_what_enters_a_config_comes_out_as_it_was(tmp_path_factory, values):
     folder = tmp_path_factory.getbasetemp()
@@ -141,7 +141,7 @@ def test_files_folders_and_bundles_of_any_name_are_predicted(root):
     tally = Tally("names, predict")
     with Worker(try_predict, longest_s=60) as worker:
 
-        @examples(12)
+        @examples(5)
         @given(NAMES, NAMES, NAMES)
         def attempt(bundle, scan, output):
             if (
@@ -158,7 +158,7 @@ def test_data_sets_of_any_names_are_planned(root):
     tally = Tally("names, plan")
     with Worker(try_plan, longest_s=60) as worker:
 
-        @examples(12)
+        @examples(5)
         @given(NAMES, st.lists(NAMES, min_size=2, max_size=2, unique=True), SHOWN, NAMES)
         def attempt(data, classes, case, plans):
             if max(len(name.encode("utf-8", "replace")) for name in (data, case, plans)) < 200:
