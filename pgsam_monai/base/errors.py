@@ -74,6 +74,10 @@ NO_MEMORY = re.compile(
     r"out of memory|can.t allocate memory|not enough memory|bad allocation|failed to allocate", re.I
 )
 """How libraries say it that raise RuntimeErrors."""
+NO_ROOM = re.compile(
+    r"no space left on device|os error 28|disk quota exceeded|PytorchStreamWriter failed", re.I
+)
+"""How libraries say it that raise errors of their own."""
 
 
 def system_sentence(fault: BaseException) -> str | None:
@@ -89,6 +93,8 @@ def system_sentence(fault: BaseException) -> str | None:
             isinstance(inner, RuntimeError) and NO_MEMORY.search(str(inner))
         ):
             return f"{TOO_LARGE}."
+        if not isinstance(inner, UserFault) and NO_ROOM.search(str(inner)):
+            return f"{REMEDIES[errno.ENOSPC]}."
         if isinstance(inner, UnicodeEncodeError) and "surrogate" in inner.reason:
             return "a file's name is no text (UTF-8), and a library can't open it; rename it."
     return None

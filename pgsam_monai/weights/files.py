@@ -180,7 +180,7 @@ def import_weights(
         weights_dir: the folder that keeps weights; None for `default_weights_dir()`.
 
     Raises:
-        UserFault: no such file or name, none of the known weights, or not those of that name.
+        UserFault: no such file or name, none of the known weights, not those of that name, or other ones lie there.
     """
     source = Path(file).expanduser()
     if not source.is_file():
@@ -197,12 +197,25 @@ def import_weights(
             "the download was cut short, fetch it again; use other weights by their path."
         )
     target = _folder(weights_dir) / record.file_name
+    if record.sha256 is None and target.is_file() and digest not in (_noted(target), sha256_of(target)):
+        raise UserFault(
+            f"Other weights were imported as '{record.name}' before, '{target}', and bundles may depend on them; move "
+            "them away if these are to take their place."
+        )
     with source.open("rb") as stream:
         store(stream, target, noted, describe=f"{record.name} import")
     if record.sha256 is None:
         note = {"name": record.name, "sha256": digest, "size_bytes": noted.size_bytes}
         write_text(_note(target), json.dumps(note, indent=4) + "\n")
     return target
+
+
+def _noted(file: Path) -> str | None:
+    """The hash that a file had when it was imported, which it may have lost."""
+    try:
+        return json.loads(_note(file).read_text())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _recognise(source: Path, digest: str) -> Weights:

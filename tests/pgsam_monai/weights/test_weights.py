@@ -229,6 +229,19 @@ def test_weights_without_a_hash_keep_their_own_once_imported(unpublished, tmp_pa
         resolve_weights("sam_test", weights_dir=tmp_path / "cache")
 
 
+def test_other_weights_do_not_take_the_place_of_imported_ones(unpublished, tmp_path):
+    file = import_weights(unpublished, name="sam_test", weights_dir=tmp_path / "cache")
+    before = file.read_bytes()
+    assert import_weights(unpublished, name="sam_test", weights_dir=tmp_path / "cache") == file
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(UserFault, match="Other weights were imported as 'sam_test' before"):
+        import_weights(tmp_path / "other.pth", name="sam_test", weights_dir=tmp_path / "cache")
+    assert file.read_bytes() == before
+    file.write_bytes(before[:-1])  # damaged: the same weights mend it
+    import_weights(unpublished, name="sam_test", weights_dir=tmp_path / "cache")
+    assert file.read_bytes() == before
+
+
 def test_what_is_no_checkpoint_is_not_imported_by_name(unpublished, tmp_path):
     (tmp_path / "page.html").write_text("not found")
     with pytest.raises(UserFault, match="can't be read as plain tensors"):
