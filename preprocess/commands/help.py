@@ -41,8 +41,8 @@ usage
 
 DATASET is a folder (or a MONAI datalist JSON). Its layout is recognised: nnU-Net, Medical Segmentation
 Decathlon, Synapse/BTCV, TransUNet archives, LA (2018 Atrial Segmentation Challenge, also UA-MT's archives),
-PROMISE12, BraTS of every year, ACDC, KiTS, LiTS, MM-WHS, AMOS, REFUGE, a mask per structure
-(TotalSegmentator and the like), paired folders, pictures with masks, DICOM series.
+PROMISE12, BraTS of every year, ACDC, KiTS, LiTS, MM-WHS, AMOS, REFUGE, BIDS, a mask per
+structure (TotalSegmentator and the like), paired folders, pictures with masks, DICOM series.
 
 options
   --target cpu|gpu       plan for this kind of machine         (default: gpu if nvidia-smi lists one)
@@ -64,7 +64,7 @@ options
   --override NAME=VALUE  any decision of plan.json; may be given several times
   --skip_faulty          leave out cases with fatal faults and go on; the plan records them
   --layout NAME          force a layout: nnunet, msd, synapse, transunet, la, la_h5, promise12, brats, acdc, kits,
-                         lits, mmwhs, refuge, datalist, dicom, structures, pictures, paired
+                         lits, mmwhs, refuge, bids, datalist, dicom, structures, pictures, paired
   --name NAME            short name of the data set            (default: from the folder's)
   --from_plan FILE       re-emit from an edited plan.json; edited values are recorded as overrides
   --plans_dir DIR        where plans go                        (default: plans)

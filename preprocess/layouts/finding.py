@@ -10,6 +10,7 @@ from pathlib import Path
 from pgsam_monai.base.cases import file_format
 from pgsam_monai.base.errors import UserFault, did_you_mean, nearest
 from preprocess.layouts.atrium import find_atrium, find_atrium_archives
+from preprocess.layouts.bids import find_bids
 from preprocess.layouts.brats import find_brats
 from preprocess.layouts.challenges import find_acdc, find_kits, find_lits, find_mmwhs, find_promise12
 from preprocess.layouts.datalist import find_datalist
@@ -69,6 +70,10 @@ LAYOUTS: dict[str, Layout] = {
     "refuge": Layout(
         find_refuge,
         "Training400/Glaucoma/g0001.jpg, Disc_Cup_Masks/Glaucoma/g0001.bmp (0 cup, 128 disc, 255 background)",
+    ),
+    "bids": Layout(
+        find_bids,
+        "sub-01/anat/sub-01_T1w.nii.gz, derivatives/<name>/sub-01/anat/sub-01_dseg.nii.gz or _mask",
     ),
     "datalist": Layout(find_datalist, 'a JSON with "training": [{"image": path, "label": path}, ...]'),
     "dicom": Layout(find_dicom, "a folder of DICOM files per case, and label volumes named like the folders"),

@@ -411,6 +411,7 @@ def test_every_layout_is_tested_above():
         "lits",
         "mmwhs",
         "refuge",  # in test_layouts_pictures.py
+        "bids",  # in test_bids.py
         "datalist",
         "dicom",
         "structures",  # in test_structure_masks.py
