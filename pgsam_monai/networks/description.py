@@ -31,7 +31,7 @@ def unpack_description(packed: Tensor) -> dict[str, Any]:
     """The inverse of `pack_description`. Raises UserFault if the bytes are no description."""
     try:
         content = json.loads(bytes(packed.cpu().tolist()))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserFault(
             "The checkpoint's description of its network is damaged; train the bundle again, or put "
             "another copy of the file there."

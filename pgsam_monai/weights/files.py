@@ -252,7 +252,7 @@ def load_weights(file: str | Path) -> dict:
         raise MissingFile(f"There are no weights at '{file}'; train the bundle first, or correct the path.")
     check_archive(file)
     content = _plain_tensors(file)
-    if not isinstance(content, Mapping):
+    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise UserFault(
             f"Weights file '{file}' holds no state dict but a {type(content).__name__}; give another file."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zipfile
 
 import pytest
@@ -27,7 +28,9 @@ def test_a_flipped_bit_is_noticed(file, place):
     content = bytearray(file.read_bytes())
     content[int(place * len(content))] ^= 4
     file.write_bytes(content)
-    with pytest.raises(UserFault, match=r"^Weights file '.*model.pt' (is damaged|can't be read).*; .*\.$"):
+    with pytest.raises(
+        UserFault, match=r"^Weights file '.*model.pt' (isn't as it was written|can't be read).*; .*\.$"
+    ):
         load_weights(file)
 
 
@@ -63,6 +66,8 @@ def test_masks_may_be_infinite_but_not_nan(tmp_path):
     [
         ({"w": torch.zeros(1).expand(10**9)}, "'w' is no plain tensor"),
         ({"w": torch.eye(3).to_sparse()}, "'w' is no plain tensor"),
+        ({"w": torch.zeros(2, dtype=torch.complex64)}, "'w' is no plain tensor"),
+        ({1: torch.zeros(2)}, "holds no state dict but a dict"),
         ([torch.zeros(1)], "holds no state dict but a list"),
         (torch.zeros(1), "holds no state dict but a Tensor"),
         ({"w": open}, "can't be read as plain tensors"),
@@ -88,3 +93,25 @@ def test_no_file_is_told(tmp_path):
 
 def test_empty_and_whole_numbered_tensors_are_finite():
     assert is_finite(torch.zeros(0)) and is_finite(torch.tensor([1, 2])) and is_finite(torch.zeros(3))
+
+
+def test_whatever_happens_to_a_file_it_is_told_or_read_as_it_was(file):
+    whole, chance = file.read_bytes(), random.Random(0)
+    first = load_weights(file)
+    for _ in range(150):
+        content = bytearray(whole)
+        start, length = chance.randrange(len(content)), chance.choice([1, 1, 4, 64, 2000])
+        kind = chance.choice(["noise", "cut", "zeros", "twice"])
+        if kind == "noise":
+            content[start : start + length] = chance.randbytes(len(content[start : start + length]))
+        elif kind == "cut":
+            del content[start : start + length]
+        elif kind == "zeros":
+            content[start : start + length] = bytes(len(content[start : start + length]))
+        else:
+            content[start:start] = content[start : start + length]
+        file.write_bytes(content)
+        try:
+            assert torch.equal(load_weights(file)["body"], first["body"])
+        except UserFault as fault:
+            assert str(fault).startswith("Weights file '") and "\n" not in str(fault)
