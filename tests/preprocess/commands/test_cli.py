@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from planning_data import write_scans
 
-from pgsam_monai.base.command_line import checked_words
+from pgsam_monai.base.command_line import read_words
 from pgsam_monai.base.errors import UserFault
 from preprocess.commands.arguments import make_request
 from preprocess.commands.help import help_text, network_names
@@ -345,11 +345,13 @@ def test_a_single_case_is_refused(tmp_path, monkeypatch, capsys):
 
 def test_flags_are_checked_before_anything_runs():
     def checked(*words):
-        return checked_words(words, make_request)
+        return read_words(words, make_request)
 
-    assert checked("data", "--few-shot", "10%") == ["'data'", "--few_shot='10%'"]
-    assert checked("--override", "a=1", "--override=b=[1,2]") == ["--override=['a=1', 'b=[1,2]']"]
-    assert checked("--skip_faulty") == ["--skip_faulty=True"]
+    assert checked("data", "--few-shot", "10%") == (["data"], {"few_shot": "10%"})
+    assert checked("--override", "a=1", "--override=b=[1,2]") == ([None], {"override": ["a=1", "b=[1,2]"]})
+    assert checked("20240101", "--skip_faulty", "--name", "007", "--plans_dir=7") == (
+        ["20240101"], {"skip_faulty": True, "name": "007", "plans_dir": "7"},
+    )  # fmt: skip
     with pytest.raises(UserFault, match="needs a value"):
         checked("--target", "--layout", "msd")
     with pytest.raises(UserFault, match="One dataset at a time"):
