@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from pgsam_monai.base.cases import DICOM_SUFFIXES, suffix_among
+from pgsam_monai.base.dicom.elements import (
+    MARK,
+    SNIFFED,
+    begins_with_elements,
+    inflates_too_far,
+    lengths_fit,
+)
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import is_hidden
 from pgsam_monai.base.regular import is_regular, why_no_file
@@ -99,53 +104,8 @@ def is_dicom_file(file: Path) -> bool:
     if not is_regular(file):
         return False
     with file.open("rb") as stream:
-        start = stream.read(_SNIFFED)
-    return start[128:132] == b"DICM" or _begins_with_elements(start)
-
-
-_SNIFFED = 1024
-_FIRST_GROUPS = (0x0002, 0x0008)
-_SHORT_VRS = {
-    b"AE",
-    b"AS",
-    b"CS",
-    b"DA",
-    b"DS",
-    b"DT",
-    b"IS",
-    b"LO",
-    b"LT",
-    b"PN",
-    b"SH",
-    b"ST",
-    b"TM",
-    b"UI",
-    b"UL",
-}
-_LONG_VRS = {b"OB", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"}
-_ELEMENTS = 3
-"""so many elements in the right order can't be chance"""
-
-
-def _begins_with_elements(start: bytes) -> bool:
-    """Whether bytes are little-endian elements of group 2 or 8, their tags rising, each of a likely length."""
-    at, last = 0, (0, -1)
-    for _ in range(_ELEMENTS):
-        if len(start) < at + 12:
-            return False
-        group, element, kind = *struct.unpack_from("<HH", start, at), start[at + 4 : at + 6]
-        if group not in _FIRST_GROUPS or (group, element) <= last:
-            return False
-        if kind in _LONG_VRS:
-            value, length = at + 12, struct.unpack_from("<I", start, at + 8)[0]
-        elif kind in _SHORT_VRS:
-            value, length = at + 8, struct.unpack_from("<H", start, at + 6)[0]
-        else:  # implicit: the length alone
-            value, length = at + 8, struct.unpack_from("<I", start, at + 4)[0]
-        if length % 2 or value + length > _SNIFFED:
-            return False
-        at, last = value + length, (group, element)
-    return True
+        start = stream.read(SNIFFED)
+    return start[128:132] == MARK or begins_with_elements(start)
 
 
 def _looks_like_dicom(file: Path) -> bool:
@@ -161,7 +121,7 @@ def _read_header(file: Path) -> Any | None:
     with file.open("rb") as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd values that nobody asks for here
         try:
-            if _inflates_too_far(stream):
+            if inflates_too_far(stream) or not lengths_fit(stream, file.stat().st_size):
                 return None
             header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=True)
             rest = file.stat().st_size - stream.tell()
@@ -172,28 +132,6 @@ def _read_header(file: Path) -> Any | None:
         except Exception:  # pydicom raises anything for damaged elements
             return None
     return header
-
-
-def _inflates_too_far(stream: BinaryIO) -> bool:
-    """Whether a deflated data set, which pydicom inflates whole, is larger than a slice can be."""
-    start = stream.read(_SNIFFED)
-    at = 144 + int.from_bytes(start[140:144], "little")  # after the file's meta information
-    stream.seek(0)
-    if _DEFLATED not in start[: min(at, _SNIFFED)]:
-        return False
-    stream.seek(at)
-    inflater, count = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    while not inflater.eof and (packed := inflater.unconsumed_tail or stream.read(_PORTION)):
-        count += len(inflater.decompress(packed, _PORTION))
-        if count > _MOST_INFLATED:
-            return True
-    stream.seek(0)
-    return False
-
-
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
-_MOST_INFLATED = 1 << 29
-_PORTION = 1 << 20
 
 
 def _has_good_numbers(header: Any) -> bool:
@@ -210,11 +148,11 @@ def _has_good_numbers(header: Any) -> bool:
 def _native_bytes(header: Any) -> int:
     """Bytes that the element of the pixels takes at least; 0 where they are compressed."""
     syntax = getattr(header.file_meta, "TransferSyntaxUID", "") if hasattr(header, "file_meta") else ""
-    if syntax not in _NATIVE:
+    if syntax and syntax not in _NATIVE:
         return 0
     numbers = (header.get(name) or 1 for name in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames"))
     pixels = math.prod(int(number) for number in numbers)
-    return _NATIVE[syntax] + pixels * int(header.get("BitsAllocated") or 8) // 8
+    return _NATIVE.get(syntax, 8) + pixels * int(header.get("BitsAllocated") or 8) // 8
 
 
 def _slice(file: Path, header: Any) -> Slice:
