@@ -10,16 +10,21 @@ from preprocess.layouts.records import CERTAIN, NoMatch
 from preprocess.layouts.tree import Tree
 
 NAME_FILES = ("dataset.json", "labels.json")
+SHAPES = {"dataset.json": dict}
 IGNORED = {"ignore", "ignored", "ignore_label", "ignore label"}
 """nnU-Net's "ignore" marks voxels that nobody labelled, in lower case"""
 
 
 def read_json(tree: Tree, path: str) -> Any:
-    """The content of a JSON file of the data set. Raises NoMatch when it is no JSON."""
+    """The content of a JSON file of the data set. Raises NoMatch when it is none, CERTAIN if it should have names."""
+    file = path.rpartition("/")[2]
     try:
-        return json_files.read_json(tree.root / path, remedy="correct it, or take it away", shape=None)
+        return json_files.read_json(
+            tree.root / path, remedy="correct it, or take it away", shape=SHAPES.get(file)
+        )
     except (UserFault, OSError) as error:
-        raise NoMatch(0.5, f"{path} is no readable JSON: {str(error).rstrip('.')}") from error
+        nearness = CERTAIN if file in NAME_FILES else 0.5
+        raise NoMatch(nearness, f"{path} is no readable JSON: {str(error).rstrip('.')}") from error
 
 
 def read_label_names(tree: Tree) -> dict[str, int] | None:

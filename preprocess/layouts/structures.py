@@ -28,10 +28,11 @@ from preprocess.layouts.pairing import (
     neutral_folder,
     pair,
 )
-from preprocess.layouts.records import Found, NoMatch
+from preprocess.layouts.records import CERTAIN, Found, NoMatch
 from preprocess.layouts.tree import Tree, natural_sorted, parent_of
 
 _BETWEEN = re.compile(r"[_\-. ]+")
+_ANNOTATOR = re.compile(r"(?i)(rater|reader|annotator|observer|expert|grader|radiologist)[_\-. ]?\w{1,2}")
 _ROLES_AND_CHANNELS = IMAGE_WORDS + LABEL_WORDS + CHANNEL_WORDS
 
 
@@ -98,9 +99,11 @@ def _assigned(
     for path in images:
         by_image[rule(path)].append(path)
     held: dict[Key, dict[str, str]] = defaultdict(dict)
+    spelled: dict[str, str] = {}
     for path in masks:
-        for key, structure in _readings(path):
+        for key, name in _readings(path):
             if key in by_image:
+                structure = spelled.setdefault(name.casefold(), name)  # Liver and liver are one
                 if structure in held[key]:
                     both = f"{held[key][structure]} and {path}"
                     raise NoMatch(
@@ -143,6 +146,9 @@ def _require(paths: list[str], images: dict[Key, list[str]], held: dict[Key, dic
             0.5 if held else 0.0, f"masks named for a structure in {len(held)} of {len(images)} cases"
         )
     often = Counter(structure for own in held.values() for structure in own)
+    if len(often) > 1 and all(_ANNOTATOR.fullmatch(name) for name in often):
+        who = ", ".join(natural_sorted(often)[:4])
+        raise NoMatch(CERTAIN, f"label maps of several annotators ({who}) for one image; keep one of them")
     if len(held) > 2 and max(often.values()) == 1:
         raise NoMatch(0.5, f"masks of {len(often)} names, each in one case only ({next(iter(often))})")
     many = next((files for files in images.values() if len(files) > 1), None)

@@ -7,8 +7,10 @@ import os
 import socket
 
 import pytest
+from dataset_builders import write_dicom
 
 from pgsam_monai.base.errors import UserFault
+from preprocess.fingerprint.measure import measure_case
 from preprocess.layouts import find_dataset
 from preprocess.layouts.naming import folder_group, folder_role
 
@@ -215,10 +217,22 @@ def test_label_names_that_are_none_and_partial_labels(tmp_path, labels, words, l
 def test_damaged_dataset_json(tmp_path, text):
     write(tmp_path, "imagesTr/c_0000.nii.gz", "labelsTr/c.nii.gz")
     (tmp_path / "dataset.json").write_text(text)
-    try:
-        assert find_dataset(tmp_path).label_names is None  # valid JSON, which says nothing of labels
-    except UserFault as fault:
-        assert "dataset.json is no readable JSON" in str(fault)
+    with pytest.raises(UserFault, match=r"dataset.json is no readable JSON: [^\n]*$"):
+        find_dataset(tmp_path)
+
+
+def test_dicom_without_preamble_and_with_hidden_files(tmp_path):
+    write_dicom(tmp_path, series="scan{:d}", label="labels/scan{:d}.nii.gz", cases=2)
+    for file in (tmp_path / "scan1").iterdir():
+        content = file.read_bytes()
+        assert content[128:132] == b"DICM"
+        file.write_bytes(content[132:])
+        file.rename(file.with_name(file.stem))
+        (file.parent / f"._{file.stem}").write_bytes(b"\0\5\26\7")
+    dataset = find_dataset(tmp_path)
+    assert (dataset.layout, [case.images for case in dataset.cases]) == ("dicom", [("scan1",), ("scan2",)])
+    facts = measure_case(dataset.cases[0], dataset).facts
+    assert facts.error is None and facts.shape == measure_case(dataset.cases[1], dataset).facts.shape
 
 
 @pytest.mark.parametrize(

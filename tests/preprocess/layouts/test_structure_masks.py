@@ -99,6 +99,20 @@ def test_instances_are_no_structures(tmp_path):
         find_dataset(tmp_path)
 
 
+def test_one_structure_in_two_spellings(tmp_path):
+    write_masks(tmp_path, "{case}/ct.nii.gz", "{case}/segmentations/{organ}.nii.gz")
+    (tmp_path / "s0003/segmentations/liver.nii.gz").rename(tmp_path / "s0003/segmentations/Liver.nii.gz")
+    assert list(find_dataset(tmp_path).label_names) == ["background", "kidney_left", "liver"]
+
+
+def test_annotators_are_no_structures(tmp_path):
+    write_masks(
+        tmp_path, "images/{case}.nii.gz", "labels/{case}_{organ}.nii.gz", organs={"rater1": 1, "rater2": 2}
+    )
+    with pytest.raises(UserFault, match="several annotators .rater1, rater2. for one image; keep one"):
+        find_dataset(tmp_path)
+
+
 def faults_of(folder):
     dataset = find_dataset(folder)
     return check_dataset(dataset, measure_dataset(dataset, workers=1, progress=False).cases)
