@@ -1,4 +1,4 @@
-"""What `benchmarks.kills` does with a label server: asks it for a label map, trains, asks again, and stops it."""
+"""What is done with a label server: asks it for a label map, trains, asks again, and stops it."""
 
 from __future__ import annotations
 
