@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from rich.progress import track
 
-from pgsam_monai.base.cases import Paths, case_name
+from pgsam_monai.base.cases import Paths, as_paths, case_name
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.volume import read_classes
 from pgsam_monai.base.volume.records import GRID_TOLERANCE, apart_mm
@@ -86,7 +86,10 @@ def read_pair(
     """
     prediction, prediction_affine = read_label_file(prediction_file)
     reference, reference_affine = read_label_file(reference_file)
-    who, files = f"Case '{name or case_name(prediction_file)}'", f"({prediction_file}, {reference_file})"
+    who, files = (
+        f"Case '{name or case_name(prediction_file)}'",
+        f"({prediction_file}, {as_paths(reference_file)[0]})",
+    )
     if prediction.shape != reference.shape:
         raise UserFault(
             f"{who}: prediction shape {prediction.shape} and reference shape {reference.shape} differ "
