@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pgsam_monai.base.dicom.headers import DicomError
+from pgsam_monai.base.dicom.headers import DicomError, require_sound
 from pgsam_monai.base.dicom.series import Series, read_series
+from pgsam_monai.base.memory import limit_bytes
 
 
 def read_segmentation(file: str | Path, series: Series | str | Path) -> tuple[np.ndarray, dict[str, int]]:
@@ -28,15 +29,19 @@ def read_segmentation(file: str | Path, series: Series | str | Path) -> tuple[np
     import highdicom as hd
 
     series = series if isinstance(series, Series) else read_series(series)
+    require_sound(Path(file))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on odd values that stand in the source's header too
         try:
             item = hd.seg.segread(str(file))
-        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            _require_memory(item, file)
+            instances = _instances(item, series, file)
+        except DicomError:
+            raise
+        except Exception as error:  # damaged elements make pydicom and highdicom raise anything
             raise DicomError(
                 f"{file} can't be read as a DICOM segmentation ({error}); give a SEG object"
             ) from error
-    instances = _instances(item, series, file)
     try:
         frames = item.get_pixels_by_source_instance(
             source_sop_instance_uids=instances, combine_segments=True, assert_missing_frames_are_empty=True
@@ -45,7 +50,19 @@ def read_segmentation(file: str | Path, series: Series | str | Path) -> tuple[np
         raise DicomError(
             f"{file} holds segments that overlap, which no label map can say ({error})"
         ) from error
+    except Exception as error:
+        raise DicomError(f"{file} is damaged ({error}); export the segmentation again") from error
     return np.ascontiguousarray(frames.T), _labels(item)
+
+
+def _require_memory(item: Any, file: str | Path) -> None:
+    """Raises DicomError for frames that promise more than an image may take."""
+    promised = int(item.NumberOfFrames) * int(item.Rows) * int(item.Columns)
+    if promised > limit_bytes():
+        raise DicomError(
+            f"{file} promises {promised / 1e9:.3g} GB of voxels, and the limit is {limit_bytes() / 1e9:.2g} GB; if "
+            "it is right, raise the limit with --max_gb"
+        )
 
 
 def _instances(item: Any, series: Series, file: str | Path) -> list[str]:

@@ -99,6 +99,15 @@ def read_slices(path: Path) -> tuple[list[Slice], list[str]]:
     return slices, notes
 
 
+def require_sound(file: Path) -> None:
+    """Raises DicomError for what pydicom would wait for, inflate without end or allocate for, whatever it holds."""
+    if reason := why_no_file(file):
+        raise DicomError(f"{file}: {reason}")
+    with file.open("rb") as stream:
+        if inflates_too_far(stream) or not lengths_fit(stream, file.stat().st_size):
+            raise DicomError(f"{file} is damaged: parts of it are longer than it is; copy it again")
+
+
 def is_dicom_file(file: Path) -> bool:
     """Whether the file bears DICOM's mark, or begins with a data set's elements as files of old scanners do."""
     if not is_regular(file):

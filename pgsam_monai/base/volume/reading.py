@@ -77,15 +77,15 @@ def read_label(paths: Paths) -> Volume:
     return label if len(label.voxels) == 1 else merge_layers(label, files[0])
 
 
-def read_image(paths: Paths) -> Volume:
+def read_image(paths: Paths, *, finite: bool = True) -> Volume:
     """`read_volume` in float32, as networks take images.
 
-    Raises ReadError, also for values that are NaN or infinite: a network would spread them over the image.
+    Raises ReadError; with `finite` also for values that are NaN or infinite, which a network would spread.
     """
     image = read_volume(paths)
     with np.errstate(over="ignore"):  # of float64 values, which become infinite: told below
         voxels = image.voxels.astype(np.float32, copy=False)
-    if image.voxels.dtype.kind == "f":
+    if finite and image.voxels.dtype.kind == "f":
         check_finite(voxels, as_paths(paths))
     return replace(image, voxels=voxels)
 

@@ -42,7 +42,7 @@ class Geometry:
     notes: tuple[str, ...] = ()
 
 
-_LONGEST_REASON = 600
+_LONGEST_REASON = 400
 """characters: libraries quote what they couldn't read"""
 
 

@@ -55,7 +55,7 @@ def read_case(
         for path in as_paths(files):
             if not path.exists():
                 raise MissingFile(f"The {role} '{path}' does not exist.")
-    read = read_image(image)
+    read = read_image(image, finite=False)
     channels, affine = read.voxels, read.affine
     shape = channels.shape[1:]
     picture = file_format(image) == "picture"
@@ -105,10 +105,17 @@ def _read_segments(image: Paths, prediction: Paths) -> dict[str, tuple[np.ndarra
 
 
 def _is_segmentation(file: Path) -> bool:
+    """Raises DicomError for a file that pydicom can't be given."""
     import pydicom
 
-    header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality"], force=True)
-    return header.get("Modality") == "SEG"
+    from pgsam_monai.base.dicom.headers import require_sound
+
+    require_sound(file)
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality"], force=True)
+        return header.get("Modality") == "SEG"
+    except Exception:  # damaged elements raise anything; whoever reads it as an image says what is wrong
+        return False
 
 
 def _read_map(files: Paths, role: str, grid: Grid) -> np.ndarray:
