@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -213,3 +214,21 @@ def test_a_full_disk_below_the_output_is_a_sentence(length):
         done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.stderr.startswith("pgsam: there is no room left") and "Traceback" not in done.stderr
     assert done.returncode != 0
+
+
+def test_sigterm_ends_a_command_with_a_sentence_and_leaves_nothing_unfinished(tmp_path):
+    program = (
+        "import sys, time\nfrom pgsam_monai.base.command_line import told\nfrom pgsam_monai.base.files import whole\n"
+        "with told('pgsam'), whole(sys.argv[1]) as partial:\n"
+        "    partial.write_text('half')\n    print('begun', flush=True)\n    time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "result.txt")], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.readline() == "begun\n"
+    process.terminate()
+    _, said = process.communicate(timeout=30)
+    assert said == "pgsam: ended by SIGTERM.\n" and process.returncode == 1
+    assert list(tmp_path.iterdir()) == []
