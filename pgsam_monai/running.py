@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pgsam_monai.base.edits import blaming_edits
 from pgsam_monai.base.errors import MissingFile, UserFault, root_of
+from pgsam_monai.base.locks import TRAINING, keep
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.configs import data_only, run_configs
 
@@ -21,6 +22,9 @@ def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str
     config_file = files[0] if len(files) == 1 else str(files)
     typed = shlex.join(["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *flags])
     print("$", typed, flush=True)
+    checkpoints = Path(str(overrides.get("ckpt_dir", planned.folder / "models")))
+    if run_id == "training" and checkpoints.is_dir():
+        keep(checkpoints, refusal=TRAINING)  # as the config does, but before MONAI takes seconds to import
     try:
         with blaming_edits(planned.folder / "configs", configs):
             run_configs(run_id, files, {"bundle_root": str(planned.folder), **overrides})

@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 LOCK = ".lock"
 """The file of a folder that is locked; it holds the number of the process, and goes with it unless that is killed."""
 
+TRAINING = "wait until its training ends, or train into another folder with --ckpt_dir"
+"""What to do about a folder of checkpoints that is at work, as the end of a sentence."""
+
 _held: dict[Path, IO[str]] = {}
 
 

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from monai.utils import set_determinism
 from torch import nn
 
-from pgsam_monai.base.locks import keep, release
+from pgsam_monai.base.locks import TRAINING, keep, release
 from pgsam_monai.base.trained_for import planned_in
 from pgsam_monai.data.splits import require_files
 from pgsam_monai.training.checkpoints import EarlyStop, TrainingCheckpoints
@@ -41,7 +41,7 @@ def prepare_process(
     """
     require_files([case for part in cases for case in part], dataset_dir)
     if is_main_process():
-        keep(ckpt_dir, refusal="wait until its training ends, or train into another folder with --ckpt_dir")
+        keep(ckpt_dir, refusal=TRAINING)
     if ranks:
         join_ranks()
     keep_freed_memory()
