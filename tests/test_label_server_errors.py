@@ -88,6 +88,17 @@ def upload(field: str, name: str, content: bytes = b"x", **fields: object) -> di
     return {"data": fields, "files": {field: (name, content)}}
 
 
+def detached(kind: str) -> bytes:
+    """A header whose voxels would be those of a file of the server."""
+    if kind == "nrrd":
+        text = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: {}\n\n"
+    else:
+        text = (
+            "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = {}\n"
+        )
+    return text.format("/etc/hostname").encode()
+
+
 def json_body(text: str) -> dict:
     return {"data": text, "headers": {"Content-Type": "application/json"}}
 
@@ -143,6 +154,12 @@ WRONG = [
     ("POST", f"/train/{MODEL}", json_body("[" * 100_000), 400, "error parsing the body"),
     ("POST", f"/train/{MODEL}", {"json": {"x": "y" * 70_000}}, 413, "at most 64000 characters"),
     ("POST", f"/train/{MODEL}", json_body('"' + "x" * (3 << 20) + '"'), 413, "At most 2 MB are taken without a file"),
+    *(
+        ("POST", path, {"json": body}, 400, "bundle_path is the server's own to say")
+        for path in (f"/train/{MODEL}", f"/scoring/{MODEL}", f"/batch/infer/{MODEL}", "/train/", "/scoring/")
+        for body in ({"bundle_path": "/tmp"}, {MODEL: {"bundle_path": "/tmp"}})
+        if path.endswith("/") or MODEL not in body
+    ),
     ("POST", f"/batch/infer/{MODEL}", {"json": {"images": [["case_a"]]}}, 404, "There is no image ['case_a']"),
     ("POST", f"{INFER}&session_id=%00", form(), 400, "signs that are no text"),
     ("POST", f"/infer/{MODEL}", upload("file", "x" * 2000), 400, "give it a plain name"),
@@ -183,7 +200,13 @@ WRONG = [
     ("PUT", "/session/", form(), 422, "files: Field required"),
     ("PUT", "/session/?uncompress=true", upload("files", "x.zip", b"no archive"), 422, "can't be unpacked"),
     ("PUT", "/session/?uncompress=true", upload("files", "x.odd", b"no archive"), 422, "can't be unpacked"),
-    # unreadable images
+    # unreadable images, and images whose voxels lie elsewhere
+    ("POST", f"/infer/{MODEL}", upload("file", "x.nrrd", detached("nrrd")), 422, "x.nrrd: "),
+    ("POST", f"/infer/{MODEL}", upload("file", "x.mha", detached("mha")), 422, "x.mha: "),
+    ("PUT", "/datastore/image", upload("file", "x.nrrd", detached("nrrd")), 422, "x.nrrd: "),
+    ("PUT", "/datastore/label?image=case_a", upload("label", "x.nrrd", detached("nrrd")), 422, "x.nrrd: "),
+    ("PUT", "/session/", upload("files", "x.nhdr", detached("nrrd")), 422, "x.nhdr: "),
+    ("PUT", "/session/", upload("files", "x.mhd", detached("mha")), 422, "x.mhd: "),
     ("POST", f"/infer/{MODEL}?image=broken", form(), 422, "broken.nii.gz"),
     ("POST", f"/infer/{MODEL}", upload("file", "x.nii.gz", b"no image"), 422, "the file ends too early"),
     ("POST", f"/infer/{MODEL}?image=empty_folder", form(), 404, "empty_folder"),

@@ -16,7 +16,6 @@ from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.utils.async_tasks import utils as background
 
-from pgsam_monai.base.volume import ReadError
 from pgsam_monai.label.faults import RequestFault, short
 from pgsam_monai.label.fields import is_text, json_object, known_name, plain_data, plain_name, session_name
 from pgsam_monai.label.http.infer_endpoint import kept_for_now
@@ -81,12 +80,16 @@ def _check_tasks(names: Mapping[str, Any], params: Mapping[str, Any] | None) -> 
             raise RequestFault(
                 f"'{name}' must hold a JSON object with its settings, got {short(settings_of_one)}."
             )
+        _check_task(settings_of_one)
 
 
 def _check_task(params: Mapping[str, Any] | None, **path: str) -> None:
+    """What a process of its own is started with; of a bundle_path it would run the Python that lies there."""
     params = params or {}
     if len(json.dumps(params)) > LONGEST_PARAMS:
         raise RequestFault(f"Settings take at most {LONGEST_PARAMS} characters.", status=413)
+    if "bundle_path" in params:
+        raise RequestFault("bundle_path is the server's own to say; leave it out.")
     for name, value in path.items():
         if params.get(name, value) != value:
             raise RequestFault(
@@ -132,7 +135,7 @@ def _new_image(app: MONAILabelApp, given: Given) -> None:
             status=409,
         )
     with kept_for_now(given["file"]) as sent:
-        _told_by_name(read_image_safely, sent, given["file"].filename)
+        read_image_safely(sent)
 
 
 def _new_label(app: MONAILabelApp, given: Given) -> None:
@@ -141,15 +144,7 @@ def _new_label(app: MONAILabelApp, given: Given) -> None:
     _check_ending(given["label"].filename)
     json_object("params", given["params"])
     with kept_for_now(given["label"]) as sent:
-        _told_by_name(read_label_safely, sent, given["label"].filename)
-
-
-def _told_by_name(read: Callable[[str], Any], path: str, name: str | None) -> None:
-    """Read it, so that only what can be read is kept."""
-    try:
-        read(path)
-    except ReadError as fault:
-        raise RequestFault(f"{name or 'The file'}: {fault.reason}", status=422) from fault
+        read_label_safely(sent)
 
 
 def _check_ending(name: str | None) -> str:

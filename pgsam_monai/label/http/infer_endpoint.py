@@ -21,6 +21,8 @@ from monailabel.utils.sessions import Sessions
 from starlette.background import BackgroundTasks
 
 from pgsam_monai.base.cases import suffix_among
+from pgsam_monai.base.volume import ReadError
+from pgsam_monai.base.volume.foreign import require_own_data
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.label.fields import (
     image_in_folders,
@@ -114,14 +116,22 @@ def _image_of(app: MONAILabelApp, given: Mapping[str, Any]) -> Iterator[str]:
 
 @contextmanager
 def kept_for_now(file: UploadFile) -> Iterator[str]:
-    """A path to what was uploaded, with the ending that says what it is; gone afterwards."""
+    """A path to what was uploaded, with the ending that says what it is; gone afterwards.
+
+    Raises:
+        RequestFault: its voxels lie in another file, which would be one of the server's; or, within, it can't be read.
+    """
     suffix = suffix_among(file.filename) if file.filename else ".nii.gz"
     with tempfile.NamedTemporaryFile(suffix=suffix.lower()) as sent:
         file.file.seek(0)
         shutil.copyfileobj(file.file, sent)
         file.file.seek(0)
         sent.flush()
-        yield sent.name
+        try:
+            require_own_data([Path(sent.name)])
+            yield sent.name
+        except ReadError as fault:
+            raise RequestFault(f"{file.filename or 'The file'}: {fault.reason}", status=422) from fault
 
 
 def _image_of_session(app: MONAILabelApp, name: str) -> str:

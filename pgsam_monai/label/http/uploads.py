@@ -12,6 +12,7 @@ from fastapi import UploadFile
 from fastapi.responses import Response
 from monailabel.interfaces.app import MONAILabelApp
 
+from pgsam_monai.base.volume.foreign import require_own_data
 from pgsam_monai.label.archives import unpack
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.label.fields import max_bytes, plain_name
@@ -23,12 +24,16 @@ def new_session(app: MONAILabelApp, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         RequestFault: no good archive or file name.
+        ReadError: voxels that lie in a file that wasn't sent along.
     """
     sessions = sessions_of(app)
     with tempfile.TemporaryDirectory() as work:
         source = _received(given["files"], Path(work) / "received")
         if given["uncompress"]:
             source = _unpacked(source, Path(work) / "unpacked", max_bytes(app.conf))
+        require_own_data(
+            [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
+        )
         name, session = sessions.add_session(str(source), max(0, given["expiry"]))
     return {"session_id": name, "session_info": session.to_json()}
 
