@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import socket
 import subprocess
 import tarfile
 import threading
@@ -348,6 +350,41 @@ def test_upload_in_pieces_that_say_no_length(server):
     kind = {"Content-Type": "multipart/form-data; boundary=y"}
     reply = server.put("/datastore/image?image=x", data=pieces, headers=kind)
     assert reply.status_code == 413 and "At most 3 MB" in reply.json()["detail"]
+
+
+def test_clients_that_leave_or_say_nothing_keep_nobody_out(server, temporary):
+    """Lines without a request, of which the oldest are closed; and clients that don't wait for their answer."""
+    lines = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(300)]
+    for line in lines:
+        line.sendall(b"GET /hea")
+    began = time.monotonic()
+    good(server.get("/health"))
+    assert time.monotonic() - began < 5
+    assert b"408" in lines[0].recv(1000) and not lines[1].recv(0)
+    head = f"POST {INFER}&output=image HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as line:
+        line.sendall(head.encode())
+    server.infer(MODEL, "case_a")  # after the one that nobody waits for
+    for line in lines:
+        line.close()
+    assert not left_in(temporary)
+
+
+def test_hidden_files_and_pipes_are_no_studies(server, work):
+    studies = work / "studies"
+    shutil.copy(studies / "case_a.nii.gz", studies / "._case_a.nii.gz")
+    (studies / ".nii.gz").touch()
+    os.mkfifo(studies / "pipe.nii.gz")
+    shutil.copy(studies / "case_a.nii.gz", studies / "last.nii.gz")
+    deadline = time.monotonic() + 10
+    while "last" not in (listed := good(server.get("/datastore/?output=all")).json()["objects"]):
+        assert time.monotonic() < deadline, "a new file in the studies folder wasn't noticed"
+        time.sleep(0.2)
+    assert not {"._case_a", "", "pipe"} & set(listed)
+    assert server.next_sample("first")["id"] in listed
+    assert server.post("/infer/samed_organ?image=._case_a.nii.gz", **form()).status_code == 404
+    for name in ("._case_a.nii.gz", ".nii.gz", "pipe.nii.gz", "last.nii.gz"):
+        (studies / name).unlink()
 
 
 def test_nothing_was_written_elsewhere(server, work, temporary):

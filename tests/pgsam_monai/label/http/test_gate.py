@@ -1,8 +1,11 @@
 import asyncio
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from pgsam_monai.label.http import bodies
+from pgsam_monai.label.http.bodies import Bodies
 from pgsam_monai.label.http.gate import Gate
 
 
@@ -115,3 +118,73 @@ def test_other_kinds_of_scope_pass():
 
     asyncio.run(Gate(inside=inside)({"type": "lifespan"}, None, None))
     assert seen == ["lifespan"]
+
+
+def test_packed_bodies_are_not_taken():
+    status, body = ask(Gate(inside=echo), {**HOST, "content-encoding": "gzip"})
+    assert status == 415 and "without Content-Encoding" in body
+
+
+@pytest.mark.parametrize("length", ["-1", "1e3", "x", "٣"])
+def test_a_length_that_is_no_number(length):
+    assert Gate(inside=echo).refusal_of({**HOST, "content-length": length})[0] == 400
+
+
+def test_what_holds_no_file_is_small():
+    """It is kept in memory."""
+    pieces = [bytes(1 << 20)] * 3
+    assert ask(Gate(inside=echo), HOST, pieces)[0] == 413
+    assert (
+        ask(Gate(inside=echo), {**HOST, "content-type": "multipart/form-data; boundary=x"}, pieces)[0] == 200
+    )
+
+
+def test_a_full_disk_is_told_before_an_upload(monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=600 * 10**6))
+    upload = {**HOST, "content-type": "multipart/form-data; boundary=x"}
+    assert Gate(inside=echo).refusal_of({**upload, "content-length": "200000000"})[0] == 507
+    assert Gate(inside=echo).refusal_of({**upload, "content-length": "90000000"}) is None
+
+
+def test_many_requests_under_way_are_enough():
+    gate = Gate(inside=echo)
+    gate.bodies.under_way = 256
+    status, body = ask(gate, HOST)
+    assert status == 503 and "ask again" in body and gate.bodies.under_way == 256
+
+
+@pytest.mark.parametrize("pieces_a_second", [0, 100], ids=["silent", "drop by drop"])
+def test_a_body_that_comes_too_slowly(monkeypatch, pieces_a_second):
+    monkeypatch.setattr(bodies, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(bodies, "LOOK_S", 0.02)
+    sent, gate = [], Gate(inside=forgiving)
+
+    async def receive():
+        await asyncio.sleep(1 / pieces_a_second if pieces_a_second else 60)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"host", b"127.0.0.1")]}
+    asyncio.run(asyncio.wait_for(gate(scope, receive, send), 10))
+    assert sent[0]["status"] == 408 and b"too slowly" in sent[1]["body"]
+    assert gate.bodies == Bodies(under_way=0, coming=0)
+
+
+def test_where_many_are_sending_patience_is_short():
+    assert Bodies(coming=65).patience_s < Bodies(coming=64).patience_s
+
+
+def test_an_inference_may_take_longer_than_a_body(monkeypatch):
+    monkeypatch.setattr(bodies, "PATIENCE_S", 0.01)
+
+    async def slow(scope, receive, send):
+        await receive()
+        await asyncio.sleep(0.1)
+        await echo(scope, gone, send)
+
+    async def gone():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    assert ask(Gate(inside=slow), HOST, [b"x"])[0] == 200
