@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.volume import notes_of
 from pgsam_monai.bundle import ASKED, Bundle
 from pgsam_monai.predicting.each import for_each
 from pgsam_monai.predicting.inputs import list_inputs, require_channels
@@ -95,6 +99,8 @@ def predict_cases(
         if products.format == DICOM_SEG:
             require_dicom(case["image"])
         answer = bundle.label_map(case["image"], text=text)
+        for note in notes_of(case["image"]):  # what pgsam-plan warns of
+            tqdm.write(f"note: {note}", file=sys.stderr)
         draw = partial(_draw_guide_map, bundle, case, products.folder) if products.guide_maps else None
         return products.write(
             case, lambda folder: answer.save(folder, case["name"]), shown, draw=draw, bundle=bundle.folder

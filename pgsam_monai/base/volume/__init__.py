@@ -1,12 +1,20 @@
 """Reads one volume: voxels, affine, spacing. One file per family of formats; `reading` chooses among them."""
 
-from pgsam_monai.base.volume.reading import read_classes, read_geometry, read_image, read_label, read_volume
+from pgsam_monai.base.volume.reading import (
+    notes_of,
+    read_classes,
+    read_geometry,
+    read_image,
+    read_label,
+    read_volume,
+)
 from pgsam_monai.base.volume.records import Geometry, ReadError, Volume
 
 __all__ = [
     "Geometry",
     "ReadError",
     "Volume",
+    "notes_of",
     "read_classes",
     "read_geometry",
     "read_image",

@@ -106,6 +106,11 @@ def read_classes(paths: Paths) -> Volume:
     return replace(label, voxels=voxels.astype(np.int32, copy=False))
 
 
+def notes_of(paths: Paths) -> list[str]:
+    """What reading an image decides about oddities of its headers, each with its file's name. Raises ReadError."""
+    return [f"{file.name}: {note}" for file in as_paths(paths) for note in read_geometry(file).notes]
+
+
 def read_geometry(path: str | Path) -> Geometry:
     """Shape, channels, affine and type of one file or DICOM folder, without voxels. Raises ReadError."""
     file = Path(path).expanduser()

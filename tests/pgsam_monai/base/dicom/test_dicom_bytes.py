@@ -19,6 +19,7 @@ from pgsam_monai.base.dicom.series import DicomError
 from pgsam_monai.base.dicom.series import read_series as find_series
 from pgsam_monai.base.volume import ReadError, read_geometry, read_volume
 from pgsam_monai.dicom.seg import read_headers
+from pgsam_monai.dicom.seg_reading import read_segmentation
 from pgsam_monai.predicting.inputs import list_inputs
 
 IMAGE = tiny_image(1, tiny_label(1))[..., :4]
@@ -134,3 +135,17 @@ def test_segmentations_need_what_they_refer_to(series, keyword, gone):
         item.save_as(file)
     with pytest.raises(DicomError, match="UID, so that nothing"):
         read_headers(find_series(series))
+
+
+def test_segmentations_pass_the_same_door(series, tmp_path):
+    os.mkfifo(tmp_path / "pipe.dcm")
+    with pytest.raises(DicomError, match="a named pipe"):
+        read_segmentation(tmp_path / "pipe.dcm", series)
+    damaged = bytearray(sorted(series.iterdir())[0].read_bytes())
+    struct.pack_into("<I", damaged, damaged.index(b"\xe0\x7f\x10\0OW") + 8, 700_000_000)
+    (tmp_path / "long.dcm").write_bytes(damaged)
+    with pytest.raises(DicomError, match="longer than it is"):
+        read_segmentation(tmp_path / "long.dcm", series)
+    (tmp_path / "text.dcm").write_bytes(b"a text" * 99)
+    with pytest.raises(DicomError, match="can't be read as a DICOM segmentation"):
+        read_segmentation(tmp_path / "text.dcm", series)

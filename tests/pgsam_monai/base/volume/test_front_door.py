@@ -18,7 +18,7 @@ from PIL import Image
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.memory import VARIABLE, free_memory_bytes, limit_bytes, set_limit
-from pgsam_monai.base.volume import ReadError, read_geometry, read_image, read_label, read_volume
+from pgsam_monai.base.volume import ReadError, notes_of, read_geometry, read_image, read_label, read_volume
 from pgsam_monai.base.volume.foreign import require_own_data
 
 IMAGE = tiny_image(1, tiny_label(1))
@@ -344,3 +344,13 @@ def test_places_that_no_scan_has_are_refused(tmp_path):
     struct.pack_into("<f", raw, 80, 0.0)
     (tmp_path / "a.nii").write_bytes(raw)
     assert "pixdim is 0" in refused(tmp_path / "a.nii")
+
+
+def test_oddities_of_headers_are_told(tmp_path):
+    nifti = nib.Nifti1Image(IMAGE, np.eye(4))
+    nifti.set_sform(None, code=0)
+    nifti.set_qform(None, code=0)
+    nib.save(nifti, tmp_path / "a.nii")
+    (note,) = notes_of(tmp_path / "a.nii")
+    assert note.startswith("a.nii: the header states no orientation")
+    assert notes_of(write_volume(tmp_path / "b.nii", IMAGE)) == []
