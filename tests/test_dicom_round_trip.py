@@ -134,7 +134,7 @@ def test_pages_and_pictures_lie_beside_and_an_older_label_map_stays(trained, tmp
     series = str(studies / "study1")
     cli.predict(str(bundle), series, str(tmp_path), format="dicom-seg", overlays=True, html=True)
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "study1.seg.dcm")
-    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("[!.]*.*"))
     assert files == ["overlays/study1.png", "study1.html", "study1.nii.gz", "study1.seg.dcm"]
     assert older.read_bytes() == b"mine"
 
