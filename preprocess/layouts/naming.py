@@ -52,7 +52,6 @@ def _humps(run: str) -> list[str]:
     return re.findall(r"[A-Z]?[a-z]+", run) if camel else [run]
 
 
-@lru_cache(maxsize=1 << 14)
 def _group_words(part: str) -> set[str]:
     """What may say that a folder tests or validates: whole words, never letters inside a name."""
     found = {part.lower()}
@@ -75,8 +74,13 @@ def folder_role(folder: str) -> str | None:
 
 def folder_group(path: str) -> tuple[str, int | None]:
     """(group, fold) of a file by its folders: test/ is group "test", val/ is validated by fold 0."""
-    found = set().union(*map(_group_words, PurePosixPath(path).parts[:-1]))
-    if TEST_WORDS & found or "ts" in PurePosixPath(path.lower()).parts[:-1]:
+    return _group_below(path.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1 << 14)
+def _group_below(folder: str) -> tuple[str, int | None]:
+    found = set().union(*map(_group_words, PurePosixPath(folder).parts))
+    if TEST_WORDS & found or "ts" in PurePosixPath(folder.lower()).parts:
         return "test", None
     return "train", 0 if VALIDATION_WORDS & found else None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import groupby
 
 from pgsam_monai.base.cases import PICTURE_SUFFIXES, VOLUME_SUFFIXES, stem_of
@@ -32,6 +33,8 @@ from preprocess.layouts.records import CERTAIN, Found, NoMatch
 from preprocess.layouts.tree import Tree, natural_sorted, parent_of
 
 _BETWEEN = re.compile(r"[_\-. ]+")
+Reading = tuple[Key, str]
+"""a mask's case, and its structure"""
 _ANNOTATOR = re.compile(r"(?i)(rater|reader|annotator|observer|expert|grader|radiologist)[_\-. ]?\w{1,2}")
 _ROLES_AND_CHANNELS = IMAGE_WORDS + LABEL_WORDS + CHANNEL_WORDS
 
@@ -49,8 +52,9 @@ def find_structures(tree: Tree) -> Found:
         raise NoMatch(0.0, "no masks beside images that are named for a structure")
     if set(map(key_without_roles, images)) & set(map(key_without_roles, masks)):
         raise NoMatch(0.5, "labels that are named like their images, not for a structure")
+    readings = {path: tuple(_readings(path)) for path in masks}
     by_image, held = max(
-        (_assigned(images, masks, rule) for rule in _RULES), key=lambda found: _count(found[1])
+        (_assigned(images, readings, rule) for rule in _RULES), key=lambda found: _count(found[1])
     )
     _require(paths, by_image, held)
     names = natural_sorted({structure for own in held.values() for structure in own})
@@ -92,7 +96,7 @@ _RULES = (key_without_roles, key_without_channels)
 
 
 def _assigned(
-    images: list[str], masks: list[str], rule
+    images: list[str], masks: Mapping[str, Sequence[Reading]], rule: Callable[[str], Key]
 ) -> tuple[dict[Key, list[str]], dict[Key, dict[str, str]]]:
     """Images by case; masks by case and structure."""
     by_image: dict[Key, list[str]] = defaultdict(list)
@@ -100,8 +104,8 @@ def _assigned(
         by_image[rule(path)].append(path)
     held: dict[Key, dict[str, str]] = defaultdict(dict)
     spelled: dict[str, str] = {}
-    for path in masks:
-        for key, name in _readings(path):
+    for path, readings in masks.items():
+        for key, name in readings:
             if key in by_image:
                 structure = spelled.setdefault(name.casefold(), name)  # Liver and liver are one
                 if structure in held[key]:
@@ -114,7 +118,7 @@ def _assigned(
     return dict(by_image), {key: own for key, own in held.items() if own}
 
 
-def _readings(path: str) -> Iterator[tuple[Key, str]]:
+def _readings(path: str) -> Iterator[Reading]:
     """Whose mask, and of what, a path may be: a folder or its name is the structure, or a part of its name."""
     group = folder_group(path)[0]
     folder, stem = neutral_folder(parent_of(path)), strip_words(stem_of(path), LABEL_WORDS)
@@ -129,6 +133,7 @@ def _readings(path: str) -> Iterator[tuple[Key, str]]:
                 yield (group, "/".join([*parts[:-1], case])), structure
 
 
+@lru_cache(maxsize=1 << 14)
 def _is_structure(name: str) -> bool:
     """Numbers count instances or frames, T1 is a sequence, and background is what no mask is of."""
     letters = re.sub(r"[\W\d_]", "", name)
