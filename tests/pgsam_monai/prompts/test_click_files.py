@@ -103,6 +103,9 @@ def test_boxes_in_millimetres_end_at_faces():
         ({"labels": {"liver": {"positive": "no"}}}, r"must be a list of points \[i, j, k\], got 'no'"),
         ({"labels": {"liver": {"positive": [[1, 2, True]]}}}, "must be 3 numbers"),
         ({"labels": {"liver": {"positive": [[1, 2, float("nan")]]}}}, "must be 3 numbers"),
+        ({"labels": {"liver": {"positive": [[1, 2, 10**400]]}}}, "must be 3 numbers"),
+        ({"labels": {"liver": {"positive": "x" * 5000}}}, "^.{,200}$"),
+        ({"labels": {"x" * 5000: {}}}, "^.{,200}$"),
         ({"labels": {"liver": {"boxes": [[1, 2, 3]]}}}, "boxes, entry 1: must be 6 numbers"),
         ({"labels": {"liver": {}, "Liver": {}}}, "class 'liver' stands twice"),
         ({"labels": {"liver": {"positive": [[1, 2, 3]]}}, "space": "ras"}, "must be one of voxel, RAS, LPS"),
@@ -125,6 +128,10 @@ def test_files_are_named(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(UserFault, match="bad.json' is no JSON"):
         read_clicks(tmp_path / "bad.json")
+    for text in ("[" * 100_000, "9" * 5000, '{"labels": {}', "\x00"):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(UserFault, match="bad.json' (is no JSON|must hold)"):
+            read_clicks(tmp_path / "bad.json")
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(UserFault, match='must hold a JSON object with "labels", got list'):
         read_clicks(tmp_path / "list.json")

@@ -77,6 +77,15 @@ def test_points_without_a_place_are_left_out():
         (markups(point("liver"), coordinateSystem="IJK"), "coordinateSystem must be LPS or RAS, got 'IJK'"),
         (markups(point("liver"), coordinateUnits="um"), "coordinateUnits must be mm, got 'um'"),
         ({"markups": ["liver"]}, "must be a list of objects"),
+        *(
+            ({"markups": value}, "'markups': must be a list of objects")
+            for value in (7, True, "x", {}, [[]], [None])
+        ),
+        *(
+            (markups(controlPoints=value), "'controlPoints': must be")
+            for value in (7, "x", {"a": 1}, [1], [[]])
+        ),
+        *((markups(point("liver"), coordinateUnits=value), "must be mm") for value in (7, None, {}, [])),
         (markups(), "has no clicks"),
     ],
 )
