@@ -111,13 +111,30 @@ def _write_nifti_like(labels: np.ndarray, path: Path, source: str | Path) -> Non
     import nibabel as nib
 
     read_geometry(as_paths(source)[0])  # refuses what nibabel would trust
-    image = nib.load(as_paths(source)[0])
-    labels = _on_shape(labels, image.shape[:3], source)
-    header = image.header.copy()
+    header = _nifti_header(as_paths(source)[0])
+    labels = _on_shape(labels, header.get_data_shape()[:3], source)
+    affine = header.get_best_affine()
     header.set_data_dtype(labels.dtype)
     header["cal_min"] = header["cal_max"] = 0  # display window of the image, not of its labels
-    kind = nib.Nifti2Image if isinstance(image, nib.Nifti2Pair) else nib.Nifti1Image  # pairs become one file
-    nib.save(kind(labels, image.affine, header), path)
+    kind = (
+        nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    )  # pairs become one file
+    nib.save(kind(labels, affine, header), path)
+
+
+def _nifti_header(file: Path) -> Any:
+    """The header of a file that was read; where its voxels lie and its extensions are its own, and may be damaged."""
+    import nibabel as nib
+    from nibabel.openers import ImageOpener
+
+    with ImageOpener(str(file)) as stream:
+        start = stream.read(nib.Nifti2Header.template_dtype.itemsize)
+    is_second = nib.Nifti2Header.may_contain_header(start)
+    kind = nib.Nifti2Header if is_second else nib.Nifti1Header
+    header = kind(start[: kind.template_dtype.itemsize], check=False)
+    header["vox_offset"] = 0
+    header.check_fix()
+    return header
 
 
 def _write_nifti(labels: np.ndarray, path: Path, affine: np.ndarray | None) -> None:

@@ -15,6 +15,7 @@ from small_volumes import LABELS, bundle_preprocessing, make_arrays, oblique_aff
 from pgsam_monai.base.volume import read_classes, read_image
 from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.transforms import ReadCased, RestoreLabelsd, SavePredictiond
+from pgsam_monai.transforms.save import save_label_map
 
 ORIENTATIONS = {
     "identity": ((0, 1, 2), (1, 1, 1)),
@@ -220,3 +221,17 @@ def test_inferer_result_inverts(tmp_path):
     scaled = ((image + 125.0) / 400).clip(0, 1).astype(np.float16).astype(np.float32)
     np.testing.assert_array_equal(restored[0].numpy(), 205 * (scaled - 0.5 > 0.5 - scaled))
     torch.testing.assert_close(restored.affine, torch.from_numpy(nib.load(item["image"]).affine))
+
+
+@pytest.mark.parametrize("length", [-8, 0, 7, 2**31 - 1])
+def test_damaged_extensions_of_a_scan_are_no_matter_of_its_label_map(tmp_path, length):
+    """Our reader passes over them, nibabel would not read the file."""
+    scan = nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.diag([2.0, 3, 4, 1]))
+    scan.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"x" * 40))
+    nib.save(scan, tmp_path / "scan.nii")
+    content = bytearray((tmp_path / "scan.nii").read_bytes())
+    content[352:356] = length.to_bytes(4, "little", signed=True)
+    (tmp_path / "scan.nii").write_bytes(content)
+    file = save_label_map(np.ones((3, 4, 5), np.uint8), tmp_path / "out", "scan", tmp_path / "scan.nii")
+    written = nib.load(file)
+    assert (np.asarray(written.dataobj) == 1).all() and np.array_equal(written.affine, scan.affine)
