@@ -23,7 +23,7 @@ from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.files import time_and_size
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.labels import check_labels, restored_values
-from pgsam_monai.base.trained_for import OtherPlan, planned_by
+from pgsam_monai.base.trained_for import KEY, OtherPlan, planned_by
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.configs import read_configs
 
@@ -91,7 +91,7 @@ class Bundle:
                 raise MissingFile(
                     f"'{folder}' is no bundle (no configs/{config}); plan one with pgsam-plan.{hint}"
                 )
-        if METADATA_KEY not in self.config("metadata.json"):
+        if KEY not in self.config("metadata.json").get(METADATA_KEY, ()):
             raise UserFault(
                 f"Bundle '{folder}' was planned by an older version; write it again with pgsam-plan --from_plan "
                 f"{self.config_file('plan.json')}."

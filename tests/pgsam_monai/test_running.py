@@ -15,7 +15,9 @@ def failing(tmp_path, monkeypatch):
     """Runs a bundle, whose component raises the fault as MONAI passes it on."""
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/train.json").write_text("{}")
-    (tmp_path / "configs/metadata.json").write_text('{"pgsam_monai": {"network": "samed", "title": "SAMed"}}')
+    (tmp_path / "configs/metadata.json").write_text(
+        '{"pgsam_monai": {"network": "samed", "title": "SAMed", "trained_for": {}}}'
+    )
 
     def run_with(fault):
         def run(run_id, **options):

@@ -45,7 +45,7 @@ def bundle(tmp_path):
     (tmp_path / "samed_x/models").mkdir()
     (tmp_path / "samed_x/configs/plan.json").write_text(json.dumps(plan))
     (tmp_path / "samed_x/configs/inference.json").write_text("{}")
-    about = {METADATA_KEY: {"network": "samed", "title": "SAMed"}}
+    about = {METADATA_KEY: {"network": "samed", "title": "SAMed", "trained_for": {}}}
     (tmp_path / "samed_x/configs/metadata.json").write_text(json.dumps(about))
     (tmp_path / "samed_x/models/model.pt").write_bytes(b"weights")
     return tmp_path / "samed_x"
