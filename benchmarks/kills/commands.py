@@ -100,7 +100,8 @@ COMMANDS = {
     ),
     "fill": Command(
         words=short_training, window=lambda stage: _store(stage).is_dir(),
-        result=lambda stage: files_of(_store(stage), skip=(".lock", "entry.json")) | model_of(stage.bundle / "models/model.pt"),
+        result=lambda stage: files_of(_store(stage), skip=(".lock", "entry.json"))
+        | model_of(stage.bundle / "models/model.pt"),
     ),
     "train": Command(
         words=_train, again=lambda stage: _train(stage, "--resume"),

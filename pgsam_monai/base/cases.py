@@ -23,8 +23,9 @@ Paths = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
 
 def as_paths(files: Paths) -> list[Path]:
     """One path or several, as a list of Path; '~' is the user's folder."""
+    if isinstance(files, Mapping):
+        files = list(files.values())
     several = [files] if isinstance(files, str | Path) else files
-    several = several.values() if isinstance(several, Mapping) else several
     return [Path(file).expanduser() for file in several]
 
 
@@ -50,7 +51,7 @@ def file_suffix(path: str | Path) -> str:
 
 def file_format(files: Paths) -> str:
     """'volume' (a DICOM folder counts as one), 'picture' or 'archive', by the name of the first file."""
-    name = Path(files if isinstance(files, str | Path) else files[0]).name
+    name = as_paths(files)[0].name
     if suffix_among(name, PICTURE_SUFFIXES):
         return "picture"
     return "archive" if suffix_among(name, ARCHIVE_SUFFIXES) else "volume"

@@ -12,7 +12,7 @@ from pgsam_monai.base.errors import MissingFile, UserFault
 
 MOST_BYTES = 512 << 20
 """of a JSON file: lists of all slices of thousands of cases take some hundred megabytes"""
-SHAPES = {dict: "an object in braces", list: "a list in brackets"}
+SHAPES: dict[type, str] = {dict: "an object in braces", list: "a list in brackets"}
 Made = TypeVar("Made")
 
 

@@ -91,10 +91,11 @@ def _is_as_noted(file: Path, record: Mapping[str, str]) -> bool:
 
 
 def _check_inputs(file: Path, read: dict[tuple[int, int], str | Path]) -> None:
-    same = read.get(_identity(file))
+    own, folder = _identity(file), _identity(file.parent)
+    same = read[own] if own in read else None
     if same is not None:
         raise UserFault(f"'{file}' would replace '{same}', which is read; choose another folder or name.")
-    series = read.get(_identity(file.parent))
+    series = read[folder] if folder in read else None
     if series is not None:
         raise UserFault(f"'{file}' would lie in '{series}', which is read; choose another folder.")
     if file.is_dir() and not file.is_symlink():

@@ -81,7 +81,8 @@ class TrainedFor:
     ) -> TrainedFor:  # fmt: skip
         """The same with what a config, which may be edited or overridden, says of slices (`image_size`, `fit`) or of
         patches (`patch`, `spacing`)."""
-        size = [image_size] * 2 if patch is None else list(patch)
+        square = [] if image_size is None else [image_size] * 2
+        size = square if patch is None else list(patch)
         return replace(self, size=size, fit=fit, spacing=None if spacing is None else list(spacing))
 
     def to_json(self) -> dict[str, Any]:

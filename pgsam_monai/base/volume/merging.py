@@ -24,7 +24,9 @@ def merge_masks(masks: Iterable[tuple[int, Path, Volume]]) -> Volume:
     Raises:
         ReadError: a mask holds more than 0 and one other value, or lies on another grid than the first.
     """
-    merged, first_file, sizes, overlaps = None, Path(), {}, Counter()
+    merged: Volume | None = None
+    first_file, sizes = Path(), dict[int, int]()
+    overlaps: Counter[tuple[int, int]] = Counter()
     for value, file, mask in masks:
         voxels = _binary(mask.voxels, file)
         if merged is None:
@@ -48,8 +50,7 @@ def merge_layers(label: Volume, file: Path) -> Volume:
     """
     count = len(label.voxels)
     layers = [_binary(layer[None], file, layers=count) for layer in label.voxels]
-    covered = sum(layer.astype(np.int16) for layer in layers)
-    with_background = bool((covered == 1).all())
+    with_background = bool((np.sum(layers, axis=0, dtype=np.int16) == 1).all())
     first = 1 if with_background else 0
     masks = ((c + 1 - first, file, replace(label, voxels=layers[c])) for c in range(first, count))
     classes = "channel c is class c, the first background" if with_background else "channel c is class c + 1"
