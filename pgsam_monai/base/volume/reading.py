@@ -136,7 +136,7 @@ def _admitted(file: Path) -> str:
     Raises ReadError for what is no regular file, too large, or of no known format.
     """
     kind = next((kind for kind, suffixes in _SUFFIXES.items() if suffix_among(file.name, suffixes)), None)
-    if kind is None and file.is_dir():
+    if kind in (None, "dicom") and file.is_dir():
         return "dicom"
     admit(file)
     if kind is None and not is_dicom_file(file):

@@ -10,9 +10,12 @@ import importlib
 import io
 import logging
 import shutil
+import subprocess
+import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -44,6 +47,9 @@ PARTS = (
 )  # fmt: skip
 REPLACED = ("/", "/docs", "/reload")
 """pages with scripts from the internet, and a new app without its checks for whoever asks"""
+OWN_GROUP: dict[str, Any] = (
+    {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
+)
 LOOPBACK_PAGES = r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?"
 
 
@@ -125,10 +131,18 @@ async def live(scope: dict[str, Any], receive: Receive, send: Send) -> None:
 
 def start_app() -> None:
     """Make the app, which loads and checks all weights."""
+    background.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": Apart})
     app = app_instance()
     app.server_mode(True)
     app.on_init_complete()
     logger.info("Serving %s at port %s", ", ".join(app._infers), settings.MONAI_LABEL_SERVER_PORT)
+
+
+class Apart(subprocess.Popen):
+    """A process that a Ctrl-C at the server's terminal doesn't reach: `end_processes` ends it, without a traceback."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options, **OWN_GROUP)
 
 
 def end_processes() -> None:
