@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault, nearest, root_of, system_sentence
@@ -31,6 +32,8 @@ WHOLE, DECIMAL = re.compile(r"[+-]?[0-9]+"), re.compile(r"[+-]?([0-9]+\.?[0-9]*|
 KINDS = {"bool": "True or False", "int": "a whole number", "float": "a number"}
 
 
+GRACE_S = 15
+"""after a signal, for what is to be put in order before the process ends"""
 _signals: list[int] = []
 """that were sent to end this process; libraries swallow what is raised for them, or make another fault of it"""
 
@@ -38,7 +41,7 @@ _signals: list[int] = []
 @contextmanager
 def told(program: str) -> Iterator[None]:
     """End the program on a fault: on a user's with its sentence, on ours with its traceback and where to report it."""
-    _end_tidily()
+    _end_tidily(program)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file's name may hold what a terminal can't show
             stream.reconfigure(errors="backslashreplace")
@@ -68,7 +71,7 @@ def end_if_asked() -> None:
         raise KeyboardInterrupt
 
 
-def _end_tidily() -> None:
+def _end_tidily(program: str) -> None:
     """Let Ctrl-C and SIGTERM end the program as a fault does, so that nothing unfinished and no child is left."""
     own = os.getpid()
     _signals.clear()
@@ -77,12 +80,25 @@ def _end_tidily() -> None:
         if os.getpid() != own:
             os._exit(128 + number)  # a forked worker
         _signals.append(number)
+        if hasattr(signal, "alarm"):
+            signal.signal(signal.SIGALRM, partial(_end_at_once, program))
+            signal.alarm(GRACE_S)
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, end)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the shell ignores it
             signal.signal(signal.SIGINT, end)
+
+
+def _end_at_once(program: str, number: int, frame: object) -> None:
+    """What was raised was swallowed, or it came where a library was not to be interrupted and now waits for ever."""
+    import psutil  # here, for planning starts without it
+
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    os.write(2, f"{program}: {_how_ended()}\n".encode())
+    os._exit(128 + _signals[0])
 
 
 def _how_ended() -> str:

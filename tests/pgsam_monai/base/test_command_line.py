@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pgsam_monai.base.command_line import OURS, asks_for_help, read_words, told
@@ -195,6 +196,33 @@ def test_a_signal_ends_with_a_sentence_whatever_a_library_makes_of_it(sent, said
         process.send_signal(sent)
         _, told_last = process.communicate(timeout=20)
     assert process.returncode == 1 and told_last == f"pgsam: {said}\n"
+
+
+DEAF = """
+import subprocess, sys, time
+import pgsam_monai.base.command_line as command_line
+command_line.GRACE_S = 1
+with command_line.told("pgsam"):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    print(child.pid, flush=True)
+    while True:
+        try:
+            time.sleep(30)
+        except KeyboardInterrupt:
+            pass
+"""
+
+
+def test_who_hears_no_signal_is_ended_after_a_while_and_its_children_too():
+    """What is raised in a library's hook, at a fork, is lost."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DEAF], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        child = int(process.stdout.readline())
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert said == "pgsam: ended by SIGTERM.\n" and process.returncode == 128 + signal.SIGTERM
+    assert not psutil.pid_exists(child)
 
 
 def test_who_reads_may_stop_reading():
