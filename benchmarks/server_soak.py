@@ -1,15 +1,12 @@
-"""A `pgsam label` server for some minutes with eight clients, half of them hostile,
-while it trains: does it stay as it was?
+"""A `pgsam label` server with eight clients, half of them hostile, while it trains: does it stay as it was?
 
     python benchmarks/server_soak.py BUNDLE IMAGES LABELS [MINUTES] [PORT]
 
-BUNDLE is a trained one,
-IMAGES and LABELS are folders whose files have the same names. All are copied. Four clients do what
-viewers do and check what they get; four send what `hostile_requests` draws, archives that unpack to gigabytes,
-bodies that
-come a byte at a time, and hang up in the middle. Prints requests by status, faults, deaths,
-memory and descriptors over the
-time, and what is left in TMPDIR. Ends with 1 if anything was answered wrongly or the server isn't as it was.
+BUNDLE is a trained one, IMAGES and LABELS are folders whose files have the same names. All are copied. Four clients do
+what viewers do and check what they get; four send what `hostile_requests` draws, archives that unpack to gigabytes,
+bodies that come a byte at a time, and hang up in the middle. Prints requests by status, faults, deaths, memory and
+descriptors over the time, and what is left in TMPDIR. Ends with 1 if anything was answered wrongly or the server isn't
+as it was.
 """
 
 from __future__ import annotations
