@@ -33,7 +33,7 @@ demo: install
 # one worker, so that a server or a trained bundle is made once; the longest files come first, so that both end together.
 # What needs MONAI Label runs in its environment.
 PYTEST := -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
-NEED_LABEL := $(addprefix tests/pgsam_monai/,label/tasks/test_label_tasks.py label/training/test_label_training.py \
+NEED_LABEL := $(addprefix tests/pgsam_monai/,label/tasks/test_label_tasks.py label/tasks/test_label_studies.py label/training/test_label_training.py \
     label/tasks/test_label_scoring.py dicom base/dicom predicting/test_predict_segmentations.py) \
     tests/fuzz/test_fuzz_requests.py
 

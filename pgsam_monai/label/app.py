@@ -25,6 +25,7 @@ from pgsam_monai.label.fields import is_dicomweb
 from pgsam_monai.label.tasks.datastore import StudiesFolder
 from pgsam_monai.label.tasks.infer_tasks import DeepEdit, DeepGrow, Segmentation
 from pgsam_monai.label.tasks.open_images import OpenImages
+from pgsam_monai.label.tasks.sampling import AnyImage
 
 logger = logging.getLogger(__name__)
 
@@ -116,8 +117,8 @@ class PgsamApp(stock_app(), MONAILabelApp):
         return {name: Training(str(served.folder), self.conf) for name, served in self.served.items()}
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """The stock ones, and the most uncertain image first."""
-        return super().init_strategies() | {"epistemic": Epistemic()}
+        """Any image, and the most uncertain image first."""
+        return super().init_strategies() | {"random": AnyImage(), "epistemic": Epistemic()}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         """Per bundle: how uncertain it is of each image."""

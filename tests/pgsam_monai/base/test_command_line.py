@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -190,8 +191,9 @@ with told("pgsam"):
 )
 def test_a_signal_ends_with_a_sentence_whatever_a_library_makes_of_it(sent, said, library):
     with subprocess.Popen(
-        [sys.executable, "-c", SLOW, library], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+        [sys.executable, "-c", SLOW, library], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    ) as process:  # fmt: skip
         assert process.stdout.readline() == "ready\n"
         process.send_signal(sent)
         _, told_last = process.communicate(timeout=20)

@@ -21,7 +21,9 @@ def test_no_bundle_and_no_model(tmp_path):
         Bundle.trained(tmp_path)
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/inference.json").write_text("{}")
-    (tmp_path / "configs/metadata.json").write_text('{"pgsam_monai": {"network": "samed", "title": "SAMed"}}')
+    (tmp_path / "configs/metadata.json").write_text(
+        '{"pgsam_monai": {"network": "samed", "title": "SAMed", "trained_for": {}}}'
+    )
     with pytest.raises(FileNotFoundError, match="train it first"):
         Bundle.trained(tmp_path)
 

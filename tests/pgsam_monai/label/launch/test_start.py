@@ -28,7 +28,9 @@ def write_bundle(folder: Path) -> Path:
     """What `Bundle.trained` looks for."""
     for name in ("configs/inference.json", "configs/metadata.json", "models/model.pt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text('{"pgsam_monai": {"network": "samed", "title": "SAMed"}}')
+        (folder / name).write_text(
+            '{"pgsam_monai": {"network": "samed", "title": "SAMed", "trained_for": {}}}'
+        )
     return folder
 
 

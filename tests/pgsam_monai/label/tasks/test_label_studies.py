@@ -1,0 +1,60 @@
+"""Studies, their labels and the next sample, as MONAI Label asks for them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+monailabel = pytest.importorskip("monailabel", reason="MONAI Label has an environment of its own")
+
+from pgsam_monai.label.tasks.datastore import StudiesFolder  # noqa: E402
+from pgsam_monai.label.tasks.sampling import AnyImage  # noqa: E402
+
+ASKED = {"strategy": "random"}
+
+
+@pytest.fixture
+def studies(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.nii.gz").write_bytes(b"image")
+    return StudiesFolder(str(tmp_path), extensions=["*.nii.gz"], auto_reload=False)
+
+
+def test_a_label_is_replaced_whole(studies, tmp_path):
+    sent = tmp_path / "sent.nii.gz"
+    sent.write_bytes(b"former")
+    assert studies.save_label("a", str(sent), "final", {"by": "ann"}) == "a"
+    with open(studies.get_label_uri("a", "final"), "rb") as reader:
+        sent.write_bytes(b"new")
+        studies.save_label("a", str(sent), "final", {"by": "bob"})
+        assert reader.read() == b"former"  # to its end, as it was when it was opened
+    label = tmp_path / "labels/final/a.nii.gz"
+    assert label.read_bytes() == b"new" and list(label.parent.iterdir()) == [label]
+    assert studies.get_label_info("a", "final")["by"] == "bob"
+    assert list(studies.get_labeled_images()) == ["a"]
+
+
+def test_what_another_process_records_is_read(studies, tmp_path):
+    """A scoring, say: the records appear whole, under their name."""
+    watching = StudiesFolder(str(tmp_path), extensions=["*.nii.gz"], auto_reload=True)
+    studies.update_image_info("a", {"epistemic_entropy": 0.5})
+    deadline = time.monotonic() + 20
+    while "epistemic_entropy" not in watching.get_image_info("a") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert watching.get_image_info("a")["epistemic_entropy"] == 0.5
+
+
+@pytest.mark.parametrize("shown", [int(time.time()), 2**60, "x", None, [1]])
+def test_the_last_sample_is_given_whatever_its_record_says(studies, tmp_path, shown):
+    for name in ("a", "b"):
+        studies.update_image_info(name, {"strategy": {"random": {"ts": shown}}})
+    assert AnyImage()(ASKED, studies)["id"] in ("a", "b")
+
+
+def test_there_is_no_next_sample_when_all_are_labelled(studies, tmp_path):
+    for name in ("a", "b"):
+        label = tmp_path / "label.nii.gz"
+        label.write_bytes(b"label")
+        studies.save_label(name, str(label), "final", {})
+    assert AnyImage()(ASKED, studies) is None
