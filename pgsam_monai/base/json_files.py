@@ -78,10 +78,10 @@ def made_of(content: Any, make: Callable[[Any], Made], *, file: str | Path, reme
 
 
 def _check(content: Any, schema: Mapping[str, Any], file: Path, remedy: str) -> None:
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft7Validator
     from jsonschema.exceptions import best_match
 
-    fault = best_match(Draft202012Validator(schema).iter_errors(content))
+    fault = best_match(Draft7Validator(schema).iter_errors(content))
     if fault is not None:
         where = "/".join(map(str, fault.absolute_path))[:80]
         raise DamagedFile(file, f"{where + ': ' if where else ''}{fault.message[:200]}", remedy)

@@ -345,4 +345,4 @@ def test_lengths_follow_the_epochs_asked_for(recipe, planned, tmp_path):
     changed = overrides(tmp_path, config, wanted, training=[case], validation=[case])
     assert all(changed[name] == 6 for name in ("epochs", "schedule_epochs", *planned))
     assert (changed["warmup_iterations"], changed["val_interval"]) == (12, 1)
-    assert "weights" not in changed and changed["initial_model"] == "$None"
+    assert "weights" not in changed and changed["initial_model"] is None
