@@ -118,8 +118,8 @@ def parse_header(raw: bytes, file: Path) -> Header:
     size = header_size(raw, file)
     order = "<" if struct.unpack("<i", raw[:4])[0] == size else ">"
     fields = {name: struct.unpack_from(order + code, raw, at) for name, (code, at) in _FIELDS[size].items()}
-    magic = fields["magic"][0][:3]
-    if magic not in (b"n+1", b"ni1", b"n+2", b"ni2"):
+    magic = fields["magic"][0]
+    if magic not in (b"n+1\0", b"ni1\0", b"n+2\0", b"ni2\0"):
         raise ReadError(file, "an Analyze or damaged header (no NIfTI mark); convert the file to NIfTI")
     paired = magic.startswith(b"ni")
     shape, extra = _shape(fields["dim"], file)
