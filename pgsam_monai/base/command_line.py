@@ -29,6 +29,8 @@ REST = "--"
 """What follows it are no flags, whatever it begins with."""
 TRUTHS = {"True": True, "False": False, "true": True, "false": False}
 WHOLE, DECIMAL = re.compile(r"[+-]?[0-9]+"), re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+LONG_WORD = re.compile(r"\S{301,}")
+"""What a damaged file may hold in place of a name."""
 KINDS = {"bool": "True or False", "int": "a whole number", "float": "a number"}
 
 
@@ -58,11 +60,15 @@ def told(program: str) -> Iterator[None]:
         if _signals:
             sys.exit(f"{program}: {_how_ended()}")
         if isinstance(root, UserFault):
-            sys.exit(f"{program}: {root}")
+            sys.exit(f"{program}: {LONG_WORD.sub(_shortened, str(root))}")
         if sentence := system_sentence(fault):
             sys.exit(f"{program}: {sentence}")
         traceback.print_exc()
         sys.exit(f"{program}: {OURS}")
+
+
+def _shortened(word: re.Match[str]) -> str:
+    return f"{word[0][:200]}…{word[0][-40:]}"
 
 
 def end_if_asked() -> None:

@@ -106,7 +106,7 @@ def _one_word(word: str) -> str:
     if word in ORDINALS:
         return ORDINALS[word]
     if word.isdecimal() or _is_ordinal(word):
-        return str(int(re.sub(r"\D", "", word)))
+        return re.sub(r"\D", "", word).lstrip("0") or "0"
     word = IRREGULAR.get(word, word)
     return _american(_singular(word))
 

@@ -227,6 +227,12 @@ def test_who_hears_no_signal_is_ended_after_a_while_and_its_children_too():
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_sentence_with_an_endless_name_is_short():
+    with pytest.raises(SystemExit) as end, told("pgsam"):
+        raise UserFault(f"Class '{'x' * 9000}' is unknown.")
+    assert len(end.value.code) < 400 and end.value.code.endswith("xxx' is unknown.")
+
+
 def test_who_reads_may_stop_reading():
     code = "from pgsam_monai.base.command_line import told\nwith told('pgsam'):\n    print('x' * 999999)"
     with subprocess.Popen(
