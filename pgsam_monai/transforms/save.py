@@ -150,10 +150,11 @@ def _write_itk(labels: np.ndarray, path: Path, source: str | Path) -> None:
 
     file = as_paths(source)[0]
     geometry = read_geometry(file)
-    dims = min(len(read_header(file).size), 3)
+    lps = LPS_TO_RAS @ geometry.affine
+    is_flat = len(read_header(file).size) == 2 and not lps[2, :2].any()
+    dims = 2 if is_flat else 3  # one slice that stands upright in space has no directions in two dimensions
     labels = _on_shape(labels, geometry.shape[:dims], source)
     image = sitk.GetImageFromArray(np.ascontiguousarray(labels.T))
-    lps = LPS_TO_RAS @ geometry.affine
     image.SetOrigin(lps[:dims, 3].tolist())
     image.SetSpacing(geometry.spacing[:dims])
     image.SetDirection((lps[:dims, :dims] / geometry.spacing[:dims]).ravel().tolist())

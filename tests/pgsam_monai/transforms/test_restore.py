@@ -12,7 +12,7 @@ from PIL import Image
 from shared_data import shared_data
 from small_volumes import LABELS, bundle_preprocessing, make_arrays, oblique_affine, write_case
 
-from pgsam_monai.base.volume import read_classes, read_image
+from pgsam_monai.base.volume import read_classes, read_geometry, read_image
 from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.transforms import ReadCased, RestoreLabelsd, SavePredictiond
 from pgsam_monai.transforms.save import save_label_map
@@ -235,3 +235,18 @@ def test_damaged_extensions_of_a_scan_are_no_matter_of_its_label_map(tmp_path, l
     file = save_label_map(np.ones((3, 4, 5), np.uint8), tmp_path / "out", "scan", tmp_path / "scan.nii")
     written = nib.load(file)
     assert (np.asarray(written.dataobj) == 1).all() and np.array_equal(written.affine, scan.affine)
+
+
+def test_the_labels_of_one_upright_slice_stand_upright(tmp_path):
+    """Two axes in space, of which one points to the head: in two dimensions ITK knows no such directions."""
+    file = tmp_path / "slice.nrrd"
+    header = (
+        "NRRD0004\ntype: uint8\ndimension: 2\nspace: left-posterior-superior\nsizes: 3 2\nendian: little\n"
+        "space directions: (1,0,0) (0,0,2)\nencoding: raw\nspace origin: (5,6,7)\n\n"
+    )
+    file.write_bytes(header.encode() + bytes(6))
+    image = read_geometry(file)
+    written = save_label_map(np.ones(image.shape, np.uint8), tmp_path / "out", "slice", file)
+    labels = read_geometry(written)
+    assert labels.shape == image.shape == (3, 2, 1)
+    np.testing.assert_allclose(labels.affine, image.affine)
