@@ -24,6 +24,11 @@ def set_limit(max_gb: object) -> None:
         os.environ[VARIABLE] = str(_gigabytes(max_gb, "--max_gb"))
 
 
+def is_set() -> bool:
+    """Whether somebody set the limit."""
+    return VARIABLE in os.environ
+
+
 def limit_bytes() -> float:
     """Bytes that the voxels of one image may take; infinite where neither user nor system say anything."""
     if given := os.environ.get(VARIABLE):
@@ -44,7 +49,7 @@ def _gigabytes(given: object, name: str) -> float:
 
 def why_limited() -> str:
     """Where the limit comes from, if nobody set it, for a sentence."""
-    return "" if VARIABLE in os.environ else ", a quarter of the free memory"
+    return "" if is_set() else ", a quarter of the free memory"
 
 
 def free_memory_bytes() -> int | None:
