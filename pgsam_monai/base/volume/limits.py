@@ -14,7 +14,7 @@ from pgsam_monai.base.volume.records import ReadError
 VALUE_BYTES = 4
 """of a voxel in memory, where it isn't stored wider: networks take float32"""
 SMALL_BYTES = 32 << 20
-"""What is smaller is let through unless somebody set a limit: to ask for the free memory takes as long as to read it."""
+"""What is smaller is let through unless somebody set a limit: to ask for the free memory takes as long as to read."""
 DEFLATED = 1032
 """bytes that deflate can make of one, at most"""
 
