@@ -92,9 +92,16 @@ def _end_tidily(program: str) -> None:
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
+        sys.unraisablehook = _tell_unraisable
         signal.signal(signal.SIGTERM, end)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the shell ignores it
             signal.signal(signal.SIGINT, end)
+
+
+def _tell_unraisable(lost: Any) -> None:
+    """What a signal raised while Python called back from an import, say, is no news: `_end_at_once` comes after it."""
+    if not (_signals and issubclass(lost.exc_type, KeyboardInterrupt)):
+        sys.__unraisablehook__(lost)
 
 
 def _end_at_once(program: str, number: int, frame: object) -> None:

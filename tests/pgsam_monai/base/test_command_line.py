@@ -233,6 +233,30 @@ def test_a_sentence_with_an_endless_name_is_short():
     assert len(end.value.code) < 400 and end.value.code.endswith("xxx' is unknown.")
 
 
+LOST = """
+import sys, time
+import pgsam_monai.base.command_line as command_line
+command_line.GRACE_S = 1
+class Slow:
+    def __del__(self):
+        print("ready", flush=True)
+        time.sleep(30)
+with command_line.told("pgsam"):
+    Slow()
+    time.sleep(30)
+"""
+
+
+def test_what_is_lost_in_a_callback_shows_no_traceback():
+    with subprocess.Popen(
+        [sys.executable, "-c", LOST], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        _, said = process.communicate(timeout=20)
+    assert said == "pgsam: ended by SIGTERM.\n"
+
+
 def test_who_reads_may_stop_reading():
     code = "from pgsam_monai.base.command_line import told\nwith told('pgsam'):\n    print('x' * 999999)"
     with subprocess.Popen(
