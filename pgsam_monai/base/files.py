@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import os
 import re
@@ -19,6 +20,8 @@ HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 REMAINS = re.compile(r"\.(?:.*\.)?(?:(?P<host>[0-9a-f]{8})-)?(?P<process>\d+)\.partial(?:\.\w+)?", re.DOTALL)
 """Names of what is being written: hidden, with the machine and the number of the process that writes."""
 DAY_S = 86_400
+PIECE = 1 << 22
+"""bytes of a file that are read at once"""
 
 
 @contextmanager
@@ -129,6 +132,15 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def sha256_of(file: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file, read piece by piece."""
+    digest = hashlib.sha256()
+    with open(file, "rb", buffering=0) as stream:
+        while piece := stream.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def time_and_size(file: Path) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -12,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import sha256_of
 
 RECORD = ".pgsam_written"
 """In every folder of results: a line of JSON per file with its name and SHA-256, of which the last counts."""
@@ -148,7 +148,6 @@ def _sha256(file: Path) -> str | None:
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             return None
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError:
         return None

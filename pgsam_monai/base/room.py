@@ -21,10 +21,11 @@ def require_room(folder: Path, needed: int, *, what: str, remedy: str) -> None:
         remedy: beside making room, as the end of a sentence.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
+    disk = shutil.disk_usage(folder)
+    if disk.total and disk.free < needed:  # some network drives say 0 of 0
         raise UserFault(
-            f"{what} about {needed / 1e9:.2g} GB, and '{folder}' has {free / 1e9:.2g} GB free; make room, or {remedy}."
+            f"{what} about {needed / 1e9:.2g} GB, and '{folder}' has {disk.free / 1e9:.2g} GB free; make room, or "
+            f"{remedy}."
         )
 
 

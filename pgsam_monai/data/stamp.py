@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from pgsam_monai.base.cases import as_paths
-from pgsam_monai.base.files import visible
+from pgsam_monai.base.files import sha256_of, visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def sources_unchanged(stamps: tuple[SourceFile, ...], case: Mapping[str, Any]) -
         status = path.stat()
         if status.st_size != stamp.size:
             return False
-        if status.st_mtime_ns != stamp.mtime_ns and _sha256(path) != stamp.sha256:
+        if status.st_mtime_ns != stamp.mtime_ns and sha256_of(path) != stamp.sha256:
             return False
     return True
 
@@ -132,12 +132,6 @@ def stamps_from_json(rows: list[dict[str, Any]]) -> tuple[SourceFile, ...]:
 
 def _stamp(path: Path) -> SourceFile:
     status = path.stat()
-    return SourceFile(path=str(path), size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=_sha256(path))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return SourceFile(
+        path=str(path), size=status.st_size, mtime_ns=status.st_mtime_ns, sha256=sha256_of(path)
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.cases import as_paths, file_suffix
-from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import scratch
 from pgsam_monai.base.replacing import note_written, require_replaceable
+from pgsam_monai.base.room import require_room
 from pgsam_monai.predicting.segmentations import ENDING, segmentation_of
 from pgsam_monai.transforms.save import prediction_suffix
 
@@ -128,12 +127,7 @@ class Products:
     def _check_room(self, inputs: Sequence[Path], files: int) -> None:
         share = SHARE["map"] + (SHARE["page"] if self.html else 0)
         needed = max(files * LEAST_BYTES, int(share * sum(map(_bytes, inputs))))
-        disk = shutil.disk_usage(self.folder)
-        if disk.total and disk.free < needed:  # some network drives say 0 of 0
-            raise UserFault(
-                f"'{self.folder}' has room for {disk.free:,} bytes, results take at least {needed:,}; make room or "
-                "choose another folder."
-            )
+        require_room(self.folder, needed, what="Results take", remedy="choose another folder")
 
 
 def _bytes(path: Path) -> int:

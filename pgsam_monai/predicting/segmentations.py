@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from pgsam_monai import __version__
 from pgsam_monai.base.dicom.headers import DicomError, is_dicom_file
 from pgsam_monai.base.dicom.series import read_series
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.files import sha256_of
 from pgsam_monai.dicom.seg import read_headers, write_segmentation
 from pgsam_monai.dicom.segments import Maker
 
@@ -73,8 +73,4 @@ def fingerprint(bundle: str | Path) -> str:
     weights = Path(bundle) / "models/model.pt"
     if not weights.is_file():
         return "unknown"
-    with weights.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()[:16]
+    return sha256_of(weights)[:16]

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.errors import MissingFile, UserFault, did_you_mean
-from pgsam_monai.base.files import write_text
+from pgsam_monai.base.files import sha256_of, write_text
 from pgsam_monai.base.json_files import read_json
 from pgsam_monai.base.weights import KNOWN_WEIGHTS, Package, Weights
 from pgsam_monai.weights.checks import check_archive, check_tensors
-from pgsam_monai.weights.store import sha256_of, store
+from pgsam_monai.weights.store import store
 
 logger = logging.getLogger(__name__)
 

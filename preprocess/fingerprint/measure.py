@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.files import visible
+from pgsam_monai.base.files import sha256_of, visible
 from pgsam_monai.base.regular import is_regular
 from pgsam_monai.base.volume import Volume, read_label, read_volume
 from pgsam_monai.base.volume.admission import admit
@@ -73,15 +73,12 @@ def case_files(case: Case) -> tuple[str, ...]:
 
 def digest_file(path: str | Path) -> str:
     """SHA-256 of a file; of a folder (a DICOM series), that of its files' names and digests in name order."""
+    if not os.path.isdir(path):
+        return sha256_of(path)
     digest = hashlib.sha256()
-    if os.path.isdir(path):
-        for child in visible(path):
-            if is_regular(child):
-                digest.update(f"{child.name} {digest_file(child)}\n".encode())
-        return digest.hexdigest()
-    with open(path, "rb", buffering=0) as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
+    for child in visible(path):
+        if is_regular(child):
+            digest.update(f"{child.name} {sha256_of(child)}\n".encode())
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.files import write_text
+from pgsam_monai.base.files import sha256_of, write_text
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.data.stamp import preprocessing_hash, stamp_sources, stamps_to_json
@@ -57,7 +57,6 @@ def evaluate_interaction(
     """
     from pgsam_monai.data.splits import require_files
     from pgsam_monai.evaluation.interaction.results import draw_interaction
-    from pgsam_monai.weights.files import sha256_of
 
     measured = Bundle.trained(bundle, configs=CONFIGS, overrides=overrides)
     model = prompt_model(measured)

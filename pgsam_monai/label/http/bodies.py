@@ -109,8 +109,12 @@ class Body:
 
 async def drain(receive: Receive, *, more: bool = True) -> None:
     """Let a client finish what it sends, `more` if there is more, because most read no answer before; for a while."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE_S):
-            while more:
-                message = await receive()
-                more = message["type"] == "http.request" and bool(message.get("more_body"))
+
+    async def rest() -> None:
+        coming = more
+        while coming:
+            message = await receive()
+            coming = message["type"] == "http.request" and bool(message.get("more_body"))
+
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(rest(), PATIENCE_S)

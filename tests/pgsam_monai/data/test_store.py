@@ -153,7 +153,7 @@ def test_what_is_damaged_during_a_training_is_told_with_case_and_remedy(store, i
 
 
 def test_no_room_is_asked_for_before_and_told_in_the_middle_and_nothing_is_left(store, item, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=1, free=10))
     with pytest.raises(
         UserFault, match="Preprocessed cases take about .* GB free; make room, or keep them else"
     ):

@@ -140,7 +140,7 @@ def test_what_holds_no_file_is_small():
 
 
 def test_a_full_disk_is_told_before_an_upload(monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=600 * 10**6))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(total=1, free=600 * 10**6))
     upload = {**HOST, "content-type": "multipart/form-data; boundary=x"}
     assert Gate(inside=echo).refusal_of({**upload, "content-length": "200000000"})[0] == 507
     assert Gate(inside=echo).refusal_of({**upload, "content-length": "90000000"}) is None
