@@ -69,10 +69,11 @@ def prepare_training(
     start_from(network, initial_model)
     if is_main_process():
         require_checkpoint_room(checkpoints.folder, network)
-        trainer.add_event_handler(Events.COMPLETED, lambda: release(checkpoints.folder))
     FiniteLoss(checkpoints.optimizer).attach(trainer)
     checkpoints.attach(trainer, evaluator)
     EarlyStop(checkpoints, early_stop_epochs).attach(trainer)
+    if is_main_process():  # after the checkpoints, which save the last network at that event
+        trainer.add_event_handler(Events.COMPLETED, lambda: release(checkpoints.folder))
     if resume:
         checkpoints.resume(trainer)
 
