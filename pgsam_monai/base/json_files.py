@@ -59,7 +59,7 @@ def read_json(
     if shape is not None and not isinstance(content, shape):
         raise DamagedFile(file, f"{SHAPES[shape]} is expected, got {type(content).__name__}", remedy)
     if schema is not None:
-        _check(content, schema, file, remedy)
+        require_schema(content, schema, file=file, remedy=remedy)
     return content
 
 
@@ -77,7 +77,8 @@ def made_of(content: Any, make: Callable[[Any], Made], *, file: str | Path, reme
         raise DamagedFile(file, f"it lacks or misshapes an entry ({_first_words(error)})", remedy) from error
 
 
-def _check(content: Any, schema: Mapping[str, Any], file: Path, remedy: str) -> None:
+def require_schema(content: Any, schema: Mapping[str, Any], *, file: str | Path, remedy: str) -> None:
+    """Raise DamagedFile, which says where, unless the content of a file meets a JSON schema."""
     from jsonschema import Draft7Validator
     from jsonschema.exceptions import best_match
 

@@ -10,47 +10,10 @@ from typing import Any
 
 from pgsam_monai.base.cases import IN_THE_IMAGES, as_paths
 from pgsam_monai.base.errors import UserFault, nearest
-from pgsam_monai.base.json_files import DamagedFile, read_json
+from pgsam_monai.base.splits import read_splits
 
 PARTS = ("training", "validation", "test", "unseen")
 REMEDY = "plan the data set again, or correct its path"
-NAMES = {"type": "array", "items": {"type": "string"}}
-PATHS = {"anyOf": [{"type": "string"}, {**NAMES, "minItems": 1}]}
-MASKS = {
-    "type": "object",
-    "minProperties": 1,
-    "propertyNames": {"pattern": "^[0-9]+$"},
-    "additionalProperties": {"type": "string"},
-}
-"""of a label by the values of its classes"""
-CASE = {
-    "type": "object",
-    "required": ["image"],
-    "properties": {
-        "image": PATHS,
-        "label": {"anyOf": [*PATHS["anyOf"], MASKS, {"type": "null"}]},
-        "slices": {"type": ["array", "null"], "items": {"type": "integer", "minimum": 0}},
-    },
-}
-SCHEMA = {
-    "type": "object",
-    "required": ["seed", "cases", "folds", "test"],
-    "properties": {
-        "seed": {"type": "integer"},
-        "few_shot": {"type": ["object", "null"], "required": ["spec", "level"]},
-        "cases": {"type": "object", "additionalProperties": CASE},
-        "folds": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["training", "validation"],
-                "properties": {"training": NAMES, "validation": NAMES},
-            },
-        },
-        "test": NAMES,
-    },
-}
-"""What is read of splits.json, which a person may have edited."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +49,7 @@ def read_few_slices(splits_file: str | Path) -> FewSlices | None:
     Raises:
         FileNotFoundError: no splits_file.
     """
-    splits = _read(splits_file)
+    splits = read_splits(splits_file, remedy=REMEDY)
     wish = splits.get("few_shot") or {}
     if wish.get("level") != "slice":
         return None
@@ -110,7 +73,7 @@ def select_cases(
         FileNotFoundError: no splits_file. ValueError: unknown part, fold out of range, or a training or
         validation case without label.
     """
-    splits = _read(splits_file)
+    splits = read_splits(splits_file, remedy=REMEDY)
     return [
         _resolve(name, splits["cases"][name], Path(dataset_dir), part) for name in _names(splits, fold, part)
     ]
@@ -138,17 +101,6 @@ def require_files(cases: Sequence[Mapping[str, Any]], dataset_dir: str | Path) -
         f"missing, the first is '{missing[0]}'; say where it lies with --dataset_dir FOLDER (now "
         f"'{dataset_dir}'), or plan your own copy with pgsam-plan."
     )
-
-
-def _read(splits_file: str | Path) -> dict[str, Any]:
-    splits = read_json(splits_file, remedy=REMEDY, schema=SCHEMA)
-    listed = {
-        name for fold in splits["folds"] for names in (fold["training"], fold["validation"]) for name in names
-    }
-    unknown = sorted((listed | set(splits["test"])) - splits["cases"].keys())
-    if unknown:
-        raise DamagedFile(splits_file, f"'{unknown[0]}' is listed, and is none of its cases", REMEDY)
-    return splits
 
 
 def _names(splits: dict, fold: int, part: str) -> list[str]:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pgsam_monai.base import splits as base_splits
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.json_files import made_of, read_json
+from pgsam_monai.base.json_files import made_of, read_json, require_schema
 from preprocess.networks import NETWORK_RULES
 from preprocess.plan.kinds import kind_of
 from preprocess.plan.records import Plan, without_retired
@@ -23,16 +24,6 @@ REMEDY = "undo the edit, or plan the data set again"
 TEXT = {"type": "string", "maxLength": 100_000}
 NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_\-]{0,199}$"}
 """Of a data set: bundles and folders are named by it."""
-CASE_NAME = {"pattern": r"^(?!\.)[^/\\\u0000-\u001f]{1,240}$"}
-"""Files are named by it."""
-FILES = {
-    "anyOf": [
-        {"type": "string", "minLength": 1},
-        {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
-        {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string", "minLength": 1}},
-    ]
-}
-NAMES = {"type": "array", "items": {"type": "string"}}
 DECISION = {
     "type": "object",
     "required": ["value"],
@@ -61,7 +52,7 @@ PLAN = {
                 "folder": TEXT,
                 "layout": TEXT,
                 "file_format": TEXT,
-                "channels": NAMES | {"minItems": 1, "maxItems": 1000},
+                "channels": base_splits.NAMES | {"minItems": 1, "maxItems": 1000},
                 "num_cases": {"type": "integer", "minimum": 0},
                 "skipped": {
                     "type": "array",
@@ -77,43 +68,6 @@ PLAN = {
         "configurations": {"type": "object", "minProperties": 1, "additionalProperties": DECISIONS},
     },
 }
-SPLITS = {
-    "required": ["schema_version", "seed", "few_shot", "cases", "folds", "test"],
-    "properties": {
-        "schema_version": {"const": 1},
-        "seed": {"type": "integer", "minimum": 0, "maximum": 2**31},
-        "note": TEXT,
-        "few_shot": {
-            "anyOf": [
-                {"type": "null"},
-                {"type": "object", "required": ["spec"], "properties": {"spec": {"type": "string"}}},
-            ]
-        },
-        "cases": {
-            "type": "object",
-            "propertyNames": CASE_NAME,
-            "additionalProperties": {
-                "type": "object",
-                "required": ["image", "label"],
-                "properties": {
-                    "image": FILES,
-                    "label": {"anyOf": [{"type": "null"}, FILES]},
-                    "labels": {"type": "array", "items": {"type": "integer"}},
-                },
-            },
-        },
-        "folds": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "required": ["training", "validation"],
-                "properties": {"training": NAMES, "validation": NAMES},
-            },
-        },
-        "test": NAMES,
-    },
-}
 
 
 def read_plan(file: Path) -> tuple[Plan, list[str]]:
@@ -125,9 +79,8 @@ def read_plan(file: Path) -> tuple[Plan, list[str]]:
     """
     record = read_json(file, remedy=REMEDY)
     Plan.require_version(record)
-    plan, gone = without_retired(
-        made_of(read_json(file, remedy=REMEDY, schema=PLAN), Plan.from_json, file=file, remedy=REMEDY)
-    )
+    require_schema(record, PLAN, file=file, remedy=REMEDY)
+    plan, gone = without_retired(made_of(record, Plan.from_json, file=file, remedy=REMEDY))
     published = _published(plan, file)
     _check_decisions(plan.decisions, SHARED_RULES, None, published, file)
     for network, entries in plan.configurations.items():
@@ -136,21 +89,8 @@ def read_plan(file: Path) -> tuple[Plan, list[str]]:
 
 
 def read_splits(file: Path) -> Splits:
-    """A splits.json.
-
-    Raises:
-        UserFault: it is damaged, or lists a case that it doesn't describe.
-    """
-    splits = made_of(
-        read_json(file, remedy=REMEDY, schema=SPLITS), Splits.from_json, file=file, remedy=REMEDY
-    )
-    listed = {*splits.test, *(name for fold in splits.folds for name in (*fold.training, *fold.validation))}
-    unknown = sorted(listed - set(splits.cases))
-    if unknown:
-        raise UserFault(
-            f"'{file}' lists {', '.join(unknown[:3])}, which is none of its {len(splits.cases)} cases; {REMEDY}."
-        )
-    return splits
+    """A splits.json. Raises UserFault: it is damaged."""
+    return made_of(base_splits.read_splits(file, remedy=REMEDY), Splits.from_json, file=file, remedy=REMEDY)
 
 
 def _check_decisions(
