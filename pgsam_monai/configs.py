@@ -28,13 +28,8 @@ def read_configs(files: Sequence[str | Path], values: Mapping[str, Any]) -> Conf
 
     parser = ConfigParser()
     parser.read_config([str(file) for file in files])
-    set_values(parser, values)
-    return parser
-
-
-def set_values(parser: ConfigParser, values: Mapping[str, Any]) -> None:
-    """Replace entries, which must not have been built yet."""
     parser.update(data_only(values))
+    return parser
 
 
 def set_component(parser: ConfigParser, entry: str, component: Mapping[str, Any]) -> None:

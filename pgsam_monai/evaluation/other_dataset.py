@@ -231,7 +231,8 @@ def _predict_missing(
         say(f"{len(cases) - len(todo)} of {len(cases)} cases are predicted already.")
     failed = None
     try:
-        predict_cases(bundle, todo, _products(predictions, todo, say)) if todo else []
+        if todo:
+            predict_cases(bundle, todo, _products(predictions, todo, say))
     except SomeFailed as fault:
         failed = fault
         cases = [case for case in cases if _is_newer(predictions, case["name"], newest)]

@@ -13,11 +13,11 @@ from monai.data import MetaTensor
 from monai.transforms import SaveImaged
 
 from pgsam_monai.base.cases import ITK_SUFFIXES, NIFTI_SUFFIXES, as_paths, case_name, file_format, file_suffix
+from pgsam_monai.base.dicom.series import LPS_TO_RAS
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import scratch
 from pgsam_monai.base.volume import read_geometry
 from pgsam_monai.base.volume.headed import read_header
-from pgsam_monai.base.volume.stored import LPS_TO_RAS
 
 
 class SavePredictiond(SaveImaged):

@@ -15,11 +15,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from pgsam_monai.base.dicom.series import LPS_TO_RAS
 from pgsam_monai.base.volume.inflating import DAMAGE, GZIP_MARK, gzip, zlib
 from pgsam_monai.base.volume.limits import require_memory, require_stored
 from pgsam_monai.base.volume.records import Geometry, ReadError, Volume, spacing_of, usable_affine
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 FROM_END = -1
 """as `skip`: the voxels are the last bytes of their file"""
 _PORTION = 1 << 20
@@ -97,10 +97,10 @@ def _voxels(stored: Stored) -> np.ndarray:
     """1-D, as stored."""
     expected = require_memory(stored.file, stored.axes, stored.dtype)
     held = sum(file.stat().st_size for file in stored.files) - max(stored.skip, 0)
-    flat = np.empty(math.prod(stored.axes), stored.dtype)
     if stored.encoding == "text":
         return _from_text(stored, held)
     require_stored(stored.file, expected, held, packed=stored.encoding == "packed")
+    flat = np.empty(math.prod(stored.axes), stored.dtype)
     target = memoryview(flat.view(np.uint8).data)
     share, rest = divmod(len(target), len(stored.files))
     if rest or share % stored.dtype.itemsize:
