@@ -93,6 +93,8 @@ def server_variables(
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
+        # Requests come in ever new threads, and glibc would keep what each had freed for threads that never come.
+        "MALLOC_ARENA_MAX": "2",
     }
     flags = {"MONAI_LABEL_AUTO_UPDATE_SCORING": str(bool(serving.score)).lower()}
     if serving.auth:

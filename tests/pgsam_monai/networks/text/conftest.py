@@ -3,7 +3,7 @@ import json
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def biomedclip_folder(tmp_path_factory):
     """A folder of BiomedCLIP's form, tiny: open_clip_config.json, timm image tower, BERT and its tokenizer."""
     from transformers import BertConfig, BertTokenizerFast
