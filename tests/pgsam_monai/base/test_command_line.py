@@ -206,9 +206,12 @@ import pgsam_monai.base.command_line as command_line
 command_line.GRACE_S = 1
 with command_line.told("pgsam"):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    print(child.pid, flush=True)
+    said = False
     while True:
         try:
+            if not said:
+                said = True
+                print(child.pid, flush=True)
             time.sleep(30)
         except KeyboardInterrupt:
             pass
