@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import shutil
 import threading
@@ -20,6 +21,8 @@ from monailabel.interfaces.exception import ImageNotFoundException
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import is_hidden, whole, write_text
 
+logger = logging.getLogger(__name__)
+
 
 class StudiesFolder(LocalDatastore):
     """Hidden files and pipes are no studies. Its records are written whole, and never read while they change."""
@@ -35,6 +38,8 @@ class StudiesFolder(LocalDatastore):
             super().__init__(folder, **settings)
             if hasattr(self, "_handler"):  # it watches the folder
                 self._handler.on_moved = self._on_moved_event
+                for name in ("on_created", "on_deleted", "on_modified", "on_moved"):
+                    setattr(self._handler, name, _going_on(getattr(self._handler, name)))
         except ValueError as error:
             raise UserFault(
                 f"'{self._datastore_config_path}' is damaged; move it away, and it is written anew from the images and "
@@ -48,6 +53,11 @@ class StudiesFolder(LocalDatastore):
             for name, file in found.items()
             if not is_hidden(name) and os.path.isfile(os.path.join(path, file))
         }
+
+    def _reconcile_datastore(self) -> None:
+        if os.path.isdir(self._datastore_path):  # somebody may have deleted all labels
+            os.makedirs(self._datastore.label_path(None), exist_ok=True)
+        super()._reconcile_datastore()
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
         super()._init_from_datastore_file(throw_exception)
@@ -87,6 +97,18 @@ class StudiesFolder(LocalDatastore):
             study.labels[label_tag] = DataModel(info=info, ext=ending)
             self._update_datastore_file(lock=False)
         return image_id
+
+
+def _going_on(follow: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A fault would end the thread that watches the folder, and no later change would be seen."""
+
+    def going_on(event: Any) -> None:
+        try:
+            follow(event)
+        except Exception as fault:
+            logger.warning("Changes of the studies folder can't be followed now: %s", fault)
+
+    return going_on
 
 
 def _one_at_a_time(method: Callable) -> Callable:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
 
 monailabel = pytest.importorskip("monailabel", reason="MONAI Label has an environment of its own")
+
+from monailabel.datastore.local import LocalDatastore  # noqa: E402
 
 from pgsam_monai.label.tasks.datastore import StudiesFolder  # noqa: E402
 from pgsam_monai.label.tasks.sampling import AnyImage  # noqa: E402
@@ -19,6 +22,13 @@ def studies(tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.nii.gz").write_bytes(b"image")
     return StudiesFolder(str(tmp_path), extensions=["*.nii.gz"], auto_reload=False)
+
+
+def in_a_while(seen):
+    deadline = time.monotonic() + 20
+    while not seen() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return seen()
 
 
 def test_a_label_is_replaced_whole(studies, tmp_path):
@@ -39,10 +49,19 @@ def test_what_another_process_records_is_read(studies, tmp_path):
     """A scoring, say: the records appear whole, under their name."""
     watching = StudiesFolder(str(tmp_path), extensions=["*.nii.gz"], auto_reload=True)
     studies.update_image_info("a", {"epistemic_entropy": 0.5})
-    deadline = time.monotonic() + 20
-    while "epistemic_entropy" not in watching.get_image_info("a") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert watching.get_image_info("a")["epistemic_entropy"] == 0.5
+    assert in_a_while(lambda: watching.get_image_info("a").get("epistemic_entropy") == 0.5)
+
+
+def test_a_folder_is_watched_on_whatever_becomes_of_it(studies, tmp_path, monkeypatch):
+    watching = StudiesFolder(str(tmp_path), extensions=["*.nii.gz"], auto_reload=True)
+    with monkeypatch.context() as broken:
+        fault = OSError("the disk is away")
+        broken.setattr(LocalDatastore, "_reconcile_datastore", lambda self: (_ for _ in ()).throw(fault))
+        (tmp_path / "c.nii.gz").write_bytes(b"image")
+        time.sleep(0.3)
+    shutil.rmtree(tmp_path / "labels")
+    (tmp_path / "d.nii.gz").write_bytes(b"image")
+    assert in_a_while(lambda: set(watching.list_images()) == {"a", "b", "c", "d"})
 
 
 @pytest.mark.parametrize("shown", [int(time.time()), 2**60, "x", None, [1]])
