@@ -12,7 +12,7 @@ import resource, torch
 from pgsam_monai.training.preparing import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20): torch.ones(16_000_000)
+    for _ in range(3): torch.ones(16_000_000)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 first = faults(); assert keep_freed_memory(); faults(); print(first, faults())
 """
