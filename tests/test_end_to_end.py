@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -21,6 +22,7 @@ from dataset_builders import (
 from PIL import Image
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
+from pgsam_monai.base.errors import root_of
 from pgsam_monai.predicting.inputs import prediction_file
 from pgsam_monai.predicting.predict import predict
 
@@ -170,3 +172,24 @@ def test_evaluating_writes_what_it_prints(trained, capsys):
     validation = json.loads((bundle / "configs/splits.json").read_text())["folds"][0]["validation"]
     assert len(rows) == 1 + 2 * len(validation)
     assert "mean" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("run_id", "configs"),
+    [("evaluating", ("train.json", "evaluate.json")), ("inferring", ("inference.json",))],
+)
+def test_one_broken_image_does_not_stop_the_others(trained, tmp_path, run_id, configs):
+    folder, bundle = trained
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    splits = json.loads((bundle / "configs/splits.json").read_text())
+    first, *others = splits["folds"][0]["validation"]
+    (copy / splits["cases"][first]["image"]).write_bytes(b"cut off")
+    with pytest.raises((RuntimeError, SystemExit)) as ended:
+        run_bundle(run_id, bundle, configs, dataset_dir=str(copy), output_dir=str(tmp_path / "eval"))
+    assert f"{len(others)} of {len(others) + 1}" in str(root_of(ended.value)) and first in str(
+        root_of(ended.value)
+    )
+    assert {path.name.partition(".")[0] for path in (tmp_path / "eval").rglob("*.nii.gz")} == set(others)
+    if run_id == "evaluating":
+        rows = (tmp_path / "eval/validation/metrics.csv").read_text()
+        assert all(name in rows for name in others) and first not in rows

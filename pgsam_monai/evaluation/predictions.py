@@ -19,6 +19,7 @@ def evaluate_predictions(
     folder: str | Path,
     *,
     labels: Mapping[str, int],
+    unreadable: Mapping[str, str] | None = None,
     reference_labels: Mapping[str, int | Sequence[int]] | None = None,
     protocol: str = "mm",
     tolerance_mm: float = 2.0,
@@ -31,6 +32,7 @@ def evaluate_predictions(
         cases: [{"name", "image", "label"}]; those without a label are left out.
         folder: holds `predictions/<case name>.*`.
         labels: foreground class names -> values in the files.
+        unreadable: case -> why its image couldn't be read, so that there is no prediction of it.
         reference_labels: the same names -> values in the label files, or lists of values that are one class, where
             these come from another data set; None where both have the same.
         protocol: "mm" (honest) or "synapse" (as in the papers).
@@ -41,7 +43,10 @@ def evaluate_predictions(
         FileNotFoundError: a prediction is missing.
         SomeFailed: of several cases, after the others were measured and written.
     """
-    labelled = [case for case in cases if case.get("label")]
+    faults = dict(unreadable or {})
+    labelled = [case for case in cases if case.get("label") and case["name"] not in faults]
+    if not labelled and faults:
+        raise SomeFailed([], faults, what="measured")
     if not labelled:
         raise UserFault(
             "evaluate: none of the cases has a label; choose --part validation, or label some cases."
@@ -49,12 +54,11 @@ def evaluate_predictions(
     folder = Path(folder)
     pairs = [(prediction_file(folder / PREDICTIONS, case["name"]), case["label"]) for case in labelled]
     names = [case["name"] for case in labelled]
-    faults: dict[str, str] = {}
     rows = evaluate_files(
         pairs, labels=labels, reference_labels=reference_labels, protocol=protocol, tolerance_mm=tolerance_mm,
         names=names, progress=True, faults=faults,
     )  # fmt: skip
-    if faults and len(names) == 1:
+    if faults and len(cases) == 1:
         raise UserFault(*faults.values())
     if not rows:
         raise SomeFailed(rows, faults, what="measured")

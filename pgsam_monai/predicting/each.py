@@ -55,6 +55,20 @@ def for_each(cases: Sequence[Mapping[str, Any]], predict: Callable[[Mapping[str,
     return done
 
 
+def require_all(names: Sequence[str], unreadable: Mapping[str, str]) -> None:
+    """The last step of a bundle's `inferring`: end the program with one sentence if cases couldn't be read.
+
+    Args:
+        names: of all cases.
+        unreadable: case -> the reason.
+
+    Raises:
+        SystemExit: with that sentence. (Any other exception MONAI would bury below its wrappers and a traceback.)
+    """
+    if unreadable:
+        raise SystemExit(str(SomeFailed([name for name in names if name not in unreadable], unreadable)))
+
+
 def told_shortly(fault: Exception) -> str:
     """A user's fault as its sentence; one of ours, whose traceback is shown, by its kind."""
     root = root_of(fault)
