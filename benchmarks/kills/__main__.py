@@ -29,7 +29,7 @@ from benchmarks.kills.commands import COMMANDS, Command, plan_words, short_train
 from benchmarks.kills.stage import RERUN_S, Stage, end_family, finish, living, output_of, remains, start
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-END_S, ORPHAN_S = 60, 15
+END_S, ORPHAN_S = 60, 30
 
 
 @dataclass(kw_only=True)

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,12 +24,17 @@ class Cost:
     cpu_s: float
 
 
+PARENT = "PGSAM_PARENT"
+"""environment variable: the number of the process that `run_logged` was called in"""
+WATCHED_S = 1.0
 _running: set[int] = set()
 """numbers of the processes that `run_logged` waits for"""
 
 
 def run_logged(command: Sequence[str], *, log: Path, threads: int | None, held: int) -> Cost:
     """Run a command to its end; what it prints is appended to `log`.
+
+    One of ours (`end_with_parent`) ends soon after this process was killed, where nobody can end it.
 
     Args:
         command: program and arguments.
@@ -39,7 +45,8 @@ def run_logged(command: Sequence[str], *, log: Path, threads: int | None, held: 
     Raises:
         UserFault: it ended with another exit status than 0.
     """
-    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    environment = os.environ | {PARENT: str(os.getpid())}
+    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     started = time.monotonic()
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -63,6 +70,19 @@ def end_running() -> None:
     for number in list(_running):
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGTERM)
+
+
+def end_with_parent() -> None:
+    """In a command that `run_logged` runs, end as by SIGTERM when the process that waits for it is no more."""
+    parent = os.environ.pop(PARENT, "")  # of this process alone, not of what it starts
+    if parent.isdecimal():
+        threading.Thread(target=_watch, args=[int(parent)], daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCHED_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _last_line(log: Path) -> str:

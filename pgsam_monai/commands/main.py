@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pgsam_monai.base.child_processes import end_with_parent
 from pgsam_monai.base.command_line import asks_for_help, read_words, told
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.commands.demo import demo
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         return plan_main(words[1:])
     with told("pgsam"):
+        end_with_parent()
         names, command = _chosen(words)
         rest = words[len(names) :]
         if isinstance(command, dict) or asks_for_help(rest):

@@ -47,6 +47,31 @@ def test_a_child_that_outlives_its_killed_parent_keeps_the_folder(tmp_path):
         assert (tmp_path / "down").exists()
 
 
+def test_a_command_of_ours_ends_when_its_parent_is_killed(tmp_path):
+    ours = (
+        "import time, pathlib\nfrom pgsam_monai.base.child_processes import end_with_parent\n"
+        "from pgsam_monai.base.command_line import told\n"
+        "with told('pgsam'):\n    end_with_parent()\n    pathlib.Path('up').touch()\n    time.sleep(60)\n"
+    )
+    program = (
+        "import sys\nfrom pathlib import Path\n"
+        "from pgsam_monai.base.child_processes import run_logged\nfrom pgsam_monai.base.locks import hold\n"
+        "with hold(Path()) as held:\n"
+        "    run_logged([sys.executable, '-c', sys.argv[1]], log=Path('log'), threads=1, held=held)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    parent = subprocess.Popen([sys.executable, "-c", program, ours], cwd=tmp_path, env=environment)
+    while not (tmp_path / "up").exists():
+        time.sleep(0.02)
+        assert parent.poll() is None
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    began = time.monotonic()
+    with hold(tmp_path):  # the child had inherited it
+        assert time.monotonic() - began < 30
+    assert (tmp_path / "log").read_text() == "pgsam: ended by SIGTERM.\n"
+
+
 def test_whoever_is_told_to_end_can_end_its_children(tmp_path):
     log, faults = tmp_path / "log", []
 
