@@ -46,6 +46,10 @@ KEPT = {
 """What would take from the other clients what they check."""
 
 
+class Unanswered(Exception):
+    """A client that does right got another status than 200."""
+
+
 class Soak:
     """The server's address and process, and what its clients have seen."""
 
@@ -92,11 +96,16 @@ class Soak:
         )
 
     def ask(self, who: str, method: str, path: str, **options: Any) -> requests.Response:
-        """A request of a client that does right: anything but 200, and 503 for waiting, is a fault."""
-        reply = requests.request(method, self.address + path, timeout=REQUEST_S, **options)
-        self.statuses[who, reply.status_code] += 1
-        if reply.status_code not in (200, 429, 503):
-            self.faults.append(f"{who}: {method} {path}: {reply.status_code} {reply.text[:300]}")
+        """A request of a client that does right, and asks again where too many wait: anything but 200 is a fault."""
+        deadline = time.monotonic() + REQUEST_S
+        while True:
+            reply = requests.request(method, self.address + path, timeout=REQUEST_S, **options)
+            self.statuses[who, reply.status_code] += 1
+            if reply.status_code != 503 or time.monotonic() > deadline:
+                break
+            time.sleep(1)
+        if reply.status_code not in (200, 429):  # a training runs already
+            raise Unanswered(f"{who}: {method} {path}: {reply.status_code} {reply.text[:300]}")
         return reply
 
     def check(self, right: bool, said: str) -> None:
@@ -167,6 +176,8 @@ def draws(soak: Soak, draw: random.Random, hostile: Hostile) -> None:
         reply = requests.request(timeout=REQUEST_S, **asked)
     except requests.exceptions.InvalidHeader:
         return
+    except requests.RequestException as error:
+        return soak.check(False, f"{asked['method']} {asked['url'][:200]}: {str(error)[:300]}")
     soak.statuses["hostile", reply.status_code] += 1
     fault = fault_of(reply, 0)  # others wait for the training here
     soak.check(not fault, f"{asked['method']} {asked['url']}: {reply.status_code} {fault} {reply.text[:300]}")
@@ -244,7 +255,7 @@ def client(soak: Soak, seed: int, tasks: list[Callable], *given: Any) -> None:
         task = draw.choice(tasks)
         try:
             task(soak, draw, *given)
-        except (requests.RequestException, OSError, ValueError, KeyError) as error:
+        except (Unanswered, requests.RequestException, OSError, ValueError, KeyError) as error:
             soak.faults.append(f"{task.__name__}: {type(error).__name__} {str(error)[:300]}")
             time.sleep(1)
 
@@ -299,7 +310,9 @@ def report(soak: Soak, weights: Path) -> int:
     print(
         f"left in TMPDIR after the end: {left}; tracebacks in the log: {log.count('Traceback (most recent')}"
     )
-    for fault in soak.faults[:20]:
+    for part in log.split("Traceback (most recent")[1:11]:
+        print("TRACEBACK", part[:3000])
+    for fault in soak.faults[:40]:
         print("WRONG", fault)
     print(
         f"{len(soak.faults)} wrong answers; the server {'lived' if alive else 'DIED'}; model.pt {weights.is_file()}"

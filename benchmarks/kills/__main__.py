@@ -71,7 +71,7 @@ def disturb(stage: Stage, command: Command, kill: Kill) -> None:
     except subprocess.TimeoutExpired:
         kill.wrong.append(f"lives on {END_S} s after {kill.how.name}")
     if kill.how is not signal.SIGKILL and not kill.finished and "Traceback" in output_of(stage):
-        kill.wrong.append(f"traceback: {output_of(stage).strip().splitlines()[-1][:200]}")
+        kill.wrong.append(output_of(stage)[output_of(stage).index("Traceback") :].strip()[:3000])
     _wait_for_orphans(process, kill)
 
 
