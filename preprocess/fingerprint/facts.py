@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Rises whenever a field of these records changes meaning; facts cached under another version are measured
 again."""
 
@@ -78,6 +78,8 @@ class CaseFacts:
     files: dict[str, str] = field(default_factory=dict)
     """path relative to the dataset -> SHA-256 of the file (of a DICOM series: of its files' digests in name
     order)"""
+    patient: str | None = None
+    """of a DICOM series: a digest by which the same PatientID is known again; None where there is none"""
     image_files: tuple[str, ...] = ()
     label_file: str | None = None
     shape: tuple[int, ...] = ()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pgsam_monai.base.cases import DICOM_SUFFIXES, file_suffix
+from pgsam_monai.base.dicom.patients import patient_id
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import sha256_of, visible
 from pgsam_monai.base.regular import is_regular
@@ -47,6 +49,7 @@ def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
         file = case.images[0]
         image = read_volume([Path(dataset.folder, name) for name in case.images])
         facts = replace(facts, **_image_facts(image, has_orientation=dataset.file_format == "volume"))
+        facts = replace(facts, patient=_patient(Path(dataset.folder, file)))
         label = None
         if case.label is not None:
             file = case.label_files[0]
@@ -80,6 +83,13 @@ def digest_file(path: str | Path) -> str:
         if is_regular(child):
             digest.update(f"{child.name} {sha256_of(child)}\n".encode())
     return digest.hexdigest()
+
+
+def _patient(image: Path) -> str | None:
+    """A digest of a DICOM series' PatientID, which itself is written nowhere."""
+    is_series = image.is_dir() or file_suffix(image) in DICOM_SUFFIXES
+    told = patient_id(image) if is_series else None
+    return None if told is None else hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _image_facts(image: Volume, *, has_orientation: bool) -> dict:

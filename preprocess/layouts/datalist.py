@@ -1,4 +1,4 @@
-"""A MONAI datalist: a JSON with lists "training", "validation", "testing" of {"image", "label", "fold"}."""
+"""A MONAI datalist: a JSON with lists "training", "validation", "testing" of {"image", "label", "fold", "subject"}."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from preprocess.layouts.naming import CHANNEL_WORDS, IMAGE_WORDS, LABEL_WORDS, s
 from preprocess.layouts.records import CERTAIN, Case, Found, NoMatch
 from preprocess.layouts.tree import Tree, natural_key, natural_sorted, parent_of
 
+SUBJECT_KEYS = ("subject", "subject_id", "patient", "patient_id")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -24,6 +26,7 @@ class Entry:
     group: str
     fold: int | None = None
     name: str | None = None
+    subject: str | None = None
 
 
 @dataclass
@@ -65,9 +68,20 @@ def parse_entries(
                 group=group,
                 fold=fold_of_it,
                 name=name,
+                subject=_subject(item, f'{listing}: "{key}" entry {number}'),
             )
         )
     return entries
+
+
+def _subject(item: dict[str, Any], entry: str) -> str | None:
+    key = next((key for key in SUBJECT_KEYS if item.get(key) is not None), None)
+    if key is None:
+        return None
+    subject = item[key]
+    if isinstance(subject, bool) or not isinstance(subject, str | int) or not str(subject).strip():
+        raise NoMatch(CERTAIN, f'{entry}: "{key}" must be a text, got {str(subject)[:80]}')
+    return str(subject).strip()
 
 
 def _name_and_fold(item: dict[str, Any], fold: int | None, entry: str) -> tuple[str | None, int | None]:
@@ -99,7 +113,14 @@ def found_from_entries(tree: Tree, listing: str, entries: list[Entry]) -> Found:
         notes.append(f"{len(sorted_.absent_tests)} test images of {listing} are not on disk: left out")
     return Found(
         cases=tuple(
-            Case(name=name, images=entry.images, label=entry.label, group=entry.group, fold=entry.fold)
+            Case(
+                name=name,
+                images=entry.images,
+                label=entry.label,
+                group=entry.group,
+                fold=entry.fold,
+                subject=entry.subject,
+            )
             for name, entry in zip(names, complete, strict=True)
         ),
         images_without_label=tuple(natural_sorted(sorted_.lone_images)),

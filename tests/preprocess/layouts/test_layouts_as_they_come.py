@@ -237,7 +237,8 @@ def test_dicom_without_preamble_and_with_hidden_files(tmp_path):
 
 @pytest.mark.parametrize(
     ("entry", "words"),
-    [({"name": {}}, '"name" must be a text'), ({"fold": "one"}, '"fold" must'), ({"fold": -1}, '"fold" must'),
+    [({"name": {}}, '"name" must be a text'), ({"subject": ["a"]}, '"subject" must'),
+     ({"patient": " "}, '"patient" must'), ({"fold": "one"}, '"fold" must'), ({"fold": -1}, '"fold" must'),
      ({"fold": 0.5}, '"fold" must'), ({"image": {"a": 1}}, 'names no "image"'), ({"image": [1]}, 'names no "image"')],
 )  # fmt: skip
 def test_damaged_datalist_entries(tmp_path, entry, words):
