@@ -25,6 +25,8 @@ from preprocess.rules.evidence import channel_names
 from preprocess.rules.resources import find_machine
 from preprocess.splits.records import Splits
 from preprocess.splits.splits import make_splits
+from preprocess.splits.stated import Stated, stated_subjects
+from preprocess.splits.subjects import STATED
 
 DEFAULT_NETWORKS = ("samed",)
 
@@ -43,6 +45,8 @@ class Request:
     """None: the recipe's, or "samed" without one; ("auto",): those that suit the data"""
     recipe: Recipe | None = None
     few_shot: str | None = None
+    subjects: Stated | None = None
+    """whom the cases show, as the user says; then `overrides` name the rule of that"""
     target: str | None = None
     """the kind of machine to plan for, "cpu" or "gpu"; None: this one"""
     overrides: tuple[Override, ...] = ()
@@ -143,19 +147,21 @@ def plan_dataset(
     with _timed("find", times_s):
         published = recipe.dataset["name"] if recipe else None
         dataset = find_dataset(folder, layout=request.layout, name=request.name or published)
+    stated = None if request.subjects is None else stated_subjects(dataset, request.subjects)
     print(describe_dataset(dataset))
     place = PlanFolder(request.plans_dir / dataset.name)
     claim(place.path)
     measured = measure(dataset, place, request, times_s)
     with _timed("plan", times_s):
         evidence = collect_evidence(
-            measured.fingerprint, measured.dataset, machine=machine, few_shot=few_shot
+            measured.fingerprint, measured.dataset, machine=machine, few_shot=few_shot, stated_subjects=stated
         )
         plan = make_plan(
             evidence, dataset=plan_header(measured), networks=request.planned_networks, recipe=recipe,
             overrides=request.overrides,
         )  # fmt: skip
         splits = split_dataset(plan, evidence, measured, recipe, few_shot)
+        measured = with_leaks(measured, splits)
         write_plan(plan, splits, place)
         write_fingerprint(measured.fingerprint, place.fingerprint)
     return Planned(plan=plan, splits=splits, folder=place, measured=measured)
@@ -204,7 +210,7 @@ def plan_again(
         recipe = load_recipe(pristine.recipe) if pristine.recipe else None
         wish = old.few_shot["spec"] if old.few_shot else None
         measured = _measured_before(pristine, folder)
-        evidence = _evidence_before(measured, pristine, wish)
+        evidence = _evidence_before(measured, pristine, old)
         if evidence is None and not (recipe and not folder.fingerprint.is_file()):
             print(
                 "The data set or its fingerprint isn't at hand: edited values change, nothing follows them."
@@ -213,6 +219,7 @@ def plan_again(
         else:
             plan = replan(pristine, evidence, recipe=recipe, edited=edits)
             splits = split_dataset(plan, evidence, measured, recipe, wish) if evidence else old
+            measured = with_leaks(measured, splits) if measured else None
         write_plan(plan, splits, folder)
     for edit in edits:
         print(f"{edit.name} = {edit.value} ({edit.set_by})")
@@ -269,9 +276,26 @@ def split_dataset(
 ) -> Splits:
     """The folds that the plan asks for, or the recipe's published split."""
     seed, cases = plan.value("seed"), measured.dataset.cases
+    subjects = evidence.subjects_by(plan.value("subjects"))
     if recipe is not None:
-        return splits_by_recipe(recipe, cases, seed=seed, few_shot=few_shot, labels=evidence.cases)
-    return make_splits(cases, labels=evidence.cases, folds=plan.value("folds"), seed=seed, few_shot=few_shot)
+        return splits_by_recipe(
+            recipe, cases, seed=seed, few_shot=few_shot, labels=evidence.cases, subjects=subjects
+        )
+    return make_splits(
+        cases, labels=evidence.cases, folds=plan.value("folds"), seed=seed, few_shot=few_shot,
+        subjects=subjects,
+    )  # fmt: skip
+
+
+def with_leaks(measured: Measured, splits: Splits) -> Measured:
+    """`measured` with what is wrong with a stated split, which is shown."""
+    from preprocess.checks import format_faults
+    from preprocess.splits.leaks import find_leaks
+
+    leaks = tuple(find_leaks(splits))
+    if leaks:
+        print(format_faults(leaks))
+    return replace(measured, faults=(*measured.faults, *leaks))
 
 
 def write_plan(plan: Plan, splits: Splits, folder: PlanFolder) -> None:
@@ -306,13 +330,22 @@ def _measured_before(plan: Plan, folder: PlanFolder) -> Measured | None:
     )
 
 
-def _evidence_before(measured: Measured | None, plan: Plan, few_shot: str | None) -> Evidence | None:
+def _evidence_before(measured: Measured | None, plan: Plan, splits: Splits) -> Evidence | None:
     if measured is None:
         return None
+    stated = None
+    if plan.value("subjects") == STATED:  # splits.json holds what was stated
+        stated = {name: entry.get("subject", name) for name, entry in splits.cases.items()}
     target, memory = (
         plan.decisions[name].planned or plan.decisions[name] for name in ("target", "memory_gb")
     )
     machine = Machine(
         target=target.value, memory_gb=memory.value, target_reason=target.reason, memory_reason=memory.reason
     )
-    return collect_evidence(measured.fingerprint, measured.dataset, machine=machine, few_shot=few_shot)
+    return collect_evidence(
+        measured.fingerprint,
+        measured.dataset,
+        machine=machine,
+        few_shot=splits.few_shot["spec"] if splits.few_shot else None,
+        stated_subjects=stated,
+    )

@@ -3,6 +3,7 @@
 from preprocess.fingerprint.facts import Intensity, LabelSummary
 from preprocess.networks import NETWORK_RULES
 from preprocess.rules import SHARED_RULES, Evidence, Machine
+from preprocess.splits.subjects import NONE, Subjects
 
 CPU = Machine(target="cpu", memory_gb=16, target_reason="No GPU here.", memory_reason="RAM is 16 GB.")
 GPU = Machine(target="gpu", memory_gb=24, target_reason="A GPU is here.", memory_reason="It has 24 GB.")
@@ -56,7 +57,10 @@ def evidence(**changes):
         "label_names": {0: "background", 1: "liver", 2: "aorta"},
         "machine": CPU,
     }
-    return Evidence(**(facts | changes))
+    facts |= changes
+    alone = {name: name for name in facts["cases"]}
+    subjects = {NONE: Subjects(rule=NONE, reason="Each case counts as a subject of its own.", of=alone)}
+    return Evidence(**({"subjects": subjects} | facts))
 
 
 def decide(facts, network="samed", **overrides):

@@ -5,6 +5,7 @@ A person may have edited it, or sent it. Files are named by its cases, so that a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ CASE = {
         "label": {"anyOf": [*PATHS["anyOf"], MASKS, {"type": "null"}]},
         "labels": {"type": "array", "items": {"type": "integer"}},
         "slices": {"type": ["array", "null"], "items": {"type": "integer", "minimum": 0}},
+        "subject": {"type": "string", "minLength": 1},
     },
 }
 FOLD = {
@@ -42,6 +44,11 @@ SCHEMA = {
         "schema_version": {"const": 1},
         "seed": {"type": "integer", "minimum": 0, "maximum": 2**31},
         "few_shot": {"type": ["object", "null"], "required": ["spec", "level"]},
+        "subjects": {
+            "type": "object",
+            "required": ["rule", "reason"],
+            "additionalProperties": {"type": "string"},
+        },
         "cases": {"type": "object", "propertyNames": CASE_NAME, "additionalProperties": CASE},
         "folds": {"type": "array", "minItems": 1, "items": FOLD},
         "test": NAMES,
@@ -67,3 +74,16 @@ def read_splits(file: str | Path, *, remedy: str) -> dict[str, Any]:
     if unknown := sorted(listed - splits["cases"].keys()):
         raise DamagedFile(file, f"'{unknown[0]}' is listed, and is none of its cases", remedy)
     return splits
+
+
+def by_subject(cases: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[str]]:
+    """Subject -> those of `names` that show it, in their order. A case whose entry has no subject is one of its own.
+
+    Args:
+        cases: the entry "cases" of a splits.json.
+        names: of some of them.
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(cases[name].get("subject", name), []).append(name)
+    return found

@@ -29,11 +29,12 @@ def train(
         pgsam train bundles/refsam3d_amos --from bundles/refsam3d_btcv
         pgsam evaluate bundles/refsam3d_amos
 
-    --few_shot_curve trains the bundle on 1, 3, 5, … of its fold's training cases and measures each network on the same
-    held-out cases. Smaller sets lie inside larger ones. Every run takes the bundle's epochs times iterations_per_epoch
-    steps, however few its cases: that is what makes the points comparable. Unless you say otherwise, the last network
-    is measured (model_selection=last), so that held-out cases have no say in choosing it, and validation waits for the
-    end. Interrupted, the same command goes on; with more numbers or seeds it adds to what is there.
+    --few_shot_curve trains the bundle on 1, 3, 5, … of its fold's training cases (subjects, with all their cases, where
+    several cases show one) and measures each network on the same held-out cases. Smaller sets lie inside larger ones.
+    Every run takes the bundle's epochs times iterations_per_epoch steps, however few its cases: that is what makes the
+    points comparable. Unless you say otherwise, the last network is measured (model_selection=last), so that held-out
+    cases have no say in choosing it, and validation waits for the end. Interrupted, the same command goes on; with more
+    numbers or seeds it adds to what is there.
 
     Examples:
         pgsam train bundles/samed_hippocampus
@@ -45,7 +46,7 @@ def train(
     Args:
         bundle: the bundle's folder.
         resume: go on after the last completed epoch.
-        few_shot_curve: numbers of training cases, separated by commas; writes few_shot.csv, .json and .png.
+        few_shot_curve: numbers of training cases or subjects, separated by commas; writes few_shot.csv, .json and .png.
         seeds: of the curve, 3 by default: 3 means 0,1,2, and 4,7 these two. Each draws cases and seeds the training.
         few_shot_folder: where the curve goes; eval/few_shot of the bundle by default. One folder, one setting.
         parallel: runs of the curve at a time, one thread each if there are several; 1 by default.

@@ -22,6 +22,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.locks import hold
+from pgsam_monai.base.splits import by_subject
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.evaluation.few_shot_results import Row, read_row, read_rows, write_results
 
@@ -42,11 +43,16 @@ class Curve:
     bundle: Bundle
     folder: Path
     cases: tuple[int, ...]
-    """sizes of the training list"""
+    """sizes of the training list; of subjects, each with all its cases, where several cases show one"""
     seeds: tuple[int, ...]
     """each draws the cases and seeds the training"""
     overrides: Mapping[str, object]
     """values of train.json or evaluate.json that replace the bundle's in every run"""
+
+    @property
+    def units(self) -> str:
+        """What is counted: "cases", or "subjects" where several cases show one."""
+        return "subjects" if self.bundle.config("splits.json").get("subjects") else "cases"
 
     def value(self, name: str) -> Any:
         return self.overrides.get(name, self.bundle.config("train.json")[name])
@@ -74,7 +80,8 @@ class Run:
         return self.folder / "result.json"
 
     def __str__(self) -> str:
-        return f"{self.curve.network}, {self.cases} case{'s' if self.cases > 1 else ''}, seed {self.seed}"
+        units = self.curve.units.removesuffix("" if self.cases > 1 else "s")
+        return f"{self.curve.network}, {self.cases} {units}, seed {self.seed}"
 
 
 def make_curve(
@@ -157,7 +164,7 @@ def run_curves(
 
         rows = read_rows(curve.folder)
         write_results(rows, curve.folder)
-        draw_curves({curve.network: rows}, curve.folder / "few_shot.png")
+        draw_curves({curve.network: rows}, curve.folder / "few_shot.png", units=curve.units)
 
 
 def _finished(runs: Sequence[Run], parallel: int, call: Callable[..., Cost]) -> Iterator[tuple[Run, Row]]:
@@ -249,11 +256,12 @@ def _check_numbers(curve: Curve) -> None:
                 f"few-shot curve: {what} must be different whole numbers of at least {least}, got "
                 f"{', '.join(map(str, numbers)) or 'none'}."
             )
-    available = min(len(fold["training"]) for fold in curve.bundle.config("splits.json")["folds"])
+    splits = curve.bundle.config("splits.json")
+    available = min(len(by_subject(splits["cases"], fold["training"])) for fold in splits["folds"])
     if max(curve.cases) > available:
         raise UserFault(
-            f"few-shot curve: {max(curve.cases)} cases were asked for, the bundle's training lists hold {available}; "
-            f"ask for at most {available}."
+            f"few-shot curve: {max(curve.cases)} {curve.units} were asked for, the bundle's training lists hold "
+            f"{available}; ask for at most {available}."
         )
 
 

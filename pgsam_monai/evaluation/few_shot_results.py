@@ -23,7 +23,7 @@ class Row:
 
     network: str
     cases: int
-    """training cases"""
+    """training cases; subjects, where several cases show one"""
     seed: int
     dice: float | None
     """of the held-out cases, mean over classes of the classes' means; None where no case defines it"""
@@ -71,12 +71,13 @@ ASIDE = 1.025
 """Factor between the single points of neighbouring networks, which would hide each other."""
 
 
-def draw_curves(curves: Mapping[str, Sequence[Row]], file: str | Path) -> Path:
+def draw_curves(curves: Mapping[str, Sequence[Row]], file: str | Path, *, units: str = "cases") -> Path:
     """Draw Dice against the number of training cases: mean line, band of one standard deviation, single runs.
 
     Args:
         curves: name -> rows; rows without a Dice are left out.
         file: the PNG, renamed into place when complete.
+        units: what the rows count, "cases" or "subjects".
 
     Raises:
         ValueError: no row has a Dice.
@@ -96,7 +97,7 @@ def draw_curves(curves: Mapping[str, Sequence[Row]], file: str | Path) -> Path:
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.set_xlabel("training cases (logarithmic)")
+    axes.set_xlabel(f"training {units} (logarithmic)")
     axes.set_ylabel("mean Dice of the held-out cases")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, title="mean ± standard deviation; dots: single runs", title_fontsize="small")

@@ -107,7 +107,7 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
     files["configs/splits.json"] = json_text(splits)
     files["configs/plan.json"] = json_text(plan)
     files[f"configs/{SCHEMA}"] = (TEMPLATES / SCHEMA).read_text()
-    files["docs/README.md"] = _readme(plan, network)
+    files["docs/README.md"] = _readme(plan, splits, network)
     files["LICENSE"] = (TEMPLATES / "LICENSE").read_text()
     if downloads := large_files(planned.get("weights")):
         files["large_files.yml"] = downloads
@@ -206,11 +206,12 @@ def _ablations(network: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _readme(plan: Mapping, network: str) -> str:
+def _readme(plan: Mapping, splits: Mapping, network: str) -> str:
     settings = _settings(network)
     entries = {**plan["decisions"], **plan["configurations"][network]}
     return _readme_template().render(
         plan=plan,
+        subjects=splits.get("subjects"),
         network=network,
         name=bundle_name(plan, network),
         entries=entries,

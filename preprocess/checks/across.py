@@ -10,7 +10,6 @@ from preprocess.checks.duplicates import check_duplicates
 from preprocess.checks.faults import FATAL, MENDED, WARNING, Fault
 from preprocess.checks.labels import check_labels
 from preprocess.checks.masks import check_masks
-from preprocess.checks.subjects import check_subjects
 from preprocess.fingerprint.facts import CaseFacts, to_anatomical
 from preprocess.fingerprint.modality import guess_modality
 from preprocess.layouts.records import Dataset
@@ -30,7 +29,6 @@ def check_across(dataset: Dataset, cases: Sequence[CaseFacts]) -> Iterator[Fault
     yield from check_labels(dataset, training)
     yield from check_masks(dataset, training)
     yield from check_duplicates(cases)
-    yield from check_subjects(dataset, training)
     yield from _check_orientations(cases)
     yield from _check_spacings(cases)
     yield from _check_intensities(dataset, training)

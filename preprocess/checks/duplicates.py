@@ -12,16 +12,19 @@ ENOUGH_BINS = 8
 
 
 def check_duplicates(cases: Sequence[CaseFacts]) -> Iterator[Fault]:
-    """One fault per group of cases with identical files, or with identical intensities (the same scan saved
-    again, under another type or flipped)."""
+    """One fault per group of copies."""
+    yield from map(_duplicates, copies_among(cases))
+
+
+def copies_among(cases: Sequence[CaseFacts]) -> list[list[CaseFacts]]:
+    """Groups of cases with identical files, or with identical intensities (the same scan saved again, under another
+    type or flipped)."""
     groups: dict[tuple, list[CaseFacts]] = {}
     for case in cases:
         signature = _signature(case)
         if signature is not None:
             groups.setdefault(signature, []).append(case)
-    for members in groups.values():
-        if len(members) > 1:
-            yield _duplicates(members)
+    return [members for members in groups.values() if len(members) > 1]
 
 
 def _signature(case: CaseFacts) -> tuple | None:

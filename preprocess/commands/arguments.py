@@ -13,6 +13,8 @@ from preprocess.plan.overrides import make_override, parse_overrides
 from preprocess.planning import Request
 from preprocess.recipes import Recipe, load_recipe
 from preprocess.splits.few_shot import FewShot
+from preprocess.splits.stated import FLAG, Stated, read_stated
+from preprocess.splits.subjects import NONE, STATED
 
 
 def make_request(
@@ -24,6 +26,7 @@ def make_request(
     resolution: int | None = None,
     backbone: str | None = None,
     few_shot: str | None = None,
+    subjects: str | None = None,
     recipe: str | None = None,
     layout: str | None = None,
     name: str | None = None,
@@ -43,7 +46,7 @@ def make_request(
     set_limit(max_gb)  # in the environment, for the processes that read files
     _check_source(dataset, from_plan, recipe)
     if from_plan is not None:
-        for flag, value in (("networks", networks), ("few_shot", few_shot)):
+        for flag, value in (("networks", networks), ("few_shot", few_shot), ("subjects", subjects)):
             if value is not None:
                 raise UserFault(f"--{flag} can't change an existing plan; plan the data set again with it.")
     cooked = load_recipe(recipe) if recipe else None
@@ -54,6 +57,9 @@ def make_request(
         for decision, value in short.items()
         if value is not None
     ]
+    stated = _stated_subjects(subjects, dataset)
+    if subjects is not None:
+        wishes.append(make_override("subjects", STATED if stated else NONE, set_by=FLAG))
     if workers is not None and (not isinstance(workers, int) or workers < 1):
         raise UserFault(f"--workers {workers}: give a whole number of at least 1.")
     if layout is not None and layout not in LAYOUTS:
@@ -68,6 +74,7 @@ def make_request(
         networks=_networks(networks, cooked),
         recipe=cooked,
         few_shot=None if few_shot is None else FewShot.parse(few_shot).spec,
+        subjects=stated,
         target=target,
         overrides=(*wishes, *parse_overrides(override)),
         skip_faulty=skip_faulty,
@@ -89,6 +96,15 @@ def _check_source(dataset: str | None, from_plan: str | None, recipe: str | None
         raise UserFault("Give a data set's folder, as in `pgsam-plan Task04_Hippocampus`, or --recipe NAME.")
     elif dataset is not None and not Path(dataset).exists():
         raise UserFault(f"{dataset}: there is no such folder.{_near_path(Path(dataset))}")
+
+
+def _stated_subjects(subjects: str | None, dataset: str | None) -> Stated | None:
+    """What --subjects says; None where it says that each case is a subject of its own, or isn't given."""
+    if subjects is None or subjects.lower() == NONE:
+        return None
+    if dataset is None:
+        raise UserFault(f"{FLAG} {subjects}: it needs the data set's cases; give its folder, too.")
+    return read_stated(subjects)
 
 
 def _near_path(path: Path) -> str:

@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pgsam_monai.base.splits import by_subject
 from preprocess.checks import FATAL, Fault
 from preprocess.networks.declared import capabilities
 from preprocess.planning import Planned
 from preprocess.rules import OVERRIDE, Decision
 from preprocess.rules.decision import shown_value
+from preprocess.splits.records import Splits
 
 SHOWN_VALUE = 44
 PIPED_WIDTH = 132
@@ -82,14 +84,26 @@ def _table(console: Console, title: str, entries: Mapping[str, Decision]) -> Non
 
 def _splits_line(planned: Planned) -> str:
     splits = planned.splits
-    sizes = sorted({len(fold.training) for fold in splits.folds})
-    validation = sorted({len(fold.validation) for fold in splits.folds})
+    sizes = _sizes(splits, [fold.training for fold in splits.folds])
+    validation = _sizes(splits, [fold.validation for fold in splits.folds])
     line = (
         f"Splits: {len(splits.folds)} fold{'s' if len(splits.folds) > 1 else ''}, each "
-        f"{_range(sizes)} cases to train "
-        f"and {_range(validation)} to validate on; {len(splits.test)} test cases."
+        f"{sizes} to train and {validation} to validate on; {len(splits.test)} test cases."
     )
-    return line + (f" Few-shot: {splits.few_shot['spec']}." if splits.few_shot else "")
+    line += f" Few-shot: {splits.few_shot['spec']}." if splits.few_shot else ""
+    wished = (
+        planned.plan.decisions["subjects"].source == OVERRIDE
+    )  # whose reason tells of the rule's own finding
+    return line + (f"\nSubjects: {splits.subjects['reason']}" if splits.subjects and wished else "")
+
+
+def _sizes(splits: Splits, parts: Sequence[Sequence[str]]) -> str:
+    """As in "8 subjects (16 cases)"."""
+    cases = f"{_range(sorted({len(part) for part in parts}))} cases"
+    if not splits.subjects:
+        return cases
+    subjects = sorted({len(by_subject(splits.cases, part)) for part in parts})
+    return f"{_range(subjects)} subjects ({cases})"
 
 
 def _range(counts: list[int]) -> str:

@@ -59,8 +59,14 @@ options
                          RECIPES;
                          those without published lists draw their cases from your copy of the data
   --few_shot N|P%        train on N cases, or P % of the cases, of each fold: seeded, smaller sets inside
-                         larger ones, rare structures first; "slices:10%" draws slices over all training
-                         cases, as the papers do
+                         larger ones, rare structures first; subjects and all their cases where several cases
+                         show one; "slices:10%" draws slices over all training cases, as the papers do
+  --subjects FILE|REGEX|none
+                         whom each case shows, as no subject may train and validate: a table of cases and
+                         subjects (CSV, TSV, JSON), or an expression whose one group names the subject, as in
+                         '(patient[0-9]+)_'; they are written to splits.json as they are; none: each case another
+                         (default: by BIDS and other layouts, a datalist's "subject", DICOM PatientID, folders per
+                         patient, or names such as p1_t0, p1_t1)
   --override NAME=VALUE  any decision of plan.json; may be given several times
   --skip_faulty          leave out cases with fatal faults and go on; the plan records them
   --layout NAME          force a layout: nnunet, msd, synapse, transunet, la, la_h5, promise12, brats, acdc, kits,

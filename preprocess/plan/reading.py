@@ -15,7 +15,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.json_files import made_of, read_json, require_schema
 from preprocess.networks import NETWORK_RULES
 from preprocess.plan.kinds import kind_of
-from preprocess.plan.records import Plan, without_retired
+from preprocess.plan.records import Plan, with_later, without_retired
 from preprocess.recipes import load_recipe
 from preprocess.rules import OVERRIDE, RECIPE, RULE, SHARED_RULES, Decision
 from preprocess.splits.records import Splits
@@ -81,6 +81,7 @@ def read_plan(file: Path) -> tuple[Plan, list[str]]:
     Plan.require_version(record)
     require_schema(record, PLAN, file=file, remedy=REMEDY)
     plan, gone = without_retired(made_of(record, Plan.from_json, file=file, remedy=REMEDY))
+    plan = with_later(plan)
     published = _published(plan, file)
     _check_decisions(plan.decisions, SHARED_RULES, None, published, file)
     for network, entries in plan.configurations.items():

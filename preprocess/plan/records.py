@@ -10,8 +10,15 @@ from pgsam_monai.base.errors import UserFault
 from preprocess import __version__
 from preprocess.networks import NETWORK_RULES
 from preprocess.rules import SHARED_RULES, Decision
+from preprocess.splits.subjects import NONE
 
 SCHEMA_VERSION = 1
+LATER = {
+    "subjects": Decision(
+        value=NONE, reason="Planned by an earlier version, which took each case for a subject."
+    )
+}
+"""Decisions that plans of this schema may lack."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +96,12 @@ def without_retired(plan: Plan) -> tuple[Plan, list[str]]:
         for network, entries in plan.configurations.items()
     }
     return replace(plan, decisions=shared, configurations=own), gone
+
+
+def with_later(plan: Plan) -> Plan:
+    """`plan`, of an earlier version, with the decisions that are taken since: as it was planned without them."""
+    known = {name: plan.decisions.get(name, LATER.get(name)) for name in SHARED_RULES}
+    return replace(plan, decisions={name: decision for name, decision in known.items() if decision})
 
 
 def _to_json(entries: Mapping[str, Decision]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ so a recipe says only what is its own. What neither decides, such as the texts, 
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,8 @@ from pgsam_monai.base.labels import values_of
 from preprocess.rules.decision import RECIPE, Decision
 from preprocess.splits.few_shot import shuffle
 from preprocess.splits.records import Fold, Splits
-from preprocess.splits.splits import case_entry, with_few_shot
+from preprocess.splits.splits import case_entry, with_few_shot, with_subjects
+from preprocess.splits.subjects import Subjects
 
 FOLDER = Path(__file__).parent
 PREPARED_IN_ARCHIVES = ("labels", "label_names", "intensity", "slice_axis", "orientation")
@@ -137,17 +137,19 @@ def splits_by_recipe(
     seed: int,
     few_shot: str | None,
     labels: Mapping[str, Sequence[int]] | None = None,
+    subjects: Subjects | None = None,
 ) -> Splits:
     """The published split over the labelled cases of a data set, matched by name or by the last number in it, or drawn.
 
-    `labels`: case -> foreground values it holds, where they were measured.
+    `labels`: case -> foreground values it holds, where they were measured. `subjects`: whom the cases show; None: each
+    another. What is drawn keeps them together, what is published is left as it is.
 
     Raises:
         UserFault: a published case is missing, there are fewer cases than are to be drawn, or `few_shot` asks for
             more than train.
     """
     if recipe.draw:
-        return with_few_shot(_drawn(recipe, recipe.draw, cases, labels, seed), few_shot)
+        return with_few_shot(_drawn(recipe, recipe.draw, cases, labels, seed, subjects), few_shot)
     wanted = sorted({*recipe.training, *recipe.validation, *recipe.test})
     by_number = all(isinstance(case, int) for case in wanted)
     known = _by_number(cases) if by_number else {case.name: case for case in cases if case.label}
@@ -164,7 +166,7 @@ def splits_by_recipe(
     for case in wanted:
         entries[known[case].name] = case_entry(known[case], (labels or {}).get(known[case].name))
     names = {case: known[case].name for case in wanted}
-    return _splits(recipe, names, entries, seed=seed, few_shot=few_shot)
+    return _splits(recipe, names, entries, seed=seed, few_shot=few_shot, subjects=subjects)
 
 
 def _drawn(
@@ -173,31 +175,51 @@ def _drawn(
     cases: Sequence[Any],
     labels: Mapping[str, Sequence[int]] | None,
     seed: int,
+    subjects: Subjects | None,
 ) -> Splits:
-    """A split of the stated sizes: a function of the names of the cases that hold what the recipe is about."""
+    """A split of the stated sizes: a function of the names of the cases that hold what the recipe is about.
+
+    A part may be larger where its last subject has several cases.
+    """
     wanted = {value for entry in recipe.decisions["labels"].value[1:] for value in values_of(entry)}
     held = {case.name: case for case in cases if case.group == "train" and case.label}
     if labels is not None:
         held = {name: case for name, case in held.items() if wanted & set(labels.get(name, ()))}
-    if len(held) < draw.total:
+    parts = _dealt(sorted(held), draw, subjects, seed)
+    if parts is None:
         structures = " or ".join(recipe.decisions["label_names"].value[1:])
+        together = ", too few as no subject is to be parted" if len(held) >= draw.total else ""
         raise UserFault(
             f"--recipe {recipe.name} draws {draw.training} training, {draw.validation} validation and {draw.test} test "
-            f"cases that hold {structures}; this data set has {len(held)} of the {draw.total}. Plan without --recipe "
-            "to use what there is."
+            f"cases that hold {structures}; this data set has {len(held)} of the {draw.total}{together}. Plan "
+            "without --recipe to use what there is."
         )
     place = {name: number for number, name in enumerate(held)}
-    drawn = shuffle(sorted(held), seed)[: draw.total]
-    ends = (0, draw.training, draw.training + draw.validation, draw.total)
-    training, validation, test = (
-        tuple(sorted(drawn[start:end], key=place.__getitem__)) for start, end in itertools.pairwise(ends)
-    )
+    training, validation, test = (tuple(sorted(part, key=place.__getitem__)) for part in parts)
     entries = {
         name: case_entry(held[name], (labels or {}).get(name))
-        for name in sorted(drawn, key=place.__getitem__)
+        for name in sorted((*training, *validation, *test), key=place.__getitem__)
     }
     fold = Fold(training=training, validation=validation)
-    return Splits(seed=seed, few_shot=None, cases=entries, folds=(fold,), test=test, note=recipe.splits_note)
+    whole = Splits(seed=seed, few_shot=None, cases=entries, folds=(fold,), test=test, note=recipe.splits_note)
+    return with_subjects(whole, subjects)
+
+
+def _dealt(names: Sequence[str], draw: Draw, subjects: Subjects | None, seed: int) -> list[list[str]] | None:
+    """Training, validation and test cases, subject by subject; None where there are too few."""
+    cases: dict[str, list[str]] = {}
+    for name in names:
+        cases.setdefault(subjects.of[name] if subjects else name, []).append(name)
+    order, parts = iter(shuffle(list(cases), seed)), []
+    for size in (draw.training, draw.validation, draw.test):
+        part: list[str] = []
+        while len(part) < size:
+            subject = next(order, None)
+            if subject is None:
+                return None
+            part += cases[subject]
+        parts.append(part)
+    return parts
 
 
 def _by_number(cases: Sequence[Any]) -> dict[int, Any]:
@@ -230,7 +252,13 @@ def _filled(pattern: str | Mapping[str, str], case: int | str) -> str:
 
 
 def _splits(
-    recipe: Recipe, names: Mapping[int | str, str], entries: dict, *, seed: int, few_shot: str | None
+    recipe: Recipe,
+    names: Mapping[int | str, str],
+    entries: dict,
+    *,
+    seed: int,
+    few_shot: str | None,
+    subjects: Subjects | None = None,
 ) -> Splits:
     test = tuple(names[case] for case in recipe.test)
     training, validation = (
@@ -238,7 +266,7 @@ def _splits(
     )
     fold = Fold(training=training, validation=validation)
     whole = Splits(seed=seed, few_shot=None, cases=entries, folds=(fold,), test=test, note=recipe.splits_note)
-    return with_few_shot(whole, few_shot)
+    return with_few_shot(with_subjects(whole, subjects), few_shot)
 
 
 def _read(name: str) -> dict[str, Any]:

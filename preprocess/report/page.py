@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.labels import values_of
+from pgsam_monai.base.splits import by_subject
 from preprocess.networks.declared import capabilities
 from preprocess.plan.records import Plan
 from preprocess.report.charts import intensity_charts
@@ -142,6 +143,8 @@ def _faults(measured: Any | None) -> list[Any]:
 
 def _tiles(plan: Plan, splits: Splits, measured: Any | None) -> list[tuple[str, str]]:
     tiles = [("Cases", str(plan.dataset["num_cases"])), ("Structures", str(len(plan.value("labels")) - 1))]
+    if splits.subjects:
+        tiles.insert(1, ("Subjects", str(len(by_subject(splits.cases, splits.cases)))))
     if measured is not None and measured.fingerprint.summary.num_cases:
         summary = measured.fingerprint.summary
         tiles.append(("Median shape", " × ".join(f"{n:.0f}" for n in summary.shape.median)))

@@ -27,6 +27,7 @@ SHARED_RULES: dict[str, Rule] = {
     "patch_3d": geometry.choose_patch_3d,
     "intensity": intensity.choose_intensity,
     "class_frequencies": labels.choose_class_frequencies,
+    "subjects": training.choose_subjects,
     "folds": training.choose_folds,
     "seed": training.choose_seed,
     "postprocessing": labels.choose_postprocessing,

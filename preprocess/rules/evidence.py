@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.labels import background_of
 from preprocess.fingerprint.facts import Fingerprint, Intensity, LabelSummary, to_anatomical
 from preprocess.layouts import Dataset
+from preprocess.splits.subjects import Subjects, find_subjects
 
 WORLD_SLICE_AXIS = {
     "L": "sagittal",
@@ -78,6 +80,9 @@ class Evidence:
     stated_folds: Mapping[str, int] = field(default_factory=dict)
     """case -> the fold that validates on it, where the data set says so"""
 
+    subjects: Mapping[str, Subjects] = field(default_factory=dict)
+    """rule -> whom the cases show by it; the first is to be believed"""
+
     few_shot: str | None = None
     """the few-shot wish ("5", "10%", "slices:10%"), which shortens the training lists"""
 
@@ -98,15 +103,37 @@ class Evidence:
         """The background's value in the label files."""
         return background_of({name: value for value, name in (self.label_names or {}).items()})
 
+    def subjects_by(self, rule: str) -> Subjects:
+        """What a rule makes of the cases.
+
+        Raises:
+            UserFault: nothing that could be split.
+        """
+        if rule not in self.subjects:
+            raise UserFault(
+                f"subjects {rule}: that doesn't tell this data set's cases apart, or makes one subject of all; choose "
+                f"{' or '.join(self.subjects)}, or plan it again with --subjects FILE|REGEX."
+            )
+        return self.subjects[rule]
+
     def label_name(self, value: int) -> str:
         unnamed = "background" if value == self.background else f"label_{value}"
         return (self.label_names or {}).get(value, unnamed)
 
 
 def collect_evidence(
-    fingerprint: Fingerprint, dataset: Dataset, *, machine: Machine, few_shot: str | None = None
+    fingerprint: Fingerprint,
+    dataset: Dataset,
+    *,
+    machine: Machine,
+    few_shot: str | None = None,
+    stated_subjects: Mapping[str, str] | None = None,
 ) -> Evidence:
-    """Flattens `fingerprint` for the rules. Only labelled, readable training cases count."""
+    """Flattens `fingerprint` for the rules. Only labelled, readable training cases count.
+
+    `stated_subjects`: case -> subject, as the user says. Raises UserFault where that is one subject alone.
+    """
+    from preprocess.checks.duplicates import copies_among
     from preprocess.fingerprint.folding import is_countable
 
     summary, label_names = fingerprint.summary, dataset.label_names
@@ -135,6 +162,13 @@ def collect_evidence(
         stated_folds={
             case.name: case.fold for case in dataset.cases if case.fold is not None and case.name in names
         },
+        subjects=find_subjects(
+            dataset,
+            training=names,
+            patients={case.name: case.patient for case in fingerprint.cases if case.patient},
+            copies=[[case.name for case in copies] for copies in copies_among(fingerprint.cases)],
+            stated=stated_subjects,
+        ),
         few_shot=few_shot,
     )
 

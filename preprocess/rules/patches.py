@@ -102,7 +102,10 @@ def _training_cases(evidence: Evidence, decided: Mapping[str, Any]) -> int:
     if evidence.few_shot is None:
         return pool
     few_shot = FewShot.parse(evidence.few_shot)
-    return pool if few_shot.level == "slice" else few_shot.count(pool)
+    if few_shot.level == "slice":
+        return pool
+    kept, units = training.few_shot_units(evidence, decided, few_shot)
+    return max(1, round(pool * kept / units))
 
 
 def by(sides: Sequence[float]) -> str:

@@ -10,6 +10,7 @@ from preprocess.rules.evidence import Evidence
 from preprocess.rules.geometry import in_oriented_order
 from preprocess.rules.kind import FACTOR, SHARE, choice, number, takes, whole
 from preprocess.splits.few_shot import FewShot
+from preprocess.splits.subjects import RULES
 
 # The budgets of training. They may be tuned here; nothing else holds copies.
 CPU_EPOCHS, GPU_EPOCHS = 30, 160
@@ -30,6 +31,13 @@ MAX_FOLDS = 5
 SEED = 123
 
 
+@takes(choice(*RULES))
+def choose_subjects(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """How it is known whom each case shows: folds and few-shot subsets go by it."""
+    rule, found = next(iter(evidence.subjects.items()))
+    return Decision(value=rule, reason=found.reason)
+
+
 @takes(whole(2))
 def choose_folds(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Number of cross-validation folds.
@@ -38,6 +46,7 @@ def choose_folds(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
         UserFault: fewer than two labelled cases.
     """
     count, stated = len(evidence.cases), len(set(evidence.stated_folds.values()))
+    subjects = evidence.subjects_by(decided["subjects"]).count(evidence.cases)
     if count < 2:
         raise UserFault(
             f"The data set holds {count} labelled training case{'' if count == 1 else 's'}; "
@@ -48,15 +57,15 @@ def choose_folds(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
         return Decision(
             value=stated, reason=f"The data set itself assigns its {count} labelled cases to {stated} folds."
         )
-    if count < MAX_FOLDS:
-        return Decision(
-            value=count, reason=f"{count} labelled cases are few: leave-one-out, each validates once."
-        )
-    least, most = count // MAX_FOLDS, -(-count // MAX_FOLDS)
+    units = "cases" if subjects == count else "subjects"
+    labelled = f"{count} labelled cases" + (f" of {subjects} subjects" if subjects < count else "")
+    if subjects < MAX_FOLDS:
+        return Decision(value=subjects, reason=f"{labelled} are few: leave-one-out, each validates once.")
+    least, most = subjects // MAX_FOLDS, -(-subjects // MAX_FOLDS)
     share = f"{least}" if least == most else f"{least} or {most}"
     return Decision(
         value=MAX_FOLDS,
-        reason=f"{count} labelled cases: {MAX_FOLDS} folds with {share} validation cases each.",
+        reason=f"{labelled}: {MAX_FOLDS} folds with {share} validation {units} each.",
     )
 
 
@@ -72,13 +81,24 @@ def choose_seed(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
 def training_slices(evidence: Evidence, decided: Mapping[str, Any]) -> int:
     """About how many slices one fold's training list holds, a few-shot wish respected."""
     total = sum(in_oriented_order(shape, decided["slice_axis"])[2] for shape in evidence.shapes)
-    folds, count = decided["folds"], len(evidence.cases)
+    folds = decided["folds"]
     pool = total * (folds - 1) / folds
     if evidence.few_shot is None:
         return max(1, round(pool))
     few_shot = FewShot.parse(evidence.few_shot)
-    units = round(pool) if few_shot.level == "slice" else max(1, round(count * (folds - 1) / folds))
-    return max(1, round(pool * few_shot.count(units) / units))
+    if few_shot.level == "slice":
+        return max(1, round(pool * few_shot.count(round(pool)) / round(pool)))
+    kept, units = few_shot_units(evidence, decided, few_shot)
+    return max(1, round(pool * kept / units))
+
+
+def few_shot_units(evidence: Evidence, decided: Mapping[str, Any], few_shot: FewShot) -> tuple[int, int]:
+    """How many of about how many training subjects of a fold are kept."""
+    subjects, folds = evidence.subjects_by(decided["subjects"]), decided["folds"]
+    count = subjects.count(evidence.cases)
+    pool = max(1, round(count * (folds - 1) / folds))
+    units = "cases" if count == len(evidence.cases) else "subjects"
+    return few_shot.count(pool, units), pool
 
 
 @takes(whole(1))

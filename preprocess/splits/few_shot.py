@@ -1,16 +1,20 @@
-"""Few-shot subsets of training lists: seeded, nested, and balanced over the structures that the cases hold."""
+"""Few-shot subsets of training lists: seeded, nested, and balanced over the structures that the cases hold.
+
+Cases count where each shows another subject; else subjects do, with all their cases.
+"""
 
 from __future__ import annotations
 
 import random
 import re
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.splits import by_subject
 from preprocess.splits.records import Splits
 
 BY_SEED_ALONE = (
@@ -46,7 +50,7 @@ class FewShot:
         is_share = bool(match and match[3])
         if amount <= 0 or (is_share and amount > 100) or (not is_share and amount != int(amount)):
             raise UserFault(
-                f"--few_shot {text}: give a number of cases (5), a share of the cases (10%), "
+                f"--few_shot {text}: give a number of cases or subjects (5), a share of them (10%), "
                 "or the papers' share of slices (slices:10%)."
             )
         level = "slice" if match[1] == "slices" else "case"
@@ -59,8 +63,9 @@ class FewShot:
             record |= {"share": self.amount} if self.is_share else {"count": int(self.amount)}
         return record
 
-    def count(self, available: int) -> int:
-        """How many of `available` cases or slices to keep: at least 1.
+    def count(self, available: int, units: str | None = None) -> int:
+        """How many of `available` cases, subjects or slices (`units`, by default those of the level) to keep: at least
+        1.
 
         Raises:
             UserFault: more were asked for than there are.
@@ -68,7 +73,7 @@ class FewShot:
         wanted = max(1, round(self.amount * available)) if self.is_share else int(self.amount)
         if wanted > available:
             raise UserFault(
-                f"--few_shot {self.spec}: only {available} training {self.level}s are left "
+                f"--few_shot {self.spec}: only {available} training {units or f'{self.level}s'} are left "
                 f"beside the validation fold; ask for at most {available}."
             )
         return wanted
@@ -122,35 +127,44 @@ def shuffle(names: Sequence[str], seed: int) -> list[str]:
     return shuffled
 
 
-def restrict(splits: Splits, wish: FewShot, seed: int) -> Splits:
-    """Splits whose training lists keep as many cases as wished for.
+def labels_of(names: Iterable[str], labels: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
+    """The labels that a subject's cases hold together."""
+    return tuple(sorted({value for name in names for value in labels[name]}))
 
-    Each fold's order is that of its own training list, so that every fold's first cases cover its labels, and subsets
-    of one fold and seed are nested. The entries "labels" of the cases balance the draw; where any training case of
-    a fold has none, the seed alone decides, and the note says so.
+
+def restrict(splits: Splits, wish: FewShot, seed: int) -> Splits:
+    """Splits whose training lists keep as many subjects as wished for, each with all its cases.
+
+    Each fold's order is that of its own training list, so that every fold's first subjects cover its labels, and
+    subsets of one fold and seed are nested. The entries "labels" of the cases balance the draw; where any training case
+    of a fold has none, the seed alone decides, and the note says so.
 
     Raises:
-        UserFault: a fold has fewer training cases.
+        UserFault: a fold has fewer training subjects.
     """
     folds, note = [], splits.note
     for fold in splits.folds:
         known = all("labels" in splits.cases[name] for name in fold.training)
-        labels = {name: splits.cases[name]["labels"] for name in fold.training} if known else None
-        count = wish.count(len(fold.training))
-        kept = set(few_shot_order(fold.training, labels=labels, seed=seed)[:count])
+        held = {name: splits.cases[name].get("labels", ()) for name in fold.training}
+        cases = by_subject(splits.cases, fold.training)
+        labels = {subject: labels_of(own, held) for subject, own in cases.items()} if known else None
+        count = wish.count(len(cases), splits.units)
+        drawn = few_shot_order(list(cases), labels=labels, seed=seed)[:count]
+        kept = {name for subject in drawn for name in cases[subject]}
         folds.append(replace(fold, training=tuple(name for name in fold.training if name in kept)))
         if not known and BY_SEED_ALONE not in note:
             note = f"{note} {BY_SEED_ALONE}".strip()
-    return replace(splits, folds=tuple(folds), few_shot=wish.to_json(), note=note)
+    level = {"level": "subject"} if splits.subjects else {}
+    return replace(splits, folds=tuple(folds), few_shot=wish.to_json() | level, note=note)
 
 
 def few_shot_splits(splits: Splits, cases: int, seed: int) -> Splits:
-    """Restrict every training list of existing splits to `cases` cases, drawn anew with `seed`.
+    """Restrict every training list of existing splits to `cases` cases (or subjects), drawn anew with `seed`.
 
     What is drawn depends on splits.json alone. Subsets of one seed are nested. Validation and test cases stay.
 
     Raises:
-        UserFault: a fold has fewer training cases, or the splits draw slices, which doesn't go with drawing cases.
+        UserFault: a fold has fewer of them, or the splits draw slices, which doesn't go with drawing cases.
     """
     if splits.few_shot and splits.few_shot["level"] == "slice":
         raise UserFault(

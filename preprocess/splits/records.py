@@ -21,12 +21,12 @@ class Splits:
 
     seed: int
     few_shot: dict[str, Any] | None
-    """{"spec": "10%", "level": "case"}, with "seed" where that isn't this file's, or {"spec": "slices:10%",
-    "level": "slice", "share": 0.1 (or "count": n)}; None without"""
+    """{"spec": "10%", "level": "case" (or "subject", where subjects have several cases)}, with "seed" where that isn't
+    this file's, or {"spec": "slices:10%", "level": "slice", "share": 0.1 (or "count": n)}; None without"""
 
     cases: dict[str, dict[str, Any]]
-    """name -> {"image": path or [paths], "label": path or None, "labels": [foreground values that it holds]}; the last
-    one where it was measured"""
+    """name -> {"image": path or [paths], "label": path or None, "labels": [foreground values that it holds], "subject":
+    whom it shows}; the labels where they were measured, the subject where subjects have several cases"""
 
     folds: tuple[Fold, ...]
     """training lists hold the choice of few cases already. Few slices are drawn where training starts, since only
@@ -35,6 +35,14 @@ class Splits:
     test: tuple[str, ...] = ()
     note: str = field(default="")
     """anything unusual about these splits, in a sentence"""
+    subjects: dict[str, str] | None = None
+    """{"rule": "names", "reason": that rule in a sentence, with examples}; None where each case is a subject of its
+    own"""
+
+    @property
+    def units(self) -> str:
+        """What folds and few-shot subsets count."""
+        return "subjects" if self.subjects else "cases"
 
     def to_json(self) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -44,6 +52,8 @@ class Splits:
         }
         if self.note:
             record["note"] = self.note
+        if self.subjects:
+            record["subjects"] = self.subjects
         record["cases"] = self.cases
         record["folds"] = [
             {"training": list(f.training), "validation": list(f.validation)} for f in self.folds
@@ -63,4 +73,5 @@ class Splits:
             folds=tuple(folds),
             test=tuple(record["test"]),
             note=record.get("note", ""),
+            subjects=record.get("subjects"),
         )

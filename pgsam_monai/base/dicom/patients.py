@@ -10,7 +10,7 @@ from pgsam_monai.base.dicom.headers import is_dicom_file, require_sound
 from pgsam_monai.base.files import visible
 
 _NOBODY = re.compile(
-    r"(?:anon\w*|de-?identified\w*|unknown|none|null|n/?a|no ?id|patient|subject|test|default|[x0\-_.*?^ ]*)",
+    r"(?:anon\w*|de-?identified\w*|unknown|none|null|n/?a|no ?id|patient|subject|test|default|[x\-_.*?^ ]*)",
     re.IGNORECASE,
 )
 """What stands for a PatientID where somebody took it out."""

@@ -210,6 +210,26 @@ def test_other_settings_need_another_folder(planned, tmp_path):
         curve_of(tmp_path, tmp_path)
 
 
+def test_subjects_are_counted_where_they_have_several_cases(planned, tmp_path):
+    import shutil
+
+    bundle = tmp_path / "bundle"
+    shutil.copytree(planned / "configs", bundle / "configs")
+    record = json.loads((bundle / "configs/splits.json").read_text())
+    for place, name in enumerate(record["folds"][0]["training"]):
+        record["cases"][name]["subject"] = f"p{place // 2}"
+    record |= {"subjects": {"rule": "names", "reason": "By name."}, "folds": record["folds"][:1]}
+    (bundle / "configs/splits.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="4 subjects were asked for, the bundle's training lists hold 3"):
+        curve_of(bundle, tmp_path / "curve", cases=(1, 4))
+    curve = curve_of(bundle, tmp_path / "curve", cases=(1, 2))
+    one, two = runs_of(curve)[:2]
+    assert str(one).endswith("1 subject, seed 0") and str(two).endswith("2 subjects, seed 0")
+    drawn = [json.loads((run.folder / "splits.json").read_text()) for run in (one, two)]
+    assert [len(splits["folds"][0]["training"]) for splits in drawn] == [2, 4]
+    assert drawn[0]["few_shot"] == {"spec": "1", "level": "subject", "seed": 0}
+
+
 def test_a_draw_by_seed_alone_is_said(planned, tmp_path):
     import shutil
 

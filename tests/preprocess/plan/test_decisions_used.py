@@ -32,8 +32,8 @@ OTHERS = {
     "token_size": [8, 8, 8],
     "patch": [32, 32, 32],
 }
-SPLITTING = {"folds"}
-"""what `planning.split_dataset` reads beside the seed: test_splits.py"""
+SPLITTING = {"folds", "subjects"}
+"""what `planning.split_dataset` reads beside the seed: test_splits.py, test_subjects.py"""
 
 
 class Noting(Mapping):

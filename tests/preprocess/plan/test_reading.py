@@ -53,6 +53,12 @@ def test_a_plan_comes_back(record, tmp_path):
     assert json.loads(json.dumps(read_plan(written(tmp_path, record))[0].to_json())) == record
 
 
+def test_a_plan_from_before_subjects_keeps_its_cases_apart(record, tmp_path):
+    plan, _ = read_plan(written(tmp_path, changed(record, "decisions/subjects", ...)))
+    assert plan.value("subjects") == "none" and "earlier version" in plan.decisions["subjects"].reason
+    assert list(plan.decisions) == list(record["decisions"])
+
+
 def test_a_recipes_plan_comes_back(tmp_path):
     recipe = load_recipe("samed_synapse")
     header = {key: recipe.dataset[key] for key in ("name", "folder", "layout", "file_format", "channels")}

@@ -13,6 +13,8 @@ from preprocess.rules import intensity as intensities
 from preprocess.rules.evidence import channel_names
 from preprocess.rules.memory import image_gb, largest_batch
 
+ALONE = {"subjects": "none"}
+
 
 @pytest.mark.parametrize("chosen", NETWORK_RULES)
 def test_every_decision_has_a_sentence_as_reason(chosen):
@@ -196,7 +198,7 @@ def test_memory_rule_grows_with_size_and_falls_with_precision():
 
 def test_folds_from_the_number_of_cases():
     def folds(count):
-        return training.choose_folds(evidence(cases={str(n): (1,) for n in range(count)}), {}).value
+        return training.choose_folds(evidence(cases={str(n): (1,) for n in range(count)}), ALONE).value
 
     assert [folds(count) for count in (2, 3, 4, 5, 9, 200)] == [2, 3, 4, 5, 5, 5]
     with pytest.raises(UserFault, match="holds 1 labelled training case;.*Label another"):
@@ -205,11 +207,11 @@ def test_folds_from_the_number_of_cases():
 
 def test_folds_stated_by_the_data_set_are_kept():
     facts = evidence(stated_folds={f"case{n}": n % 3 for n in range(10)})
-    assert training.choose_folds(facts, {}).value == 3
+    assert training.choose_folds(facts, ALONE).value == 3
 
 
 def test_an_epoch_is_one_pass_within_the_budget():
-    decided = {"slice_axis": "axial", "folds": 5, "target": "gpu", "batch_size": 10}
+    decided = ALONE | {"slice_axis": "axial", "folds": 5, "target": "gpu", "batch_size": 10}
     assert training.choose_iterations_per_epoch(evidence(), decided).value == 80  # 10 * 100 slices * 4/5 / 10
     assert training.choose_iterations_per_epoch(evidence(), decided | {"batch_size": 1}).value == 250
     assert (
