@@ -1,9 +1,11 @@
-"""How much memory can be taken, and how much of it by one image: as `--max_gb` says, or a share of what is free."""
+"""How much memory can be taken, how much of it by one image (`--max_gb`, or a share of what is free), its return."""
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 from pathlib import Path
 
 from pgsam_monai.base.errors import UserFault
@@ -65,6 +67,12 @@ def free_memory_bytes() -> int | None:
     except (OSError, StopIteration, ValueError):
         pass
     return max(0, min(free)) if free else _free_elsewhere()
+
+
+def hand_back_freed_memory() -> None:
+    """Give what this process has freed back to the system; glibc keeps much of it, in pieces, for the process."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def _free_in_container(group: Path) -> int:

@@ -20,6 +20,7 @@ from monailabel.tasks.activelearning.epistemic import Epistemic
 from monailabel.utils.others.generic import strtobool
 
 from pgsam_monai.base.errors import MissingFile
+from pgsam_monai.base.memory import hand_back_freed_memory
 from pgsam_monai.bundle import Bundle, WeightsFault
 from pgsam_monai.label.fields import is_dicomweb
 from pgsam_monai.label.tasks.datastore import StudiesFolder
@@ -85,11 +86,15 @@ class PgsamApp(stock_app(), MONAILabelApp):
         )
 
     def cleanup_sessions(self) -> None:
-        """Called every few minutes by a thread, which a fault would end, so that no session would end any more."""
+        """Called every few minutes by a thread, which a fault would end, so that no session would end any more.
+
+        What the requests since have freed goes back to the system.
+        """
         try:
             super().cleanup_sessions()
         except Exception:
             logger.exception("Sessions that have ended can't be removed")
+        hand_back_freed_memory()
 
     @cached_property
     def served(self) -> dict[str, Bundle]:
