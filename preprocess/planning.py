@@ -14,6 +14,7 @@ from pgsam_monai.base.files import remove_remains, write_text
 from pgsam_monai.base.locks import hold
 from preprocess.fingerprint.facts import Fingerprint
 from preprocess.layouts import Dataset, describe_dataset, find_dataset
+from preprocess.plan.facts import facts_before, facts_of
 from preprocess.plan.outputs import PlanFolder, write_json
 from preprocess.plan.overrides import Override
 from preprocess.plan.plan import find_edits, make_plan, replan, with_edits, with_moved_data
@@ -84,6 +85,8 @@ class Planned:
     folder: PlanFolder
     measured: Measured | None
     """None without the data set at hand"""
+    facts: Mapping[str, Any] | None = None
+    """of training_facts.json; None where no data set was measured, now or before"""
     bundles: tuple[Path, ...] = ()
     times_s: Mapping[str, float] = field(default_factory=dict)
     """step -> seconds"""
@@ -120,7 +123,7 @@ def carry_out(request: Request) -> Planned:
             for network in plan.configurations:
                 target = request.bundles_dir / bundle_name(record, network)
                 claim(target)
-                bundles.append(Path(emit_bundle(record, splits.to_json(), network, target)))
+                bundles.append(Path(emit_bundle(record, splits.to_json(), network, target, planned.facts)))
     return replace(planned, bundles=tuple(bundles), times_s=times_s)
 
 
@@ -162,9 +165,10 @@ def plan_dataset(
         )  # fmt: skip
         splits = split_dataset(plan, evidence, measured, recipe, few_shot)
         measured = with_leaks(measured, splits)
-        write_plan(plan, splits, place)
+        facts = facts_of(plan, splits, measured.fingerprint)
+        write_plan(plan, splits, place, facts)
         write_fingerprint(measured.fingerprint, place.fingerprint)
-    return Planned(plan=plan, splits=splits, folder=place, measured=measured)
+    return Planned(plan=plan, splits=splits, folder=place, measured=measured, facts=facts)
 
 
 def plan_recipe(request: Request, times_s: dict[str, float], claim: Callable[[Path], None]) -> Planned:
@@ -183,7 +187,7 @@ def plan_recipe(request: Request, times_s: dict[str, float], claim: Callable[[Pa
         )
         folder = PlanFolder(request.plans_dir / header["name"])
         claim(folder.path)
-        write_plan(plan, splits, folder)
+        write_plan(plan, splits, folder, None)
     return Planned(plan=plan, splits=splits, folder=folder, measured=None)
 
 
@@ -220,10 +224,11 @@ def plan_again(
             plan = replan(pristine, evidence, recipe=recipe, edited=edits)
             splits = split_dataset(plan, evidence, measured, recipe, wish) if evidence else old
             measured = with_leaks(measured, splits) if measured else None
-        write_plan(plan, splits, folder)
+        facts = facts_of(plan, splits, measured.fingerprint) if measured else facts_before(folder)
+        write_plan(plan, splits, folder, facts)
     for edit in edits:
         print(f"{edit.name} = {edit.value} ({edit.set_by})")
-    return Planned(plan=plan, splits=splits, folder=folder, measured=measured)
+    return Planned(plan=plan, splits=splits, folder=folder, measured=measured, facts=facts)
 
 
 def measure(dataset: Dataset, folder: PlanFolder, request: Request, times_s: dict[str, float]) -> Measured:
@@ -298,9 +303,13 @@ def with_leaks(measured: Measured, splits: Splits) -> Measured:
     return replace(measured, faults=(*measured.faults, *leaks))
 
 
-def write_plan(plan: Plan, splits: Splits, folder: PlanFolder) -> None:
-    """plan.json, its pristine copy and splits.json."""
+def write_plan(plan: Plan, splits: Splits, folder: PlanFolder, facts: Mapping[str, Any] | None) -> None:
+    """plan.json, its pristine copy, splits.json, and training_facts.json where there are facts."""
     record = plan.to_json()
+    if facts is None:
+        folder.training_facts.unlink(missing_ok=True)
+    else:
+        write_json(folder.training_facts, facts)
     write_json(folder.splits, splits.to_json())
     write_json(folder.plan, record)
     write_json(folder.pristine, record)

@@ -17,11 +17,16 @@ from pgsam_monai.running import run_bundle
 OF_ANOTHER_DATASET = ("protocol", "tolerance_mm")
 """Values of evaluate.json that a measurement on another data set takes too."""
 
+OF_LABELS = ("dataset_dir", "splits_file", "tolerance_mm")
+"""Values of both configs that the ranking of labels takes."""
+
 MODES_OF = {
     "part": ("", "--interaction"),
     "clicks": ("--interaction",),
     "seeds": ("--interaction",),
-    "cases": ("--interaction", "--dataset"),
+    "cases": ("--interaction", "--dataset", "--rank_labels"),
+    "predictions": ("--rank_labels",),
+    "device": ("", "--interaction", "--dataset"),
     "map": ("--dataset",),
     "intensity": ("--dataset",),
 }
@@ -39,6 +44,8 @@ def evaluate(
     dataset: str | None = None,
     map: str | None = None,
     intensity: str | None = None,
+    rank_labels: bool = False,
+    predictions: str | None = None,
     device: str | None = None,
     max_gb: object = None,
     **overrides: object,
@@ -55,11 +62,16 @@ def evaluate(
     beside what the network finds without a prompt. The user is simulated and sees the reference, so these numbers say
     nothing of images that nobody prompts. Interrupted, the same command goes on after the finished cases.
 
+    --rank_labels measures no network but the data set's own labels: it lists the training cases whose labels disagree
+    most with out-of-fold predictions, and draws them, to eval/label_ranking: the first place to look for wrong ones.
+    For each structure it is asked how far its Dice lies below what is usual for that structure.
+
     Examples:
         pgsam evaluate bundles/samed_synapse --part test --protocol synapse
         pgsam evaluate bundles/refsam3d_btcv --dataset /data/AMOS
         pgsam evaluate bundles/refsam3d_btcv --dataset /data/CHAOS_MR --map chaos.json --intensity percentile --cases 5
         pgsam evaluate bundles/medsa_hippocampus --interaction --clicks 1,3 --seeds 3 --cases 5
+        pgsam evaluate bundles/samed_hippocampus --rank_labels --predictions out_of_fold
 
     Args:
         bundle: the bundle's folder.
@@ -67,10 +79,14 @@ def evaluate(
         interaction: measure answers to simulated clicks and boxes; for networks that take prompts (medsa).
         clicks: after how many clicks per slice, 1,2,3,5,10 by default.
         seeds: of the simulated users, 1 by default: 3 means 0,1,2, and 4,7 these two.
-        cases: with --interaction or --dataset the first so many cases; all by default.
+        cases: with --interaction or --dataset the first so many cases, all by default; with --rank_labels how many are
+            drawn and printed, 10 by default.
         dataset: folder of another data set, in any layout that pgsam-plan reads, or a datalist JSON.
         map: auto (the default), or an edited label_map.json.
         intensity: percentile replaces the bundle's CT window by each case's 0.5 and 99.5 percentiles, for MR.
+        rank_labels: list the training cases with the most doubtful labels.
+        predictions: folder of the training cases' predictions by networks that didn't train on them, for --rank_labels;
+            by default eval/out_of_fold/predictions of the bundle.
         device: cpu or cuda; by default a GPU if there is one.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
         overrides: any value of configs/evaluate.json or train.json; with --dataset protocol and tolerance_mm only.
@@ -78,10 +94,14 @@ def evaluate(
     set_limit(max_gb)
     given = {
         "part": part, "clicks": clicks, "seeds": seeds, "cases": cases, "map": map, "intensity": intensity,
+        "predictions": predictions, "device": device,
     }  # fmt: skip
-    _check_mode({"--interaction": interaction, "--dataset": dataset is not None}, given)
+    modes = {"--interaction": interaction, "--dataset": dataset is not None, "--rank_labels": rank_labels}
+    _check_mode(modes, given)
     count = None if cases is None else one_number("cases", cases)
     overrides = settle_overrides(bundle, ["train.json", "evaluate.json"], overrides)
+    if rank_labels:
+        return _rank_labels(bundle, predictions, count, overrides)
     if dataset is not None:
         options = {"label_map": map or "auto", "cases": count, "intensity": intensity, "device": device}
         return _measure_elsewhere(bundle, dataset, overrides, **options)
@@ -103,6 +123,16 @@ def _check_mode(modes: Mapping[str, bool], given: Mapping[str, object]) -> None:
         if mode and "" in MODES_OF[name]:
             raise UserFault(f"--{name} is not for {mode}; leave it out.")
         raise UserFault(f"--{name} belongs to {' or '.join(MODES_OF[name])}; give both or neither.")
+
+
+def _rank_labels(
+    bundle: str, predictions: str | None, count: int | None, overrides: Mapping[str, Any]
+) -> None:
+    for name in overrides:
+        check_known(name, {*OF_LABELS, "rank_labels", "predictions", "cases"})
+    from pgsam_monai.evaluation.label_ranking import SHOWN, rank_labels
+
+    rank_labels(bundle, predictions=predictions, shown=SHOWN if count is None else count, overrides=overrides)
 
 
 def _measure_interaction(bundle: str, clicks: object, seeds: object, **options: Any) -> None:

@@ -28,8 +28,13 @@ class SomeFailed(UserFault):
         super().__init__(f"{len(done)} of {len(done) + len(failed)} {what}. Failed:{lines}")
 
 
-def for_each(cases: Sequence[Mapping[str, Any]], predict: Callable[[Mapping[str, Any]], Path]) -> list[Path]:
-    """What `predict` gives for each case, in their order.
+def for_each(
+    cases: Sequence[Mapping[str, Any]],
+    predict: Callable[[Mapping[str, Any]], Path],
+    *,
+    hear: Callable[[Mapping[str, Any], str], None] | None = None,
+) -> list[Path]:
+    """What `predict` gives for each case, in their order; `hear` is told of each of several that fails, and why.
 
     Raises:
         SomeFailed: at the end, if some failed.
@@ -48,7 +53,9 @@ def for_each(cases: Sequence[Mapping[str, Any]], predict: Callable[[Mapping[str,
                 raise UserFault(
                     f"{told_shortly(fault)} {len(done)} of {len(cases)} cases were predicted before."
                 ) from fault
-            failed[_shown(case)] = told_shortly(fault)
+            reason = failed[_shown(case)] = told_shortly(fault)
+            if hear is not None:
+                hear(case, reason)
             _free_memory()
     if failed:
         raise SomeFailed(done, failed)

@@ -14,6 +14,8 @@ from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.files import visible
 
 IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, ".dcm", *PICTURE_SUFFIXES)
+BESIDE = ("", ".html", ".json", ".csv")
+"""What lies beside predictions and may have their names: folders, pages, the summary."""
 CHANNEL_FILE = re.compile(r"_(\d{4})$")
 
 
@@ -78,9 +80,7 @@ def prediction_file(folder: str | Path, name: str) -> Path:
         MissingFile: there is none.
     """
     beside = visible(folder) if Path(folder).is_dir() else []
-    found = [
-        path for path in beside if stem(path) == name and path.suffix not in ("", ".html")
-    ]  # pages lie beside
+    found = [path for path in beside if stem(path) == name and path.suffix not in BESIDE]
     if not found:
         raise MissingFile(f"No prediction of case '{name}' in '{folder}'.")
     return found[0]

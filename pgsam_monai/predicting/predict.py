@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,8 @@ from pgsam_monai.predicting.each import for_each
 from pgsam_monai.predicting.inputs import list_inputs, require_channels
 from pgsam_monai.predicting.products import DICOM_SEG, SAME, Legend, Products
 from pgsam_monai.predicting.segmentations import require_dicom
+from pgsam_monai.predicting.summary import Maker, Summary
+from pgsam_monai.transforms.read import watching
 
 
 def predict(
@@ -32,7 +35,7 @@ def predict(
     format: str = SAME,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write one label map per input on the input's own grid, with the data set's own label values.
+    """Write one label map per input on the input's own grid, with the data set's own label values; and summary.json.
 
     Args:
         bundle: the bundle's folder; its models/model.pt must exist.
@@ -62,6 +65,7 @@ def predict(
     if guide_maps:
         whole.require_guide_maps()
     cases = list_inputs(source, channels=whole.channels)
+    settings = {"text": text, "device": str(whole.device), "format": format}
     products = Products(
         folder=Path(output),
         format=format,
@@ -69,6 +73,7 @@ def predict(
         html=html,
         guide_maps=guide_maps,
         overwrite=overwrite,
+        summary=Summary(output, Maker.of(whole), settings),
     )
     names, background = (whole.labels, whole.background) if text is None else ({text: ASKED}, 0)
     legend = Legend(labels=names, background=background, window=whole.window)
@@ -92,22 +97,33 @@ def predict_cases(
     if products.format == DICOM_SEG and len(cases) == 1:
         require_dicom(cases[0]["image"])
     products.prepare(cases)
+    summary = products.summary
     shown = legend or Legend(labels=bundle.labels, background=bundle.background, window=bundle.window)
 
     def one(case: Mapping[str, Any]) -> Path:
+        started = time.perf_counter()
         require_channels(case, bundle.channels)
         if products.format == DICOM_SEG:
             require_dicom(case["image"])
-        answer = bundle.label_map(case["image"], text=text)
+        with watching() as images:
+            answer = bundle.label_map(case["image"], text=text)
         for note in notes_of(case["image"]):  # what pgsam-plan warns of
             tqdm.write(f"note: {note}", file=sys.stderr)
+        if summary is not None:
+            summary.forget(case["name"])
         draw = partial(_draw_guide_map, bundle, case, products.folder) if products.guide_maps else None
-        return products.write(
+        file = products.write(
             case, lambda folder: answer.save(folder, case["name"]), shown, draw=draw, bundle=bundle.folder
         )
+        if summary is not None:
+            summary.add(
+                case, file, label_map=answer.voxels, affine=answer.affine, labels=shown.labels,
+                image=images[-1] if images else None, seconds=time.perf_counter() - started,
+            )  # fmt: skip
+        return file
 
     bundle.load()  # what is wrong with the weights is wrong for every case
-    return for_each(cases, one)
+    return for_each(cases, one, hear=None if summary is None else summary.fail)
 
 
 def _draw_guide_map(bundle: Bundle, case: Mapping[str, Any], folder: Path, label_map: Path) -> Path:

@@ -13,6 +13,7 @@ from pgsam_monai.base.files import scratch
 from pgsam_monai.base.replacing import note_written, require_replaceable
 from pgsam_monai.base.room import require_room
 from pgsam_monai.predicting.segmentations import ENDING, segmentation_of
+from pgsam_monai.predicting.summary import Summary
 from pgsam_monai.transforms.save import prediction_suffix
 
 SAME, DICOM_SEG = FORMATS = ("same", "dicom-seg")
@@ -47,6 +48,8 @@ class Products:
     guide_maps: bool = False
     overwrite: bool = False
     """replace whatever is there, but inputs"""
+    summary: Summary | None = None
+    """told of each case that was written"""
 
     def files(self, case: Mapping[str, Any]) -> list[Path]:
         """All that is written for a case, the label map or segmentation first."""
@@ -68,7 +71,10 @@ class Products:
         """
         inputs = [path for case in cases for path in as_paths(case["image"])]
         files = [file for case in cases for file in self.files(case)]
-        require_replaceable(files, inputs=[*inputs, *also_read], overwrite=self.overwrite)
+        read = [*inputs, *also_read]
+        require_replaceable(files, inputs=read, overwrite=self.overwrite)
+        if self.summary is not None:  # which keeps aside what isn't ours
+            require_replaceable(self.summary.files(), inputs=read, overwrite=True)
         with scratch(self.folder):  # whether something can be written is known now, not in an hour
             self._check_room(inputs, len(files))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
@@ -14,8 +16,10 @@ from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.predicting.inputs import list_inputs, require_channels
 from pgsam_monai.predicting.products import DICOM_SEG, SAME, Legend, Products
 from pgsam_monai.predicting.segmentations import require_dicom
+from pgsam_monai.predicting.summary import Maker, Summary
 from pgsam_monai.prompts.click_files import Clicks, read_clicks
 from pgsam_monai.transforms import ReadCased
+from pgsam_monai.transforms.read import watching
 from pgsam_monai.transforms.save import prediction_suffix
 
 UNNAMED = "object"
@@ -38,6 +42,13 @@ class PromptWishes:
     """what is shown where nothing was asked: "empty" or "everything" """
     window: tuple[float, float] | None = None
     """grey values that become 0 and 1, for published weights, which have no plan; None for percentiles"""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        several = {
+            name: given and list(given) for name, given in (("box", self.box), ("window", self.window))
+        }
+        return {**asdict(self), **several, "clicks": self.clicks and str(self.clicks)}
 
 
 def predict_prompted(
@@ -71,12 +82,20 @@ def predict_prompted(
     Raises:
         ValueError: the network takes no prompts, several images, or prompts that don't fit.
     """
-    published = is_published(bundle)
+    started, published = time.perf_counter(), is_published(bundle)
     trained = None if published else Bundle.trained(bundle, device=device)
     case = _one_case(source, channels=trained.channels if trained else 1)
     if format == DICOM_SEG:
         require_dicom(case["image"])
-    products = Products(folder=Path(output), format=format, overlays=overlays, html=html, overwrite=overwrite)
+    maker = Maker.of(trained) if trained else Maker.published(str(bundle))
+    products = Products(
+        folder=Path(output),
+        format=format,
+        overlays=overlays,
+        html=html,
+        overwrite=overwrite,
+        summary=Summary(output, maker, {**wishes.to_json(), "device": device, "format": format}),
+    )
     products.prepare([case], also_read=[wishes.clicks] if wishes.clicks else [])
     if trained:
         if wishes.window is not None:
@@ -87,7 +106,8 @@ def predict_prompted(
         clicks, window = read_clicks(wishes.clicks) if wishes.clicks else None, wishes.window
         model = _published_model(str(bundle), case["image"], named_classes(clicks, wishes), window, device)
     segmenter = Segmenter(model, background=wishes.background, corrections="ask" if published else "pull")
-    segmenter.set_image(case["image"])
+    with watching() as images:
+        segmenter.set_image(case["image"])
     if wishes.box is not None:
         unnamed = UNNAMED if UNNAMED in model.names else None
         segmenter.add_box(wishes.box, unnamed if wishes.label is None else wishes.label)
@@ -98,9 +118,15 @@ def predict_prompted(
     file = f"{case['name']}{prediction_suffix(segmenter.volume.source)}"
     # None: what lies between classes may have any value, the names tell
     legend = Legend(labels=model.labels, background=None, window=window)
-    return [
-        products.write(case, lambda folder: segmenter.save(folder / file), legend, bundle=bundle, guided=True)
-    ]
+    products.summary.forget(case["name"])
+    written = products.write(
+        case, lambda folder: segmenter.save(folder / file), legend, bundle=bundle, guided=True
+    )
+    products.summary.add(
+        case, written, label_map=segmenter.prediction, affine=segmenter.volume.grid.affine, labels=legend.labels,
+        image=images[-1], seconds=time.perf_counter() - started,
+    )  # fmt: skip
+    return [written]
 
 
 def is_published(bundle: str | Path) -> bool:

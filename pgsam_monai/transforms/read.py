@@ -74,3 +74,19 @@ def reading() -> Iterator[None]:
         if isinstance(cause, ReadError):
             raise cause from fault
         raise
+
+
+@contextmanager
+def watching() -> Iterator[list[Volume]]:
+    """Within it, the images that are read, in their order: so that they are measured without being read again."""
+    read, seen = image_reader.get(), []
+
+    def noted(paths: Paths) -> Volume:
+        seen.append(read(paths))
+        return seen[-1]
+
+    token = image_reader.set(noted)
+    try:
+        yield seen
+    finally:
+        image_reader.reset(token)

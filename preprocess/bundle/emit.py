@@ -21,6 +21,7 @@ from pgsam_monai.base.files import write_text
 from pgsam_monai.base.labels import shown
 from pgsam_monai.base.replacing import backup_name
 from pgsam_monai.base.trained_for import planned_in, stamp_in
+from pgsam_monai.base.training_facts import FILE
 from preprocess.bundle.augmentation import patch_augmentation
 from preprocess.bundle.json_text import json_text
 from preprocess.bundle.metadata import SCHEMA, bundle_metadata, large_files
@@ -35,6 +36,7 @@ from preprocess.networks.declared import capabilities
 from preprocess.networks.declared import settings as declared_settings
 
 TEMPLATES = Path(__file__).parent / "templates"
+FACTS = f"configs/{FILE}"
 CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
 AUGMENTATIONS = {SLICES: (augmentation_transforms, "image_size"), PATCHES: (patch_augmentation, "patch")}
 COMMON_SETTINGS = {
@@ -57,7 +59,9 @@ def bundle_name(plan: Mapping, network: str) -> str:
     return f"{network}_{plan['dataset']['name']}"
 
 
-def emit_bundle(plan: Mapping, splits: Mapping, network: str, folder: Path) -> Path:
+def emit_bundle(
+    plan: Mapping, splits: Mapping, network: str, folder: Path, facts: Mapping | None = None
+) -> Path:
     """Write the bundle of one network of a plan; trained models and stores already in the folder stay.
 
     Args:
@@ -66,12 +70,17 @@ def emit_bundle(plan: Mapping, splits: Mapping, network: str, folder: Path) -> P
         network: a key of the plan's configurations.
         folder: the bundle's folder, `bundles/<network>_<dataset>`. A config that a person has edited and that
             would change is kept beside the new one as `<name>.bak`, `.bak2`, ….
+        facts: contents of training_facts.json; None where nothing was measured, and then none is left there.
 
     Returns:
         the folder.
     """
-    for name, text in bundle_files(plan, splits, network).items():
+    files = bundle_files(plan, splits, network, facts)
+    for name, text in files.items():
         _write(folder / name, text)
+    former = folder / FACTS
+    if FACTS not in files and former.is_file():
+        former.rename(backup_name(former))
     _tell_of_other_weights(folder)
     return folder
 
@@ -88,7 +97,9 @@ def _tell_of_other_weights(folder: Path) -> None:
             )
 
 
-def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]:
+def bundle_files(
+    plan: Mapping, splits: Mapping, network: str, facts: Mapping | None = None
+) -> dict[str, str]:
     """Every file of the bundle by relative path, as text; the same plan gives the same bytes."""
     values = bundle_values(plan, network)
     files = {f"configs/{name}.json": json_text(fill(_template(f"{name}.json"), values)) for name in CONFIGS}
@@ -106,6 +117,8 @@ def bundle_files(plan: Mapping, splits: Mapping, network: str) -> dict[str, str]
     files["configs/logging.conf"] = (TEMPLATES / "logging.conf").read_text()
     files["configs/splits.json"] = json_text(splits)
     files["configs/plan.json"] = json_text(plan)
+    if facts is not None:
+        files[FACTS] = json_text(facts)
     files[f"configs/{SCHEMA}"] = (TEMPLATES / SCHEMA).read_text()
     files["docs/README.md"] = _readme(plan, splits, network)
     files["LICENSE"] = (TEMPLATES / "LICENSE").read_text()

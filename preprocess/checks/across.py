@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import median
 
+from pgsam_monai.base.measures import to_anatomical
 from preprocess.checks.duplicates import check_duplicates
 from preprocess.checks.faults import FATAL, MENDED, WARNING, Fault
 from preprocess.checks.labels import check_labels
 from preprocess.checks.masks import check_masks
-from preprocess.fingerprint.facts import CaseFacts, to_anatomical
+from preprocess.fingerprint.facts import CaseFacts
 from preprocess.fingerprint.modality import guess_modality
 from preprocess.layouts.records import Dataset
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Rises whenever a field of these records changes meaning; facts cached under another version are measured
 again."""
 
@@ -33,6 +33,9 @@ class ChannelFacts:
     is_constant: bool = False
     histogram: tuple[int, ...] = ()
     """voxels in 64 equal bins from `min` to `max`"""
+    percentile_00_5: float | None = None
+    """see `base.measures.percentiles_of`"""
+    percentile_99_5: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,10 @@ class LabelFacts:
     in_plane_mm: tuple[float, ...]
     slices: tuple[float, ...]
     """share of the slices across i, j, k that hold the label (all its components)"""
+    centroid: tuple[float, ...] = ()
+    """of all its components, in voxels (i, j, k), whole numbers being the voxels' middles"""
+    mean: tuple[float, ...] = ()
+    """of the image's finite values in it, per channel; empty where image and label don't lie on one grid"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,15 +231,3 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tuples(entry) for key, entry in value.items()}
     return value
-
-
-def to_anatomical(values: tuple, orientation: str) -> tuple:
-    """Per-axis `values` in voxel order (i, j, k) reordered to (left-right, posterior-anterior,
-    inferior-superior); unchanged where `orientation` is ""."""
-    if not orientation:
-        return tuple(values)
-    return tuple(values[_axis_of(orientation, codes)] for codes in ("LR", "PA", "IS"))
-
-
-def _axis_of(orientation: str, codes: str) -> int:
-    return next(axis for axis, code in enumerate(orientation) if code in codes)

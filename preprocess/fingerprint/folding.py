@@ -8,6 +8,7 @@ from statistics import median
 
 import numpy as np
 
+from pgsam_monai.base.measures import to_anatomical
 from preprocess.fingerprint.cache import CachedCase, ChannelSamples
 from preprocess.fingerprint.facts import (
     SLICE_AXES,
@@ -15,7 +16,6 @@ from preprocess.fingerprint.facts import (
     DatasetSummary,
     LabelSummary,
     Spread,
-    to_anatomical,
 )
 from preprocess.fingerprint.intensity import summarize
 from preprocess.fingerprint.modality import guess_modality

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pgsam_monai.base.measures import percentiles_of
 from preprocess.fingerprint.facts import ChannelFacts, Intensity
 
 HISTOGRAM_BINS = 64
@@ -58,6 +59,7 @@ def measure_channel(voxels: np.ndarray, foreground: np.ndarray | None) -> tuple[
         )
         mean = float(voxels.mean(dtype=np.float64))
         sample = Sample(values=inside.astype(np.float32), counts=None)
+    first, last = percentiles_of(voxels)
     facts = ChannelFacts(
         min=float(low),
         max=float(high),
@@ -66,8 +68,23 @@ def measure_channel(voxels: np.ndarray, foreground: np.ndarray | None) -> tuple[
         inf_count=inf_count,
         is_constant=bool(low == high),
         histogram=tuple(int(n) for n in histogram),
+        percentile_00_5=first,
+        percentile_99_5=last,
     )
     return facts, sample
+
+
+def class_means(voxels: np.ndarray, classes: np.ndarray, values: Sequence[int]) -> list[float]:
+    """The mean of `voxels` (N,) for each of `values`, which rise and hold all of `classes` (N,); NaN where no voxel is
+    finite."""
+    place = np.searchsorted(np.asarray(values), classes)
+    weights = voxels.astype(np.float64)
+    finite = np.isfinite(weights)
+    if not finite.all():
+        place, weights = place[finite], weights[finite]
+    counts = np.bincount(place, minlength=len(values))
+    sums = np.bincount(place, weights=weights, minlength=len(values))
+    return [total / count if count else math.nan for total, count in zip(sums.tolist(), counts, strict=True)]
 
 
 def count_values(voxels: np.ndarray, low: int, high: int) -> np.ndarray:

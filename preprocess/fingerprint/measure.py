@@ -17,8 +17,8 @@ from pgsam_monai.base.regular import is_regular
 from pgsam_monai.base.volume import Volume, read_label, read_volume
 from pgsam_monai.base.volume.admission import admit
 from pgsam_monai.base.volume.reading import INTEGER_TOLERANCE
-from preprocess.fingerprint.facts import CaseFacts
-from preprocess.fingerprint.intensity import Sample, measure_channel, summarize
+from preprocess.fingerprint.facts import CaseFacts, LabelFacts
+from preprocess.fingerprint.intensity import Sample, class_means, measure_channel, summarize
 from preprocess.fingerprint.structures import measure_labels
 from preprocess.layouts.records import Case, Dataset
 
@@ -130,7 +130,7 @@ def _measure_voxels(
         except UserFault as problem:
             classes = None
             facts = replace(facts, label_problem=str(problem))
-    channels, samples = [], []
+    channels, samples, means = [], [], []
     for voxels in image.voxels:
         order = "F" if voxels.flags.f_contiguous else "C"
         usable = classes is not None and classes.shape == voxels.shape
@@ -138,9 +138,21 @@ def _measure_voxels(
         channel, sample = measure_channel(voxels.ravel(order), foreground)
         channels.append(channel)
         samples.append(sample)
+        if foreground is not None:
+            inside = voxels.ravel(order)[foreground], classes.ravel(order)[foreground]
+            means.append(class_means(*inside, sorted(facts.labels)))
     intensity = [summarize([sample]) for sample in samples]
     facts = replace(facts, image=tuple(channels), intensity=() if None in intensity else tuple(intensity))
-    return MeasuredCase(facts=facts, samples=tuple(samples))
+    return MeasuredCase(facts=replace(facts, labels=_with_means(facts.labels, means)), samples=tuple(samples))
+
+
+def _with_means(labels: dict[int, LabelFacts], means: list[list[float]]) -> dict[int, LabelFacts]:
+    """With the mean of every channel, (channel, label in numeric order)."""
+    by_label = zip(*means, strict=True) if means else [()] * len(labels)
+    known = {
+        value: mean for value, mean in zip(sorted(labels), by_label, strict=True) if np.isfinite(mean).all()
+    }
+    return {value: replace(facts, mean=tuple(known.get(value, ()))) for value, facts in labels.items()}
 
 
 def as_classes(label: np.ndarray) -> np.ndarray:

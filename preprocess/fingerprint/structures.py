@@ -162,7 +162,14 @@ def _measure_one(runs: Runs, roots: np.ndarray, voxel_mm: tuple[float, ...], *, 
         in_plane_px=tuple(in_plane_px)[::step],
         in_plane_mm=tuple(in_plane_mm)[::step],
         slices=tuple(float(share) for share in shares)[::step],
+        centroid=_centroid(runs, lengths)[::step],
     )
+
+
+def _centroid(runs: Runs, lengths: np.ndarray) -> tuple[float, ...]:
+    """Mean place of all voxels along (P, Q, X)."""
+    middles = (runs.plane, runs.line, (runs.start + runs.stop - 1) / 2)
+    return tuple(float(places @ lengths / lengths.sum()) for places in middles)
 
 
 def _extents(runs: Runs, voxel_mm: tuple[float, ...]) -> tuple[list[int], list[float], list[float]]:

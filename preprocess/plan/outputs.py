@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.files import write_text
+from pgsam_monai.base.training_facts import FILE
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class PlanFolder:
     @property
     def splits(self) -> Path:
         return self.path / "splits.json"
+
+    @property
+    def training_facts(self) -> Path:
+        """What training will have seen, in ranges; with it a plan makes the same bundles where the data aren't."""
+        return self.path / FILE
 
     @property
     def fingerprint(self) -> Path:

@@ -9,7 +9,8 @@ from statistics import median
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.labels import background_of
-from preprocess.fingerprint.facts import Fingerprint, Intensity, LabelSummary, to_anatomical
+from pgsam_monai.base.measures import to_anatomical
+from preprocess.fingerprint.facts import Fingerprint, Intensity, LabelSummary
 from preprocess.layouts import Dataset
 from preprocess.splits.subjects import Subjects, find_subjects
 

@@ -7,7 +7,6 @@ from dataset_builders import oblique_affine, write_volume
 from facts_builders import add_case, dataset_of, four_cases
 
 from preprocess.fingerprint.dataset import measure_dataset
-from preprocess.fingerprint.facts import to_anatomical
 from preprocess.fingerprint.measure import as_classes, cropped_shape, measure_case, orientation_of
 from preprocess.layouts import Case
 
@@ -134,11 +133,6 @@ def test_orientation_codes_are_nibabels():
         affine[:3, :3] = rotation * random.uniform(0.3, 5, 3)
         assert orientation_of(affine) == "".join(nibabel.aff2axcodes(affine))
     assert orientation_of(np.diag([-1.0, -1.0, 2.0, 1.0])) == "LPS"
-
-
-def test_to_anatomical():
-    assert to_anatomical(("s", "l", "a"), "SLA") == ("l", "a", "s")
-    assert to_anatomical((1, 2, 3), "") == (1, 2, 3)
 
 
 def test_planning_rounds_what_training_rounds():
