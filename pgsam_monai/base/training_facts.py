@@ -6,12 +6,11 @@ No case is in it, only the ends and quantiles of all: a bundle may be given away
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pgsam_monai.base.json_files import made_of, read_json
 
@@ -45,10 +44,10 @@ class Range:
         """None of too few."""
         if len(values) < LEAST_CASES:
             return None
-        rounded = [
-            float(f"{value:.6g}") for value in (*np.quantile(values, QUANTILES), min(values), max(values))
-        ]
-        return cls(cases=len(values), min=rounded[-2], max=rounded[-1], quantiles=tuple(rounded[:-2]))
+        twentieths = statistics.quantiles(values, n=20, method="inclusive")
+        inner = [twentieths[round(20 * share) - 1] for share in QUANTILES]
+        low, high, *inner = (float(f"{value:.6g}") for value in (min(values), max(values), *inner))
+        return cls(cases=len(values), min=low, max=high, quantiles=tuple(inner))
 
     def holds(self, value: float, *, as_ratio: bool = False) -> bool:
         """Whether a value lies between the ends, or not farther out than a margin.

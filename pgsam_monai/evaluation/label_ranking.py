@@ -104,23 +104,24 @@ def rank_labels(
     entries = dict(zip(planned.names[1:], planned.decisions["labels"][1:], strict=True))
     faults: dict[str, str] = {}
     rows = evaluate_files(
-        [(case["prediction"], case["label"]) for case in cases], labels=planned.labels,
+        [(case["prediction"], case["label"]) for case in cases],
+        labels=planned.labels,
         reference_labels={name: values_of(entry) for name, entry in entries.items()},
-        tolerance_mm=planned.content("tolerance_mm"), names=[case["name"] for case in cases], progress=True, faults=faults,
-    )  # fmt: skip
+        tolerance_mm=planned.content("tolerance_mm"),
+        names=[case["name"] for case in cases],
+        progress=True,
+        faults=faults,
+    )
     if not rows:
         raise SomeFailed(rows, faults, what="ranked")
     ranked, folder = ranking(rows), planned.folder / FOLDER
     files = {case["name"]: case for case in cases}
     drawn = _draw(ranked[:shown], files, entries, folder, window=planned.window)
     ranked = [*drawn, *ranked[shown:]]
-    written = [
-        write_text(folder / "rank_labels.json", _json(ranked)),
-        write_text(folder / "rank_labels.csv", _csv(ranked)),
-    ]
-    note_written(*written)
+    table = write_text(folder / "rank_labels.csv", _csv(ranked))
+    note_written(table, write_text(folder / "rank_labels.json", _json(ranked)))
     say(format_ranking(ranked, shown))
-    say(f"All cases: {written[1]}; pictures of these: {folder / 'pictures'}")
+    say(f"All cases: {table}; pictures of these: {folder / 'pictures'}")
     if faults:
         raise SomeFailed(rows, faults, what="ranked")
     return folder
@@ -146,11 +147,9 @@ def format_ranking(ranked: Sequence[RankedCase], shown: int) -> str:
     for each in ranked[:shown]:
         worst = each.worst
         name = worst.structure if worst.outcome == "found" else f"{worst.structure} ({worst.outcome})"
-        lines.append(
-            [str(each.rank), each.case, name, *(_number(value, digits) for value, digits in (
-                (worst.dice, 3), (worst.usual_dice, 3), (worst.label_ml, 2), (worst.prediction_ml, 2), (worst.hd95_mm, 1)
-            ))]
-        )  # fmt: skip
+        dice = [_number(value, 3) for value in (worst.dice, worst.usual_dice)]
+        sizes = [_number(value, 2) for value in (worst.label_ml, worst.prediction_ml)]
+        lines.append([str(each.rank), each.case, name, *dice, *sizes, _number(worst.hd95_mm, 1)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     texts = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     head = (
@@ -184,9 +183,8 @@ def _predicted(
             "predictions of them by networks that didn't train on them."
         )
     if len(found) < len(cases):
-        say(
-            f"{len(cases) - len(found)} of {len(cases)} training cases have no prediction in '{folder}'; they are left out."
-        )
+        without = f"{len(cases) - len(found)} of {len(cases)} training cases"
+        say(f"{without} have no prediction in '{folder}' and are left out.")
     return found
 
 

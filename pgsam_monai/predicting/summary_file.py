@@ -77,13 +77,13 @@ class SummaryFile:
         """by name"""
         self.failed: dict[str, dict[str, Any]] = {}
         """likewise"""
-        self._read: tuple[int, int] | None = None
+        self._known: dict[Path, tuple[int, int]] = {}
+        """both files as this command wrote them last"""
         self._laid_out: dict[str, tuple[str, str]] = {}
 
     def read(self) -> None:
         """What summary.json tells; what is damaged is kept aside, and all begins anew."""
-        there = time_and_size(self.json) if self.json.is_file() else None
-        if there is not None and there == self._read:
+        if self._is_known(self.json):
             return
         content = self._content() if self.json.exists() else {"runs": [], "cases": [], "failed": []}
         self.runs = {run["run"]: run for run in content["runs"]}
@@ -113,7 +113,6 @@ class SummaryFile:
         parts = {"runs": runs, "cases": cases, "failed": [_object(entry) for entry in self.failed.values()]}
         body = ",\n".join(f'"{name}": {_list(entries)}' for name, entries in parts.items())
         self._replace(self.json, f'{{\n"schema_version": {SCHEMA_VERSION},\n{body}\n}}\n')
-        self._read = time_and_size(self.json)
         self._replace(self.csv, ",".join(COLUMNS) + "\n" + "".join(rows))
 
     def _content(self) -> dict[str, Any]:
@@ -127,12 +126,16 @@ class SummaryFile:
             return {"runs": [], "cases": [], "failed": []}
 
     def _replace(self, file: Path, text: str) -> None:
-        if kept := keep_aside(file):
+        if not self._is_known(file) and (kept := keep_aside(file)):
             tqdm.write(
                 f"note: '{file}' is not what pgsam wrote there last; it is kept as {kept}.", file=sys.stderr
             )
         whole = text.encode("utf-8", "backslashreplace").decode("utf-8")  # of names that are no text
         note_written(write_text(file, whole))
+        self._known[file] = time_and_size(file)
+
+    def _is_known(self, file: Path) -> bool:
+        return file in self._known and file.is_file() and time_and_size(file) == self._known[file]
 
     def _rows(self, entry: Mapping[str, Any]) -> str:
         """Of summary.csv, a line per structure."""

@@ -34,6 +34,18 @@ CLICKS = {
     },
     "space": "voxel",
 }
+SUMMARY = {
+    "schema_version": 1,
+    "runs": [{"run": "1", "weights_sha256": "0"}],
+    "cases": [
+        {
+            "case": "case_9", "run": "1", "output": "case_9.nii.gz", "warnings": [], "seconds": 1.5,
+            "structures": [{"structure": "organ1", "value": 1, "warnings": ["x"], "centroid_mm": [1.0, 2.0, 3.0],
+                            "mean_intensity": [7.0]}],
+        }
+    ],
+    "failed": [{"case": "case_8", "run": "1", "reason": "odd"}],
+}  # fmt: skip
 MARKUPS = {
     "markups": [
         {
@@ -89,6 +101,8 @@ TARGETS = {
     "bundle train.json": Target(file="bundles/unet_small/configs/train.json", command=TRAIN, is_code=True),
     "bundle evaluate.json": Target(file="bundles/unet_small/configs/evaluate.json", command=EVALUATE, is_code=True),
     "bundle splits.json": Target(file="bundles/unet_small/configs/splits.json", command=EVALUATE),
+    "training_facts.json": Target(file="bundles/unet_small/configs/training_facts.json", command=PREDICT),
+    "summary.json": Target(file="out/summary.json", content=SUMMARY, command=PREDICT),
     "label_map.json": Target(file="out/map.json", content={"classes": {"organ1": [1], "organ2": [2]}},
                              command=[*EVALUATE, "--dataset", "{root}/data/Small", "--map", "{root}/out/map.json"]),
     "clicks": Target(file="out/clicks.json", content=CLICKS, command=[*CLICKED, "--clicks", "{root}/out/clicks.json"]),

@@ -89,6 +89,17 @@ def test_emission_is_repeatable_and_spares_models(planned, tmp_path):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_facts_go_with_what_was_measured(planned, tmp_path):
+    bundle, plan, splits = planned
+    facts = json.loads((bundle / "configs/training_facts.json").read_text())
+    assert facts["cases"] == 5 and all(each["millilitres"] for each in facts["structures"].values())
+    folder = emit_bundle(plan, splits, "samed", tmp_path / "b", facts)
+    file = folder / "configs/training_facts.json"
+    assert file.read_bytes() == (bundle / "configs/training_facts.json").read_bytes()
+    emit_bundle(plan, splits, "samed", folder)  # planned again without data: these facts are another plan's
+    assert not file.exists() and file.with_name("training_facts.json.bak").is_file()
+
+
 def test_an_edited_config_is_kept_beside_the_new_one(planned, tmp_path):
     _, plan, splits = planned
     folder = emit_bundle(plan, splits, "samed", tmp_path / "b")

@@ -182,12 +182,17 @@ def test_an_edited_plan_is_taken_up(scans):
 def test_an_edited_plan_without_its_data_changes_alone(scans, capsys):
     call(scans, "--workers", 1, "--target", "cpu")
     scans.rename(scans.with_name("moved"))
-    path = Path("plans/abdomen_ct/plan.json")
-    plan = load(path)
+    path, facts = (
+        Path("plans/abdomen_ct/plan.json"),
+        Path("bundles/samed_abdomen_ct/configs/training_facts.json"),
+    )
+    plan, known = load(path), load(facts)
+    facts.unlink()
     plan["configurations"]["samed"]["backbone"]["value"] = "vit_b"
     path.write_text(json.dumps(plan))
     assert call("--from_plan", path) == 0
     assert "nothing follows" in capsys.readouterr().out
+    assert load(facts) == known and known["structures"]["liver"]["cases"] == 6
     assert load(path)["configurations"]["samed"]["weights"]["value"] is None
 
 
