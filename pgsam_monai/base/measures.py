@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 AXES = ("left to right", "posterior to anterior", "inferior to superior")
 """The anatomical axes, in this order, in which positions rise."""
@@ -42,6 +43,8 @@ def percentiles_of(voxels: np.ndarray) -> tuple[float, float]:
 
     The step has no factor in common with N, so that it doesn't fall into step with the image's rows.
     """
+    import numpy as np  # here, for a planning command line starts without it
+
     step = max(1, math.ceil(voxels.size / SAMPLED))
     while math.gcd(step, voxels.size) > 1:
         step += 1
