@@ -31,6 +31,9 @@ def predict(
     --text segments what you ask for in words, with a network that reads any text (refsam3d): label maps hold 1 where it
     answers, 0 elsewhere. Texts close to those that it was trained with are answered best.
 
+    summary.json and summary.csv tell of each case its structures' millilitres, pieces and places, which weights found
+    them, and what of image and structures lies outside what training saw; runs into the same folder share them.
+
     Of several inputs each is tried; those that fail are listed at the end, and the exit status is 1. Nothing that was
     there before is lost: inputs are never replaced, other files only if pgsam wrote them and nobody changed them since,
     or with --overwrite. Which these are is noted in .pgsam_written beside them.

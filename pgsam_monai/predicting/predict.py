@@ -73,7 +73,7 @@ def predict(
         html=html,
         guide_maps=guide_maps,
         overwrite=overwrite,
-        summary=Summary(output, Maker.of(whole), settings),
+        summary=Summary(output, Maker.of(whole, asked=text is not None), settings),
     )
     names, background = (whole.labels, whole.background) if text is None else ({text: ASKED}, 0)
     legend = Legend(labels=names, background=background, window=whole.window)

@@ -87,7 +87,7 @@ def predict_prompted(
     case = _one_case(source, channels=trained.channels if trained else 1)
     if format == DICOM_SEG:
         require_dicom(case["image"])
-    maker = Maker.of(trained) if trained else Maker.published(str(bundle))
+    maker = Maker.of(trained, asked=True) if trained else Maker.published(str(bundle))
     products = Products(
         folder=Path(output),
         format=format,

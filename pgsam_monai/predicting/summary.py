@@ -49,8 +49,8 @@ class Maker:
     facts: TrainingFacts | None
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Maker:
-        """A trained bundle.
+    def of(cls, bundle: Bundle, *, asked: bool = False) -> Maker:
+        """A trained bundle; `asked`: by a text or prompts, so that its classes aren't all that is there to find.
 
         Raises:
             DamagedFile: its training_facts.json isn't what it must be.
@@ -60,7 +60,7 @@ class Maker:
             bundle=bundle.name,
             weights=lambda: bundle.model_file,
             trained_for=planned_by(bundle.config("metadata.json"), bundle.folder).to_json(),
-            classes={name: values_of(entry) for name, entry in entries},
+            classes={} if asked else {name: values_of(entry) for name, entry in entries},
             facts=read_training_facts(bundle.config_file(FILE)),
         )
 

@@ -8,7 +8,6 @@ from typing import Any
 from pgsam_monai.base.labels import values_of
 from pgsam_monai.base.training_facts import read_training_facts
 from preprocess.fingerprint.facts import Fingerprint
-from preprocess.fingerprint.training_facts import training_facts
 from preprocess.plan.outputs import PlanFolder
 from preprocess.plan.records import Plan
 from preprocess.splits.records import Splits
@@ -16,6 +15,8 @@ from preprocess.splits.records import Splits
 
 def facts_of(plan: Plan, splits: Splits, fingerprint: Fingerprint) -> dict[str, Any]:
     """Of the cases that any fold trains on."""
+    from preprocess.fingerprint.training_facts import training_facts
+
     names, entries = plan.value("label_names"), plan.value("labels")
     facts = training_facts(
         fingerprint.cases,
