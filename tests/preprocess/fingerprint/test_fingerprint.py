@@ -90,7 +90,7 @@ def test_json_round_trip(dataset, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"schema_version": 3', '"schema_version": 99', "schema version 99.*run pgsam-plan"),
+        ('"schema_version": 4', '"schema_version": 99', "schema version 99.*run pgsam-plan"),
         ('"num_cases": 4', '"num_cases": 5', r"checksum differs\); delete it, and run pgsam-plan"),
         ('"cases": [', '"cases": [[', "no valid JSON"),
         ('"checksum"', '"check"', "checksum differs"),
