@@ -13,7 +13,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import remove_remains, write_text
 from pgsam_monai.base.locks import hold
 from preprocess.fingerprint.facts import Fingerprint
-from preprocess.layouts import Dataset, describe_dataset, find_dataset
+from preprocess.layouts import Dataset, by_name, describe_dataset, find_dataset, looked_for, with_labelled
 from preprocess.plan.facts import facts_before, facts_of
 from preprocess.plan.outputs import PlanFolder, write_json
 from preprocess.plan.overrides import Override
@@ -42,6 +42,8 @@ class Request:
     """a plan.json that may have been edited"""
     layout: str | None = None
     name: str | None = None
+    labelled: Path | None = None
+    """a file that says which structures were looked for in which case"""
     networks: tuple[str, ...] | None = None
     """None: the recipe's, or "samed" without one; ("auto",): those that suit the data"""
     recipe: Recipe | None = None
@@ -150,6 +152,8 @@ def plan_dataset(
     with _timed("find", times_s):
         published = recipe.dataset["name"] if recipe else None
         dataset = find_dataset(folder, layout=request.layout, name=request.name or published)
+        if request.labelled is not None:
+            dataset = with_labelled(dataset, request.labelled)
     stated = None if request.subjects is None else stated_subjects(dataset, request.subjects)
     print(describe_dataset(dataset))
     place = PlanFolder(request.plans_dir / dataset.name)
@@ -265,6 +269,7 @@ def measure(dataset: Dataset, folder: PlanFolder, request: Request, times_s: dic
 def plan_header(measured: Measured) -> dict[str, Any]:
     """The entry "dataset" of plan.json."""
     dataset = measured.dataset
+    partial = by_name(looked_for(dataset), dataset.label_names)
     return {
         "name": dataset.name,
         "folder": dataset.folder,
@@ -273,7 +278,7 @@ def plan_header(measured: Measured) -> dict[str, Any]:
         "channels": list(channel_names(dataset, measured.fingerprint.summary.channels)),
         "num_cases": len(dataset.cases),
         "skipped": list(measured.skipped),
-    }
+    } | ({"looked_for": partial} if partial else {})
 
 
 def split_dataset(
@@ -327,10 +332,12 @@ def _measured_before(plan: Plan, folder: PlanFolder) -> Measured | None:
         )
     except (UserFault, OSError):
         return None
-    known = {case.name for case in fingerprint.cases}
+    labelled = {case.name: case.labelled for case in fingerprint.cases}
     dataset = replace(
         dataset,
-        cases=tuple(case for case in dataset.cases if case.name in known),
+        cases=tuple(
+            replace(case, labelled=labelled[case.name]) for case in dataset.cases if case.name in labelled
+        ),
         images_without_label=(),
         labels_without_image=(),
     )

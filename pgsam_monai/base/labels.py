@@ -25,6 +25,15 @@ def shown(entry: Entry) -> str:
     return " + ".join(map(str, values_of(entry)))
 
 
+def known_classes(labels: Sequence[Entry], labelled: Sequence[int] | None) -> list[bool]:
+    """Of each class, the background first, whether all of its values were looked for; `labelled` None: all were."""
+    looked_for = None if labelled is None else set(labelled)
+    return [
+        index == 0 or looked_for is None or looked_for.issuperset(values_of(entry))
+        for index, entry in enumerate(labels)
+    ]
+
+
 def background_of(label_names: dict[str, int] | None) -> int:
     """The value that the data set's own names call background; 0 where they call none so."""
     names = {name.strip().lower(): value for name, value in (label_names or {}).items()}

@@ -29,6 +29,7 @@ CASE = {
         "image": PATHS,
         "label": {"anyOf": [*PATHS["anyOf"], MASKS, {"type": "null"}]},
         "labels": {"type": "array", "items": {"type": "integer"}},
+        "labelled": {"type": "array", "items": {"type": "integer"}},
         "slices": {"type": ["array", "null"], "items": {"type": "integer", "minimum": 0}},
         "subject": {"type": "string", "minLength": 1},
     },

@@ -27,9 +27,10 @@ def check_labels(dataset: Dataset, training: Sequence[CaseFacts]) -> Iterator[Fa
             "check that the label files are the segmentations",
         )
         return
+    looked_for = {value: sum(case.looked_for(value) for case in training) for value in {*held, *named}}
     yield from _check_background(training, named)
-    yield from _check_names(held, named, len(training))
-    yield from _check_rare(held, named, len(training))
+    yield from _check_names(held, named, looked_for)
+    yield from _check_rare(held, named, looked_for)
     yield from _check_gaps(sorted(named or held), background)
 
 
@@ -49,12 +50,12 @@ def _check_background(training: Sequence[CaseFacts], named: dict[int, str]) -> I
             )
 
 
-def _check_names(held: Counter, named: dict[int, str], count: int) -> Iterator[Fault]:
+def _check_names(held: Counter, named: dict[int, str], looked_for: dict[int, int]) -> Iterator[Fault]:
     if not named:
         return
     unnamed = sorted(set(held) - set(named))
     if unnamed:
-        values = ", ".join(f"{value} (in {_of(held[value], count)})" for value in unnamed[:10])
+        values = ", ".join(f"{value} (in {_of(held[value], looked_for[value])})" for value in unnamed[:10])
         yield _fault(
             WARNING,
             "label values without a name",
@@ -66,14 +67,15 @@ def _check_names(held: Counter, named: dict[int, str], count: int) -> Iterator[F
         yield _fault(
             WARNING,
             "named structure missing",
-            f"'{named[value]}' (value {value}) occurs in none of {count} training cases",
+            f"'{named[value]}' (value {value}) occurs in none of {looked_for[value]} training cases",
             "the network cannot learn it, and it has no score",
             "remove the name, or add cases that hold it",
         )
 
 
-def _check_rare(held: Counter, named: dict[int, str], count: int) -> Iterator[Fault]:
+def _check_rare(held: Counter, named: dict[int, str], looked_for: dict[int, int]) -> Iterator[Fault]:
     for value, cases in sorted(held.items()):
+        count = looked_for[value]
         if cases == 1 and count > 1 and (not named or value in named):
             yield _fault(
                 WARNING,

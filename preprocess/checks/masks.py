@@ -19,8 +19,9 @@ def check_masks(dataset: Dataset, training: Sequence[CaseFacts]) -> Iterator[Fau
         if case.overlaps:
             yield _overlap(case, called)
     used = {case.name for case in training}
-    labels = [case.label for case in dataset.cases if case.name in used and isinstance(case.label, dict)]
-    for value in sorted({int(value) for label in labels for value in label}):
+    cases = [case for case in dataset.cases if case.name in used and isinstance(case.label, dict)]
+    for value in sorted({int(value) for case in cases for value in case.label}):
+        labels = [case.label for case in cases if case.looked_for(value)]
         lacking = sum(str(value) not in label for label in labels)
         if lacking:
             yield Fault(
@@ -30,7 +31,7 @@ def check_masks(dataset: Dataset, training: Sequence[CaseFacts]) -> Iterator[Fau
                 file=None,
                 found=f"'{called.get(value, value)}' has none in {lacking} of {len(labels)} training cases",
                 consequence="it counts as absent there",
-                remedy="add the masks, if the structure is there to be seen",
+                remedy="add the masks, if the structure is there to be seen, or say by --labelled that nobody looked",
             )
 
 

@@ -30,6 +30,7 @@ def make_request(
     recipe: str | None = None,
     layout: str | None = None,
     name: str | None = None,
+    labelled: str | None = None,
     override: list[str] | str | None = None,
     skip_faulty: bool = False,
     from_plan: str | None = None,
@@ -60,6 +61,11 @@ def make_request(
     stated = _stated_subjects(subjects, dataset)
     if subjects is not None:
         wishes.append(make_override("subjects", STATED if stated else NONE, set_by=FLAG))
+    if labelled is not None and (dataset is None or not Path(labelled).is_file()):
+        raise UserFault(
+            f"--labelled {labelled}: "
+            + ("it goes with a data set's folder." if dataset is None else "there is no such file.")
+        )
     if workers is not None and (not isinstance(workers, int) or workers < 1):
         raise UserFault(f"--workers {workers}: give a whole number of at least 1.")
     if layout is not None and layout not in LAYOUTS:
@@ -71,6 +77,7 @@ def make_request(
         from_plan=None if from_plan is None else Path(from_plan),
         layout=layout,
         name=name,
+        labelled=None if labelled is None else Path(labelled),
         networks=_networks(networks, cooked),
         recipe=cooked,
         few_shot=None if few_shot is None else FewShot.parse(few_shot).spec,

@@ -67,6 +67,11 @@ options
                          '(patient[0-9]+)_'; they are written to splits.json as they are; none: each case another
                          (default: by BIDS and other layouts, a datalist's "subject", DICOM PatientID, folders per
                          patient, or names such as p1_t0, p1_t1)
+  --labelled FILE        which structures were looked for in which case, where not all were in all (partial labels):
+                         a table (CSV) whose lines are a case and its structures, case01,spleen,left kidney, or
+                         a JSON {"case01": ["spleen", "left kidney"], "siteB_*": ["liver"], "*": ["spleen"]}; a
+                         case that no line fits was searched for all. In a datalist JSON an entry says it itself:
+                         "labelled_structures": ["spleen"]. Loss, facts and metrics leave out what nobody looked for
   --override NAME=VALUE  any decision of plan.json; may be given several times
   --skip_faulty          leave out cases with fatal faults and go on; the plan records them
   --layout NAME          force a layout: nnunet, msd, synapse, transunet, la, la_h5, promise12, brats, acdc, kits,

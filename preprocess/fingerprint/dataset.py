@@ -155,6 +155,7 @@ def _lost(job: _Job) -> CachedCase:
         group=job.case.group,
         image_files=job.case.images,
         label_file=job.case.label_file,
+        labelled=job.case.labelled,
         error="the process reading it was killed, most likely for want of memory",
         error_file=job.case.images[0],
     )

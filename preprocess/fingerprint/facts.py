@@ -106,7 +106,9 @@ class CaseFacts:
     intensity: tuple[Intensity, ...] = ()
     """one per channel; empty without foreground"""
     labels: dict[int, LabelFacts] = field(default_factory=dict)
-    """label values but the background's"""
+    """label values but the background's, and those that weren't looked for"""
+    labelled: tuple[int, ...] | None = None
+    """label values that were looked for, where others weren't; None: all"""
     label_voxels: int = 0
     """all voxels of the label map, background included"""
     overlaps: tuple[tuple[int, int, int], ...] = ()
@@ -118,6 +120,10 @@ class CaseFacts:
     error: str | None = None
     """why a file could not be read; `error_file` says which"""
     error_file: str | None = None
+
+    def looked_for(self, value: int) -> bool:
+        """Whether the absence of a label value from the label says that the structure isn't there."""
+        return self.labelled is None or value in self.labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +143,7 @@ class LabelSummary:
     """number of cases that hold it"""
     voxels: int
     frequency: float
-    """share of all label voxels of the training cases, background counted in the whole"""
+    """share of all label voxels of the training cases in which it was looked for, background counted in the whole"""
     volume_ml: float
     """median over the cases holding it"""
     components: float

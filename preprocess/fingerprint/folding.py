@@ -39,10 +39,8 @@ def fold_cases(dataset: Dataset, measured: Sequence[CachedCase]) -> DatasetSumma
     cases = [entry.facts for entry in kept]
     channels = commonest([case.channels for case in cases], default=0)
     modality, reason = guess_modality(dataset, cases)
-    total = sum(case.label_voxels for case in cases)
     labels = {
-        value: _fold_label(value, cases, total)
-        for value in sorted({v for case in cases for v in case.labels})
+        value: _fold_label(value, cases) for value in sorted({v for case in cases for v in case.labels})
     }
     return DatasetSummary(
         num_cases=len(cases),
@@ -85,7 +83,8 @@ def _spread(rows: list[tuple]) -> Spread:
     )
 
 
-def _fold_label(value: int, cases: Sequence[CaseFacts], total: int) -> LabelSummary:
+def _fold_label(value: int, cases: Sequence[CaseFacts]) -> LabelSummary:
+    total = sum(case.label_voxels for case in cases if case.looked_for(value))
     held = [(case.labels[value], case.orientation) for case in cases if value in case.labels]
     extents = np.array([to_anatomical(facts.extent_mm, orientation) for facts, orientation in held])
     voxels = sum(facts.voxels for facts, _ in held)

@@ -38,7 +38,13 @@ def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
     of NaN).
     """
     paths = case_files(case)
-    facts = CaseFacts(name=case.name, group=case.group, image_files=case.images, label_file=case.label_file)
+    facts = CaseFacts(
+        name=case.name,
+        group=case.group,
+        image_files=case.images,
+        label_file=case.label_file,
+        labelled=case.labelled,
+    )
     file = paths[0]
     try:
         digests = {}
@@ -124,7 +130,7 @@ def _measure_voxels(
     classes = None
     if label is not None:
         try:
-            classes = as_classes(label.voxels[0])
+            classes = _looked_for(as_classes(label.voxels[0]), facts, background)
             labels = measure_labels(classes, label.spacing, background=background)
             facts = replace(facts, labels=labels)
         except UserFault as problem:
@@ -153,6 +159,15 @@ def _with_means(labels: dict[int, LabelFacts], means: list[list[float]]) -> dict
         value: mean for value, mean in zip(sorted(labels), by_label, strict=True) if np.isfinite(mean).all()
     }
     return {value: replace(facts, mean=tuple(known.get(value, ()))) for value, facts in labels.items()}
+
+
+def _looked_for(classes: np.ndarray, facts: CaseFacts, background: int) -> np.ndarray:
+    """`classes` (i, j, k), in which what wasn't looked for is background; memory order kept."""
+    if facts.labelled is None:
+        return classes
+    kept = classes.astype(np.promote_types(classes.dtype, np.min_scalar_type(background)), order="K")
+    kept[~np.isin(classes, (background, *facts.labelled))] = background
+    return kept
 
 
 def as_classes(label: np.ndarray) -> np.ndarray:

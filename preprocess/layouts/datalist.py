@@ -1,4 +1,5 @@
-"""A MONAI datalist: a JSON with lists "training", "validation", "testing" of {"image", "label", "fold", "subject"}."""
+"""A MONAI datalist: a JSON with lists "training", "validation", "testing" of {"image", "label", "fold", "subject",
+"labelled_structures"}."""
 
 from __future__ import annotations
 
@@ -27,10 +28,11 @@ def find_datalist(tree: Tree, listing: str | None = None) -> Found:
     content = read_json(tree, listing)
     if not isinstance(content, dict) or "training" not in content:
         raise NoMatch(0.4, f'{listing} has no "training" list')
-    found = found_from_entries(tree, listing, _entries(tree, listing, content))
+    names = label_names_from(content.get("labels"), listing)
+    found = found_from_entries(tree, listing, _entries(tree, listing, content), names)
     return replace(
         found,
-        label_names=label_names_from(content.get("labels"), listing),
+        label_names=names,
         channel_names=channel_names_from(content),
     )
 

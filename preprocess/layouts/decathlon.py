@@ -29,7 +29,8 @@ def find_decathlon(tree: Tree) -> Found:
         raw = content.get(key) or []
         more = [_with_label(tree, entry) for entry in parse_entries(tree, listing, key, raw, group="test")]
         entries += [_validating(entry) for entry in more] if key == "validation" else more
-    found = found_from_entries(tree, listing, entries)
+    names = label_names_from(content.get("labels"), listing)
+    found = found_from_entries(tree, listing, entries, names)
     on_disk = [
         path
         for part in ("imagesTr", "labelsTr", "imagesVa", "labelsVa")
@@ -37,7 +38,7 @@ def find_decathlon(tree: Tree) -> Found:
     ]
     return replace(
         found,
-        label_names=label_names_from(content.get("labels"), listing),
+        label_names=names,
         channel_names=channel_names_from(content),
         notes=(*found.notes, *unlisted_note(listing, on_disk, entries)),
     )

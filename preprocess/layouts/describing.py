@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgsam_monai.base.cases import IN_THE_IMAGES
+from preprocess.layouts.labelled import by_name, looked_for, told
 from preprocess.layouts.records import Case, Dataset
 
 _SHOWN_AT_EACH_END = 3
@@ -24,6 +25,8 @@ def describe_dataset(dataset: Dataset) -> str:
         facts.append(("channels", ", ".join(dataset.channel_names)))
     if dataset.label_names:
         facts.append(("labels", ", ".join(f"{value} {name}" for name, value in dataset.label_names.items())))
+    if partial := by_name(looked_for(dataset), dataset.label_names):
+        facts.append(("partial", f"looked for: {told(partial, len(train))}"))
     lines = [f"{key:<9} {value}" for key, value in facts]
     lines += _case_table(dataset.cases)
     lines += _lone("image without label", dataset.images_without_label)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.cases import stem_of
+from preprocess.layouts.labelled import values_looked_for
 from preprocess.layouts.naming import CHANNEL_WORDS, IMAGE_WORDS, LABEL_WORDS, strip_words, unique_names
 from preprocess.layouts.records import CERTAIN, Case, Found, NoMatch
 from preprocess.layouts.tree import Tree, natural_key, natural_sorted, parent_of
 
 SUBJECT_KEYS = ("subject", "subject_id", "patient", "patient_id")
+LABELLED = "labelled_structures"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class Entry:
     fold: int | None = None
     name: str | None = None
     subject: str | None = None
+    labelled: Any = None
+    """names of the structures that were looked for, as they stand there; None: all"""
 
 
 @dataclass
@@ -43,6 +47,8 @@ def parse_entries(
     tree: Tree, listing: str, key: str, raw: Any, *, group: str, fold: int | None = None
 ) -> list[Entry]:
     """The entries under `key` of the JSON file `listing`; paths are relative to that file.
+
+    An entry may also have "name", "fold" and "labelled_structures", the names of those that were looked for.
 
     Raises NoMatch when an entry isn't {"image": path or [paths], "label": path} (a test entry may be a path).
     """
@@ -69,6 +75,7 @@ def parse_entries(
                 fold=fold_of_it,
                 name=name,
                 subject=_subject(item, f'{listing}: "{key}" entry {number}'),
+                labelled=item.get(LABELLED),
             )
         )
     return entries
@@ -93,10 +100,13 @@ def _name_and_fold(item: dict[str, Any], fold: int | None, entry: str) -> tuple[
     return None if name is None else str(name), fold
 
 
-def found_from_entries(tree: Tree, listing: str, entries: list[Entry]) -> Found:
+def found_from_entries(
+    tree: Tree, listing: str, entries: list[Entry], label_names: Mapping[str, int] | None
+) -> Found:
     """Sort `entries` by what lies on disk. Raises NoMatch when none of the files does.
 
-    An entry whose files are all absent stays a case, so that the reader names the missing file.
+    `label_names`: the listing's own, which say what `labelled_structures` are. An entry whose files are all absent
+    stays a case, so that the reader names the missing file.
     """
     sorted_ = _sort(tree, entries)
     if not any(_exists(tree, path) for entry in entries for path in (*entry.images, entry.label) if path):
@@ -120,6 +130,9 @@ def found_from_entries(tree: Tree, listing: str, entries: list[Entry]) -> Found:
                 group=entry.group,
                 fold=entry.fold,
                 subject=entry.subject,
+                labelled=None
+                if entry.labelled is None
+                else values_looked_for(entry.labelled, label_names, who=f"{listing}: {LABELLED} of '{name}'"),
             )
             for name, entry in zip(names, complete, strict=True)
         ),

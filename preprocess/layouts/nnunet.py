@@ -22,7 +22,8 @@ def find_nnunet(tree: Tree) -> Found:
     listing = "dataset.json" if tree.has("dataset.json") else None
     content = read_json(tree, listing) if listing else {}
     if isinstance(content, dict) and isinstance(content.get("dataset"), dict):
-        return _named(_from_listing(tree, "dataset.json", content["dataset"]), content)
+        names = label_names_from(content.get("labels"), "dataset.json")
+        return _named(_from_listing(tree, "dataset.json", content["dataset"], names), content)
     base = training_base(tree)
     if base and tree.has(join(base, "dataset.json")):
         content = read_json(tree, join(base, "dataset.json"))
@@ -91,10 +92,13 @@ def _require_channels(images: dict, labels: dict, full_stems: set[str], strays: 
         )
 
 
-def _from_listing(tree: Tree, listing: str, cases: dict[str, Any]) -> Found:
+def _from_listing(
+    tree: Tree, listing: str, cases: dict[str, Any], label_names: dict[str, int] | None
+) -> Found:
     """nnU-Net 2's explicit lists: {"dataset": {case: {"images": [...], "label": ...}}}."""
     raw = [{**item, "name": name} for name, item in cases.items() if isinstance(item, dict)]
-    return found_from_entries(tree, listing, parse_entries(tree, listing, "dataset", raw, group="train"))
+    entries = parse_entries(tree, listing, "dataset", raw, group="train")
+    return found_from_entries(tree, listing, entries, label_names)
 
 
 def _named(found: Found, content: dict[str, Any]) -> Found:

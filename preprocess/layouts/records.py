@@ -27,6 +27,8 @@ class Case:
     """the fold that validates on this case, where the data set itself says so"""
     subject: str | None = None
     """whom it shows, where the data set itself says so: several cases may show one"""
+    labelled: tuple[int, ...] | None = None
+    """label values that were looked for in it, where others weren't; None: all"""
 
     @property
     def label_files(self) -> tuple[str, ...]:
@@ -41,6 +43,10 @@ class Case:
     def label_file(self) -> str | None:
         """What stands for the label: the first mask for several; otherwise `label`."""
         return next(iter(self.label.values())) if isinstance(self.label, dict) else self.label
+
+    def looked_for(self, value: int) -> bool:
+        """Whether the absence of a label value from its label says that the structure isn't there."""
+        return self.labelled is None or value in self.labelled
 
     def label_below(self, folder: str | Path) -> list[Path] | dict[str, Path]:
         """The label as `read_label` takes it, in the data set's folder."""

@@ -54,6 +54,10 @@ PLAN = {
                 "file_format": TEXT,
                 "channels": base_splits.NAMES | {"minItems": 1, "maxItems": 1000},
                 "num_cases": {"type": "integer", "minimum": 0},
+                "looked_for": {
+                    "type": "object",
+                    "additionalProperties": {"type": "integer", "minimum": 0},
+                },
                 "skipped": {
                     "type": "array",
                     "items": {

@@ -26,7 +26,8 @@ class Plan:
     """The content of plan.json."""
 
     dataset: Mapping[str, Any]
-    """name, folder, layout, file_format, channels [names], num_cases, skipped [{case, reason}]"""
+    """name, folder, layout, file_format, channels [names], num_cases, skipped [{case, reason}]; where labels are
+    partial, looked_for {structure: labelled training cases in which it was looked for}"""
 
     decisions: Mapping[str, Decision]
     """shared by all networks"""

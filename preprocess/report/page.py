@@ -107,6 +107,7 @@ def _structures(plan: Plan, measured: Any) -> list[dict[str, Any]]:
                 "value": value,
                 "colour": colour_of(index),
                 "facts": facts,
+                "looked_for": evidence.looked_for.get(value),
                 "in_plane_mm": facts.in_plane_mm[axis][0],
                 "share": facts.slices.get(axis, 0.0),
                 "spans": (spans[0][value], spans[1][value]),
@@ -167,5 +168,6 @@ def _case_row(case: Any) -> dict[str, Any]:
         "orientation": case.orientation or "none",
         "dtype": case.dtype,
         "labels": ", ".join(str(value) for value in sorted(case.labels)) or "none",
+        "labelled": None if case.labelled is None else ", ".join(map(str, case.labelled)),
         "error": case.error,
     }

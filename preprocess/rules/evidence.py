@@ -60,6 +60,9 @@ class Evidence:
     single_component_cases: Mapping[int, int] = field(default_factory=dict)
     """label value -> number of cases in which it is one connected piece"""
 
+    looked_for: Mapping[int, int] = field(default_factory=dict)
+    """label value -> number of cases in which it was looked for, of those for which these aren't all"""
+
     background_frequency: float = 0.0
     channels: tuple[str, ...] = ("image",)
     file_format: str = "volume"
@@ -149,6 +152,11 @@ def collect_evidence(
         single_component_cases={
             value: sum(case.labels[value].components == 1 for case in training if value in case.labels)
             for value in summary.labels
+        },
+        looked_for={
+            value: count
+            for value in summary.labels
+            if (count := sum(case.looked_for(value) for case in training)) < len(training)
         },
         background_frequency=summary.background_frequency,
         channels=channel_names(dataset, summary.channels),

@@ -57,6 +57,12 @@ def choose_labels(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
         reason += (
             f" Values {_listed(sorted(set(found) - set(named)))} have no name there and become background."
         )
+    if partial := [value for value in values if value in evidence.looked_for]:
+        counts = [f"{evidence.label_name(value)} in {evidence.looked_for[value]}" for value in partial]
+        reason += (
+            f" Not looked for in all of {len(evidence.cases)} cases, but {_listed(counts)}; elsewhere neither loss nor "
+            "metrics count it."
+        )
     return Decision(value=values, reason=reason)
 
 

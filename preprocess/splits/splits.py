@@ -133,4 +133,6 @@ def case_entry(case: Any, labels: Sequence[int] | None) -> dict[str, Any]:
     """A case's entry in `Splits.cases`; `labels`: the foreground values it holds, None where they weren't measured."""
     images = list(case.images)
     entry = {"image": images[0] if len(images) == 1 else images, "label": case.label}
-    return entry if labels is None else entry | {"labels": sorted(labels)}
+    entry |= {} if labels is None else {"labels": sorted(labels)}
+    labelled = getattr(case, "labelled", None)
+    return entry if labelled is None else entry | {"labelled": list(labelled)}

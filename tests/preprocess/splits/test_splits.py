@@ -76,3 +76,9 @@ def test_test_cases_and_multi_channel_images():
 def test_json_round_trip():
     made = split(cases(6), few_shot="2")
     assert Splits.from_json(made.to_json()) == made
+
+
+def test_what_was_looked_for_goes_along_where_it_was_not_everything():
+    made = split([*cases(5), Case(name="p", images=("p.nii",), label="pl.nii", labelled=(1, 6))], folds=2)
+    assert {name for name, entry in made.cases.items() if "labelled" in entry} == {"p"}
+    assert made.cases["p"]["labelled"] == [1, 6]
