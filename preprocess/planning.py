@@ -269,7 +269,6 @@ def measure(dataset: Dataset, folder: PlanFolder, request: Request, times_s: dic
 def plan_header(measured: Measured) -> dict[str, Any]:
     """The entry "dataset" of plan.json."""
     dataset = measured.dataset
-    partial = by_name(looked_for(dataset), dataset.label_names)
     return {
         "name": dataset.name,
         "folder": dataset.folder,
@@ -278,7 +277,14 @@ def plan_header(measured: Measured) -> dict[str, Any]:
         "channels": list(channel_names(dataset, measured.fingerprint.summary.channels)),
         "num_cases": len(dataset.cases),
         "skipped": list(measured.skipped),
-    } | ({"looked_for": partial} if partial else {})
+    } | _partial_labels(dataset)
+
+
+def _partial_labels(dataset: Dataset) -> dict[str, Any]:
+    """What the header says only of a data set whose labels don't say everything."""
+    partial = by_name(looked_for(dataset), dataset.label_names)
+    said = {"looked_for": partial} if partial else {}
+    return said | ({} if dataset.ignore is None else {"ignore": dataset.ignore})
 
 
 def split_dataset(

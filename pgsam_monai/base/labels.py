@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pgsam_monai.base.errors import UserFault
 
@@ -34,7 +34,31 @@ def known_classes(labels: Sequence[Entry], labelled: Sequence[int] | None) -> li
     ]
 
 
-def background_of(label_names: dict[str, int] | None) -> int:
+IGNORE_NAMES = {"ignore", "ignored", "ignore_label", "ignore label"}
+"""nnU-Net's "ignore" marks voxels that nobody labelled, in lower case"""
+
+
+def is_ignore(name: str) -> bool:
+    """Whether a label's name says that nobody labelled its voxels."""
+    return name.strip().lower() in IGNORE_NAMES
+
+
+def ignore_of(label_names: Mapping[str, int] | None) -> int | None:
+    """The value of voxels that nobody labelled, by the data set's own names; None where these know of none."""
+    return next((value for name, value in (label_names or {}).items() if is_ignore(name)), None)
+
+
+def foreground_of(label_names: Mapping[str, int] | None) -> dict[str, int]:
+    """The names of structures: neither the background nor what nobody labelled."""
+    background = background_of(label_names)
+    return {
+        name: value
+        for name, value in (label_names or {}).items()
+        if value != background and not is_ignore(name)
+    }
+
+
+def background_of(label_names: Mapping[str, int] | None) -> int:
     """The value that the data set's own names call background; 0 where they call none so."""
     names = {name.strip().lower(): value for name, value in (label_names or {}).items()}
     return names.get("background", 0)

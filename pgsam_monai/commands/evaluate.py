@@ -183,5 +183,6 @@ def _find_dataset(folder: str) -> dict[str, Any]:
         "name": found.name,
         "folder": found.folder,
         "cases": [located(case.name, case_entry(case, None), Path(found.folder)) for case in cases],
-        "label_names": {value: name for name, value in (found.label_names or {}).items()},
+        "label_names": {v: name for name, v in (found.label_names or {}).items() if v != found.ignore},
+        "ignore": found.ignore,
     }

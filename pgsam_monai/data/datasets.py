@@ -10,7 +10,9 @@ import torch
 from torch.utils.data import Dataset
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import Entry
 from pgsam_monai.data.filling import fill_store
+from pgsam_monai.data.known import known_of
 from pgsam_monai.data.samplers import DrawnDataset, SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
@@ -26,17 +28,27 @@ class CaseDataset(Dataset):
         data: [{"image": path(s), "label": path(s), …}]; cases missing in the store are made here.
         store: the store of preprocessed cases.
         progress: show a bar while making them.
+        labels: the planned values of the classes, where labels are partial: items also have "known" (K+1,) bool, the
+            classes that were looked for.
     """
 
-    def __init__(self, data: Sequence[Mapping[str, Any]], store: CaseStore, progress: bool = True):
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        store: CaseStore,
+        progress: bool = True,
+        labels: Sequence[Entry] | None = None,
+    ):
         self.data = list(data)
+        self.known = known_of(self.data, labels)
         self.cases = fill_store(store, self.data, progress=progress)
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.cases[index].read_volume()
+        volume = self.cases[index].read_volume()
+        return volume if self.known is None else {**volume, "known": self.known[index]}
 
 
 class SliceDataset(DrawnDataset):
@@ -60,6 +72,8 @@ class SliceDataset(DrawnDataset):
         few_slices: trains on some of the slices only (`splits.splits.FewSlices`); None on all.
         progress: show a bar while filling the store.
         stack_depth: slices per item, D.
+        labels: the planned values of the classes, where labels are partial: items also have "known" (K+1,) bool, the
+            classes that were looked for; others are background in their label.
     Raises:
         ValueError: no slices, a case without label, an unknown fit, or stacks of slices that are chosen one by one,
             whose neighbours' labels would train as well.
@@ -75,8 +89,10 @@ class SliceDataset(DrawnDataset):
         few_slices: FewSlices | None = None,
         progress: bool = True,
         stack_depth: int = 1,
+        labels: Sequence[Entry] | None = None,
     ):
         self.data = list(data)
+        known = known_of(self.data, labels)
         _check_stack(stack_depth, self.data, few_slices)
         cases = fill_store(store, self.data, progress=progress)
         self.image_size, self.fit, self.stack_depth = image_size, fit, stack_depth
@@ -88,7 +104,7 @@ class SliceDataset(DrawnDataset):
             raise UserFault("SliceDataset: no slices to train on; 'data' is empty.")
         if few_slices is not None:
             places = places[few_slices.draw(len(places))]
-        super().__init__(cases, places, augmentation)
+        super().__init__(cases, places, augmentation, known)
 
     def __getitem__(self, index: int | SliceDraw) -> dict[str, Any]:
         draw = index if isinstance(index, SliceDraw) else None
@@ -97,8 +113,7 @@ class SliceDataset(DrawnDataset):
         item = self.augmented(self._read(case, slice_index), draw)
         if self.stack_depth > 1:
             item = {key: unfold_stack(folded, self.stack_depth) for key, folded in item.items()}
-        # Losses resize labels for deep supervision, which torch does for 8-bit integers and floats only.
-        return {**item, "label": item["label"].float(), "name": case.name, "slice": slice_index}
+        return {**self.finished(item, case_index), "name": case.name, "slice": slice_index}
 
     def _read(self, case: StoredCase, index: int) -> dict[str, torch.Tensor]:
         """Fitted image (D * C, S, S) and label (D, S, S) of the stack around a slice; no other slice is read."""

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from monai.data.utils import affine_to_spacing
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import Entry
 from pgsam_monai.data.datasets import places_of
 from pgsam_monai.data.filling import fill_store
+from pgsam_monai.data.known import known_of
 from pgsam_monai.data.samplers import DrawnDataset, SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
@@ -53,6 +55,8 @@ class PatchDataset(DrawnDataset):
         augmentation: MONAI (Compose of) random transforms on {"image", "label"}; None leaves patches as they are.
         few_slices: must be None; bundles of slices share this argument.
         progress: show a bar while filling the store.
+        labels: the planned values of the classes, where labels are partial: items also have "known" (K+1,) bool, the
+            classes that were looked for; others are background in their label.
     Raises:
         ValueError: no cases, a case without label, a patch or spacing that is none, or slices that are chosen one by
             one, among others whose labels would train as well.
@@ -67,15 +71,17 @@ class PatchDataset(DrawnDataset):
         augmentation: Callable | None = None,
         few_slices: FewSlices | None = None,
         progress: bool = True,
+        labels: Sequence[Entry] | None = None,
     ):
         self.data = list(data)
+        known = known_of(self.data, labels)
         _check(self.data, patch, few_slices)
         self.patch: Size = tuple(patch)
         self.spacing = None if spacing is None else tuple(spacing)
         cases = fill_store(store, self.data, progress=progress)
         slices = [range(case.image_shape[-1]) for case in cases]
         places = np.concatenate([places_of(number, every) for number, every in enumerate(slices)])
-        super().__init__(cases, places, augmentation)
+        super().__init__(cases, places, augmentation, known)
         self.grids = [_grid(case, self.spacing) for case in cases]
 
     def __getitem__(self, index: int | SliceDraw) -> dict[str, Any]:
@@ -84,7 +90,7 @@ class PatchDataset(DrawnDataset):
         case = self.cases[case_index]
         centre = (*_centre_in_slice(case, slice_index, draw), slice_index)
         item = self.augmented(self._read(case, centre, self.grids[case_index]), draw)
-        return {**item, "label": item["label"].float(), "name": case.name, "slice": slice_index}
+        return {**self.finished(item, case_index), "name": case.name, "slice": slice_index}
 
     def _read(self, case: StoredCase, centre: Size, grid: Size) -> dict[str, torch.Tensor]:
         """Image (C, *patch) and label (1, *patch) around a voxel of the case's own grid."""

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.data.known import is_known, without_unknown
 from pgsam_monai.data.store import StoredCase
 
 SEED_LIMIT = 2**32
@@ -35,25 +36,36 @@ class DrawnDataset(Dataset):
     """Training samples around slices of stored cases: what ClassAwareSliceSampler draws from."""
 
     def __init__(
-        self, cases: Sequence[StoredCase], places: np.ndarray, augmentation: Callable | None
+        self,
+        cases: Sequence[StoredCase],
+        places: np.ndarray,
+        augmentation: Callable | None,
+        known: Sequence[torch.Tensor] | None = None,
     ) -> None:
         """
         Args:
             cases: of training, with labels.
             places: (n, 2), case and slice of each sample.
+            known: of each case which classes were looked for (`known.known_of`): no other is drawn; None for all.
             augmentation: MONAI (Compose of) random transforms on {"image", "label"}; None leaves samples as they are.
 
         Raises:
-            ValueError: a case without label.
+            ValueError: a case without label, or one in which none of the classes was looked for.
         """
-        for case in cases:
+        for number, case in enumerate(cases):
             if not case.has_label:
                 raise UserFault(f"Case '{case.name}': training needs a label, its item has none.")
-        self.cases, self.places, self.augmentation = cases, places, augmentation
+            if known is not None and not known[number][1:].any():
+                raise UserFault(
+                    f"Case '{case.name}': none of the planned structures was looked for in it, so it teaches nothing;"
+                    " correct its structures, or leave it out, and plan again."
+                )
+        self.cases, self.places, self.augmentation, self.known = cases, places, augmentation, known
         holding: dict[int, list[int]] = {}
         for index, (case_index, slice_index) in enumerate(places.tolist()):
             for label in cases[case_index].slice_labels[slice_index]:
-                holding.setdefault(label, []).append(index)
+                if known is None or is_known(known[case_index], label):
+                    holding.setdefault(label, []).append(index)
         self._holding = {label: np.asarray(indices) for label, indices in holding.items()}
 
     def __len__(self) -> int:
@@ -67,6 +79,15 @@ class DrawnDataset(Dataset):
     def slices_holding(self, label: int) -> np.ndarray:
         """Indices into this dataset of the slices that hold a class."""
         return self._holding[label]
+
+    def finished(self, item: Mapping[str, torch.Tensor], case_index: int) -> dict[str, torch.Tensor]:
+        """The item with a label that losses can resize (torch resizes 8-bit integers and floats only) and, of partial
+        labels, with what is "known" of its case (K+1,), in whose label the rest is background."""
+        label = item["label"].float()
+        if self.known is None:
+            return {**item, "label": label}
+        known = self.known[case_index]
+        return {**item, "label": without_unknown(label, known), "known": known}
 
     def augmented(self, item: Mapping[str, torch.Tensor], draw: SliceDraw | None) -> dict[str, torch.Tensor]:
         """The item, randomly changed as its draw's seed says; keys and number types stay."""

@@ -64,10 +64,11 @@ def select_cases(
     part: "training" or "validation" of the fold, "test", or "unseen": the test cases or, if there are
     none, the fold's validation cases.
 
-    Returns dicts {"name", "image": path or [paths], "label": path, [paths] or {value: mask}, ("slices": [int])} in the
-    order of splits.json. "label" is left out for a case without one (test cases only). A label "@images" there
-    (archives that hold both arrays) becomes the image paths. "slices" are indices along the last axis of the
-    preprocessed volume (few-shot by slice).
+    Returns dicts {"name", "image": path or [paths], "label": path, [paths] or {value: mask}, ("slices": [int]),
+    ("labelled": [values])} in the order of splits.json. "label" is left out for a case without one (test cases only). A
+    label "@images" there (archives that hold both arrays) becomes the image paths. "slices" are indices along the last
+    axis of the preprocessed volume (few-shot by slice); "labelled" are the label values that were looked for, where not
+    all were.
 
     Raises:
         FileNotFoundError: no splits_file. ValueError: unknown part, fold out of range, or a training or
@@ -131,6 +132,8 @@ def located(name: str, files: Mapping[str, Any], folder: Path) -> dict[str, Any]
         case["label"] = case["image"] if label == IN_THE_IMAGES else under(label)
     if files.get("slices") is not None:
         case["slices"] = list(files["slices"])
+    if files.get("labelled") is not None:
+        case["labelled"] = list(files["labelled"])
     return case
 
 

@@ -55,8 +55,8 @@ def evaluate_elsewhere(
 
     Args:
         bundle: a trained bundle's folder, of any network.
-        dataset: {"name", "folder", "cases": [{"name", "image", "label"}], "label_names": {value: name}}; cases
-            without a label are left out.
+        dataset: {"name", "folder", "cases": [{"name", "image", "label"}], "label_names": {value: name}, ("ignore":
+            the value of voxels that nobody labelled)}; cases without a label are left out.
         label_map: "auto" pairs classes by their names (`evaluation.label_mapping.match_labels`); else an
             edited label_map.json.
         cases: the first so many labelled ones; None for all.
@@ -80,7 +80,8 @@ def evaluate_elsewhere(
     settings = {"dataset": str(dataset["folder"]), "intensity": intensity or "as trained"}
     chosen, failed = _predict_missing(trained, chosen, folder, settings, say)
     own = {name: labels.own[name] for name in labels.pairs}
-    evaluate_predictions(chosen, folder, labels=own, reference_labels=labels.pairs, **measures)
+    measures |= {"reference_labels": labels.pairs, "ignore": dataset.get("ignore")}
+    evaluate_predictions(chosen, folder, labels=own, **measures)
     if failed:
         raise failed
     return folder

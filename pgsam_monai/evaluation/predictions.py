@@ -23,13 +23,15 @@ def evaluate_predictions(
     reference_labels: Mapping[str, int | Sequence[int]] | None = None,
     protocol: str = "mm",
     tolerance_mm: float = 2.0,
+    ignore: int | None = None,
 ) -> None:
     """Write metrics.csv and metrics.json into `folder` and print the table.
 
     Measured are the files as a user gets them, on the original grid and with the original values.
 
     Args:
-        cases: [{"name", "image", "label"}]; those without a label are left out.
+        cases: [{"name", "image", "label", ("labelled")}]; those without a label are left out, of the others the
+            structures that weren't looked for: "labelled" are the label files' values that were.
         folder: holds `predictions/<case name>.*`.
         labels: foreground class names -> values in the files.
         unreadable: case -> why its image couldn't be read, so that there is no prediction of it.
@@ -37,6 +39,7 @@ def evaluate_predictions(
             these come from another data set; None where both have the same.
         protocol: "mm" (honest) or "synapse" (as in the papers).
         tolerance_mm: of the normalised surface Dice.
+        ignore: value of voxels in the label files that nobody labelled, and that count for no class.
 
     Raises:
         ValueError: no case has a label.
@@ -56,7 +59,7 @@ def evaluate_predictions(
     names = [case["name"] for case in labelled]
     rows = evaluate_files(
         pairs, labels=labels, reference_labels=reference_labels, protocol=protocol, tolerance_mm=tolerance_mm,
-        names=names, progress=True, faults=faults,
+        names=names, progress=True, faults=faults, labelled=[case.get("labelled") for case in labelled], ignore=ignore,
     )  # fmt: skip
     if faults and len(cases) == 1:
         raise UserFault(*faults.values())

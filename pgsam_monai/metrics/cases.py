@@ -9,6 +9,9 @@ Two protocols, by name:
 `synapse`  the numbers of TransUNet, SAMed, H-SAM and PG-SAM: Dice and HD95 in voxels, spacing ignored, over
            the whole volume. Predicted without reference: Dice 1, HD95 0. Every other empty case, a missed
            organ included: Dice 0, HD95 0. Missing an organ therefore lowers HD95; compare with papers only.
+
+By both a class that the reference wasn't searched for has no scores (all NaN, outcome "unlabelled"), and voxels that
+nobody labelled count for no class.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ class ClassMetrics:
     value: int
     """label value in the prediction's file; the first of several"""
     outcome: str
-    """found: both hold it; missed: only the reference; spurious: only the prediction; absent: neither"""
+    """found: both hold it; missed: only the reference; spurious: only the prediction; absent: neither; unlabelled: the
+    reference wasn't searched for it"""
     dice: float
     """0 to 1"""
     hd95: float
@@ -67,18 +71,29 @@ def evaluate_case(
     protocol: str = "mm",
     tolerance_mm: float = 2.0,
     name: str = "",
+    labelled: Sequence[int] | None = None,
+    ignore: int | None = None,
 ) -> CaseMetrics:
     """Compare two label maps of the same shape (2 or 3 axes), `spacing` in mm per axis.
 
     `labels` maps class names to values, background excluded, or to lists of values that are one class; classes may
     share values, as an optic disc and the cup in it do. Other values count as background. `reference_labels` says
-    it of the reference where that has other values for the same classes, as another data set has. An axis of one
+    it of the reference where that has other values for the same classes, as another data set has. `labelled` are the
+    reference's values that were looked for, None for all: a class with another value is "unlabelled". Voxels where the
+    reference is `ignore` count for no class. An axis of one
     voxel is dropped, so that a single slice is measured by its contour and not by its flat faces. Use a
     tolerance of 5 mm for the RefSAM3D and 3DSAM-adapter figures. Raises ValueError for unknown protocols,
     unequal shapes, a spacing that does not fit, a negative tolerance, and labels of unlike classes.
     """
     _check(prediction, reference, spacing, protocol, tolerance_mm)
     referred_labels = _of_reference(labels, reference_labels)
+    if labelled is not None or ignore is not None:
+        outside = reference == ignore if ignore is not None else None
+        whole = evaluate_case(
+            _without(prediction, outside, labels), _without(reference, outside, referred_labels), labels=labels,
+            reference_labels=reference_labels, spacing=spacing, protocol=protocol, tolerance_mm=tolerance_mm, name=name,
+        )  # fmt: skip
+        return whole if labelled is None else _only_labelled(whole, referred_labels, labelled)
     millilitres = math.prod(spacing) / 1000
     kept = [axis for axis, size in enumerate(reference.shape) if size > 1]
     if protocol == "mm" and len(kept) == 2:
@@ -129,6 +144,27 @@ def _outcome(prediction_voxels: int, reference_voxels: int) -> str:
     if reference_voxels:
         return "missed"
     return "spurious" if prediction_voxels else "absent"
+
+
+def _without(
+    label_map: np.ndarray, outside: np.ndarray | None, labels: Mapping[str, int | Sequence[int]]
+) -> np.ndarray:
+    """The label map with a value of no class where `outside` is true."""
+    if outside is None:
+        return label_map
+    free = max(value for entry in labels.values() for value in values_of(entry)) + 1
+    return np.where(outside, np.int64(free), label_map)
+
+
+def _only_labelled(case: CaseMetrics, labels: Mapping, labelled: Sequence[int]) -> CaseMetrics:
+    """Scores of the classes whose values were all looked for; of the others that they aren't known."""
+    unknown = dict(outcome="unlabelled", dice=NAN, hd95=NAN, nsd=NAN, reference_ml=NAN)
+    looked_for = set(labelled)
+    rows = [
+        row if looked_for.issuperset(values_of(labels[row.label])) else replace(row, **unknown)
+        for row in case.classes
+    ]
+    return replace(case, classes=tuple(rows))
 
 
 def _of_reference(labels: Mapping, reference_labels: Mapping | None) -> Mapping[str, int | Sequence[int]]:

@@ -15,6 +15,9 @@ from pgsam_monai.base.volume import read_classes
 from pgsam_monai.base.volume.records import GRID_TOLERANCE, apart_mm
 from pgsam_monai.metrics.cases import CaseMetrics, evaluate_case
 
+Item = tuple[str, tuple[Paths, Paths], Sequence[int] | None]
+"""name, files, and the values that were looked for"""
+
 
 def evaluate_files(
     pairs: Sequence[tuple[Paths, Paths]],
@@ -27,6 +30,8 @@ def evaluate_files(
     workers: int | None = None,
     progress: bool = False,
     faults: dict[str, str] | None = None,
+    labelled: Sequence[Sequence[int] | None] | None = None,
+    ignore: int | None = None,
 ) -> list[CaseMetrics]:
     """Compare (prediction, reference) label files; rows come in the order of `pairs`.
 
@@ -34,6 +39,8 @@ def evaluate_files(
     indices; colours as red << 16 | green << 8 | blue), TransUNet's archives (a list of .npz slices too).
     `labels` maps class names to the values in the files, background excluded, and `reference_labels` to those in the
     reference files where they are others, as in `evaluate_case`. `names` default to the predictions' case names.
+    `labelled` are each reference's values that were looked for, None for all, and `ignore` the value of voxels that
+    nobody labelled, as in `evaluate_case`.
     `workers` threads, None: one per core, at most 4; memory grows with them. The empty-mask rules are those of
     `evaluate_case`. Raises UserFault when a pair differs in shape or geometry, ReadError for unreadable files and
     values that are no integers; with `faults`, these go there by name instead, and the other pairs are measured.
@@ -46,7 +53,7 @@ def evaluate_files(
             f"evaluate_files: labels must name foreground values, without the background's, got {dict(labels)}."
         )
 
-    def tried(item: tuple[str, tuple[Paths, Paths]]) -> CaseMetrics | None:
+    def tried(item: Item) -> CaseMetrics | None:
         try:
             return evaluate(item)
         except UserFault as fault:
@@ -55,8 +62,8 @@ def evaluate_files(
             faults[item[0]] = str(fault)
             return None
 
-    def evaluate(item: tuple[str, tuple[Paths, Paths]]) -> CaseMetrics:
-        name, (prediction_file, reference_file) = item
+    def evaluate(item: Item) -> CaseMetrics:
+        name, (prediction_file, reference_file), looked_for = item
         prediction, reference, spacing = read_pair(prediction_file, reference_file, name=name)
         return evaluate_case(
             prediction,
@@ -67,9 +74,11 @@ def evaluate_files(
             protocol=protocol,
             tolerance_mm=tolerance_mm,
             name=name,
+            labelled=looked_for,
+            ignore=ignore,
         )
 
-    items = list(zip(names, pairs, strict=True))
+    items = list(zip(names, pairs, labelled or [None] * len(pairs), strict=True))
     workers = min(os.cpu_count() or 1, 4) if workers is None else workers
     with ThreadPoolExecutor(max(1, min(workers, len(items)))) as pool:
         done = pool.map(tried, items)

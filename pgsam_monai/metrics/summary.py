@@ -48,7 +48,7 @@ class Summary:
     cases: int
     scores: tuple[Score, ...]
     outcomes: dict[str, dict[str, int]]
-    """cases by class and by outcome: found, missed, spurious, absent"""
+    """cases by class and by outcome: found, missed, spurious, absent, unlabelled"""
 
     def score(self, label: str, metric: str) -> Score:
         return next(s for s in self.scores if (s.label, s.metric) == (label, metric))
@@ -171,11 +171,15 @@ def format_table(summary: Summary) -> str:
     header = ["class", "Dice", "95 % interval", f"HD95 {unit}", "cases", "missed", "spurious"]
     if surface:
         header.insert(4, f"NSD {summary.tolerance_mm:g} mm")
+    kinds = ["missed", "spurious"]
+    if any("unlabelled" in counts for counts in summary.outcomes.values()):
+        kinds.append("unlabelled")
+        header.append("unlabelled")
     lines = [header]
     for label in [*summary.outcomes, OVERALL]:
         dice, hd95, nsd = (summary.score(label, metric) for metric in METRICS)
         outcomes = [summary.outcomes[label]] if label in summary.outcomes else list(summary.outcomes.values())
-        counts = [str(sum(o.get(kind, 0) for o in outcomes)) for kind in ("missed", "spurious")]
+        counts = [str(sum(o.get(kind, 0) for o in outcomes)) for kind in kinds]
         line = [
             label,
             _number(dice.mean, 3),

@@ -34,19 +34,21 @@ class VolumeNetwork(DescribedNetwork):
         """Image (B, C, H, W, D) on the 0..1 scale → float32 logits (B, K+1, H, W, D), background first."""
         raise NotImplementedError
 
-    def learn(self, image: Tensor, label: Tensor | None) -> object:
+    def learn(self, image: Tensor, label: Tensor | None, known: Tensor | None = None) -> object:
         """What the loss gets in training: the logits, unless a subclass has more to say.
 
-        `label` (B, 1, H, W, D), class indices, is for networks that train with its help.
+        `label` (B, 1, H, W, D), class indices, is for networks that train with its help; `known` (B, K+1) bool are the
+        classes that were looked for, None if all were.
         """
         return self.segment(image)
 
-    def forward(self, image: Tensor, label: Tensor | None = None) -> object:
+    def forward(self, image: Tensor, label: Tensor | None = None, known: Tensor | None = None) -> object:
         """Segment volumes.
 
         Args:
             image: (B, C, H, W, D), rows, columns and slices, intensities on the 0..1 scale.
             label: class indices (B, 1, H, W, D), in training.
+            known: (B, K+1) bool, the classes that were looked for, in training; None for all.
 
         Returns:
             In evaluation mode float32 logits (B, K+1, H, W, D), a MetaTensor with the image's meta data if the image
@@ -58,7 +60,7 @@ class VolumeNetwork(DescribedNetwork):
         volume = plain(image)
         self._check(volume)
         if self.training:
-            return self.learn(volume, plain(label))
+            return self.learn(volume, plain(label), known)
         logits = self.segment(volume)
         return MetaTensor(logits).copy_meta_from(image) if isinstance(image, MetaTensor) else logits
 

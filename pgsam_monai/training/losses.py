@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 
 from pgsam_monai.networks.refsam3d.referring import Referred
+from pgsam_monai.training.partial import PartialTarget
 
 
 class RequestLoss(_Loss):
@@ -20,15 +21,17 @@ class RequestLoss(_Loss):
         super().__init__()
         self.loss = loss
 
-    def forward(self, outputs: Tensor | Referred, label: Tensor) -> Tensor:
+    def forward(self, outputs: Tensor | Referred, label: Tensor | PartialTarget) -> Tensor:
         """
         Args:
             outputs: logits (B, K+1, H, W, D), or the answer to a request together with its own target.
-            label: class indices (B, 1, H, W, D), which an answer to a request doesn't need any more.
+            label: class indices (B, 1, H, W, D), of which an answer to a request needs no more than the voxels that
+                nobody labelled.
 
         Returns:
             the loss, as `loss` reduces it.
         """
         if isinstance(outputs, Referred):
-            return self.loss(outputs.logits, outputs.target)
+            partial = isinstance(label, PartialTarget)
+            return self.loss(outputs.logits, label.ignoring(outputs.target) if partial else outputs.target)
         return self.loss(outputs, label)

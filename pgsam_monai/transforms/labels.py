@@ -11,7 +11,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.labels import Entry, check_labels, restored_values, values_of
+from pgsam_monai.base.labels import Entry, check_labels, class_of, restored_values, values_of
 from pgsam_monai.transforms.meta import with_meta_of
 
 LOOKUP_LIMIT = 1 << 16
@@ -21,25 +21,37 @@ class MapLabelsd(MapTransform):
     """Label values -> class indices 0…K by their place in `labels`; values not listed become background, class 0.
 
     (MONAI's MapLabelValued leaves unlisted values as they are, where they would collide with indices.)
-    The result is uint8, or int16 above 255 classes.
+    The result is uint8, or int16 above 255 classes; the voxels that nobody labelled get the largest index of that type.
 
     Args:
         keys: label keys; tensors of integers.
         labels: original values, background first, e.g. [0, 5, 205, 420]; a list of values is one class, e.g.
             [0, 5, [205, 420]], and the background may have another value, e.g. [255, 0, 128].
+        ignore: value of voxels that nobody labelled; None where there are none.
     """
 
     def __init__(
-        self, keys: KeysCollection, labels: Sequence[Entry], allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        labels: Sequence[Entry],
+        allow_missing_keys: bool = False,
+        ignore: int | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.labels = check_labels(labels)
+        if ignore is not None:
+            self.ignore = ignore  # elsewhere no attribute, by whose description stores are known
+            if class_of(self.labels, ignore) is not None:
+                raise UserFault(
+                    f"MapLabelsd: value {ignore} is both a class and what nobody labelled (ignore); plan again."
+                )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             values = d[key].numpy() if isinstance(d[key], torch.Tensor) else np.asarray(d[key])
-            d[key] = with_meta_of(torch.from_numpy(label_indices(values, self.labels)), d[key])
+            indices = label_indices(values, self.labels, ignore=getattr(self, "ignore", None))
+            d[key] = with_meta_of(torch.from_numpy(indices), d[key])
         return d
 
 
@@ -62,11 +74,13 @@ class RestoreLabelsd(MapTransform):
         return d
 
 
-def label_indices(values: np.ndarray, labels: Sequence[Entry]) -> np.ndarray:
-    """Original values, any shape -> indices into `labels`, 0 where not listed."""
-    dtype = np.uint8 if len(labels) <= 256 else np.int16
-    pairs = sorted((value, index) for index, entry in enumerate(labels) for value in values_of(entry))
-    known, order = np.asarray(pairs).T
+def label_indices(values: np.ndarray, labels: Sequence[Entry], *, ignore: int | None = None) -> np.ndarray:
+    """Original values, any shape -> indices into `labels`, 0 where not listed, the type's largest where `ignore`."""
+    dtype = np.uint8 if len(labels) + (ignore is not None) <= 256 else np.int16
+    pairs = [(value, index) for index, entry in enumerate(labels) for value in values_of(entry)]
+    if ignore is not None:
+        pairs.append((ignore, np.iinfo(dtype).max))
+    known, order = np.asarray(sorted(pairs)).T
     values = np.asarray(values)
     if values.dtype.kind not in "iub":
         values = values.astype(np.int64)

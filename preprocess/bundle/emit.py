@@ -25,6 +25,7 @@ from pgsam_monai.base.training_facts import FILE
 from preprocess.bundle.augmentation import patch_augmentation
 from preprocess.bundle.json_text import json_text
 from preprocess.bundle.metadata import SCHEMA, bundle_metadata, large_files
+from preprocess.bundle.partial import FULL, is_partial, partial_values
 from preprocess.bundle.transforms import (
     augmentation_transforms,
     cleaning_transforms,
@@ -101,7 +102,7 @@ def bundle_files(
     plan: Mapping, splits: Mapping, network: str, facts: Mapping | None = None
 ) -> dict[str, str]:
     """Every file of the bundle by relative path, as text; the same plan gives the same bytes."""
-    values = bundle_values(plan, network)
+    values = bundle_values(plan, network, partial=is_partial(plan, splits))
     files = {f"configs/{name}.json": json_text(fill(_template(f"{name}.json"), values)) for name in CONFIGS}
     for overlay in sorted((NETWORKS / network / "ablations").glob("*.json")):
         files[f"configs/{overlay.name}"] = overlay.read_text()
@@ -127,13 +128,13 @@ def bundle_files(
     return files
 
 
-def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
-    """What the templates' {{placeholders}} stand for."""
+def bundle_values(plan: Mapping, network: str, *, partial: bool = False) -> dict[str, Any]:
+    """What the templates' {{placeholders}} stand for; `partial`: there are cases with partial labels."""
     planned, settings, can = decided(plan, network), _settings(network), capabilities(network)
     values = {name: as_data(value) for name, value in _data(plan, network, planned).items()}
     augmentation, size = AUGMENTATIONS[can.input]
     values |= {
-        "preprocessing": preprocessing_transforms(planned),
+        "preprocessing": preprocessing_transforms(planned | {"ignore": plan["dataset"].get("ignore")}),
         "augmentation": augmentation(planned["augmentation"], planned[size]),
         "cleaning": cleaning_transforms(planned),
         "evaluation_postprocessing": postprocessing_transforms(planned, "@prediction_dir"),
@@ -146,6 +147,9 @@ def bundle_values(plan: Mapping, network: str) -> dict[str, Any]:
         values[name] = fill(content, values)
     values["dice_ce"] = _template("parts/dice_ce.json")
     values["loss"] = fill(_template(f"parts/{settings['loss']}.json"), values)
+    values |= FULL
+    if partial:
+        values |= partial_values(values, can, ignore=plan["dataset"].get("ignore"))
     values |= fill(_template(f"parts/{can.input}.json"), values)
     values["network_def"] = fill(json.loads((NETWORKS / network / "network.json").read_text()), values)
     return values

@@ -18,7 +18,10 @@ HSAM_SHARES = (0.45, 0.4125, 0.1169, 0.0206)
 
 
 def preprocessing_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Load channel first, planned orientation, intensities to 0..1, labels to 0..K, compact types."""
+    """Load channel first, planned orientation, intensities to 0..1, labels to 0..K, compact types.
+
+    "ignore" among the values is that of voxels in the label files that nobody labelled.
+    """
     transforms = [_both("pgsam_monai.transforms.ReadCased")]
     if values["orientation"]:
         transforms.append(_both("Orientationd", axcodes=values["orientation"], labels=None))
@@ -30,6 +33,7 @@ def preprocessing_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
             "labels": "@labels",
             "allow_missing_keys": True,
         }
+        | ({} if values.get("ignore") is None else {"ignore": values["ignore"]})
     )
     transforms.append({"_target_": "CastToTyped", "keys": "image", "dtype": "float16"})
     return {"_target_": "Compose", "transforms": transforms}

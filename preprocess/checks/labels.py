@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from pgsam_monai.base.labels import foreground_of
 from preprocess.checks.faults import FATAL, MENDED, WARNING, Fault
 from preprocess.fingerprint.facts import CaseFacts
 from preprocess.layouts.records import Dataset
@@ -17,7 +18,7 @@ def check_labels(dataset: Dataset, training: Sequence[CaseFacts]) -> Iterator[Fa
     """Values that are absent, unnamed, rare, or not 0..K."""
     held = Counter(value for case in training for value in case.labels)
     background = dataset.background
-    named = {value: name for name, value in (dataset.label_names or {}).items() if value != background}
+    named = {value: name for name, value in foreground_of(dataset.label_names).items()}
     if training and not held:
         yield _fault(
             FATAL,

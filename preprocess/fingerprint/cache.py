@@ -76,6 +76,7 @@ def source_of(case: Case, dataset: Dataset) -> list:
     None."""
     stamps = [[name, _stamp(os.path.join(dataset.folder, name))] for name in case_files(case)]
     read_as = [dataset.file_format, dataset.background] if dataset.background else [dataset.file_format]
+    read_as += [] if dataset.ignore is None else ["ignore", dataset.ignore]
     read_as += [] if case.labelled is None else [list(case.labelled)]
     return [SCHEMA_VERSION, *read_as, case.name, case.group, list(case.images), case.label, stamps]
 

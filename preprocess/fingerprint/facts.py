@@ -110,7 +110,7 @@ class CaseFacts:
     labelled: tuple[int, ...] | None = None
     """label values that were looked for, where others weren't; None: all"""
     label_voxels: int = 0
-    """all voxels of the label map, background included"""
+    """all voxels of the label map, background included, but those that nobody labelled"""
     overlaps: tuple[tuple[int, int, int], ...] = ()
     """where the label was merged from masks: (value, larger value, voxels that both claim)"""
     label_problem: str | None = None

@@ -62,7 +62,7 @@ def measure_case(case: Case, dataset: Dataset) -> MeasuredCase:
             label = read_label(case.label_below(dataset.folder))
             notes = facts.notes + _new_notes(label, facts.notes)
             facts = replace(facts, **_label_geometry(label), notes=notes, overlaps=label.overlaps)
-        return _measure_voxels(facts, image, label, background=dataset.background)
+        return _measure_voxels(facts, image, label, dataset)
     except Exception as error:  # damaged files make third-party readers raise anything
         reason = str(getattr(error, "reason", "") or error) or type(error).__name__
         where = _relative(getattr(error, "file", None) or file, dataset.folder)
@@ -124,13 +124,15 @@ def _new_notes(label: Volume, known: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"label: {note}" for note in label.notes if note not in known)
 
 
-def _measure_voxels(
-    facts: CaseFacts, image: Volume, label: Volume | None, *, background: int
-) -> MeasuredCase:
-    classes = None
+def _measure_voxels(facts: CaseFacts, image: Volume, label: Volume | None, dataset: Dataset) -> MeasuredCase:
+    classes, background = None, dataset.background
     if label is not None:
         try:
-            classes = _looked_for(as_classes(label.voxels[0]), facts, background)
+            classes = as_classes(label.voxels[0])
+            if dataset.ignore is not None:
+                nobody = int(np.count_nonzero(classes == dataset.ignore))
+                facts = replace(facts, label_voxels=facts.label_voxels - nobody)
+            classes = _looked_for(classes, facts, background, dataset.ignore)
             labels = measure_labels(classes, label.spacing, background=background)
             facts = replace(facts, labels=labels)
         except UserFault as problem:
@@ -161,12 +163,15 @@ def _with_means(labels: dict[int, LabelFacts], means: list[list[float]]) -> dict
     return {value: replace(facts, mean=tuple(known.get(value, ()))) for value, facts in labels.items()}
 
 
-def _looked_for(classes: np.ndarray, facts: CaseFacts, background: int) -> np.ndarray:
-    """`classes` (i, j, k), in which what wasn't looked for is background; memory order kept."""
-    if facts.labelled is None:
+def _looked_for(classes: np.ndarray, facts: CaseFacts, background: int, ignore: int | None) -> np.ndarray:
+    """`classes` (i, j, k), in which what wasn't looked for, or not labelled, is background; memory order kept."""
+    if facts.labelled is None and ignore is None:
         return classes
     kept = classes.astype(np.promote_types(classes.dtype, np.min_scalar_type(background)), order="K")
-    kept[~np.isin(classes, (background, *facts.labelled))] = background
+    if facts.labelled is not None:
+        kept[~np.isin(classes, (background, *facts.labelled))] = background
+    if ignore is not None:
+        kept[classes == ignore] = background
     return kept
 
 

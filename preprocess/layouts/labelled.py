@@ -11,6 +11,7 @@ from typing import Any
 
 from pgsam_monai.base.errors import MissingFile, UserFault, did_you_mean
 from pgsam_monai.base.json_files import read_json
+from pgsam_monai.base.labels import foreground_of
 from preprocess.layouts.records import Case, Dataset
 
 NAMES = {"type": "array", "items": {"type": ["string", "integer"]}}
@@ -36,7 +37,7 @@ def values_looked_for(
         raise UserFault(
             f"{who} must list the structures that were looked for, at least one, got {str(names)[:80]}."
         )
-    known = _foreground(label_names or {})
+    known = foreground_of(label_names)
     by_name = {name.strip().casefold(): value for name, value in known.items()}
     values = set()
     for name in names:
@@ -115,7 +116,7 @@ def read_labelled(file: str | Path) -> dict[str, list[Any]]:
 def looked_for(dataset: Dataset) -> dict[int, int]:
     """Value -> labelled training cases in which it was looked for, of those structures for which these aren't all."""
     cases = [case for case in dataset.cases if case.group == "train" and case.label is not None]
-    named = set(_foreground(dataset.label_names or {}).values())
+    named = set(foreground_of(dataset.label_names).values())
     values = named or {value for case in cases for value in case.labelled or ()}
     counts = {value: sum(case.looked_for(value) for case in cases) for value in sorted(values)}
     return {value: count for value, count in counts.items() if count < len(cases)}
@@ -130,10 +131,6 @@ def by_name(counts: Mapping[int, int], label_names: Mapping[str, int] | None) ->
     """What `looked_for` counted, by the structures' names; `label_5` for one that has none."""
     names = {value: name for name, value in (label_names or {}).items()}
     return {names.get(value, f"label_{value}"): count for value, count in counts.items()}
-
-
-def _foreground(label_names: Mapping[str, int]) -> dict[str, int]:
-    return {name: value for name, value in label_names.items() if name.strip().lower() != "background"}
 
 
 def _unknown(name: str, known: Iterable[str], who: str) -> str:

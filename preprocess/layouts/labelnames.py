@@ -6,13 +6,12 @@ from typing import Any, NoReturn
 
 from pgsam_monai.base import json_files
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import background_of, is_ignore
 from preprocess.layouts.records import CERTAIN, NoMatch
 from preprocess.layouts.tree import Tree
 
 NAME_FILES = ("dataset.json", "labels.json")
 SHAPES = {"dataset.json": dict}
-IGNORED = {"ignore", "ignored", "ignore_label", "ignore label"}
-"""nnU-Net's "ignore" marks voxels that nobody labelled, in lower case"""
 
 
 def read_json(tree: Tree, path: str) -> Any:
@@ -40,7 +39,8 @@ def read_label_names(tree: Tree) -> dict[str, int] | None:
 def label_names_from(labels: Any, file: str) -> dict[str, int] | None:
     """{"1": "spleen"}, {"spleen": 1} or ["background", "spleen"] of `file` -> {"spleen": 1}, by value.
 
-    Raises NoMatch, CERTAIN, for names that are none, and for partial labels: nnU-Net's regions and ignore label.
+    nnU-Net's "ignore", of voxels that nobody labelled, is among them. Raises NoMatch, CERTAIN, for names that are none,
+    for nnU-Net's regions, and for several names of what is ignored.
     """
     if labels is None:
         return None
@@ -54,6 +54,12 @@ def label_names_from(labels: Any, file: str) -> dict[str, int] | None:
         if name in names or number in names.values():
             _refuse(file, f"label '{name}' = {number} stands there beside another of its name or value")
         names[name] = number
+    ignored = [name for name in names if is_ignore(name)]
+    if len(ignored) > 1 or background_of(names) in [names[name] for name in ignored]:
+        _refuse(
+            file,
+            f"{' and '.join(map(repr, ignored))}: one value, not the background's, may mark what nobody labelled",
+        )
     return dict(sorted(names.items(), key=lambda item: item[1])) or None
 
 
@@ -69,12 +75,6 @@ def _name_and_value(key: Any, value: Any, file: str) -> tuple[str, int]:
         key, value = value, key
     elif not number and not (isinstance(value, str) and value.isdecimal()):
         _refuse(file, f"label '{key}' must have a whole number as value, got {str(value)[:80]}")
-    if str(key).strip().lower() in IGNORED:
-        _refuse(
-            file,
-            f"label '{key}' = {value} is nnU-Net's ignore label, of voxels that nobody labelled, and partial labels"
-            " aren't supported yet; label these voxels, or leave out their cases and the label",
-        )
     if not 0 <= int(value) < 2**31:
         _refuse(file, f"label '{key}' must have a value from 0 to 2^31-1, got {value}")
     return str(key), int(value)

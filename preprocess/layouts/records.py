@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgsam_monai.base.cases import IN_THE_IMAGES
-from pgsam_monai.base.labels import background_of
+from pgsam_monai.base.labels import background_of, ignore_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,8 @@ class Dataset:
     """training images that lack a partner; the first channel stands for a case"""
     labels_without_image: tuple[str, ...] = ()
     label_names: dict[str, int] | None = None
-    """{"background": 0, "spleen": 1, ...} if the data set says so; its background may have another value"""
+    """{"background": 0, "spleen": 1, ...} if the data set says so; its background may have another value, and
+    "ignore" is that of voxels which nobody labelled"""
     channel_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     """what was assumed or left out; meant for the user"""
@@ -82,6 +83,11 @@ class Dataset:
     def background(self) -> int:
         """The background's value in the label files."""
         return background_of(self.label_names)
+
+    @property
+    def ignore(self) -> int | None:
+        """The value of voxels that nobody labelled; None where there are none."""
+        return ignore_of(self.label_names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,7 @@ PLAN = {
                 "file_format": TEXT,
                 "channels": base_splits.NAMES | {"minItems": 1, "maxItems": 1000},
                 "num_cases": {"type": "integer", "minimum": 0},
+                "ignore": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
                 "looked_for": {
                     "type": "object",
                     "additionalProperties": {"type": "integer", "minimum": 0},

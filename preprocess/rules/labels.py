@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pgsam_monai.base.labels import values_of
+from pgsam_monai.base.labels import foreground_of, values_of
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import Kind, is_whole, numbers, takes
@@ -43,7 +43,9 @@ def choose_labels(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Original label values, background first, the others in numeric order; their places are the class indices."""
     background = evidence.background
     found = sorted(value for value in evidence.labels if value != background)
-    named = sorted(value for value in (evidence.label_names or {}) if value != background)
+    named = sorted(
+        foreground_of({name: value for value, name in (evidence.label_names or {}).items()}).values()
+    )
     absent = [value for value in named if value not in found]
     values = [background, *([value for value in named if value in found] or found)]
     gaps = values != list(range(len(values)))

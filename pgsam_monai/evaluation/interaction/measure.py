@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import known_classes
 from pgsam_monai.evaluation.interaction.scores import CaseScores, ClicksNeeded, PromptScore
 from pgsam_monai.evaluation.interaction.users import AT_ONCE, ClickingUser, ask_at_once, draw
 from pgsam_monai.interactive.answers import SliceEmbeddings, SlicePrompt, answer, ask_everything
@@ -59,7 +60,8 @@ def measure_interaction(
 
     Args:
         model: whose labels are measured.
-        case: {"name", "image", "label"}, as of `data.splits.select_cases`.
+        case: {"name", "image", "label"}, as of `data.splits.select_cases`. The user asks for nothing that wasn't looked
+            for, and takes what nobody labelled for background.
         settings: what is measured; None for the defaults.
         progress: is told of slices done, and how many there are.
 
@@ -69,6 +71,8 @@ def measure_interaction(
     settings = settings or InteractionSettings()
     data = model.preprocessing({"image": case["image"], "label": case["label"]})
     volume, label = make_volume(model, data["image"]), np.asarray(data["label"])[0]  # (H, W, D)
+    looked_for = np.flatnonzero(known_classes(model.values, case.get("labelled")))
+    label = np.where(np.isin(label, looked_for), label, 0)
     if label.shape != tuple(volume.image.shape[1:]):
         raise UserFault(
             f"Case '{case['name']}': image shape {tuple(volume.image.shape[1:])} and label shape {label.shape} differ; "

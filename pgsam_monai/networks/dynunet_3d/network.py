@@ -85,7 +85,7 @@ class DynUNet3D(BaselineVolumeNetwork):
         """As `VolumeNetwork`."""
         return self.output(self.decode(image)[0]).float()
 
-    def learn(self, image: Tensor, label: Tensor | None) -> list[Tensor]:
+    def learn(self, image: Tensor, label: Tensor | None, known: Tensor | None = None) -> list[Tensor]:
         """Float32 logits (B, K+1, H, W, D), then those of the supervised stages at their own sizes, finest first."""
         supervised = [self.output, *self.heads]
         stages = self.decode(image)[: len(supervised)]

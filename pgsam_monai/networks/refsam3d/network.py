@@ -197,7 +197,7 @@ class RefSAM3D(VolumeNetwork):
             return self.everything(taps, image)
         return self.refer(taps, image, self._request_words())
 
-    def learn(self, image: Tensor, label: Tensor | None) -> Tensor | Referred:
+    def learn(self, image: Tensor, label: Tensor | None, known: Tensor | None = None) -> Tensor | Referred:
         """Logits of all classes (B, K+1, H, W, D); in a share of the steps the answer to a text about one of them.
 
         A network that is to answer texts also learns all classes by requests drawn anew for each, in a share of the
@@ -210,7 +210,7 @@ class RefSAM3D(VolumeNetwork):
         if not is_drawn(user.share):
             by_request = is_drawn(user.drawn_share)
             return self.everything(taps, image, self.texts.drawn(self.clip) if by_request else None)
-        classes = choose_asked(label, self.num_classes, user.absent_share)
+        classes = choose_asked(label, self.num_classes, user.absent_share, known)
         answer = self.refer(taps, image, self.texts.asked(self.clip, classes))
         return Referred(answer, target_of(label, classes))
 

@@ -56,7 +56,7 @@ def is_drawn(share: float) -> bool:
     return bool(torch.rand(()) < share)
 
 
-def choose_asked(label: Tensor, num_classes: int, absent_share: float) -> Tensor:
+def choose_asked(label: Tensor, num_classes: int, absent_share: float, known: Tensor | None = None) -> Tensor:
     """Which class to ask for in each volume.
 
     Args:
@@ -64,12 +64,16 @@ def choose_asked(label: Tensor, num_classes: int, absent_share: float) -> Tensor
         num_classes: K.
         absent_share: probability of taking any class instead of one that the volume holds; a volume without any gets
             any class as well.
+        known: (B, K+1) bool, the classes that were looked for: no other is asked for, since nobody knows the answer;
+            None for all.
 
     Returns:
         (B,) int64, from 1 to K, on the label's device.
     """
     label = plain(label)
-    return torch.stack([_choose(volume, num_classes, absent_share) for volume in label]).to(label.device)
+    ever = torch.ones(len(label), num_classes + 1, dtype=torch.bool) if known is None else known.cpu()
+    chosen = [_choose(volume, some, absent_share) for volume, some in zip(label, ever, strict=True)]
+    return torch.stack(chosen).to(label.device)
 
 
 def target_of(label: Tensor, classes: Tensor) -> Tensor:
@@ -78,9 +82,9 @@ def target_of(label: Tensor, classes: Tensor) -> Tensor:
     return (label == classes.reshape(-1, *(1,) * (label.ndim - 1))).to(label.dtype)
 
 
-def _choose(volume: Tensor, num_classes: int, absent_share: float) -> Tensor:
-    counts = torch.bincount(volume.flatten().long(), minlength=num_classes + 1).cpu()
-    held = counts[1:].nonzero().flatten() + 1
+def _choose(volume: Tensor, known: Tensor, absent_share: float) -> Tensor:
+    counts = torch.bincount(volume.flatten().long(), minlength=len(known))[: len(known)].cpu()
+    held = (known & (counts > 0))[1:].nonzero().flatten() + 1
     if torch.rand(()) < absent_share or not len(held):
-        held = torch.arange(1, num_classes + 1)
+        held = known[1:].nonzero().flatten() + 1
     return held[torch.randint(len(held), ())]

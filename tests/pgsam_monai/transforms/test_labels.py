@@ -5,6 +5,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.transforms import MapLabelsd, RestoreLabelsd
 
 VALUES = torch.tensor([[[0, 420, 5, 205, 9, 420]]], dtype=torch.int32)
@@ -77,3 +78,13 @@ def test_wrong_lists(labels):
 def test_index_beyond_labels():
     with pytest.raises(ValueError, match="indices must be 0 to 1, got 0 to 2"):
         RestoreLabelsd("pred", [0, 5])({"pred": torch.from_numpy(np.arange(3, dtype=np.uint8))})
+
+
+def test_voxels_that_nobody_labelled_have_the_largest_index():
+    values = torch.tensor([0, 5, 9, 7])
+    made = MapLabelsd("label", [0, 5], ignore=9)({"label": values})["label"]
+    assert made.tolist() == [0, 1, 255, 0]
+    many = MapLabelsd("label", list(range(256)), ignore=300)({"label": torch.tensor([255, 300])})["label"]
+    assert many.tolist() == [255, 32767]
+    with pytest.raises(UserFault, match="both a class and what nobody labelled"):
+        MapLabelsd("label", [0, 5], ignore=5)

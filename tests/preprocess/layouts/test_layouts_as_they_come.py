@@ -178,8 +178,8 @@ def test_what_is_neither_file_nor_folder(tmp_path, kind, place, monkeypatch):
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ({"background": 0, "a": 1, "ignore": 2}, "ignore label.*partial labels aren't supported yet"),
-        ({"0": "background", "1": "Ignore"}, "ignore label"),
+        ({"background": 0, "a": 1, "ignore": 2, "ignored": 3}, "'ignore' and 'ignored': one value"),
+        ({"0": "ignore", "1": "a"}, "'ignore': one value, not the background's"),
         ({"background": 0, "whole": [1, 2], "core": 2}, "'whole' is a region"),
         ({"background": 0, "whole": [1]}, "is a region"),
         ("liver", '"labels" must be an object'),

@@ -41,6 +41,21 @@ def test_a_structure_counts_only_where_it_was_looked_for(tmp_path):
     assert "Not looked for in all of 3 cases, but spleen in 2;" in choose_labels(evidence, {}).reason
 
 
+def test_what_nobody_labelled_is_no_voxel_of_any_count(tmp_path):
+    label = np.array([1, 1, 0, 0, 0, 3, 3, 3], np.uint8).reshape(8, 1, 1)
+    image = np.arange(8, dtype=np.int16).reshape(8, 1, 1)
+    cases = [add_case(tmp_path, f"case_{n}", image, label) for n in range(2)]
+    dataset = dataset_of(tmp_path, *cases, label_names={"background": 0, "spleen": 1, "ignore": 3})
+    made = measure_dataset(dataset, cache=tmp_path / "facts", workers=1)
+    assert [(case.label_voxels, sorted(case.labels)) for case in made.cases] == [(5, [1])] * 2
+    assert made.summary.labels[1].frequency == 2 / 5
+    assert made.cases[0].intensity[0].max == 1
+    evidence = collect_evidence(made, dataset, machine=MACHINE)
+    assert choose_labels(evidence, {}).value == [0, 1]
+    plain = dataset_of(tmp_path, *cases)
+    assert sorted(measure_dataset(plain, cache=tmp_path / "facts", workers=1).cases[0].labels) == [1, 3]
+
+
 def test_a_case_is_measured_again_when_something_else_was_looked_for(tmp_path):
     dataset = three_cases(tmp_path)
     measure_dataset(dataset, cache=tmp_path / "facts", workers=1)
