@@ -281,10 +281,11 @@ def plan_header(measured: Measured) -> dict[str, Any]:
 
 
 def _partial_labels(dataset: Dataset) -> dict[str, Any]:
-    """What the header says only of a data set whose labels don't say everything."""
+    """What the header says only of a data set whose labels don't say everything, or are regions."""
     partial = by_name(looked_for(dataset), dataset.label_names)
     said = {"looked_for": partial} if partial else {}
-    return said | ({} if dataset.ignore is None else {"ignore": dataset.ignore})
+    said |= {} if dataset.ignore is None else {"ignore": dataset.ignore}
+    return said | ({"regions": {n: list(v) for n, v in dataset.regions.items()}} if dataset.regions else {})
 
 
 def split_dataset(

@@ -11,7 +11,7 @@ from tiny_bundle import plan_tiny, run_bundle
 
 from preprocess.plan.reading import read_plan, read_splits
 
-TRAIN, PARTIAL = "pgsam_monai.training.partial", "hsam,refsam3d,dynunet_3d"
+TRAIN, PARTIAL = "pgsam_monai.training.partial", "hsam,refsam3d,unet"
 
 
 def write_partial(folder):
@@ -58,17 +58,17 @@ def test_the_plan_says_so_and_keeps_it(planned):
 
 
 def test_each_kind_of_bundle_trains_on_what_is_known(planned):
-    hsam, refsam3d, dynunet = (config(planned, network) for network in PARTIAL.split(","))
-    assert hsam["loss"]["_target_"] == dynunet["loss"]["_target_"] == f"{TRAIN}.PartialLoss"
+    hsam, refsam3d, unet = (config(planned, network) for network in PARTIAL.split(","))
+    assert hsam["loss"]["_target_"] == unet["loss"]["_target_"] == f"{TRAIN}.PartialLoss"
     assert refsam3d["loss"]["loss"]["_target_"] == f"{TRAIN}.PartialLoss"
-    prepared = [each["train"]["trainer"]["prepare_batch"] for each in (hsam, refsam3d, dynunet)]
+    prepared = [each["train"]["trainer"]["prepare_batch"] for each in (hsam, refsam3d, unet)]
     assert [each["_target_"] for each in prepared] == [f"{TRAIN}.PreparePartialBatch"] * 3
     given = {"label": "label"}
     assert [each["extra_keys"] for each in prepared] == [given, given | {"known": "known"}, {}]
     assert hsam["preprocessing"] == config(planned, "hsam", "inference")["preprocessing"]
 
 
-@pytest.mark.parametrize("network", ["hsam", "refsam3d"])
+@pytest.mark.parametrize("network", ["unet", "refsam3d"])
 def test_it_trains_and_is_measured_on_what_is_known(planned, network):
     bundle = planned / f"{network}_part"
     run_bundle("training", bundle)

@@ -166,7 +166,7 @@ def _data(plan: Mapping, network: str, planned: Mapping[str, Any]) -> dict[str, 
         "dataset_dir": plan["dataset"]["folder"],
         "in_channels": len(plan["dataset"]["channels"]),
         "num_classes": len(labels) - 1,
-        "label_values": dict(zip(names[1:], labels[1:], strict=True)),
+        "label_values": plan["dataset"].get("regions") or dict(zip(names[1:], labels[1:], strict=True)),
         "class_indices": {name: index for index, name in enumerate(names)},
     }
 

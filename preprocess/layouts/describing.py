@@ -25,6 +25,8 @@ def describe_dataset(dataset: Dataset) -> str:
         facts.append(("channels", ", ".join(dataset.channel_names)))
     if dataset.label_names:
         facts.append(("labels", ", ".join(f"{value} {name}" for name, value in dataset.label_names.items())))
+    if dataset.regions:
+        facts.append(("regions", ", ".join(f"{name} {list(v)}" for name, v in dataset.regions.items())))
     if partial := by_name(looked_for(dataset), dataset.label_names):
         facts.append(("partial", f"looked for: {told(partial, len(train))}"))
     lines = [f"{key:<9} {value}" for key, value in facts]

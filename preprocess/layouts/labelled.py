@@ -21,7 +21,11 @@ HEADING = "case"
 
 
 def values_looked_for(
-    names: Sequence[Any], label_names: Mapping[str, int] | None, *, who: str
+    names: Sequence[Any],
+    label_names: Mapping[str, int] | None,
+    *,
+    who: str,
+    regions: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[int, ...] | None:
     """The values in the label files of the structures that were looked for; None where these are all that are named.
 
@@ -29,6 +33,7 @@ def values_looked_for(
         names: of the data set's structures, in any case of letters, or their values.
         label_names: name -> value, the background's left in; None where the data set names none.
         who: what messages call the list, at the beginning of a sentence.
+        regions: further names, of several values each.
 
     Raises:
         UserFault: no list of names, an empty one, or a name that is none of the data set's.
@@ -38,16 +43,19 @@ def values_looked_for(
             f"{who} must list the structures that were looked for, at least one, got {str(names)[:80]}."
         )
     known = foreground_of(label_names)
-    by_name = {name.strip().casefold(): value for name, value in known.items()}
-    values = set()
+    named = {name: (value,) for name, value in known.items()} | {
+        n: tuple(v) for n, v in (regions or {}).items()
+    }
+    by_name = {name.strip().casefold(): own for name, own in named.items()}
+    values: set[int] = set()
     for name in names:
         text = str(name).strip()
-        if (value := by_name.get(text.casefold())) is not None:
-            values.add(value)
+        if (own := by_name.get(text.casefold())) is not None:
+            values.update(own)
         elif text.isdecimal() and (not known or int(text) in known.values()):
             values.add(int(text))
         else:
-            raise UserFault(_unknown(text, known, who))
+            raise UserFault(_unknown(text, named, who))
     return None if known and values >= set(known.values()) else tuple(sorted(values))
 
 
@@ -62,7 +70,9 @@ def with_labelled(dataset: Dataset, file: str | Path) -> Dataset:
     """
     stated = read_labelled(file)
     values = {
-        case: values_looked_for(names, dataset.label_names, who=f"{file}: the entry of '{case}'")
+        case: values_looked_for(
+            names, dataset.label_names, who=f"{file}: the entry of '{case}'", regions=dataset.regions
+        )
         for case, names in stated.items()
     }
     cases = {case.name for case in dataset.cases}

@@ -40,23 +40,23 @@ def label_names_from(labels: Any, file: str) -> dict[str, int] | None:
     """{"1": "spleen"}, {"spleen": 1} or ["background", "spleen"] of `file` -> {"spleen": 1}, by value.
 
     nnU-Net's "ignore", of voxels that nobody labelled, is among them. Raises NoMatch, CERTAIN, for names that are none,
-    for nnU-Net's regions, and for several names of what is ignored.
+    for regions (`regions` reads those), and for several names of what is ignored.
     """
     if labels is None:
         return None
     if isinstance(labels, list):
         labels = dict(enumerate(labels))
     if not isinstance(labels, dict):
-        _refuse(file, f'"labels" must be an object of names and values, got {str(labels)[:80]}')
+        refuse(file, f'"labels" must be an object of names and values, got {str(labels)[:80]}')
     names: dict[str, int] = {}
     for key, value in labels.items():
         name, number = _name_and_value(key, value, file)
         if name in names or number in names.values():
-            _refuse(file, f"label '{name}' = {number} stands there beside another of its name or value")
+            refuse(file, f"label '{name}' = {number} stands there beside another of its name or value")
         names[name] = number
     ignored = [name for name in names if is_ignore(name)]
     if len(ignored) > 1 or background_of(names) in [names[name] for name in ignored]:
-        _refuse(
+        refuse(
             file,
             f"{' and '.join(map(repr, ignored))}: one value, not the background's, may mark what nobody labelled",
         )
@@ -65,22 +65,23 @@ def label_names_from(labels: Any, file: str) -> dict[str, int] | None:
 
 def _name_and_value(key: Any, value: Any, file: str) -> tuple[str, int]:
     if isinstance(value, list | tuple):
-        _refuse(
+        refuse(
             file,
-            f"label '{key}' is a region, {str(value)[:80]}, and a class here is one value of the label maps"
-            " (regions_class_order isn't supported); give each value a name of its own",
+            f"label '{key}' is a region, {str(value)[:80]}, which only nnU-Net's layout has; give each value of the"
+            " label maps a name of its own",
         )
     number = isinstance(value, int) and not isinstance(value, bool)
     if str(key).isdecimal() and isinstance(value, str):
         key, value = value, key
     elif not number and not (isinstance(value, str) and value.isdecimal()):
-        _refuse(file, f"label '{key}' must have a whole number as value, got {str(value)[:80]}")
+        refuse(file, f"label '{key}' must have a whole number as value, got {str(value)[:80]}")
     if not 0 <= int(value) < 2**31:
-        _refuse(file, f"label '{key}' must have a value from 0 to 2^31-1, got {value}")
+        refuse(file, f"label '{key}' must have a value from 0 to 2^31-1, got {value}")
     return str(key), int(value)
 
 
-def _refuse(file: str, reason: str) -> NoReturn:
+def refuse(file: str, reason: str) -> NoReturn:
+    """Ends the search for a layout: the file at fault should have said it."""
     raise NoMatch(CERTAIN, f"{file}: {reason}")
 
 

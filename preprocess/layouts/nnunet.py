@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from pgsam_monai.base.cases import DICOM_SUFFIXES, PICTURE_SUFFIXES, VOLUME_SUFFIXES, stem_of
-from preprocess.layouts.labelnames import channel_names_from, label_names_from, read_json
+from preprocess.layouts.labelnames import channel_names_from, read_json
 from preprocess.layouts.listed import found_from_entries, parse_entries
 from preprocess.layouts.pairing import Key, found_from
 from preprocess.layouts.records import CERTAIN, Found, NoMatch
+from preprocess.layouts.regions import names_and_regions
 from preprocess.layouts.tree import Tree, join, parent_of
 
 _CHANNEL = re.compile(r"^(.+)_(\d{4})$")
@@ -22,7 +23,7 @@ def find_nnunet(tree: Tree) -> Found:
     listing = "dataset.json" if tree.has("dataset.json") else None
     content = read_json(tree, listing) if listing else {}
     if isinstance(content, dict) and isinstance(content.get("dataset"), dict):
-        names = label_names_from(content.get("labels"), "dataset.json")
+        names, _ = names_and_regions(content.get("labels"), "dataset.json")
         return _named(_from_listing(tree, "dataset.json", content["dataset"], names), content)
     base = training_base(tree)
     if base and tree.has(join(base, "dataset.json")):
@@ -102,5 +103,5 @@ def _from_listing(
 
 
 def _named(found: Found, content: dict[str, Any]) -> Found:
-    names = label_names_from(content.get("labels"), "dataset.json")
-    return replace(found, label_names=names, channel_names=channel_names_from(content))
+    names, regions = names_and_regions(content.get("labels"), "dataset.json")
+    return replace(found, label_names=names, regions=regions, channel_names=channel_names_from(content))

@@ -75,6 +75,8 @@ class Dataset:
     label_names: dict[str, int] | None = None
     """{"background": 0, "spleen": 1, ...} if the data set says so; its background may have another value, and
     "ignore" is that of voxels which nobody labelled"""
+    regions: dict[str, tuple[int, ...]] | None = None
+    """structures that lie in one another, as several of the values: nnU-Net's; scored in the place of `label_names`"""
     channel_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     """what was assumed or left out; meant for the user"""
@@ -98,6 +100,7 @@ class Found:
     images_without_label: tuple[str, ...] = ()
     labels_without_image: tuple[str, ...] = ()
     label_names: dict[str, int] | None = None
+    regions: dict[str, tuple[int, ...]] | None = None
     channel_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 

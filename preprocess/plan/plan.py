@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import values_of
+from preprocess.layouts.regions import region_fault
 from preprocess.networks import AUTO, NETWORK_RULES, auto_networks, own_fault
 from preprocess.networks.declared import capabilities
 from preprocess.plan.kinds import kind_of
@@ -132,6 +134,7 @@ def check_consistency(plan: Plan) -> None:
     value = plan.value
     for name in PER_CLASS:
         _check_length(name, value(name), value("labels"))
+    _refuse(region_fault(plan.dataset.get("regions", {}), [values_of(entry) for entry in value("labels")]))
     shared = {name: decision.value for name, decision in plan.decisions.items()}
     for network, entries in plan.configurations.items():
         values = {name: decision.value for name, decision in entries.items()}

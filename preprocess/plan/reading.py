@@ -24,6 +24,8 @@ REMEDY = "undo the edit, or plan the data set again"
 TEXT = {"type": "string", "maxLength": 100_000}
 NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_\-]{0,199}$"}
 """Of a data set: bundles and folders are named by it."""
+VALUE = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+REGION = {"type": "array", "minItems": 1, "items": VALUE}
 DECISION = {
     "type": "object",
     "required": ["value"],
@@ -54,7 +56,8 @@ PLAN = {
                 "file_format": TEXT,
                 "channels": base_splits.NAMES | {"minItems": 1, "maxItems": 1000},
                 "num_cases": {"type": "integer", "minimum": 0},
-                "ignore": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+                "regions": {"type": "object", "additionalProperties": REGION},
+                "ignore": VALUE,
                 "looked_for": {
                     "type": "object",
                     "additionalProperties": {"type": "integer", "minimum": 0},

@@ -180,8 +180,8 @@ def test_what_is_neither_file_nor_folder(tmp_path, kind, place, monkeypatch):
     [
         ({"background": 0, "a": 1, "ignore": 2, "ignored": 3}, "'ignore' and 'ignored': one value"),
         ({"0": "ignore", "1": "a"}, "'ignore': one value, not the background's"),
-        ({"background": 0, "whole": [1, 2], "core": 2}, "'whole' is a region"),
-        ({"background": 0, "whole": [1]}, "is a region"),
+        ({"background": 0, "whole": [0, 2], "core": 2}, "'whole' is a region|'whole' holds the value 0"),
+        ({"background": 0, "whole": []}, "is a region|must list different"),
         ("liver", '"labels" must be an object'),
         (7, '"labels" must be an object'),
         ({"a": 1.5}, "must have a whole number"),
