@@ -13,8 +13,9 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import remove_remains, write_text
 from pgsam_monai.base.locks import hold
 from preprocess.fingerprint.facts import Fingerprint
-from preprocess.layouts import Dataset, by_name, describe_dataset, find_dataset, looked_for, with_labelled
+from preprocess.layouts import Dataset, describe_dataset, find_dataset, merge_datasets, with_labelled
 from preprocess.plan.facts import facts_before, facts_of
+from preprocess.plan.header import dataset_header, find_again
 from preprocess.plan.outputs import PlanFolder, write_json
 from preprocess.plan.overrides import Override
 from preprocess.plan.plan import find_edits, make_plan, replan, with_edits, with_moved_data
@@ -38,6 +39,8 @@ class Request:
 
     dataset: Path | None = None
     """None plans from the recipe's published facts alone, or again from `from_plan`"""
+    merged: tuple[Path, ...] = ()
+    """further data sets that are planned together with it"""
     from_plan: Path | None = None
     """a plan.json that may have been edited"""
     layout: str | None = None
@@ -151,7 +154,11 @@ def plan_dataset(
     machine = find_machine(request.target)
     with _timed("find", times_s):
         published = recipe.dataset["name"] if recipe else None
-        dataset = find_dataset(folder, layout=request.layout, name=request.name or published)
+        if request.merged:
+            parts = [find_dataset(part) for part in (folder, *request.merged)]
+            dataset = merge_datasets(parts, name=request.name)
+        else:
+            dataset = find_dataset(folder, layout=request.layout, name=request.name or published)
         if request.labelled is not None:
             dataset = with_labelled(dataset, request.labelled)
     stated = None if request.subjects is None else stated_subjects(dataset, request.subjects)
@@ -164,7 +171,7 @@ def plan_dataset(
             measured.fingerprint, measured.dataset, machine=machine, few_shot=few_shot, stated_subjects=stated
         )
         plan = make_plan(
-            evidence, dataset=plan_header(measured), networks=request.planned_networks, recipe=recipe,
+            evidence, dataset=_header(measured), networks=request.planned_networks, recipe=recipe,
             overrides=request.overrides,
         )  # fmt: skip
         splits = split_dataset(plan, evidence, measured, recipe, few_shot)
@@ -266,26 +273,10 @@ def measure(dataset: Dataset, folder: PlanFolder, request: Request, times_s: dic
     return Measured(dataset=dataset, fingerprint=fingerprint, faults=faults, skipped=records)
 
 
-def plan_header(measured: Measured) -> dict[str, Any]:
-    """The entry "dataset" of plan.json."""
+def _header(measured: Measured) -> dict[str, Any]:
     dataset = measured.dataset
-    return {
-        "name": dataset.name,
-        "folder": dataset.folder,
-        "layout": dataset.layout,
-        "file_format": dataset.file_format,
-        "channels": list(channel_names(dataset, measured.fingerprint.summary.channels)),
-        "num_cases": len(dataset.cases),
-        "skipped": list(measured.skipped),
-    } | _partial_labels(dataset)
-
-
-def _partial_labels(dataset: Dataset) -> dict[str, Any]:
-    """What the header says only of a data set whose labels don't say everything, or are regions."""
-    partial = by_name(looked_for(dataset), dataset.label_names)
-    said = {"looked_for": partial} if partial else {}
-    said |= {} if dataset.ignore is None else {"ignore": dataset.ignore}
-    return said | ({"regions": {n: list(v) for n, v in dataset.regions.items()}} if dataset.regions else {})
+    channels = channel_names(dataset, measured.fingerprint.summary.channels)
+    return dataset_header(dataset, channels=channels, skipped=measured.skipped)
 
 
 def split_dataset(
@@ -334,9 +325,7 @@ def _measured_before(plan: Plan, folder: PlanFolder) -> Measured | None:
         return None
     fingerprint = load_fingerprint(folder.fingerprint)
     try:
-        dataset = find_dataset(
-            plan.dataset["folder"], layout=plan.dataset["layout"], name=plan.dataset["name"]
-        )
+        dataset = find_again(plan.dataset)
     except (UserFault, OSError):
         return None
     labelled = {case.name: case.labelled for case in fingerprint.cases}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -17,14 +18,17 @@ FILE_SUFFIXES = VOLUME_SUFFIXES + DICOM_SUFFIXES + PICTURE_SUFFIXES + ARCHIVE_SU
 IN_THE_IMAGES = "@images"
 """Stands for the label's file where images and labels share theirs: archives."""
 
-Paths = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
-"""One file, several (channels, slices), or a label's masks by their value: {"1": liver, "2": spleen}."""
+Paths = str | Path | Sequence[str | Path] | Mapping[str, Any]
+"""One file, several (channels, slices), a label's masks by their value: {"1": liver, "2": spleen}, or a label with
+other values than its file has: {"file": path(s), "values": {"3": 1}}, in which what isn't listed is 0."""
+FILE, VALUES = "file", "values"
+"""The entries of the last one."""
 
 
 def as_paths(files: Paths) -> list[Path]:
     """One path or several, as a list of Path; '~' is the user's folder."""
     if isinstance(files, Mapping):
-        files = list(files.values())
+        files = files[FILE] if VALUES in files else list(files.values())
     several = [files] if isinstance(files, str | Path) else files
     return [Path(file).expanduser() for file in several]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pgsam_monai.base.cases import FILE, VALUES
 from pgsam_monai.base.json_files import DamagedFile, read_json
 
 NAMES = {"type": "array", "items": {"type": "string"}}
@@ -21,13 +22,27 @@ MASKS = {
     "additionalProperties": PATH,
 }
 """of a label by the values of its classes"""
+WITH_VALUES = {
+    "type": "object",
+    "required": [FILE, VALUES],
+    "additionalProperties": False,
+    "properties": {
+        FILE: PATHS,
+        VALUES: {
+            "type": "object",
+            "propertyNames": {"pattern": "^[0-9]+$"},
+            "additionalProperties": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+        },
+    },
+}
+"""of a label of merged data sets: the file's values and what they are here"""
 CASE_NAME = {"pattern": r"^(?!\.)[^/\\\u0000-\u001f]{1,240}$"}
 CASE = {
     "type": "object",
     "required": ["image"],
     "properties": {
         "image": PATHS,
-        "label": {"anyOf": [*PATHS["anyOf"], MASKS, {"type": "null"}]},
+        "label": {"anyOf": [*PATHS["anyOf"], MASKS, WITH_VALUES, {"type": "null"}]},
         "labels": {"type": "array", "items": {"type": "integer"}},
         "labelled": {"type": "array", "items": {"type": "integer"}},
         "slices": {"type": ["array", "null"], "items": {"type": "integer", "minimum": 0}},

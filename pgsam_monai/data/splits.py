@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgsam_monai.base.cases import IN_THE_IMAGES, as_paths
+from pgsam_monai.base.cases import FILE, IN_THE_IMAGES, VALUES, as_paths
 from pgsam_monai.base.errors import UserFault, nearest
 from pgsam_monai.base.splits import read_splits
 
@@ -64,11 +64,11 @@ def select_cases(
     part: "training" or "validation" of the fold, "test", or "unseen": the test cases or, if there are
     none, the fold's validation cases.
 
-    Returns dicts {"name", "image": path or [paths], "label": path, [paths] or {value: mask}, ("slices": [int]),
-    ("labelled": [values])} in the order of splits.json. "label" is left out for a case without one (test cases only). A
-    label "@images" there (archives that hold both arrays) becomes the image paths. "slices" are indices along the last
-    axis of the preprocessed volume (few-shot by slice); "labelled" are the label values that were looked for, where not
-    all were.
+    Returns dicts {"name", "image": path or [paths], "label": path, [paths], {value: mask} or one with other values
+    (`base.cases.Paths`), ("slices": [int]), ("labelled": [values])} in the order of splits.json. "label" is left out
+    for a case without one (test cases only). A label "@images" there (archives that hold both arrays) becomes the image
+    paths. "slices" are indices along the last axis of the preprocessed volume (few-shot by slice); "labelled" are the
+    label values that were looked for, where not all were.
 
     Raises:
         FileNotFoundError: no splits_file. ValueError: unknown part, fold out of range, or a training or
@@ -119,7 +119,9 @@ def _names(splits: dict, fold: int, part: str) -> list[str]:
 def located(name: str, files: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A case's entry in splits.json with its paths under `folder`, as `select_cases` returns it."""
 
-    def under(paths: str | list[str] | dict[str, str]) -> str | list[str] | dict[str, str]:
+    def under(paths: Any) -> Any:
+        if isinstance(paths, dict) and VALUES in paths:
+            return {**paths, FILE: under(paths[FILE])}
         if isinstance(paths, dict):  # a label's masks by their value
             return {value: str(folder / path) for value, path in paths.items()}
         if isinstance(paths, str):

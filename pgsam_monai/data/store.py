@@ -40,7 +40,7 @@ import torch
 from filelock import FileLock, Timeout
 from monai.data import MetaTensor
 
-from pgsam_monai.base.cases import as_paths, case_name
+from pgsam_monai.base.cases import VALUES, as_paths, case_name
 from pgsam_monai.base.errors import UserFault, system_sentence
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.room import is_full
@@ -288,7 +288,10 @@ def _name(case: Mapping[str, Any]) -> str:
 
 
 def _values(files: Any) -> list[str]:
-    """The classes' values where a label is a mask per class: another order of them is another label."""
+    """The classes' values where a label is a mask per class, another order of which is another label, or has other
+    values than its file."""
+    if isinstance(files, Mapping) and VALUES in files:
+        return [f"{own}: {value}" for own, value in files[VALUES].items()]
     return list(files) if isinstance(files, Mapping) else []
 
 

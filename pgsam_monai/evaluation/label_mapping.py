@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pgsam_monai.base.errors import MissingFile, UserFault, nearest_few
 from pgsam_monai.base.json_files import read_json
-from pgsam_monai.base.structures.contextual import CONTEXTUAL
-from pgsam_monai.base.structures.library import UnknownStructure, find_structure
+from pgsam_monai.base.structures.meanings import meaning_of, meanings_of, sides_of
 from pgsam_monai.base.structures.spelling import side_of, spelling_keys
 
 ABOUT = (
@@ -19,7 +18,6 @@ ABOUT = (
     "the class out. Edit it and give the file back with --map."
 )
 BACKGROUND = "background"
-K = TypeVar("K")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +68,12 @@ def match_labels(
         other_context: the data set's name, likewise.
     """
     foreground = _foreground(other)
-    meanings = _meanings({name: name for name in own}, own_context)
-    values = {meaning: value for value, meaning in _meanings(foreground, other_context).items()}
+    meanings = meanings_of({name: name for name in own}, own_context)
+    values = {meaning: value for value, meaning in meanings_of(foreground, other_context).items()}
     taken = set(meanings.values())
     pairs = {}
     for name, meaning in meanings.items():
-        sides = [f"{meaning}_{side}" for side in ("right", "left")]
+        sides = sides_of(meaning)
         if meaning in values:
             pairs[name] = (values[meaning],)
         elif all(side in values and side not in taken for side in sides):
@@ -84,27 +82,7 @@ def match_labels(
 
 
 def _foreground(other: Mapping[int, str]) -> dict[int, str]:
-    return {value: name for value, name in other.items() if _meaning(name, "") != BACKGROUND}
-
-
-def _meanings(names: Mapping[K, str], context: str) -> dict[K, str]:
-    """What each name means, by its key; names without a meaning, and meanings that several have, are left out."""
-    context = " ".join([context, *names.values()])
-    meanings = {key: _meaning(name, context) for key, name in names.items()}
-    counted = Counter(meanings.values())
-    return {key: meaning for key, meaning in meanings.items() if meaning and counted[meaning] == 1}
-
-
-def _meaning(name: str, context: str) -> str | None:
-    """Id of the structure, or for a name that the library doesn't know its spelling; None where it means several."""
-    try:
-        return find_structure(name, context=context).id
-    except UnknownStructure:
-        keys = spelling_keys(name)
-    if {spelling_keys(known)[0] for known in CONTEXTUAL} & set(keys):
-        return None
-    telling = any(letter.isalpha() for letter in keys[0])
-    return keys[0] if telling else name.casefold()  # "label 1" and "organ 1" share nothing but a number
+    return {value: name for value, name in other.items() if meaning_of(name, "") != BACKGROUND}
 
 
 def near_names(name: str, others: Iterable[str]) -> tuple[str, ...]:

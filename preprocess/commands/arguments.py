@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pgsam_monai.base.errors import UserFault, did_you_mean, nearest
@@ -19,7 +19,8 @@ from preprocess.splits.subjects import NONE, STATED
 
 def make_request(
     dataset: str | None = None,
-    *,
+    *more: str,
+    merge: bool = False,
     networks: str | Sequence[str] | None = None,
     target: str | None = None,
     memory_gb: float | None = None,
@@ -45,6 +46,7 @@ def make_request(
         UserFault: a sentence about the argument at fault.
     """
     set_limit(max_gb)  # in the environment, for the processes that read files
+    _check_merged(more, merge, alone={"recipe": recipe, "layout": layout})
     _check_source(dataset, from_plan, recipe)
     if from_plan is not None:
         for flag, value in (("networks", networks), ("few_shot", few_shot), ("subjects", subjects)):
@@ -74,6 +76,7 @@ def make_request(
         )
     return Request(
         dataset=None if dataset is None else Path(dataset),
+        merged=tuple(map(Path, more)),
         from_plan=None if from_plan is None else Path(from_plan),
         layout=layout,
         name=name,
@@ -112,6 +115,24 @@ def _stated_subjects(subjects: str | None, dataset: str | None) -> Stated | None
     if dataset is None:
         raise UserFault(f"{FLAG} {subjects}: it needs the data set's cases; give its folder, too.")
     return read_stated(subjects)
+
+
+def _check_merged(more: Sequence[str], merge: bool, *, alone: Mapping[str, str | None]) -> None:
+    """`alone`: options that go with one data set."""
+    if more and not merge:
+        raise UserFault(
+            f"One dataset at a time; got {', '.join(more)}. Quote paths with spaces, or plan them as one with --merge."
+        )
+    if merge and not more:
+        raise UserFault(
+            "--merge plans several data sets as one; name at least two, as in `pgsam-plan A B --merge`."
+        )
+    for folder in more:
+        if not Path(folder).exists():
+            raise UserFault(f"{folder}: there is no such folder.{_near_path(Path(folder))}")
+    for flag, value in alone.items():
+        if merge and value is not None:
+            raise UserFault(f"--{flag} goes with one data set; leave it or --merge out.")
 
 
 def _near_path(path: Path) -> str:

@@ -36,6 +36,7 @@ pgsam-plan - look at a data set, decide how to train on it, and write a MONAI bu
 
 usage
   pgsam-plan DATASET [options]
+  pgsam-plan DATASET DATASET --merge [options]     data sets with different labels as one
   pgsam-plan --recipe pgsam_synapse [options]      published settings, no data needed
   pgsam-plan --from_plan plans/NAME/plan.json      after editing that file by hand
 
@@ -72,6 +73,8 @@ options
                          a JSON {"case01": ["spleen", "left kidney"], "siteB_*": ["liver"], "*": ["spleen"]}; a
                          case that no line fits was searched for all. In a datalist JSON an entry says it itself:
                          "labelled_structures": ["spleen"]. Loss, facts and metrics leave out what nobody looked for
+  --merge                plan several data sets as one: labels that mean the same structure, however spelt, are one
+                         class; each case counts for the structures of its own data set (see --labelled)
   --override NAME=VALUE  any decision of plan.json; may be given several times
   --skip_faulty          leave out cases with fatal faults and go on; the plan records them
   --layout NAME          force a layout: nnunet, msd, synapse, transunet, la, la_h5, promise12, brats, acdc, kits,

@@ -33,22 +33,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         plan(*arguments, **options)
 
 
-def plan(dataset: str | None = None, **options: Any) -> None:
+def plan(*datasets: str, **options: Any) -> None:
     """Plans a data set and writes its bundles; see `pgsam-plan --help` for every option with examples.
 
     `options` are those of `commands.arguments.make_request`. Exits with status 1 where the data set has fatal faults or
     forbids what was asked for, 2 for wrong arguments.
     """
-    plan_and_show(dataset, **options)
+    plan_and_show(*datasets, **options)
 
 
-def plan_and_show(dataset: str | None = None, **options: Any) -> Any:
+def plan_and_show(*datasets: str, **options: Any) -> Any:
     """As `plan`; returns what was made, a `planning.Planned`."""
     from pgsam_monai.base.errors import UserFault
     from preprocess.commands.arguments import make_request
 
     try:
-        request = make_request(dataset, **options)
+        request = make_request(*datasets, **options)
     except UserFault as fault:
         _refuse(fault, 2)
     # Only now: these bring numpy and the checks, which wrong arguments needn't wait for.

@@ -78,6 +78,7 @@ def source_of(case: Case, dataset: Dataset) -> list:
     read_as = [dataset.file_format, dataset.background] if dataset.background else [dataset.file_format]
     read_as += [] if dataset.ignore is None else ["ignore", dataset.ignore]
     read_as += [] if case.labelled is None else [list(case.labelled)]
+    read_as += [] if case.values is None else [[list(pair) for pair in case.values.items()]]
     return [SCHEMA_VERSION, *read_as, case.name, case.group, list(case.images), case.label, stamps]
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pgsam_monai.base.cases import IN_THE_IMAGES
+from pgsam_monai.base.cases import FILE, IN_THE_IMAGES, VALUES
 from pgsam_monai.base.labels import background_of, ignore_of
+
+
+def with_values(files: Any, values: Mapping[int, int]) -> dict[str, Any]:
+    """A label with other values than its file or files, as splits.json and `read_label` have it."""
+    return {FILE: files, VALUES: {str(own): value for own, value in values.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +51,39 @@ class Case:
         """What stands for the label: the first mask for several; otherwise `label`."""
         return next(iter(self.label.values())) if isinstance(self.label, dict) else self.label
 
+    values: dict[int, int] | None = None
+    """value in the label's file -> the data set's own, where data sets were merged; others are background. None: the
+    file's"""
+
     def looked_for(self, value: int) -> bool:
         """Whether the absence of a label value from its label says that the structure isn't there."""
         return self.labelled is None or value in self.labelled
 
-    def label_below(self, folder: str | Path) -> list[Path] | dict[str, Path]:
+    def label_below(self, folder: str | Path) -> list[Path] | dict[str, Any]:
         """The label as `read_label` takes it, in the data set's folder."""
+        if self.values is not None:
+            return with_values([Path(folder, path) for path in self.label_files], self.values)
         if isinstance(self.label, dict):
             return {value: Path(folder, path) for value, path in self.label.items()}
         return [Path(folder, path) for path in self.label_files]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of the data sets that were merged."""
+
+    name: str
+    """as its cases are called where others are called the same"""
+    folder: str
+    """posix, relative to the merged data set's"""
+    layout: str
+    values: dict[int, int]
+    """value in its label files -> the merged data set's; the others are background"""
+
+    def to_json(self) -> dict[str, Any]:
+        """As in plan.json's header."""
+        values = {str(own): value for own, value in self.values.items()}
+        return {"name": self.name, "folder": self.folder, "layout": self.layout, "values": values}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +111,8 @@ class Dataset:
     channel_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     """what was assumed or left out; meant for the user"""
+    parts: tuple[Part, ...] = ()
+    """the data sets that were merged into this one; none of a single one"""
 
     @property
     def background(self) -> int:

@@ -26,6 +26,11 @@ NAME = {"type": "string", "pattern": r"^[A-Za-z0-9_][A-Za-z0-9_\-]{0,199}$"}
 """Of a data set: bundles and folders are named by it."""
 VALUE = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 REGION = {"type": "array", "minItems": 1, "items": VALUE}
+PART = {
+    "type": "object",
+    "required": ["name", "folder", "layout"],
+    "properties": {"name": NAME, "folder": TEXT, "layout": TEXT},
+}
 DECISION = {
     "type": "object",
     "required": ["value"],
@@ -56,6 +61,7 @@ PLAN = {
                 "file_format": TEXT,
                 "channels": base_splits.NAMES | {"minItems": 1, "maxItems": 1000},
                 "num_cases": {"type": "integer", "minimum": 0},
+                "parts": {"type": "array", "minItems": 2, "items": PART},
                 "regions": {"type": "object", "additionalProperties": REGION},
                 "ignore": VALUE,
                 "looked_for": {

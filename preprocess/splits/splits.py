@@ -13,6 +13,7 @@ from typing import Any
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.splits import by_subject
+from preprocess.layouts.records import with_values
 from preprocess.splits.few_shot import FewShot, labels_of, restrict, shuffle
 from preprocess.splits.records import Fold, Splits
 from preprocess.splits.subjects import Subjects
@@ -132,7 +133,9 @@ def _fold(names: Sequence[str], held_out: Sequence[str]) -> Fold:
 def case_entry(case: Any, labels: Sequence[int] | None) -> dict[str, Any]:
     """A case's entry in `Splits.cases`; `labels`: the foreground values it holds, None where they weren't measured."""
     images = list(case.images)
-    entry = {"image": images[0] if len(images) == 1 else images, "label": case.label}
+    values = getattr(case, "values", None)
+    label = case.label if values is None or case.label is None else with_values(case.label, values)
+    entry = {"image": images[0] if len(images) == 1 else images, "label": label}
     entry |= {} if labels is None else {"labels": sorted(labels)}
     labelled = getattr(case, "labelled", None)
     return entry if labelled is None else entry | {"labelled": list(labelled)}

@@ -12,9 +12,11 @@ import numpy as np
 from pgsam_monai.base.cases import (
     ARCHIVE_SUFFIXES,
     DICOM_SUFFIXES,
+    FILE,
     ITK_SUFFIXES,
     NIFTI_SUFFIXES,
     PICTURE_SUFFIXES,
+    VALUES,
     Paths,
     as_paths,
     file_format,
@@ -55,12 +57,15 @@ def read_volume(paths: Paths) -> Volume:
 
 
 def read_label(paths: Paths) -> Volume:
-    """Read one label: a file, a DICOM folder, the archives that hold the image too, or {value: mask}. One channel.
+    """Read one label: a file, a DICOM folder, the archives that hold the image too, {value: mask}, or one of these with
+    other values (`base.cases.Paths`). One channel.
 
     Voxels are of the stored type; masks, and one-hot channels, are merged to one map of classes. Palette masks give
     their indices; colours give red<<16 | green<<8 | blue. Raises ReadError when there is no label, or it can't be read
     or merged.
     """
+    if isinstance(paths, Mapping) and VALUES in paths:
+        return _with_values(read_label(paths[FILE]), paths[VALUES])
     if isinstance(paths, Mapping):
         masks = ((int(value), as_paths(file)[0], read_label(file)) for value, file in paths.items())
         return merge_masks(masks)
@@ -75,6 +80,24 @@ def read_label(paths: Paths) -> Volume:
             return read_mask(files[0])
     label = read_volume(files)
     return label if len(label.voxels) == 1 else merge_layers(label, files[0])
+
+
+def _with_values(label: Volume, values: Mapping[str, int]) -> Volume:
+    """The label with other values, int32, as {value in the file: value} says; 0 where that doesn't list the file's.
+
+    What is no map of classes, of fractions or negative values, stays as it is, for the reader's reader to refuse.
+    """
+    voxels = label.voxels
+    if voxels.dtype.kind == "f":
+        whole = np.rint(voxels)
+        if not np.abs(voxels - whole).max(initial=0.0) <= INTEGER_TOLERANCE:
+            return label
+        voxels = whole.astype(np.int64, order="K")
+    if voxels.min(initial=0) < 0:
+        return label
+    known, new = np.asarray(sorted((int(own), other) for own, other in values.items()) or [(0, 0)]).T
+    places = np.searchsorted(known, voxels).clip(max=len(known) - 1)
+    return replace(label, voxels=np.where(known[places] == voxels, new[places], 0).astype(np.int32))
 
 
 def read_image(paths: Paths, *, finite: bool = True) -> Volume:

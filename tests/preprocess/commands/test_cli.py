@@ -360,13 +360,17 @@ def test_flags_are_checked_before_anything_runs():
     with pytest.raises(UserFault, match="needs a value"):
         checked("--target", "--layout", "msd")
     with pytest.raises(UserFault, match="One dataset at a time"):
-        checked("a", "b")
+        make_request("a", "b")
+    with pytest.raises(UserFault, match="name at least two"):
+        make_request("a", merge=True)
+    with pytest.raises(UserFault, match="--layout goes with one data set"):
+        make_request("/", "/", merge=True, layout="msd")
 
 
 def test_the_help_names_every_option_network_layout_recipe_and_backbone():
     text = help_text()
     named = set(re.findall(r"^  --(\w+)", text, flags=re.M))
-    assert named == set(inspect.signature(make_request).parameters) - {"dataset"}
+    assert named == set(inspect.signature(make_request).parameters) - {"dataset", "more"}
     assert sorted(sum(network_names(), [])) == sorted(NETWORK_RULES)
     words = set(re.findall(r"\w+", text))
     assert {*NETWORK_RULES, *LAYOUTS, *recipe_names(), *BACKBONES} <= words
