@@ -30,6 +30,9 @@ class MapLabelsd(MapTransform):
         ignore: value of voxels that nobody labelled; None where there are none.
     """
 
+    ignore: int | None = None
+    """an object's own attribute only where there is one: stores are known by the attributes of their transforms"""
+
     def __init__(
         self,
         keys: KeysCollection,
@@ -40,7 +43,7 @@ class MapLabelsd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.labels = check_labels(labels)
         if ignore is not None:
-            self.ignore = ignore  # elsewhere no attribute, by whose description stores are known
+            self.ignore = ignore
             if class_of(self.labels, ignore) is not None:
                 raise UserFault(
                     f"MapLabelsd: value {ignore} is both a class and what nobody labelled (ignore); plan again."
@@ -50,7 +53,7 @@ class MapLabelsd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             values = d[key].numpy() if isinstance(d[key], torch.Tensor) else np.asarray(d[key])
-            indices = label_indices(values, self.labels, ignore=getattr(self, "ignore", None))
+            indices = label_indices(values, self.labels, ignore=self.ignore)
             d[key] = with_meta_of(torch.from_numpy(indices), d[key])
         return d
 

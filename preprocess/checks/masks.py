@@ -31,7 +31,7 @@ def check_masks(dataset: Dataset, training: Sequence[CaseFacts]) -> Iterator[Fau
                 file=None,
                 found=f"'{called.get(value, value)}' has none in {lacking} of {len(labels)} training cases",
                 consequence="it counts as absent there",
-                remedy="add the masks, if the structure is there to be seen, or say by --labelled that nobody looked",
+                remedy="add the masks, if it is there to be seen; if nobody looked, --labelled masks says so",
             )
 
 

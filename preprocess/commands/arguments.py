@@ -8,6 +8,7 @@ from pathlib import Path
 from pgsam_monai.base.errors import UserFault, did_you_mean, nearest
 from pgsam_monai.base.memory import set_limit
 from preprocess.layouts import LAYOUTS
+from preprocess.layouts.labelled import MASKS
 from preprocess.networks import AUTO, NETWORK_RULES
 from preprocess.plan.overrides import make_override, parse_overrides
 from preprocess.planning import Request
@@ -63,7 +64,7 @@ def make_request(
     stated = _stated_subjects(subjects, dataset)
     if subjects is not None:
         wishes.append(make_override("subjects", STATED if stated else NONE, set_by=FLAG))
-    if labelled is not None and (dataset is None or not Path(labelled).is_file()):
+    if labelled is not None and (dataset is None or not (labelled == MASKS or Path(labelled).is_file())):
         raise UserFault(
             f"--labelled {labelled}: "
             + ("it goes with a data set's folder." if dataset is None else "there is no such file.")

@@ -72,7 +72,8 @@ options
                          a table (CSV) whose lines are a case and its structures, case01,spleen,left kidney, or
                          a JSON {"case01": ["spleen", "left kidney"], "siteB_*": ["liver"], "*": ["spleen"]}; a
                          case that no line fits was searched for all. In a datalist JSON an entry says it itself:
-                         "labelled_structures": ["spleen"]. Loss, facts and metrics leave out what nobody looked for
+                         "labelled_structures": ["spleen"]. The word masks in FILE's place: a structure was looked for
+                         where a case has a mask of it. Loss, facts and metrics leave out what nobody looked for
   --merge                plan several data sets as one: labels that mean the same structure, however spelt, are one
                          class; each case counts for the structures of its own data set (see --labelled)
   --override NAME=VALUE  any decision of plan.json; may be given several times

@@ -16,6 +16,8 @@ from preprocess.layouts.records import Case, Dataset
 
 NAMES = {"type": "array", "items": {"type": ["string", "integer"]}}
 REMEDY = 'it must read {"case": ["structure", …], "*": […]}'
+MASKS = "masks"
+"""In a file's place: where each structure has a mask of its own, those of which a case has one were looked for in it"""
 HEADING = "case"
 """The first cell of a table's first line, where that is no case"""
 
@@ -60,7 +62,9 @@ def values_looked_for(
 
 
 def with_labelled(dataset: Dataset, file: str | Path) -> Dataset:
-    """The data set whose cases know which structures were looked for, as a file says, see `read_labelled`.
+    """The data set whose cases know which structures were looked for, as their masks say (`MASKS`), or a file.
+
+    The file is that of `read_labelled`.
 
     A case's own line counts; without one the first line whose pattern (`siteA_*`) its name fits; without any what the
     data set itself says, and else every structure was looked for.
@@ -68,6 +72,8 @@ def with_labelled(dataset: Dataset, file: str | Path) -> Dataset:
     Raises:
         UserFault: the file is misshapen, or names a case or a structure that isn't there.
     """
+    if str(file) == MASKS:
+        return _by_masks(dataset)
     stated = read_labelled(file)
     values = {
         case: values_looked_for(
@@ -83,6 +89,22 @@ def with_labelled(dataset: Dataset, file: str | Path) -> Dataset:
             " Correct it, or take the line away."
         )
     return replace(dataset, cases=tuple(_stated(case, values) for case in dataset.cases))
+
+
+def _by_masks(dataset: Dataset) -> Dataset:
+    if not any(isinstance(case.label, dict) for case in dataset.cases):
+        raise UserFault(
+            f"--labelled {MASKS}: '{dataset.name}' has no mask for each structure, whose absence could say something; "
+            "give a file."
+        )
+    everything = {
+        int(value) for case in dataset.cases if isinstance(case.label, dict) for value in case.label
+    }
+    cases = []
+    for case in dataset.cases:
+        own = {int(value) for value in case.label} if isinstance(case.label, dict) else everything
+        cases.append(case if own == everything else replace(case, labelled=tuple(sorted(own))))
+    return replace(dataset, cases=tuple(cases))
 
 
 def _stated(case: Case, values: Mapping[str, tuple[int, ...] | None]) -> Case:

@@ -85,7 +85,7 @@ def read_label(paths: Paths) -> Volume:
 def _with_values(label: Volume, values: Mapping[str, int]) -> Volume:
     """The label with other values, int32, as {value in the file: value} says; 0 where that doesn't list the file's.
 
-    What is no map of classes, of fractions or negative values, stays as it is, for the reader's reader to refuse.
+    What is no map of classes, of fractions or negative values, stays as it is, for whoever reads it to refuse.
     """
     voxels = label.voxels
     if voxels.dtype.kind == "f":

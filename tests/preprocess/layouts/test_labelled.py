@@ -4,9 +4,10 @@ import json
 
 import pytest
 from dataset_builders import write_datalist, write_nnunet
+from facts_builders import dataset_of
 
 from pgsam_monai.base.errors import UserFault
-from preprocess.layouts import by_name, describe_dataset, find_dataset, looked_for, with_labelled
+from preprocess.layouts import Case, by_name, describe_dataset, find_dataset, looked_for, with_labelled
 from preprocess.layouts.labelled import read_labelled, values_looked_for
 
 NAMES = {"background": 0, "spleen": 1, "left kidney": 2, "liver": 6}
@@ -74,6 +75,15 @@ def test_a_misshapen_file_is_a_sentence(tmp_path, text, name, words):
         dataset_with(tmp_path, text, name)
     with pytest.raises(FileNotFoundError):
         read_labelled(tmp_path / "none.csv")
+
+
+def test_a_missing_mask_may_say_that_nobody_looked():
+    labels = [{"1": "a", "2": "b"}, {"2": "b"}, None]
+    cases = tuple(Case(name=str(n), images=("i",), label=label) for n, label in enumerate(labels))
+    dataset = dataset_of("/d", *cases, label_names=NAMES)
+    assert [case.labelled for case in with_labelled(dataset, "masks").cases] == [None, (2,), None]
+    with pytest.raises(UserFault, match="has no mask for each structure"):
+        with_labelled(dataset_of("/d", Case(name="x", images=("i",), label="l")), "masks")
 
 
 def test_a_datalist_says_it_itself(tmp_path):
