@@ -114,6 +114,17 @@ def _check_label(case: CaseFacts) -> Iterator[Fault]:
             consequence="the case teaches only what background looks like, and has no Dice of its own",
             remedy="leave it if nothing is there to be seen; else add the missing segmentation",
         )
+    if case.unsought:
+        shown = ", ".join(map(str, case.unsought[:10])) + (", ..." if len(case.unsought) > 10 else "")
+        yield Fault(
+            level=WARNING,
+            rule="labelled, though not looked for",
+            case=case.name,
+            file=_label_file(case),
+            found=f"it holds the values {shown}, of structures that nobody looked for, as it is said",
+            consequence="these voxels count as background, which such structures may hide in",
+            remedy="name them among those that were looked for, if they are complete",
+        )
 
 
 def _label_file(case: CaseFacts) -> str:

@@ -109,6 +109,8 @@ class CaseFacts:
     """label values but the background's, and those that weren't looked for"""
     labelled: tuple[int, ...] | None = None
     """label values that were looked for, where others weren't; None: all"""
+    unsought: tuple[int, ...] = ()
+    """label values that its file holds though they weren't looked for"""
     label_voxels: int = 0
     """all voxels of the label map, background included, but those that nobody labelled"""
     overlaps: tuple[tuple[int, int, int], ...] = ()

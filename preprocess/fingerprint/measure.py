@@ -132,7 +132,8 @@ def _measure_voxels(facts: CaseFacts, image: Volume, label: Volume | None, datas
             if dataset.ignore is not None:
                 nobody = int(np.count_nonzero(classes == dataset.ignore))
                 facts = replace(facts, label_voxels=facts.label_voxels - nobody)
-            classes = _looked_for(classes, facts, background, dataset.ignore)
+            classes, unsought = _looked_for(classes, facts, background, dataset.ignore)
+            facts = replace(facts, unsought=unsought)
             labels = measure_labels(classes, label.spacing, background=background)
             facts = replace(facts, labels=labels)
         except UserFault as problem:
@@ -163,16 +164,22 @@ def _with_means(labels: dict[int, LabelFacts], means: list[list[float]]) -> dict
     return {value: replace(facts, mean=tuple(known.get(value, ()))) for value, facts in labels.items()}
 
 
-def _looked_for(classes: np.ndarray, facts: CaseFacts, background: int, ignore: int | None) -> np.ndarray:
-    """`classes` (i, j, k), in which what wasn't looked for, or not labelled, is background; memory order kept."""
+def _looked_for(
+    classes: np.ndarray, facts: CaseFacts, background: int, ignore: int | None
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """`classes` (i, j, k), in which what wasn't looked for, or not labelled, is background, memory order kept; and the
+    values of the former."""
     if facts.labelled is None and ignore is None:
-        return classes
+        return classes, ()
     kept = classes.astype(np.promote_types(classes.dtype, np.min_scalar_type(background)), order="K")
-    if facts.labelled is not None:
-        kept[~np.isin(classes, (background, *facts.labelled))] = background
     if ignore is not None:
-        kept[classes == ignore] = background
-    return kept
+        kept[kept == ignore] = background
+    if facts.labelled is None:
+        return kept, ()
+    strange = ~np.isin(kept, (background, *facts.labelled))
+    unsought = tuple(np.unique(kept[strange]).tolist())
+    kept[strange] = background
+    return kept, unsought
 
 
 def as_classes(label: np.ndarray) -> np.ndarray:

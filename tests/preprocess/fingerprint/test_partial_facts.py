@@ -33,6 +33,7 @@ def test_a_structure_counts_only_where_it_was_looked_for(tmp_path):
     assert made.summary.labels[1].frequency == 4 / 20
     assert made.summary.labels[2].frequency == 8 / 30
     assert made.cases[2].intensity[0].min == 80
+    assert [case.unsought for case in made.cases] == [(), (), (1,)]
     write_fingerprint(made, tmp_path / "fingerprint.json")
     assert load_fingerprint(tmp_path / "fingerprint.json").cases[2].labelled == (2,)
     evidence = collect_evidence(made, dataset, machine=MACHINE)
@@ -62,6 +63,12 @@ def test_a_case_is_measured_again_when_something_else_was_looked_for(tmp_path):
     everything = replace(dataset, cases=tuple(replace(case, labelled=None) for case in dataset.cases))
     made = measure_dataset(everything, cache=tmp_path / "facts", workers=1)
     assert sorted(made.cases[2].labels) == [1, 2]
+
+
+def test_labels_that_will_not_count_are_told():
+    fault = only([fault for fault in faults_of(facts(0, labelled=(1,), unsought=(2, 4))) if fault.case])
+    assert (fault.rule, fault.level) == ("labelled, though not looked for", "warning")
+    assert "values 2, 4," in fault.found
 
 
 def test_checks_count_where_it_was_looked_for():
