@@ -235,6 +235,32 @@ class Bundle:
         """What predictions hold where there is no class."""
         return self.values[0]
 
+    def part(self, name: str) -> tuple[dict[int, int], int]:
+        """Of one of the data sets that were merged for it: value here -> value in that one's files, and its background.
+
+        Raises:
+            UserFault: there is no such data set.
+        """
+
+        def parts(plan: Mapping[str, Any]) -> dict[str, tuple[dict[int, int], int]]:
+            return {
+                part["name"]: (
+                    {int(v): int(own) for own, v in part["values"].items()},
+                    int(part["background"]),
+                )
+                for part in plan["dataset"].get("parts", ())
+            }
+
+        known = self._made("plan.json", parts)
+        if name not in known:
+            of = (
+                f"its data sets are {', '.join(known)}"
+                if known
+                else "no data sets were merged for it; leave it out"
+            )
+            raise UserFault(f"--labels_of {name}: bundle '{self.folder}': {of}.")
+        return known[name]
+
     @property
     def window(self) -> tuple[float, float] | None:
         """The grey values between which its network sees, None where they depend on the image."""

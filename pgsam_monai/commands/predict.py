@@ -18,7 +18,7 @@ def predict(
     overlays: bool = False, html: bool = False, guide_maps: bool = False, device: str | None = None,
     clicks: str | None = None, box: object = None, label: str | None = None, propagate: bool | int = False,
     background: str = "empty", window: object = None, text: str | None = None, format: str = "same",
-    overwrite: bool = False, max_gb: object = None,
+    overwrite: bool = False, labels_of: str | None = None, max_gb: object = None,
 ) -> None:  # fmt: skip
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
@@ -61,6 +61,7 @@ def predict(
         text: what to segment, in words, instead of the bundle's classes.
         format: same as the input's (NIfTI for DICOM); or dicom-seg, segmentations that refer to a DICOM series' slices.
         overwrite: replace whatever lies where results go, but inputs.
+        labels_of: with a bundle of merged data sets, the one whose structures and label values results have.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
     set_limit(max_gb)
@@ -70,9 +71,11 @@ def predict(
     if clicks is None and box is None:
         shown = background != "empty"
         _check_no_prompts({"label": label, "propagate": propagate, "background": shown, "window": window})
-        options |= {"guide_maps": guide_maps, "text": text}
+        options |= {"guide_maps": guide_maps, "text": text, "labels_of": labels_of}
     else:
         _check_pointing(guide_maps, text, label, box)
+        if labels_of is not None:
+            raise UserFault("--labels_of is not for --clicks and --box; leave it out.")
         options["wishes"] = _wishes(clicks, box, label, propagate, background, window)
     from pgsam_monai.predicting.each import SomeFailed
 

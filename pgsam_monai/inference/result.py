@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,6 +46,19 @@ class LabelResult:
         values = [self.values[index] for index in kept]
         voxels = np.where(self.voxels == values[1], self.voxels, self.voxels.dtype.type(values[0]))
         return replace(self, voxels=voxels, names=[self.names[index] for index in kept], values=values)
+
+    def of_part(self, values: Mapping[int, int], background: int) -> LabelResult:
+        """As one of the data sets that were merged would have it: its own values, and no class that it doesn't have.
+
+        Args:
+            values: value here -> value there.
+            background: there.
+        """
+        kept = [index for index, value in enumerate(self.values) if index and value in values]
+        labels = [background, *(values[self.values[index]] for index in kept)]
+        indices = label_indices(self.voxels, [self.values[0], *(self.values[index] for index in kept)])
+        names = [self.names[0], *(self.names[index] for index in kept)]
+        return replace(self, voxels=label_values(indices, labels), names=names, values=labels)
 
     def save(self, folder: str | Path, name: str) -> Path:
         """Write <folder>/<name> in the kind of file that the image came in; returns the file."""

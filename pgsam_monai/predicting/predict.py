@@ -34,6 +34,7 @@ def predict(
     text: str | None = None,
     format: str = SAME,
     overwrite: bool = False,
+    labels_of: str | None = None,
 ) -> list[Path]:
     """Write one label map per input on the input's own grid, with the data set's own label values; and summary.json.
 
@@ -48,6 +49,7 @@ def predict(
         text: what is asked for in words, instead of the bundle's classes; label maps then hold 0 and 1.
         format: "dicom-seg" writes <name>.seg.dcm for DICOM series, instead of label maps.
         overwrite: replace what is there, even if it is none of ours or was changed since; inputs never.
+        labels_of: of a bundle for merged data sets, the one whose structures and values label maps hold.
 
     Returns:
         the written files, in the order of the inputs.
@@ -64,6 +66,11 @@ def predict(
             raise UserFault("--guide_maps show the bundle's classes, not what --text asks for; give one.")
     if guide_maps:
         whole.require_guide_maps()
+    part = None if labels_of is None else whole.part(labels_of)
+    if part and text is not None:
+        raise UserFault(
+            "--labels_of names structures of a data set, --text asks for one in words; give one of them."
+        )
     cases = list_inputs(source, channels=whole.channels)
     settings = {"text": text, "device": str(whole.device), "format": format}
     products = Products(
@@ -76,8 +83,11 @@ def predict(
         summary=Summary(output, Maker.of(whole, asked=text is not None), settings),
     )
     names, background = (whole.labels, whole.background) if text is None else ({text: ASKED}, 0)
+    if part:
+        values, background = part
+        names = {name: values[value] for name, value in names.items() if value in values}
     legend = Legend(labels=names, background=background, window=whole.window)
-    return predict_cases(whole, cases, products, legend=legend, text=text)
+    return predict_cases(whole, cases, products, legend=legend, text=text, part=part)
 
 
 def predict_cases(
@@ -87,8 +97,11 @@ def predict_cases(
     *,
     legend: Legend | None = None,
     text: str | None = None,
+    part: tuple[Mapping[int, int], int] | None = None,
 ) -> list[Path]:
     """Write what is wanted of `cases`, [{"name", "image": path or paths}], one after the other; returns the files.
+
+    `part`: of a bundle for merged data sets the one whose values label maps hold, see `Bundle.part`.
 
     Raises:
         SomeFailed: of several cases; all were tried.
@@ -107,6 +120,7 @@ def predict_cases(
             require_dicom(case["image"])
         with watching() as images:
             answer = bundle.label_map(case["image"], text=text)
+        answer = answer if part is None else answer.of_part(*part)
         for note in notes_of(case["image"]):  # what pgsam-plan warns of
             tqdm.write(f"note: {note}", file=sys.stderr)
         if summary is not None:

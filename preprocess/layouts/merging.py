@@ -54,6 +54,7 @@ def merge_datasets(datasets: Sequence[Dataset], *, name: str | None = None) -> D
             name=part,
             folder=Path(os.path.relpath(dataset.folder, folder)).as_posix(),
             layout=dataset.layout,
+            background=dataset.background,
             values=_values(number, dataset, classes, ignore),
         )
         for number, (part, dataset) in enumerate(zip(names, datasets, strict=True))

@@ -79,11 +79,14 @@ class Part:
     layout: str
     values: dict[int, int]
     """value in its label files -> the merged data set's; the others are background"""
+    background: int = 0
+    """in its label files"""
 
     def to_json(self) -> dict[str, Any]:
         """As in plan.json's header."""
         values = {str(own): value for own, value in self.values.items()}
-        return {"name": self.name, "folder": self.folder, "layout": self.layout, "values": values}
+        own = {"name": self.name, "folder": self.folder, "layout": self.layout}
+        return own | {"background": self.background, "values": values}
 
 
 @dataclass(frozen=True, kw_only=True)

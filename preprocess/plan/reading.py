@@ -29,7 +29,13 @@ REGION = {"type": "array", "minItems": 1, "items": VALUE}
 PART = {
     "type": "object",
     "required": ["name", "folder", "layout"],
-    "properties": {"name": NAME, "folder": TEXT, "layout": TEXT},
+    "properties": {
+        "name": NAME,
+        "folder": TEXT,
+        "layout": TEXT,
+        "background": VALUE,
+        "values": {"type": "object", "additionalProperties": VALUE},
+    },
 }
 DECISION = {
     "type": "object",

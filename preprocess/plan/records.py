@@ -29,7 +29,8 @@ class Plan:
     """name, folder, layout, file_format, channels [names], num_cases, skipped [{case, reason}]; where labels are
     partial, looked_for {structure: labelled training cases in which it was looked for} and ignore, the value of voxels
     that nobody labelled; where structures lie in one another, regions {structure: [values]};
-    where data sets were merged, parts [{name, folder below this one, layout, values {in its files: here}}]"""
+    where data sets were merged, parts [{name, folder below this one, layout, background,
+    values {in its files: here}}]"""
 
     decisions: Mapping[str, Decision]
     """shared by all networks"""

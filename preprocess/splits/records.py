@@ -25,9 +25,9 @@ class Splits:
     this file's, or {"spec": "slices:10%", "level": "slice", "share": 0.1 (or "count": n)}; None without"""
 
     cases: dict[str, dict[str, Any]]
-    """name -> {"image": path or [paths], "label": path or None, "labels": [foreground values that it holds], "labelled":
-    [values that were looked for], "subject": whom it shows}; the labels where they were measured, what was looked for
-    where that wasn't everything, the subject where subjects have several cases"""
+    """name -> {"image": path or [paths], "label": path or None, "labels": [foreground values that it holds],
+    "labelled": [values that were looked for], "subject": whom it shows}; the labels where they were measured, what was
+    looked for where that wasn't everything, the subject where subjects have several cases"""
 
     folds: tuple[Fold, ...]
     """training lists hold the choice of few cases already. Few slices are drawn where training starts, since only

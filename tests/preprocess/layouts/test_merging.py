@@ -130,6 +130,22 @@ def test_a_merged_plan_trains_is_measured_and_found_again(tmp_path):
     assert all(
         names == ({"vessel"} if case.startswith("a") else {"organ1"}) for case, names in outcomes.items()
     )
+    _check_own_labels(bundle, tmp_path)
     before = (tmp_path / "plans/both/splits.json").read_text()
     plan(from_plan=str(tmp_path / "plans/both/plan.json"), **places)
     assert (tmp_path / "plans/both/splits.json").read_text() == before
+
+
+def _check_own_labels(bundle, folder):
+    """B's values are those of A's organ2 and of its own vessel; nothing else is there."""
+    from tiny_bundle import read_voxels
+
+    from pgsam_monai.predicting.predict import predict
+
+    scan = folder / "B/imagesTr/case_1_0000.nii.gz"
+    (whole,) = predict(bundle, scan, folder / "whole", device="cpu")
+    (own,) = predict(bundle, scan, folder / "own", device="cpu", labels_of="b")
+    voxels, ours = read_voxels(whole)[0], read_voxels(own)[0]
+    assert np.array_equal(ours, np.select([voxels == 2, voxels == 3], [1, 2], 0))
+    with pytest.raises(UserFault, match="its data sets are a, b"):
+        predict(bundle, scan, folder / "own", labels_of="c")
