@@ -35,6 +35,8 @@ OUT_OF_FOLD = "eval/out_of_fold/predictions"
 """below a bundle: predictions of its training cases, each by a network that didn't train on the case"""
 FOLDER = "eval/label_ranking"
 SHOWN = 10
+UNTOLD = ("absent", "unlabelled")
+"""Outcomes that say nothing of a label."""
 CONFUSED = 0.1
 """of a structure's wrong voxels: a class that has so many of them is drawn beside it"""
 
@@ -45,13 +47,13 @@ class Disagreement:
 
     structure: str
     outcome: str
-    """found, missed (only the label has it), spurious (only the prediction), absent"""
+    """found, missed (only the label has it), spurious (only the prediction), absent, unlabelled (not looked for)"""
     dice: float | None
     usual_dice: float | None
     """median over the cases in which label or prediction hold it"""
     excess: float
     """how far Dice lies below the usual; of what only one of both holds, at most its share of the usual volume"""
-    label_ml: float
+    label_ml: float | None
     prediction_ml: float
     hd95_mm: float | None
 
@@ -111,6 +113,8 @@ def rank_labels(
         names=[case["name"] for case in cases],
         progress=True,
         faults=faults,
+        labelled=[case.get("labelled") for case in cases],
+        ignore=planned.config("plan.json")["dataset"].get("ignore"),
     )
     if not rows:
         raise SomeFailed(rows, faults, what="ranked")
@@ -193,15 +197,15 @@ def _usual(rows: Sequence[CaseMetrics]) -> dict[str, tuple[float | None, float |
     usual = {}
     for index, each in enumerate(rows[0].classes):
         held = [row.classes[index] for row in rows]
-        dice = [one.dice for one in held if one.outcome != "absent"]
-        volumes = [one.reference_ml for one in held if one.reference_ml]
+        dice = [one.dice for one in held if one.outcome not in UNTOLD]
+        volumes = [one.reference_ml for one in held if one.outcome not in UNTOLD and one.reference_ml]
         usual[each.label] = (median(dice) if dice else None, median(volumes) if volumes else None)
     return usual
 
 
 def _disagreement(metrics: ClassMetrics, usual_dice: float | None, usual_ml: float | None) -> Disagreement:
     excess = 0.0
-    if metrics.outcome != "absent" and usual_dice is not None:
+    if metrics.outcome not in UNTOLD and usual_dice is not None:
         excess = usual_dice - metrics.dice
         if metrics.outcome != "found" and usual_ml:  # a stray voxel is no missing label
             excess *= min(1.0, max(metrics.prediction_ml, metrics.reference_ml) / usual_ml)
@@ -211,7 +215,7 @@ def _disagreement(metrics: ClassMetrics, usual_dice: float | None, usual_ml: flo
         dice=_finite(metrics.dice),
         usual_dice=usual_dice,
         excess=excess,
-        label_ml=metrics.reference_ml,
+        label_ml=_finite(metrics.reference_ml),
         prediction_ml=metrics.prediction_ml,
         hd95_mm=_finite(metrics.hd95),
     )

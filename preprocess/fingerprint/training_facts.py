@@ -107,7 +107,7 @@ def _structure(
     return StructureRanges(
         values=tuple(values),
         cases=len(held),
-        of=len(cases),
+        of=sum(all(map(case.looked_for, values)) for case in cases),
         millilitres=Range.of(volumes) if has_millimetres else None,
         position=_ranges(places),
         mean=_ranges(means),

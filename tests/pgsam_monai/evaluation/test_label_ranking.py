@@ -53,6 +53,14 @@ def test_a_missing_structure_counts_by_its_volume():
     assert (ranked[-1].worst.dice, ranked[-1].worst.excess) == (None, 0)
 
 
+def test_what_nobody_looked_for_is_no_disagreement():
+    nan = float("nan")
+    good = [case(f"good_{n}", metrics("spleen", "found", 0.9)) for n in range(3)]
+    unknown = case("unknown", metrics("spleen", "unlabelled", nan, ml=(9.0, nan), hd95=nan))
+    last = ranking([unknown, *good])[-1].worst
+    assert (last.excess, last.usual_dice, last.label_ml, last.prediction_ml) == (0, 0.9, None, 9.0)
+
+
 def test_of_equals_the_farther_surface_comes_first():
     cases = [
         case(name, metrics("a", "found", 0.9, hd95=mm)) for name, mm in (("x", 2.0), ("y", 9.0), ("z", 2.0))

@@ -1,5 +1,7 @@
 """Ranges of cases small enough to work out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from dataset_builders import oblique_affine
@@ -63,9 +65,15 @@ def test_only_what_trains_counts_and_of_few_nothing_is_known(tmp_path):
     assert (few.cases, few.structures, few.channels, few.shape) == (2, {}, (), ())
 
 
-def test_pictures_have_no_millimetres_and_no_sides(tmp_path):
-    from dataclasses import replace
+def test_cases_that_were_not_searched_for_a_structure_say_nothing_of_it(tmp_path):
+    cases = [
+        replace(case, labelled=(4,) if case.name == "case_0" else None) for case in measured(tmp_path, 6)
+    ]
+    structures = folded(cases, {"none": (7,), "dot": (4,)}).structures
+    assert (structures["none"].of, structures["dot"].of) == (5, 6)
 
+
+def test_pictures_have_no_millimetres_and_no_sides(tmp_path):
     cases = [replace(case, orientation="") for case in measured(tmp_path, affine=oblique_affine())]
     facts = folded(cases, {"rod": (3,)}, has_millimetres=False)
     assert not facts.is_oriented and facts.spacing == () and facts.shape[0].min == 10
