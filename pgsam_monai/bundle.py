@@ -26,6 +26,7 @@ from pgsam_monai.base.labels import check_labels, restored_values
 from pgsam_monai.base.trained_for import KEY, OtherPlan, planned_by
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.configs import read_configs
+from pgsam_monai.data.splits import ALL_CASES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 SEEN = ("image_size", "fit", "patch", "spacing")
 """Entries of configs that say what the network sees."""
+WORDS = {"fold": ALL_CASES}
+"""Entries of configs that are numbers -> the word that may stand there instead."""
 ASKED = 1
 """Value, in label maps, of what was asked for in words."""
 
@@ -120,7 +123,7 @@ class Bundle:
         known = {entry: value for name in self._configs for entry, value in self.config(name).items()}
         for name, value in self._overrides.items():
             check_known(name.replace("::", "#").split("#")[0], known)
-            if name in known and not _is_like(value, known[name]):
+            if name in known and value != WORDS.get(name) and not _is_like(value, known[name]):
                 kind = "true or false" if isinstance(known[name], bool) else "a number"
                 raise UserFault(f"--{name} takes {kind}, as {known[name]} in the config; got {value!r}.")
 

@@ -31,7 +31,9 @@ _running: set[int] = set()
 """numbers of the processes that `run_logged` waits for"""
 
 
-def run_logged(command: Sequence[str], *, log: Path, threads: int | None, held: int) -> Cost:
+def run_logged(
+    command: Sequence[str], *, log: Path, threads: int | None, held: int, gpu: str | None = None
+) -> Cost:
     """Run a command to its end; what it prints is appended to `log`.
 
     One of ours (`end_with_parent`) ends soon after this process was killed, where nobody can end it.
@@ -41,12 +43,13 @@ def run_logged(command: Sequence[str], *, log: Path, threads: int | None, held: 
         log: file of its output.
         threads: OMP_NUM_THREADS of the process; None leaves that to the environment.
         held: file descriptor of `locks.hold`, which the process inherits.
+        gpu: CUDA_VISIBLE_DEVICES of the process; None leaves that to the environment.
 
     Raises:
         UserFault: it ended with another exit status than 0.
     """
-    environment = os.environ | {PARENT: str(os.getpid())}
-    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    own = {PARENT: os.getpid(), "OMP_NUM_THREADS": threads, "CUDA_VISIBLE_DEVICES": gpu}
+    environment = os.environ | {name: str(value) for name, value in own.items() if value is not None}
     started = time.monotonic()
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -63,6 +66,18 @@ def run_logged(command: Sequence[str], *, log: Path, threads: int | None, held: 
     if process.returncode:
         raise UserFault(f"exit status {process.returncode}: {_last_line(log)} (the whole output: {log})")
     return Cost(wall_s=time.monotonic() - started, cpu_s=usage.ru_utime + usage.ru_stime)
+
+
+def running_bytes() -> list[int]:
+    """The memory that each process which `run_logged` waits for now takes, with its own children."""
+    import psutil  # here, for planning starts without it
+
+    taken = []
+    for number in list(_running):
+        with suppress(psutil.Error):
+            family = [process := psutil.Process(number), *process.children(recursive=True)]
+            taken.append(sum(one.memory_info().rss for one in family))
+    return taken
 
 
 def end_running() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pgsam_monai.base.labels import shown
 
 KEY = "trained_for"
 """in metadata.json below METADATA_KEY, and in the description that a network keeps in its state dict"""
-SMALL = 1 << 16
+SMALL = 1 << 18
 """bytes of an entry of a weights file that may be a description"""
 REMEDY = "train the bundle again, or plan under another --name and leave these weights to theirs"
 
@@ -144,12 +145,17 @@ def _write_again(bundle: str | Path) -> str:
 def stamp_in(weights: Path) -> TrainedFor | None:
     """What a weights file says that it was trained for, read without torch; None if it says nothing readable."""
     try:
-        with zipfile.ZipFile(weights) as archive:
-            for entry in archive.infolist():
-                if entry.file_size < SMALL and (content := archive.read(entry)).startswith(b'{"'):
-                    return TrainedFor.from_json(json.loads(content)[KEY])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        pass
+        return TrainedFor.from_json((description_in(weights) or {})[KEY])
+    except (KeyError, TypeError):
+        return None
+
+
+def description_in(weights: Path) -> dict[str, Any] | None:
+    """What a network wrote of itself into a weights file, read without torch; None if nothing readable."""
+    with suppress(OSError, ValueError, zipfile.BadZipFile), zipfile.ZipFile(weights) as archive:
+        for entry in archive.infolist():
+            if entry.file_size < SMALL and (content := archive.read(entry)).startswith(b'{"'):
+                return json.loads(content)
     return None
 
 

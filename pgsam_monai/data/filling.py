@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from pgsam_monai.base.cases import VOLUME_SUFFIXES, as_paths, file_suffix
+from pgsam_monai.base.cores import usable_cores
 from pgsam_monai.base.memory import free_memory_bytes
 from pgsam_monai.base.room import require_room
 from pgsam_monai.base.volume import ReadError, read_geometry
@@ -78,10 +79,9 @@ def choose_workers(cases: Sequence[Mapping[str, Any]], workers: int | None = Non
     if workers is not None:
         return WorkerChoice(workers=max(1, min(workers, len(cases))), bound="argument")
     ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     free = (free_memory_bytes() or 0) * MEMORY_SHARE
     needed = max(max(case_memory(case) for case in cases), 1)
-    limits = {"cores": cores // ranks, "memory": int(free / needed) // ranks, "cases": len(cases)}
+    limits = {"cores": usable_cores() // ranks, "memory": int(free / needed) // ranks, "cases": len(cases)}
     bound = min(limits, key=limits.__getitem__)
     return WorkerChoice(workers=max(1, limits[bound]), bound=bound)
 

@@ -13,6 +13,9 @@ from pgsam_monai.base.errors import UserFault, nearest
 from pgsam_monai.base.splits import read_splits
 
 PARTS = ("training", "validation", "test", "unseen")
+ALL_CASES = "all_cases"
+"""A fold whose training list has every labelled case of all folds' lists, test cases left out, and that validates
+nothing: of the last training, once everything is decided."""
 REMEDY = "plan the data set again, or correct its path"
 
 
@@ -57,10 +60,11 @@ def read_few_slices(splits_file: str | Path) -> FewSlices | None:
 
 
 def select_cases(
-    splits_file: str | Path, dataset_dir: str | Path, *, fold: int = 0, part: str = "training"
+    splits_file: str | Path, dataset_dir: str | Path, *, fold: int | str = 0, part: str = "training"
 ) -> list[dict[str, Any]]:
     """Cases of one part of one fold, with paths under `dataset_dir`.
 
+    fold: its number, or `ALL_CASES`.
     part: "training" or "validation" of the fold, "test", or "unseen": the test cases or, if there are
     none, the fold's validation cases.
 
@@ -71,8 +75,8 @@ def select_cases(
     label values that were looked for, where not all were.
 
     Raises:
-        FileNotFoundError: no splits_file. ValueError: unknown part, fold out of range, or a training or
-        validation case without label.
+        FileNotFoundError: no splits_file. ValueError: unknown part, fold out of range, all cases where the splits
+        keep but a few, or a training or validation case without label.
     """
     splits = read_splits(splits_file, remedy=REMEDY)
     return [
@@ -111,9 +115,24 @@ def _names(splits: dict, fold: int, part: str) -> list[str]:
         raise UserFault(f"select_cases: part must be one of {', '.join(PARTS)}, got {part!r};{hint}")
     if part == "test" or (part == "unseen" and splits["test"]):
         return splits["test"]
-    if not 0 <= fold < len(splits["folds"]):
-        raise UserFault(f"select_cases: fold must be 0 to {len(splits['folds']) - 1}, got {fold}.")
+    if fold == ALL_CASES:
+        return _all_cases(splits) if part == "training" else []
+    if not isinstance(fold, int) or not 0 <= fold < len(splits["folds"]):
+        raise UserFault(
+            f"select_cases: fold must be 0 to {len(splits['folds']) - 1}, or {ALL_CASES}, got {fold}."
+        )
     return splits["folds"][fold]["validation" if part == "unseen" else part]
+
+
+def _all_cases(splits: dict) -> list[str]:
+    wish = splits.get("few_shot") or {}
+    if wish and wish["level"] != "slice":
+        raise UserFault(
+            f"select_cases: these splits keep few training cases ({wish['spec']}), {ALL_CASES} would train on all; "
+            "plan again without --few_shot, or name a fold."
+        )
+    listed = {name for fold in splits["folds"] for name in (*fold["training"], *fold["validation"])}
+    return [name for name in splits["cases"] if name in listed - set(splits["test"])]
 
 
 def located(name: str, files: Mapping[str, Any], folder: Path) -> dict[str, Any]:

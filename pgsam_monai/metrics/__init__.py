@@ -3,7 +3,7 @@
 from pgsam_monai.metrics.cases import CaseMetrics, ClassMetrics, evaluate_case
 from pgsam_monai.metrics.files import evaluate_files, read_label_file
 from pgsam_monai.metrics.label_dice import LabelDice, LabelDiceHandler
-from pgsam_monai.metrics.summary import Score, Summary, format_table, summarise, write_metrics
+from pgsam_monai.metrics.summary import Score, Summary, format_table, read_metrics, summarise, write_metrics
 
 __all__ = [
     "CaseMetrics",
@@ -16,6 +16,7 @@ __all__ = [
     "evaluate_files",
     "format_table",
     "read_label_file",
+    "read_metrics",
     "summarise",
     "write_metrics",
 ]

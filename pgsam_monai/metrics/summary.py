@@ -7,15 +7,17 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
-from pgsam_monai.metrics.cases import CaseMetrics
+from pgsam_monai.base.json_files import made_of, read_json
+from pgsam_monai.metrics.cases import CaseMetrics, ClassMetrics
 
 METRICS = ("dice", "hd95", "nsd")
 OVERALL = "mean"
@@ -35,7 +37,7 @@ class Score:
     n: int
     """cases that have a value"""
     low: float
-    """lower end of the 95 % interval; NaN below two cases"""
+    """lower end of the 95 % interval; NaN below two cases, or two subjects"""
     high: float
 
 
@@ -54,12 +56,15 @@ class Summary:
         return next(s for s in self.scores if (s.label, s.metric) == (label, metric))
 
 
-def summarise(rows: Sequence[CaseMetrics], seed: int = 0) -> Summary:
+def summarise(
+    rows: Sequence[CaseMetrics], seed: int = 0, *, subjects: Sequence[Hashable] | None = None
+) -> Summary:
     """Fold the cases' metrics.
 
     A class's mean is over the cases that have a value. The overall mean is the mean of the classes' means,
     as in the papers. The 95 % interval is a percentile bootstrap over cases (2000 resamples, `seed`), all
-    classes of a case drawn together. Raises ValueError for no rows or rows of unlike protocols or classes.
+    classes of a case drawn together; where `subjects` says whom each case shows, over subjects, all cases of one
+    drawn together, for they resemble each other. Raises ValueError for no rows or rows of unlike protocols or classes.
     """
     if not rows:
         raise UserFault("summarise: no cases were evaluated.")
@@ -67,14 +72,12 @@ def summarise(rows: Sequence[CaseMetrics], seed: int = 0) -> Summary:
     if len(kinds) > 1:
         raise UserFault(f"summarise: cases differ in protocol, tolerance or classes: {sorted(kinds)}.")
     protocol, tolerance_mm, labels = kinds.pop()
-    random = np.random.default_rng(seed)
-    draws = random.multinomial(
-        len(rows), np.full(len(rows), 1 / len(rows)), size=RESAMPLES
-    )  # (R, N) times drawn
+    units = np.arange(len(rows)) if subjects is None else _numbered(subjects)
+    draws = _draws(units, seed)
     scores = []
     for metric in METRICS:
         values = np.array([[getattr(c, metric) for c in row.classes] for row in rows])  # (N, K)
-        scores += _scores(metric, labels, values, draws)
+        scores += _scores(metric, labels, values, draws, units)
     outcomes = {
         label: dict(Counter(row.classes[index].outcome for row in rows)) for index, label in enumerate(labels)
     }
@@ -83,7 +86,22 @@ def summarise(rows: Sequence[CaseMetrics], seed: int = 0) -> Summary:
     )
 
 
-def _scores(metric: str, labels: Sequence[str], values: np.ndarray, draws: np.ndarray) -> list[Score]:
+def _numbered(subjects: Sequence[Hashable]) -> np.ndarray:
+    """(N,) a number from 0 for each case's subject, in the order in which they first come."""
+    places: dict[Hashable, int] = {}
+    return np.array([places.setdefault(subject, len(places)) for subject in subjects])
+
+
+def _draws(units: np.ndarray, seed: int) -> np.ndarray:
+    """(R, N) times that each case is drawn, with all cases of its unit."""
+    number = units.max() + 1
+    drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=RESAMPLES)
+    return drawn[:, units]
+
+
+def _scores(
+    metric: str, labels: Sequence[str], values: np.ndarray, draws: np.ndarray, units: np.ndarray
+) -> list[Score]:
     means = _mean(values, np.ones((1, len(values))))[0]  # (K,)
     resampled = _mean(values, draws)  # (R, K)
     columns = [
@@ -93,10 +111,11 @@ def _scores(metric: str, labels: Sequence[str], values: np.ndarray, draws: np.nd
     columns.append((OVERALL, by_case, _row_means(means[None])[0], _row_means(resampled)))
     scores = []
     for label, cases, mean, samples in columns:
-        cases, samples = cases[np.isfinite(cases)], samples[np.isfinite(samples)]
-        several = len(cases) > 1
+        measured = np.isfinite(cases)
+        cases, samples = cases[measured], samples[np.isfinite(samples)]
+        several = len(set(units[measured])) > 1
         low, high = np.percentile(samples, (2.5, 97.5)) if several else (math.nan, math.nan)
-        std = float(cases.std(ddof=1)) if several else math.nan
+        std = float(cases.std(ddof=1)) if len(cases) > 1 else math.nan
         scores.append(
             Score(
                 label=label,
@@ -122,23 +141,27 @@ def _row_means(values: np.ndarray) -> np.ndarray:
     return _mean(values.T, np.ones((1, values.shape[1])))[0]
 
 
-def write_metrics(rows: Sequence[CaseMetrics], folder: str | Path, seed: int = 0) -> tuple[Path, Path]:
+def write_metrics(
+    rows: Sequence[CaseMetrics], folder: str | Path, seed: int = 0, *,
+    subjects: Sequence[Hashable] | None = None, about: Mapping[str, Sequence[Any]] | None = None,
+) -> tuple[Path, Path]:  # fmt: skip
     """Write `metrics.csv` (one line per case and class) and `metrics.json` (cases and summary) into `folder`.
 
-    Each file is renamed into place when complete. NaN is empty in the CSV and null in the JSON. Returns both
-    paths.
+    `subjects` is that of `summarise`; `about` has further columns after the case's name, with a value for each row.
+    Each file is renamed into place when complete. NaN is empty in the CSV and null in the JSON. Returns both paths.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    summary = summarise(rows, seed)
+    summary, about = summarise(rows, seed, subjects=subjects), about or {}
+    told = [{name: values[place] for name, values in about.items()} for place in range(len(rows))]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = list(asdict(rows[0].classes[0]))
-    writer.writerow(["case", *columns])
-    for row in rows:
+    writer.writerow(["case", *about, *columns])
+    for row, more in zip(rows, told, strict=True):
         for record in row.classes:
             cells = (getattr(record, column) for column in columns)
-            writer.writerow([row.name, *("" if cell != cell else cell for cell in cells)])
+            writer.writerow([row.name, *more.values(), *("" if cell != cell else cell for cell in cells)])
     content = {
         "schema_version": 1,
         "protocol": summary.protocol,
@@ -146,21 +169,47 @@ def write_metrics(rows: Sequence[CaseMetrics], folder: str | Path, seed: int = 0
         "hd95_unit": hd95_unit(summary.protocol),
         "summary": [asdict(score) for score in summary.scores],
         "outcomes": summary.outcomes,
-        "cases": [{"name": row.name, "classes": [asdict(record) for record in row.classes]} for row in rows],
+        "cases": [
+            {"name": row.name, **more, "classes": [asdict(record) for record in row.classes]}
+            for row, more in zip(rows, told, strict=True)
+        ],
     }
-    json_text = json.dumps(_nan_to_none(content), indent=1, allow_nan=False) + "\n"
+    json_text = json.dumps(finite_or_none(content), indent=1, allow_nan=False) + "\n"
     return write_text(folder / "metrics.csv", text.getvalue()), write_text(folder / "metrics.json", json_text)
+
+
+def read_metrics(file: str | Path) -> list[CaseMetrics]:
+    """The cases of a `metrics.json`, null as NaN.
+
+    Raises:
+        MissingFile, DamagedFile: as `read_json`.
+    """
+    remedy = "measure these cases again"
+
+    def rows(content: Mapping[str, Any]) -> list[CaseMetrics]:
+        common = {name: content[name] for name in ("protocol", "tolerance_mm")}
+        return [
+            CaseMetrics(name=case["name"], classes=tuple(map(_class_metrics, case["classes"])), **common)
+            for case in content["cases"]
+        ]
+
+    return made_of(read_json(file, remedy=remedy), rows, file=file, remedy=remedy)
+
+
+def _class_metrics(record: Mapping[str, Any]) -> ClassMetrics:
+    return ClassMetrics(**{name: math.nan if value is None else value for name, value in record.items()})
 
 
 def hd95_unit(protocol: str) -> str:
     return "voxels" if protocol == "synapse" else "mm"
 
 
-def _nan_to_none(value):
+def finite_or_none(value: Any) -> Any:
+    """The same with None for numbers that JSON doesn't know."""
     if isinstance(value, dict):
-        return {key: _nan_to_none(item) for key, item in value.items()}
+        return {key: finite_or_none(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_nan_to_none(item) for item in value]
+        return [finite_or_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.trained_for import KEY, TrainedFor, check_trained_for
+from pgsam_monai.base.trained_on import KEY as CASES
+from pgsam_monai.base.trained_on import digests_in
 
 Description = Mapping[str, Any]
 
@@ -59,11 +61,14 @@ class DescribedNetwork(nn.Module):
     trained_for: TrainedFor | None = None
     """what its bundle is planned for, where it is used as that bundle's: then it loads weights of the same plan only,
     and those that it saves say so"""
+    trained_on: frozenset[str] | None = None
+    """`base.trained_on.digests_of` all cases that its weights have learnt from; None where that isn't known"""
 
     def full_description(self) -> dict[str, Any]:
-        """`description`, and what the network is trained for."""
+        """`description`, what the network is trained for, and on."""
         stamp = {} if self.trained_for is None else {KEY: self.trained_for.to_json()}
-        return {**self.description, **stamp}
+        cases = {} if self.trained_on is None else {CASES: sorted(self.trained_on)}
+        return {**self.description, **stamp, **cases}
 
     def check_source(self, told: Mapping[str, Any], *, source: str) -> None:
         """Raise UserFault unless `told`, another's `full_description`, is of this network and the same plan."""
@@ -76,8 +81,18 @@ class DescribedNetwork(nn.Module):
         return pack_description(self.full_description())
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Raise UserFault with a sentence if the checkpoint is another network's, or was trained for another plan."""
-        self.check_source(unpack_description(state), source="The checkpoint")
+        """Raise UserFault with a sentence if the checkpoint is another network's, or was trained for another plan.
+
+        The cases that it was trained on are remembered with those that the network knows of already.
+        """
+        told = unpack_description(state)
+        self.check_source(told, source="The checkpoint")
+        self.remember_cases(told)
+
+    def remember_cases(self, told: Mapping[str, Any]) -> None:
+        """Weights of another's `full_description` have come in: it was trained on these cases, too."""
+        if (cases := digests_in(told)) is not None:
+            self.trained_on = cases | (self.trained_on or frozenset())
 
 
 def _stamp(description: Mapping[str, Any]) -> TrainedFor | None:

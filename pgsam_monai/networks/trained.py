@@ -24,7 +24,7 @@ def load_trained(network: nn.Module, file: str | Path, *, planned: TrainedFor) -
     Raises:
         UserFault: the file can't be read, or isn't of this network and plan.
     """
-    network.trained_for = planned
+    network.trained_for, network.trained_on = planned, None
     network.load_state_dict(load_weights(file))
 
 

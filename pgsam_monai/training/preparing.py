@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,14 +13,18 @@ from ignite.engine import Engine, Events
 from monai.utils import set_determinism
 from torch import nn
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.locks import TRAINING, keep, release
 from pgsam_monai.base.trained_for import planned_in
+from pgsam_monai.base.trained_on import digests_of
 from pgsam_monai.data.splits import require_files
 from pgsam_monai.training.checkpoints import EarlyStop, TrainingCheckpoints
 from pgsam_monai.training.divergence import FiniteLoss
 from pgsam_monai.training.ranks import is_main_process, join_ranks
 from pgsam_monai.training.room import require_checkpoint_room
 from pgsam_monai.training.starting import start_from
+
+logger = logging.getLogger(__name__)
 
 
 def prepare_process(
@@ -50,7 +55,7 @@ def prepare_process(
 
 def prepare_training(
     network: nn.Module, trainer: Engine, evaluator: Engine, checkpoints: TrainingCheckpoints, *, bundle: str,
-    seen: Mapping[str, Any],
+    seen: Mapping[str, Any], cases: Sequence[Mapping[str, Any]] | None = None,
     initial_model: str | Path | None = None, early_stop_epochs: int = 0, resume: bool = False,
 ) -> None:  # fmt: skip
     """The weights that training starts from, what watches it, and whether it goes on with an earlier one.
@@ -61,11 +66,18 @@ def prepare_training(
         checkpoints: of that network.
         bundle: its folder; what it is planned for is written into all weights that are saved.
         seen: what the config says of it, for `TrainedFor.seeing`.
+        cases: that it trains on; their digests are written into all weights, see `base.trained_on`.
         initial_model: see `start_from`.
         early_stop_epochs: see `EarlyStop`.
         resume: go on with the last checkpoint.
+
+    Raises:
+        UserFault: early stopping without validation cases.
     """
     network.trained_for = planned_in(bundle).seeing(**seen)
+    network.trained_on = None if cases is None else digests_of(case["name"] for case in cases)
+    if not len(evaluator.data_loader):
+        _go_without_validation(checkpoints, early_stop_epochs)
     start_from(network, initial_model)
     if is_main_process():
         require_checkpoint_room(checkpoints.folder, network)
@@ -76,6 +88,15 @@ def prepare_training(
         trainer.add_event_handler(Events.COMPLETED, lambda: release(checkpoints.folder))
     if resume:
         checkpoints.resume(trainer)
+
+
+def _go_without_validation(checkpoints: TrainingCheckpoints, early_stop_epochs: int) -> None:
+    if early_stop_epochs:
+        raise UserFault(
+            "early_stop_epochs waits for a better validation, and there are no validation cases; set it to 0."
+        )
+    checkpoints.selection = "last"
+    logger.info("There are no validation cases: nothing is validated, and the last network is kept.")
 
 
 # glibc's mallopt parameters (malloc.h)

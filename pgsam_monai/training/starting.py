@@ -10,7 +10,7 @@ from monai.networks.utils import copy_model_state
 from torch import Tensor, nn
 
 from pgsam_monai.base.errors import MissingFile, UserFault
-from pgsam_monai.networks.description import unpack_description
+from pgsam_monai.networks.description import DescribedNetwork, unpack_description
 from pgsam_monai.training.checkpoints import BEST_MODEL, bare
 from pgsam_monai.weights.files import load_weights
 
@@ -29,7 +29,8 @@ def start_from(network: nn.Module, file: str | Path | None) -> None:
     """Load what fits of a trained network, in place; the rest, such as what is sized by the classes, stays as it is.
 
     An entry fits whose name and shape are the same; other classes, if equally many, thus fit as well. Of the file's
-    description the kind of network and the backbone must be the same; image size and classes may differ.
+    description the kind of network and the backbone must be the same; image size and classes may differ. The cases that
+    it was trained on are remembered.
 
     Args:
         network: the network to be trained, also in a data-parallel wrapper.
@@ -60,6 +61,8 @@ def start_from(network: nn.Module, file: str | Path | None) -> None:
             f"{LEAST_SHARE:.0%} must; name a bundle of the same network and backbone."
         )
     network.load_state_dict(filled)
+    if DESCRIPTION in content and isinstance(network, DescribedNetwork):
+        network.remember_cases(unpack_description(content[DESCRIPTION]))
     own = [name for name in filled if not name.endswith(DESCRIPTION)]
     resized = [name for name in own if name in state and name not in taken]
     lacking = [name for name in own if name not in state]

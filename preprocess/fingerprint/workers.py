@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from pgsam_monai.base.cores import usable_cores
 from pgsam_monai.base.files import visible
 from pgsam_monai.base.memory import free_memory_bytes
 from pgsam_monai.base.volume import read_geometry
@@ -28,7 +29,7 @@ def choose_workers(dataset: Dataset) -> tuple[int, str]:
     """How many processes to measure with, and the limit that decided: cores, free memory, or number of
     cases."""
     limits = {
-        f"{_cores()} cores": _cores(),
+        f"{usable_cores()} cores": usable_cores(),
         f"{len(dataset.cases)} cases": max(1, len(dataset.cases)),
     }
     free = free_memory_bytes()
@@ -102,10 +103,6 @@ def _context() -> multiprocessing.context.BaseContext:
     """Forking costs no second import, but is safe only on Linux while this process has a single thread."""
     alone = threading.active_count() == 1 and "torch" not in sys.modules
     return multiprocessing.get_context("fork" if sys.platform == "linux" and alone else "spawn")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _largest_case_bytes(dataset: Dataset) -> int:

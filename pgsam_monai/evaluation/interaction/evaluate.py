@@ -25,6 +25,7 @@ from pgsam_monai.evaluation.interaction.measure import (
 )
 from pgsam_monai.evaluation.interaction.results import SCHEMA_VERSION, format_interaction, write_interaction
 from pgsam_monai.evaluation.interaction.scores import OVERALL, CaseScores, mean_dice
+from pgsam_monai.evaluation.unseen import require_unseen
 from pgsam_monai.interactive.model import PromptModel, prompt_model
 
 CONFIGS = ("train.json", "evaluate.json")
@@ -52,7 +53,8 @@ def evaluate_interaction(
 
     Raises:
         FileNotFoundError: no bundle, or not trained.
-        ValueError: unknown overrides, a network without prompts, no labelled case, or a number below 1.
+        ValueError: unknown overrides, a network without prompts, no labelled case, cases that the network was trained
+            on, or a number below 1.
         SystemExit: the data set's files aren't here.
     """
     from pgsam_monai.data.splits import require_files
@@ -62,6 +64,7 @@ def evaluate_interaction(
     model = prompt_model(measured)
     chosen = _choose(measured.content("evaluation_cases"), cases)
     require_files(chosen, measured.content("dataset_dir"))
+    require_unseen(chosen, measured.model_file, allowed=measured.content("allow_trained"))
     folder, digest = Path(measured.content("evaluation_dir")), sha256_of(measured.model_file)
     done = measure_cases(model, chosen, settings, folder=folder / "interaction", weights_hash=digest, say=say)
     about = {"bundle": measured.name, "part": measured.content("part"), "model_sha256": digest}

@@ -47,10 +47,29 @@ def test_unseen_is_validation_without_test_cases(splits_file):
     assert [case["name"] for case in select_cases(splits_file, "/data", part="unseen")] == ["c"]
 
 
+def test_all_cases_train_but_those_of_the_test(splits_file):
+    splits = json.loads(splits_file.read_text())
+    folds = [*splits["folds"], {"training": ["a"], "validation": ["d"]}]
+    splits_file.write_text(json.dumps({**splits, "folds": folds}))
+    cases = select_cases(splits_file, "/data", fold="all_cases")
+    assert [case["name"] for case in cases] == ["a", "b", "c"]
+    assert select_cases(splits_file, "/data", fold="all_cases", part="validation") == []
+    assert len(select_cases(splits_file, "/data", fold="all_cases", part="test")) == 1
+
+
+def test_all_cases_of_splits_that_keep_a_few_are_refused(splits_file):
+    splits = json.loads(splits_file.read_text())
+    splits_file.write_text(json.dumps({**splits, "few_shot": {"spec": "5", "level": "case"}}))
+    with pytest.raises(
+        ValueError, match=re.escape("keep few training cases (5), all_cases would train on all")
+    ):
+        select_cases(splits_file, "/data", fold="all_cases")
+
+
 def test_faults(splits_file, tmp_path):
     with pytest.raises(ValueError, match="did you mean 'training'"):
         select_cases(splits_file, "/data", part="trainning")
-    with pytest.raises(ValueError, match="fold must be 0 to 0, got 3"):
+    with pytest.raises(ValueError, match="fold must be 0 to 0, or all_cases, got 3"):
         select_cases(splits_file, "/data", fold=3)
     with pytest.raises(FileNotFoundError, match="plan the data set again"):
         select_cases(tmp_path / "none.json", "/data")

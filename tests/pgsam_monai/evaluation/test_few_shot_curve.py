@@ -53,7 +53,7 @@ class Fake:
     def __init__(self, fail=None):
         self.commands, self.fail = [], fail
 
-    def __call__(self, command, *, log, threads, held):
+    def __call__(self, command, *, log, threads, held, gpu):
         self.commands.append(command)
         self.threads = threads
         if len(self.commands) == self.fail:

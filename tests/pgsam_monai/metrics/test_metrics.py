@@ -19,6 +19,7 @@ from pgsam_monai.metrics import (
     evaluate_case,
     evaluate_files,
     format_table,
+    read_metrics,
     summarise,
     write_metrics,
 )
@@ -283,6 +284,27 @@ def test_written_metrics(three_cases, tmp_path):
     content = json.loads(json_file.read_text())
     assert content["hd95_unit"] == "mm" and content["cases"][1]["classes"][1]["dice"] is None
     assert sorted(p.name for p in (tmp_path / "eval").iterdir()) == ["metrics.csv", "metrics.json"]
+
+
+def test_written_metrics_come_back_with_what_is_told_of_each_case(three_cases, tmp_path):
+    table, file = write_metrics(three_cases, tmp_path, about={"fold": [2, 0, 1]})
+    assert str(read_metrics(file)) == str(three_cases)  # NaN is no NaN's equal
+    assert [case["fold"] for case in json.loads(file.read_text())["cases"]] == [2, 0, 1]
+    assert table.read_text().splitlines()[0].startswith("case,fold,label,")
+
+
+def test_intervals_draw_all_cases_of_a_subject_together():
+    def case(voxels):
+        prediction = CUBE.copy()
+        prediction[:voxels] = 0
+        return evaluate_case(prediction * 1, CUBE * 1, labels={"x": 1}, spacing=SPACING)
+
+    rows = [case(0)] * 4 + [case(8)] * 4
+    by_case = summarise(rows).score("x", "dice")
+    by_subject = summarise(rows, subjects=list("aaaabbbb")).score("x", "dice")
+    assert by_subject.mean == by_case.mean
+    assert by_subject.high - by_subject.low > by_case.high - by_case.low
+    assert by_subject.high == 1.0 and math.isnan(summarise(rows, subjects=["a"] * 8).score("x", "dice").low)
 
 
 def test_table_names_what_was_missed(three_cases):

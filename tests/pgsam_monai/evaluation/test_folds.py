@@ -1,0 +1,209 @@
+"""Cross-validation: who is trained and measured on what, interruption, refusals, the table out of fold."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from dataset_builders import write_nnunet
+from tiny_bundle import plan_tiny
+
+from pgsam_monai.base.child_processes import Cost
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.commands import main as cli
+from pgsam_monai.evaluation.folds import make_folds, run_folds
+
+COST = Cost(wall_s=3.0, cpu_s=2.5)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    work = tmp_path_factory.mktemp("folds")
+    folder = write_nnunet(work / "Dataset001_Pair", cases=6, shape=(12, 10, 4))
+    return plan_tiny(folder, work, "epochs=2", "folds=3")
+
+
+class Fake:
+    """Stands in for the processes: notes the commands, writes what they would; fails at the `fail`-th.
+
+    The Dice of case_n is n / 10, of the second class NaN.
+    """
+
+    def __init__(self, planned, fail=None):
+        self.commands, self.fail, self.splits = [], fail, splits_of(planned)
+
+    def __call__(self, command, *, log, threads, held, gpu):
+        self.commands.append(command)
+        if len(self.commands) == self.fail:
+            raise UserFault("exit status 1: no luck")
+        if command[3] == "train":
+            write(Path(flag(command, "--ckpt_dir")) / "checkpoint_last.pt", "half")
+        else:
+            folder = Path(flag(command, "--output_dir")) / "validation"
+            names = self.splits["folds"][int(flag(command, "--fold"))]["validation"]
+            for name in names:
+                write(folder / "predictions" / f"{name}.nii.gz", name)
+            write(folder / "metrics.json", json.dumps(metrics(names)))
+        return COST
+
+    @property
+    def done(self):
+        return [(command[3], int(flag(command, "--fold"))) for command in self.commands]
+
+
+def flag(command, name):
+    return command[command.index(name) + 1]
+
+
+def write(file, text):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def splits_of(bundle):
+    return json.loads((bundle / "configs/splits.json").read_text())
+
+
+def metrics(names):
+    values = {name: int(name[-1]) / 10 for name in names}
+    rest = {
+        "hd95": None,
+        "nsd": 0.5,
+        "prediction_ml": 1.0,
+        "reference_ml": 1.0,
+        "value": 1,
+        "outcome": "found",
+    }
+    cases = [
+        {
+            "name": name,
+            "classes": [{"label": "organ1", "dice": dice, **rest}, {"label": "organ2", "dice": None, **rest}],
+        }
+        for name, dice in values.items()
+    ]
+    mean = sum(values.values()) / len(values)
+    summary = [{"label": label, "metric": "dice", "mean": mean} for label in ("organ1", "mean")]
+    return {"protocol": "mm", "tolerance_mm": 2.0, "summary": summary, "cases": cases}
+
+
+def cross_validate(bundle, folder, *, folds=None, fake=None, say=lambda line: None, **overrides):
+    fake = fake or Fake(bundle)
+    validation, chosen = make_folds(bundle, folds=folds, overrides=overrides, folder=folder)
+    return run_folds(validation, chosen, parallel=1, call=fake, say=say), fake
+
+
+def test_every_case_is_in_one_table_with_its_fold(planned, tmp_path):
+    said = []
+    done, fake = cross_validate(planned, tmp_path, say=said.append)
+    assert fake.done == [(what, fold) for fold in range(3) for what in ("train", "evaluate")]
+    held_out = {name: n for n, fold in enumerate(splits_of(planned)["folds"]) for name in fold["validation"]}
+    with done.table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["case"]: int(row["fold"]) for row in rows} == held_out and len(rows) == 12
+    assert [(row["dice"], row["hd95"]) for row in rows if row["case"] == "case_3"] == [("0.3", ""), ("", "")]
+    assert {file.name: file.read_text() for file in done.predictions.iterdir()} == {
+        f"{name}.nii.gz": name for name in held_out
+    }
+    content = json.loads((tmp_path / "folds.json").read_text())
+    (dice,) = [s for s in content["summary"] if (s["label"], s["metric"]) == ("organ1", "dice")]
+    assert dice["mean"] == pytest.approx(0.35) and dice["n"] == 6 and dice["low"] < 0.35 < dice["high"]
+    assert content["interval"] == "95 %, percentile bootstrap over 6 cases, 2000 resamples, seed 0"
+    first = content["trainings"][0]
+    assert first["training_cases"] == 4 and first["steps"] == 4 and first["wall_s"] == 3.0
+    assert first["device"] == "cpu" and not first["resumed"]
+    assert any("all 3 folds: 6 cases" in line for line in said)
+    assert not list(tmp_path.rglob("checkpoint_last.pt")) and not list(tmp_path.rglob("*.partial"))
+
+
+def test_the_last_network_is_measured_and_the_splits_are_the_bundles(planned, tmp_path):
+    _, fake = cross_validate(planned, tmp_path, folds=[1], epochs=5)
+    training, evaluating = fake.commands
+    assert flag(training, "--model_selection") == "last" and flag(training, "--val_interval") == "5"
+    assert flag(training, "--fold") == flag(evaluating, "--fold") == "1"
+    assert flag(training, "--ckpt_dir") == flag(evaluating, "--ckpt_dir") == str(tmp_path / "fold_1/models")
+    assert "--splits_file" not in training
+
+
+def test_an_interrupted_cross_validation_goes_on_and_repeats_nothing(planned, tmp_path):
+    with pytest.raises(UserFault, match="cross-validation: evaluating of fold 1 failed with exit status 1"):
+        cross_validate(planned, tmp_path / "killed", fake=Fake(planned, fail=4))
+    assert not (tmp_path / "killed/metrics.csv").exists()
+    write(tmp_path / "killed/fold_2/models/checkpoint_last.pt", "half")
+    said = []
+    done, second = cross_validate(planned, tmp_path / "killed", say=said.append)
+    assert second.done == [("evaluate", 1), ("train", 2), ("evaluate", 2)]
+    assert "1 of 3 folds are finished already." in said
+    assert [row.resumed for row in done.rows] == [False, False, True]
+    undisturbed, _ = cross_validate(planned, tmp_path / "undisturbed")
+    assert done.table.read_bytes() == undisturbed.table.read_bytes()
+
+
+def test_a_part_of_the_folds_says_so_and_later_ones_are_added(planned, tmp_path):
+    said = []
+    done, _ = cross_validate(planned, tmp_path, folds=[2, 0], say=said.append)
+    assert done.summary.cases == 4 and any("A PART ONLY, fold 0, 2 of 3 folds" in line for line in said)
+    done, fake = cross_validate(planned, tmp_path, folds=[1])
+    assert fake.done == [("train", 1), ("evaluate", 1)] and done.summary.cases == 6
+
+
+def test_intervals_are_over_subjects_where_these_are_known(planned, tmp_path):
+    bundle = shutil.copytree(planned / "configs", tmp_path / "bundle/configs").parent
+    splits = splits_of(planned)
+    for name, case in splits["cases"].items():
+        case["subject"] = "ab"[name in ("case_1", "case_2", "case_3")]
+    (bundle / "configs/splits.json").write_text(json.dumps(splits))
+    done, _ = cross_validate(bundle, tmp_path / "folds")
+    dice = done.summary.score("organ1", "dice")
+    assert (dice.low, dice.high) == pytest.approx((0.2, 0.5))  # of two subjects, those of one drawn twice
+    assert "over 2 subjects" in (tmp_path / "folds/folds.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"folds": [3]}, "folds are different numbers from 0 to 2, or all; got 3"),
+        ({"folds": [0, 0]}, "got 0,0"),
+        ({"folds": []}, "got none"),
+        ({"fold": 1}, "it sets --fold of every run itself"),
+        ({"model_selection": "best"}, "it sets --model_selection"),
+        ({"epoch": 1}, "Did you mean --epochs"),
+    ],
+)
+def test_wishes_that_cannot_be_granted_are_one_sentence(planned, tmp_path, options, said):
+    with pytest.raises(UserFault, match=said):
+        cross_validate(planned, tmp_path / "folds", **options)
+    assert not (tmp_path / "folds").exists()
+
+
+def test_a_case_that_two_folds_keep_out_is_refused(planned, tmp_path):
+    bundle = shutil.copytree(planned / "configs", tmp_path / "bundle/configs").parent
+    splits = splits_of(planned)
+    splits["folds"][1]["validation"].append(splits["folds"][0]["validation"][0])
+    (bundle / "configs/splits.json").write_text(json.dumps(splits))
+    with pytest.raises(UserFault, match="is a validation case of several folds"):
+        cross_validate(bundle, tmp_path / "folds")
+
+
+def test_other_settings_need_another_folder(planned, tmp_path):
+    cross_validate(planned, tmp_path, folds=[0])
+    with pytest.raises(UserFault, match=r"--epochs changed\).* or another --folds_folder"):
+        cross_validate(planned, tmp_path, epochs=4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--folds", "most"], "--folds takes whole numbers"),
+        (["--folds", "0", "--few_shot_curve", "1"], "are different trainings; give one of them"),
+        (["--folds_folder", "x"], "--folds_folder belongs to --folds"),
+        (["--parallel", "2"], "--parallel belongs to --folds or --few_shot_curve"),
+        (["--folds", "all", "--parallel", "0"], "at least 1; got 0"),
+    ],
+)
+def test_the_command_line_refuses_in_one_sentence(planned, words, said):
+    with pytest.raises(SystemExit, match=said):
+        cli.main(["train", str(planned), *words])
+    assert not (planned / "eval").exists()
