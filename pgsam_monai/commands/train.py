@@ -44,7 +44,10 @@ def train(
     --folds trains each fold and measures it on the cases that it kept out, with the last network, so that these have no
     say in choosing it. eval/folds then has every case predicted by the network that did not see it (predictions), one
     table over all (metrics.csv and .json, with the fold of each case), its intervals and what was trained how long
-    (folds.json), and each fold's weights (fold_0/models). Interrupted, the same command goes on.
+    (folds.json), and each fold's weights (fold_0/models). Once all folds are finished, these predictions choose the
+    bundle's post-processing: per structure small pieces dropped and holes filled where the mean Dice gains, written
+    with the gains to configs/postprocessing.json, which predict and evaluate heed, and which you may edit or delete.
+    Interrupted, the same command goes on.
 
     --fold all_cases is the last training, once everything is decided: on every labelled case, test cases left out.
     Nothing is validated, for nothing is left to validate on, and `pgsam evaluate` refuses the cases that it has seen.
@@ -113,17 +116,14 @@ def _check_mode(modes: Mapping[str, bool], given: Mapping[str, object]) -> None:
 def _cross_validate(
     bundle: str, folds: list[int] | None, folder: str | None, parallel: int | None, overrides: dict
 ) -> None:
-    from pgsam_monai.evaluation.folds import make_folds, run_folds
+    from pgsam_monai.evaluation.folds import choose_postprocessing, make_folds, run_folds
 
     validation, chosen = make_folds(bundle, folds=folds, overrides=overrides, folder=folder)
     with _going_on():
         done = run_folds(validation, chosen, parallel=parallel)
-    for file in (
-        done.predictions,
-        done.table,
-        validation.folder / "metrics.json",
-        validation.folder / "folds.json",
-    ):
+        cleaning = choose_postprocessing(validation)
+    tables = [validation.folder / name for name in ("metrics.json", "folds.json")]
+    for file in (done.predictions, done.table, *tables, *([cleaning] if cleaning else [])):
         print(file)
 
 

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.child_processes import Cost, run_logged
+from pgsam_monai.base.cleaning import FILE
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.splits import read_splits
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.data.splits import REMEDY
+from pgsam_monai.data.splits import REMEDY, select_cases
 from pgsam_monai.evaluation.fold_results import FoldRow, OutOfFold, read_row, write_out_of_fold
+from pgsam_monai.evaluation.postprocessing import choose_cleanings, write_cleanings
+from pgsam_monai.evaluation.predictions import PREDICTIONS
 from pgsam_monai.evaluation.sharing import Admission, share_machine
 from pgsam_monai.evaluation.trainings import (
     CONFIGS,
@@ -28,9 +31,13 @@ from pgsam_monai.evaluation.trainings import (
     claim,
     run_each,
 )
+from pgsam_monai.metrics import CaseMetrics, read_metrics
+from pgsam_monai.predicting.inputs import prediction_file
 
 SERIES = "cross-validation"
-SET_BY_FOLDS = ("splits_file", "fold", "part", "model_selection", "allow_trained")
+SET_BY_FOLDS = ("splits_file", "fold", "part", "model_selection", "allow_trained", "clean_predictions")
+CLEANED = "clean_predictions"
+"""the entry of configs that says whether post-processing is done; bundles of older versions have none"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +54,13 @@ class CrossValidation:
     def training(self, fold: int) -> Training:
         return Training(
             series=SERIES, title=f"fold {fold}", bundle=self.bundle, folder=self.folder / f"fold_{fold}",
-            own={"fold": fold}, overrides=self.overrides,
+            own={"fold": fold} | self.untouched, overrides=self.overrides,
         )  # fmt: skip
+
+    @property
+    def untouched(self) -> dict[str, bool]:
+        """Predictions out of fold have nothing done to them, so that post-processing can be chosen on them."""
+        return {CLEANED: False} if CLEANED in self.bundle.config("train.json") else {}
 
     def finished(self) -> list[int]:
         """The folds whose results are here."""
@@ -161,3 +173,59 @@ def _check_kept_out(splits: Mapping[str, Any]) -> None:
             f"{SERIES}: '{several[0]}' is a validation case of several folds, so it has no one prediction out of fold; "
             "state folds that keep out each case once."
         )
+
+
+def choose_postprocessing(validation: CrossValidation, *, say: Callable[[str], None] = print) -> Path | None:
+    """Choose the bundle's post-processing on the predictions out of fold, once every fold is finished, and write it.
+
+    Args:
+        validation: after `run_folds`.
+        say: hears what was chosen and what each structure gains, or why nothing is chosen.
+
+    Returns:
+        the bundle's postprocessing.json, None if nothing was chosen.
+    """
+    finished, bundle = validation.finished(), validation.bundle
+    if len(finished) < len(validation.splits["folds"]) or not validation.untouched:
+        why = (
+            "all folds are finished"
+            if validation.untouched
+            else "it is written again with pgsam-plan --from_plan"
+        )
+        say(f"Post-processing is not chosen before {why}.")
+        return None
+    metrics = {
+        row.name: row
+        for fold in finished
+        for row in read_metrics(validation.training(fold).measured / "metrics.json")
+    }
+    cases = [case for fold in finished for case in _kept_out(validation, fold) if case["name"] in metrics]
+    predictions = validation.folder / PREDICTIONS
+    choices = choose_cleanings(
+        [(prediction_file(predictions, case["name"]), case["label"]) for case in cases],
+        labels=bundle.config("evaluate.json")["label_values"], background=bundle.background,
+        unknown=[_unlabelled(metrics[case["name"]]) for case in cases],
+    )  # fmt: skip
+    file = bundle.config_file(FILE)
+    write_cleanings(
+        choices,
+        file,
+        labels=bundle.config("train.json")["labels"],
+        chosen_on=f"{len(cases)} cases out of fold",
+    )
+    for line in (
+        "Post-processing, chosen out of fold (on the same cases, so gains are a little flattered):",
+        *choices,
+    ):
+        say(str(line))
+    return file
+
+
+def _kept_out(validation: CrossValidation, fold: int) -> list[dict[str, Any]]:
+    dataset = validation.bundle.content("dataset_dir")
+    file = validation.bundle.config_file("splits.json")
+    return select_cases(file, dataset, fold=fold, part="validation")
+
+
+def _unlabelled(row: CaseMetrics) -> set[str]:
+    return {each.label for each in row.classes if each.outcome == "unlabelled"}

@@ -28,7 +28,7 @@ from preprocess.bundle.metadata import SCHEMA, bundle_metadata, large_files
 from preprocess.bundle.partial import FULL, is_partial, partial_values
 from preprocess.bundle.transforms import (
     augmentation_transforms,
-    cleaning_transforms,
+    cleaning_transform,
     postprocessing_transforms,
     preprocessing_transforms,
 )
@@ -136,7 +136,7 @@ def bundle_values(plan: Mapping, network: str, *, partial: bool = False) -> dict
     values |= {
         "preprocessing": preprocessing_transforms(planned | {"ignore": plan["dataset"].get("ignore")}),
         "augmentation": augmentation(planned["augmentation"], planned[size]),
-        "cleaning": cleaning_transforms(planned),
+        "cleaning": cleaning_transform(planned),
         "evaluation_postprocessing": postprocessing_transforms(planned, "@prediction_dir"),
         "inference_postprocessing": postprocessing_transforms(planned, "@output_dir"),
     }

@@ -39,15 +39,15 @@ def preprocessing_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"_target_": "Compose", "transforms": transforms}
 
 
-def cleaning_transforms(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the plan changes in a label map of class indices (1, rows, columns, slices), in validation as well."""
-    chosen = values["postprocessing"].get("largest_component", [])
-    kept = [index for label in chosen if (index := class_of(values["labels"], label))]
-    largest = {
-        "_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": kept, "is_onehot": False,
-        "independent": True,
+def cleaning_transform(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is done to a label map of class indices (1, rows, columns, slices), in validation as well: what
+    postprocessing.json says, or the plan while there is none."""
+    largest = values["postprocessing"].get("largest_component", [])
+    kept = [label for label in largest if class_of(values["labels"], label)]
+    return {
+        "_target_": "pgsam_monai.transforms.CleanClassesd", "keys": "pred", "labels": "@labels", "largest": kept,
+        "file": "@postprocessing_file", "enabled": "@clean_predictions",
     }  # fmt: skip
-    return {"_target_": "Compose", "transforms": [largest] if kept else []}
 
 
 def postprocessing_transforms(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -58,8 +58,7 @@ def postprocessing_transforms(values: Mapping[str, Any], folder: str) -> dict[st
     }  # fmt: skip
     restore = {"_target_": "pgsam_monai.transforms.RestoreLabelsd", "keys": "pred", "labels": "@labels"}
     save = {"_target_": "pgsam_monai.transforms.SavePredictiond", "keys": "pred", "output_dir": folder}
-    cleaning = cleaning_transforms(values)["transforms"]
-    return {"_target_": "Compose", "transforms": [*cleaning, invert, restore, save]}
+    return {"_target_": "Compose", "transforms": [cleaning_transform(values), invert, restore, save]}
 
 
 def augmentation_transforms(name: str, image_size: int) -> dict[str, Any]:

@@ -376,22 +376,13 @@ def test_texts_that_a_config_turns_off_are_not_read(own_copy):
 
 
 def test_an_answer_is_not_cleaned_as_a_class(own_copy):
-    bundle = own_copy("refsam3d")
-    file = bundle / "configs/inference.json"
-    content = json.loads(file.read_text())
-    largest = {
-        "_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1], "is_onehot": False,
-        "independent": True,
-    }  # fmt: skip
-    content["postprocessing"]["transforms"].insert(0, largest)
-    file.write_text(json.dumps(content))
-    bundle = Bundle(bundle)
+    bundle = Bundle(own_copy("refsam3d"))
     kinds = [
         [type(step).__name__ for step in steps.transforms]
         for steps in (bundle.postprocessing, bundle.answering)
     ]
     assert kinds == [
-        ["KeepLargestConnectedComponentd", "Invertd", "RestoreLabelsd"],
+        ["CleanClassesd", "Invertd", "RestoreLabelsd"],
         ["Invertd", "RestoreLabelsd"],
     ]
     assert [steps.transforms[-1].labels for steps in (bundle.postprocessing, bundle.answering)] == [

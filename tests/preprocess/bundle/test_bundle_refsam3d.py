@@ -67,7 +67,7 @@ def test_no_text_that_is_asked_stands_in_a_config(files):
     for name in ("train", "inference", "evaluate", "multi_gpu_train"):
         assert '"request"' not in files["refsam3d"][f"configs/{name}.json"]
     largest, _, restore, _ = config(files, "refsam3d", "inference")["postprocessing"]["transforms"]
-    assert largest["applied_labels"] == [1] and "_disabled_" not in largest
+    assert largest["largest"] == [1] and "_disabled_" not in largest
     assert restore["labels"] == "@labels"
 
 

@@ -8,7 +8,7 @@ from tiny_bundle import plan_tiny
 from preprocess.bundle.emit import bundle_files, bundle_values, decided, emit_bundle, fill
 from preprocess.bundle.transforms import (
     augmentation_transforms,
-    cleaning_transforms,
+    cleaning_transform,
     preprocessing_transforms,
 )
 
@@ -53,9 +53,9 @@ def test_preprocessing_follows_the_plan():
     assert targets(archive) == ["ReadCased", "MapLabelsd", "CastToTyped"]
 
 
-def test_cleaning_names_classes_by_index():
-    assert cleaning_transforms(VALUES)["transforms"][0]["applied_labels"] == [2]
-    assert cleaning_transforms({**VALUES, "postprocessing": {}})["transforms"] == []
+def test_cleaning_names_classes_that_there_are():
+    assert cleaning_transform(VALUES)["largest"] == [205]
+    assert cleaning_transform({**VALUES, "postprocessing": {"largest_component": [9]}})["largest"] == []
 
 
 @pytest.mark.parametrize("name", ["papers", "default", "hsam", "none"])

@@ -1,0 +1,93 @@
+"""Predicted structures without stray pieces and holes, as a bundle's postprocessing.json or its plan says."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+from pgsam_monai.base.cleaning import LARGEST, Cleaning, read_cleanings
+from pgsam_monai.base.labels import Entry, class_of
+from pgsam_monai.transforms.meta import with_meta_of
+
+
+class CleanClassesd(MapTransform):
+    """Cleans a map of class indices (1, H, W, D), structure by structure (`base.cleaning`).
+
+    Args:
+        keys: of predictions.
+        labels: original values, background first; their places are the class indices.
+        largest: values of the structures that the plan cuts to their largest piece.
+        file: a postprocessing.json; where there is one, it says what is done, and the plan doesn't.
+        enabled: False leaves predictions as they are.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, *, labels: Sequence[Entry], largest: Sequence[int], file: str | Path,
+        enabled: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(keys)
+        chosen = read_cleanings(file, labels) if Path(file).is_file() else dict.fromkeys(largest, LARGEST)
+        classes = {class_of(labels, value): cleaning for value, cleaning in chosen.items()}
+        self.cleanings = {index: cleaning for index, cleaning in classes.items() if index} if enabled else {}
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d) if self.cleanings else ():
+            indices = d[key].cpu().numpy() if isinstance(d[key], torch.Tensor) else np.asarray(d[key])
+            cleaned = clean(indices[0], self.cleanings)[None]
+            d[key] = with_meta_of(torch.from_numpy(cleaned), d[key])
+        return d
+
+
+def clean(label_map: np.ndarray, cleanings: Mapping[int, Cleaning], background: int = 0) -> np.ndarray:
+    """A cleaned copy of a label map (i, j, k).
+
+    Pieces of all structures are dropped first, then holes are filled, in the order of `cleanings`: what was dropped
+    within a structure can be filled by it.
+
+    Args:
+        label_map: integers.
+        cleanings: value -> what is done to it.
+        background: the value that dropped voxels take, and that holes have.
+    """
+    cleaned = label_map.copy()
+    for value, cleaning in cleanings.items():
+        box = cleaned[around(cleaned == value)]
+        mask = box == value
+        if cleaning.pieces and mask.any():
+            box[mask & ~kept_pieces(mask, cleaning.pieces)] = background
+    for value, cleaning in cleanings.items():
+        box = cleaned[around(cleaned == value)]
+        if cleaning.fill and box.size:
+            box[filled(box == value) & (box == background)] = value
+    return cleaned
+
+
+def around(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box that holds a mask (i, j, k); an empty one where that holds nothing."""
+    found = ndimage.find_objects(mask.astype(np.uint8), max_label=1)
+    return found[0] or (slice(0, 0),) * mask.ndim
+
+
+def kept_pieces(mask: np.ndarray, share: float) -> np.ndarray:
+    """A mask without its pieces of less than `share` of the largest one's voxels; voxels that touch by a corner are
+    one piece."""
+    pieces, number = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
+    sizes = np.bincount(pieces.ravel(), minlength=number + 1)
+    sizes[0] = 0
+    return (sizes >= max(1.0, share * sizes.max()))[pieces]
+
+
+def filled(mask: np.ndarray) -> np.ndarray:
+    """A mask with what it encloses; of one slice alone, with what its contour encloses there."""
+    flat = tuple(axis for axis, size in enumerate(mask.shape) if size == 1)
+    outside, _ = ndimage.label(np.pad(~mask.squeeze(flat), 1, constant_values=True))
+    inside = outside[(slice(1, -1),) * outside.ndim] != outside[(0,) * outside.ndim]
+    return np.expand_dims(inside, flat)
