@@ -7,14 +7,18 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny
 
 from pgsam_monai.base.child_processes import Cost
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
-from pgsam_monai.evaluation.folds import make_folds, run_folds
+from pgsam_monai.data.splits import select_cases
+from pgsam_monai.evaluation.folds import choose_postprocessing, make_folds, run_folds
 
 COST = Cost(wall_s=3.0, cpu_s=2.5)
 
@@ -207,3 +211,39 @@ def test_the_command_line_refuses_in_one_sentence(planned, words, said):
     with pytest.raises(SystemExit, match=said):
         cli.main(["train", str(planned), *words])
     assert not (planned / "eval").exists()
+
+
+def with_stray_voxels(validation):
+    """Predictions out of fold that are the labels, and a piece of organ1 in a corner besides."""
+    for fold in validation.finished():
+        for case in select_cases(
+            validation.bundle.config_file("splits.json"), validation.bundle.content("dataset_dir"), fold=fold,
+            part="validation",
+        ):  # fmt: skip
+            label = nib.load(case["label"])
+            voxels = np.asarray(label.dataobj).copy()
+            voxels[0, 0, :2] = 1
+            nib.save(
+                nib.Nifti1Image(voxels, label.affine),
+                validation.folder / f"predictions/{case['name']}.nii.gz",
+            )
+
+
+def test_post_processing_is_chosen_once_all_folds_are_finished(planned, tmp_path):
+    bundle = shutil.copytree(planned / "configs", tmp_path / "bundle/configs").parent
+    validation, _ = make_folds(bundle, overrides={}, folder=tmp_path / "folds")
+    run_folds(validation, [0, 1], parallel=1, call=(fake := Fake(bundle)), say=lambda line: None)
+    assert all(flag(command, "--clean_predictions") == "False" for command in fake.commands)
+    said = []
+    assert choose_postprocessing(validation, say=said.append) is None
+    assert said == ["Post-processing is not chosen before all folds are finished."]
+    run_folds(validation, [2], parallel=1, call=fake, say=lambda line: None)
+    with_stray_voxels(validation)
+    file = choose_postprocessing(validation, say=said.append)
+    assert file == bundle / "configs/postprocessing.json" and "organ1: pieces of" in said[2]
+    content = json.loads(file.read_text())
+    assert content["chosen_on"] == "6 cases out of fold"
+    assert [each["gain"] > 0 for each in content["structures"]] == [True, False]
+    stray = np.asarray(nib.load(tmp_path / "folds/predictions/case_2.nii.gz").dataobj)
+    cleaned = Bundle(bundle, device="cpu").clean(stray)
+    assert stray[0, 0].any() and not cleaned[0, 0].any() and cleaned.any()
