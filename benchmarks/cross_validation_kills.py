@@ -4,8 +4,8 @@
 
 Takes the first cases of a data set in the Decathlon's layout, as links, plans a small network with few steps, and runs
 `pgsam train BUNDLE --folds all` twice: once to its end, and once killed by SIGKILL, in turn the command alone, whose
-trainings live on, and with all its children, and begun again each time. Prints what each fold's training took and
-whether it was resumed; the exit status is 1 where tables, predictions or weights differ.
+trainings end a moment later by themselves, and with all its children, and begun again each time. Prints what each
+fold's training took and whether it was resumed; the exit status is 1 where tables, predictions or weights differ.
 """
 
 from __future__ import annotations

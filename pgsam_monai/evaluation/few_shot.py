@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.child_processes import Cost, run_logged
+from pgsam_monai.base.cleaning import FILE as POSTPROCESSING
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.splits import by_subject
@@ -16,6 +17,7 @@ from pgsam_monai.bundle import Bundle
 from pgsam_monai.evaluation.few_shot_results import Row, read_row, read_rows, write_results
 from pgsam_monai.evaluation.trainings import (
     CONFIGS,
+    STAMPED,
     Place,
     Training,
     carry_out,
@@ -118,7 +120,8 @@ def make_curve(
     honest = {"model_selection": "last", "val_interval": curve.value("epochs")}
     curve = replace(curve, overrides=honest | dict(overrides))
     _check_numbers(curve)
-    claim(curve.folder, planned, curve.overrides, series=SERIES, flag="--few_shot_folder")
+    files = (*STAMPED, POSTPROCESSING)
+    claim(curve.folder, planned, curve.overrides, series=SERIES, flag="--few_shot_folder", files=files)
     notes = {_draw(run, subset) for run in runs_of(curve)} - {curve.bundle.config("splits.json").get("note")}
     for note in notes - {None}:
         say(note)

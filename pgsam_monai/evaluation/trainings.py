@@ -221,7 +221,10 @@ def check_overrides(overrides: Mapping[str, object], taken: Sequence[str], *, se
             raise UserFault(f"{series}: it sets --{name} of every run itself; leave it out.")
 
 
-def claim(folder: Path, bundle: Bundle, overrides: Mapping[str, object], *, series: str, flag: str) -> None:
+def claim(
+    folder: Path, bundle: Bundle, overrides: Mapping[str, object], *, series: str, flag: str,
+    files: Sequence[str] = STAMPED,
+) -> None:  # fmt: skip
     """Stamp a series' folder with what must not change within it; refuse one that was stamped otherwise.
 
     Args:
@@ -230,9 +233,10 @@ def claim(folder: Path, bundle: Bundle, overrides: Mapping[str, object], *, seri
         overrides: of all trainings.
         series: what messages call it.
         flag: that names another folder.
+        files: of the bundle's configs that must not change.
     """
     settings = {f"--{name}": str(value) for name, value in sorted(overrides.items())}
-    for name in STAMPED:
+    for name in files:
         file = bundle.config_file(name)
         if file.is_file():
             settings[f"configs/{name}"] = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -75,7 +75,9 @@ def prepare_training(
         UserFault: early stopping without validation cases.
     """
     network.trained_for = planned_in(bundle).seeing(**seen)
-    network.trained_on = None if cases is None else digests_of(case["name"] for case in cases)
+    if cases is not None:
+        names = (case["name"] for case in cases)
+        network.trained_on = digests_of(names, dataset=network.trained_for.dataset)
     if not len(evaluator.data_loader):
         _go_without_validation(checkpoints, early_stop_epochs)
     start_from(network, initial_model)

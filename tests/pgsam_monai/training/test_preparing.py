@@ -44,7 +44,7 @@ def prepare(bundle, tmp_path, **options):
 
 def test_the_last_network_is_kept_and_knows_its_cases(planned, tmp_path):
     network, checkpoints = prepare(planned, tmp_path, cases=[{"name": "a"}, {"name": "b"}])
-    assert checkpoints.selection == "last" and network.trained_on == digests_of("ab")
+    assert checkpoints.selection == "last" and network.trained_on == digests_of("ab", dataset="pair")
 
 
 def test_nothing_can_stop_it_early(planned, tmp_path):
