@@ -51,6 +51,7 @@ def evaluate(
     **overrides: object,
 ) -> None:
     """Measure a trained bundle: Dice, HD95 and surface Dice per class and case, to eval/PART/metrics.csv and .json.
+    Cases that it was trained on are refused, but for --part training, or with --allow_trained True.
 
     --dataset measures it on another data set instead: cases are predicted as `pgsam predict` does, and the classes that
     both label are compared, to eval/NAME/metrics.csv and .json. Which these are is found by their names, printed first

@@ -72,7 +72,8 @@ def train(
         bundle: the bundle's folder.
         resume: go on after the last completed epoch; --folds and --few_shot_curve always do.
         folds: all, or numbers as in 0,2,4.
-        folds_folder: where the folds go; eval/folds of the bundle by default. One folder, one setting.
+        folds_folder: where the folds go; eval/folds of the bundle by default. One folder, one setting. Post-processing
+            that is chosen in another folder stays there.
         few_shot_curve: numbers of training cases or subjects, separated by commas; writes few_shot.csv, .json and .png.
         seeds: of the curve, 3 by default: 3 means 0,1,2, and 4,7 these two. Each draws cases and seeds the training.
         few_shot_folder: where the curve goes; eval/few_shot of the bundle by default. One folder, one setting.

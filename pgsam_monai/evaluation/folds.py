@@ -35,6 +35,8 @@ from pgsam_monai.metrics import CaseMetrics, read_metrics
 from pgsam_monai.predicting.inputs import prediction_file
 
 SERIES = "cross-validation"
+FOLDER = "eval/folds"
+"""of the bundle's own cross-validation"""
 SET_BY_FOLDS = ("splits_file", "fold", "part", "model_selection", "allow_trained", "clean_predictions")
 CLEANED = "clean_predictions"
 """the entry of configs that says whether post-processing is done; bundles of older versions have none"""
@@ -100,7 +102,7 @@ def make_folds(
     _check_kept_out(splits)
     epochs = overrides.get("epochs", planned.config("train.json")["epochs"])
     validation = CrossValidation(
-        bundle=planned, folder=Path(folder).resolve() if folder else planned.folder / "eval/folds", splits=splits,
+        bundle=planned, folder=Path(folder).resolve() if folder else planned.folder / FOLDER, splits=splits,
         overrides={"model_selection": "last", "val_interval": epochs} | dict(overrides),
     )  # fmt: skip
     claim(validation.folder, planned, validation.overrides, series=SERIES, flag="--folds_folder")
@@ -176,14 +178,16 @@ def _check_kept_out(splits: Mapping[str, Any]) -> None:
 
 
 def choose_postprocessing(validation: CrossValidation, *, say: Callable[[str], None] = print) -> Path | None:
-    """Choose the bundle's post-processing on the predictions out of fold, once every fold is finished, and write it.
+    """Choose post-processing on the predictions out of fold, once every fold is finished, and write it.
+
+    It goes into the bundle's configs, where it holds from then on; of a cross-validation elsewhere into that folder.
 
     Args:
         validation: after `run_folds`.
         say: hears what was chosen and what each structure gains, or why nothing is chosen.
 
     Returns:
-        the bundle's postprocessing.json, None if nothing was chosen.
+        the postprocessing.json; None where it is too early.
     """
     finished, bundle = validation.finished(), validation.bundle
     if len(finished) < len(validation.splits["folds"]) or not validation.untouched:
@@ -206,7 +210,8 @@ def choose_postprocessing(validation: CrossValidation, *, say: Callable[[str], N
         labels=bundle.config("evaluate.json")["label_values"], background=bundle.background,
         unknown=[_unlabelled(metrics[case["name"]]) for case in cases],
     )  # fmt: skip
-    file = bundle.config_file(FILE)
+    own = validation.folder == bundle.folder / FOLDER
+    file = bundle.config_file(FILE) if own else validation.folder / FILE
     write_cleanings(
         choices,
         file,

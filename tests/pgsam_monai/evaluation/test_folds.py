@@ -231,7 +231,7 @@ def with_stray_voxels(validation):
 
 def test_post_processing_is_chosen_once_all_folds_are_finished(planned, tmp_path):
     bundle = shutil.copytree(planned / "configs", tmp_path / "bundle/configs").parent
-    validation, _ = make_folds(bundle, overrides={}, folder=tmp_path / "folds")
+    validation, _ = make_folds(bundle, overrides={})
     run_folds(validation, [0, 1], parallel=1, call=(fake := Fake(bundle)), say=lambda line: None)
     assert all(flag(command, "--clean_predictions") == "False" for command in fake.commands)
     said = []
@@ -244,6 +244,14 @@ def test_post_processing_is_chosen_once_all_folds_are_finished(planned, tmp_path
     content = json.loads(file.read_text())
     assert content["chosen_on"] == "6 cases out of fold"
     assert [each["gain"] > 0 for each in content["structures"]] == [True, False]
-    stray = np.asarray(nib.load(tmp_path / "folds/predictions/case_2.nii.gz").dataobj)
+    stray = np.asarray(nib.load(bundle / "eval/folds/predictions/case_2.nii.gz").dataobj)
     cleaned = Bundle(bundle, device="cpu").clean(stray)
     assert stray[0, 0].any() and not cleaned[0, 0].any() and cleaned.any()
+
+
+def test_a_cross_validation_elsewhere_leaves_the_bundle_alone(planned, tmp_path):
+    validation, chosen = make_folds(planned, overrides={}, folder=tmp_path)
+    run_folds(validation, chosen, parallel=1, call=Fake(planned), say=lambda line: None)
+    with_stray_voxels(validation)
+    assert choose_postprocessing(validation, say=print) == tmp_path / "postprocessing.json"
+    assert not (planned / "configs/postprocessing.json").exists()
