@@ -72,7 +72,7 @@ def evaluate(
         pgsam evaluate bundles/refsam3d_btcv --dataset /data/AMOS
         pgsam evaluate bundles/refsam3d_btcv --dataset /data/CHAOS_MR --map chaos.json --intensity percentile --cases 5
         pgsam evaluate bundles/medsa_hippocampus --interaction --clicks 1,3 --seeds 3 --cases 5
-        pgsam evaluate bundles/samed_hippocampus --rank_labels --predictions out_of_fold
+        pgsam evaluate bundles/samed_hippocampus --rank_labels --predictions other_folds/predictions
 
     Args:
         bundle: the bundle's folder.
@@ -87,7 +87,7 @@ def evaluate(
         intensity: percentile replaces the bundle's CT window by each case's 0.5 and 99.5 percentiles, for MR.
         rank_labels: list the training cases with the most doubtful labels.
         predictions: folder of the training cases' predictions by networks that didn't train on them, for --rank_labels;
-            by default eval/out_of_fold/predictions of the bundle.
+            by default eval/folds/predictions of the bundle.
         device: cpu or cuda; by default a GPU if there is one.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
         overrides: any value of configs/evaluate.json or train.json; with --dataset protocol and tolerance_mm only.

@@ -31,7 +31,7 @@ from pgsam_monai.predicting.each import SomeFailed
 from pgsam_monai.predicting.inputs import prediction_file
 from pgsam_monai.transforms.labels import label_indices
 
-OUT_OF_FOLD = "eval/out_of_fold/predictions"
+OUT_OF_FOLD = "eval/folds/predictions"
 """below a bundle: predictions of its training cases, each by a network that didn't train on the case"""
 FOLDER = "eval/label_ranking"
 SHOWN = 10
