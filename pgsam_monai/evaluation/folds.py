@@ -15,6 +15,7 @@ from typing import Any
 from pgsam_monai.base.child_processes import Cost, run_logged
 from pgsam_monai.base.cleaning import FILE
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.labels import known_classes
 from pgsam_monai.base.splits import read_splits
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.data.splits import REMEDY, select_cases
@@ -31,10 +32,11 @@ from pgsam_monai.evaluation.trainings import (
     claim,
     run_each,
 )
-from pgsam_monai.metrics import CaseMetrics, read_metrics
+from pgsam_monai.metrics import read_metrics
 from pgsam_monai.predicting.inputs import prediction_file
 
 SERIES = "cross-validation"
+METRICS = "metrics.json"
 FOLDER = "eval/folds"
 """of the bundle's own cross-validation"""
 SET_BY_FOLDS = ("splits_file", "fold", "part", "model_selection", "allow_trained", "clean_predictions")
@@ -190,25 +192,19 @@ def choose_postprocessing(validation: CrossValidation, *, say: Callable[[str], N
         the postprocessing.json; None where it is too early.
     """
     finished, bundle = validation.finished(), validation.bundle
-    if len(finished) < len(validation.splits["folds"]) or not validation.untouched:
-        why = (
-            "all folds are finished"
-            if validation.untouched
-            else "it is written again with pgsam-plan --from_plan"
-        )
-        say(f"Post-processing is not chosen before {why}.")
+    if why := _too_early(validation):
+        say(f"Post-processing is not chosen: {why}.")
         return None
-    metrics = {
-        row.name: row
-        for fold in finished
-        for row in read_metrics(validation.training(fold).measured / "metrics.json")
+    predicted = {
+        row.name for fold in finished for row in read_metrics(validation.training(fold).measured / METRICS)
     }
-    cases = [case for fold in finished for case in _kept_out(validation, fold) if case["name"] in metrics]
-    predictions = validation.folder / PREDICTIONS
+    cases = [case for fold in finished for case in _kept_out(validation, fold) if case["name"] in predicted]
+    names, entries = bundle.names, bundle.decisions["labels"]
+    known = [known_classes(entries, case.get("labelled")) for case in cases]
     choices = choose_cleanings(
-        [(prediction_file(predictions, case["name"]), case["label"]) for case in cases],
-        labels=bundle.config("evaluate.json")["label_values"], background=bundle.background,
-        unknown=[_unlabelled(metrics[case["name"]]) for case in cases],
+        [(prediction_file(validation.folder / PREDICTIONS, case["name"]), case["label"]) for case in cases],
+        labels=dict(zip(names[1:], entries[1:], strict=True)), background=bundle.background,
+        unknown=[{name for name, looked_for in zip(names, each, strict=True) if not looked_for} for each in known],
     )  # fmt: skip
     own = validation.folder == bundle.folder / FOLDER
     file = bundle.config_file(FILE) if own else validation.folder / FILE
@@ -226,11 +222,21 @@ def choose_postprocessing(validation: CrossValidation, *, say: Callable[[str], N
     return file
 
 
+def _too_early(validation: CrossValidation) -> str | None:
+    if not validation.untouched:
+        return "the bundle is of an older version, write it again with pgsam-plan --from_plan"
+    if any(
+        "ignore" in step
+        for step in validation.bundle.config("evaluate.json")["evaluating"]
+        if isinstance(step, dict)
+    ):
+        return "some voxels of the labels are unknown, and may be what a rule removes or fills"
+    if len(validation.finished()) < len(validation.splits["folds"]):
+        return "not all folds are finished"
+    return None
+
+
 def _kept_out(validation: CrossValidation, fold: int) -> list[dict[str, Any]]:
     dataset = validation.bundle.content("dataset_dir")
     file = validation.bundle.config_file("splits.json")
     return select_cases(file, dataset, fold=fold, part="validation")
-
-
-def _unlabelled(row: CaseMetrics) -> set[str]:
-    return {each.label for each in row.classes if each.outcome == "unlabelled"}
