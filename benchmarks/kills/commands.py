@@ -112,7 +112,8 @@ COMMANDS = {
         words=lambda stage: [*PGSAM, "predict", str(stage.bundle), str(stage.data / "img"),
         str(stage.now / "predictions"),
                              "--device", "cpu", "--overlays", "--html"],
-        before="trained", result=lambda stage: files_of(stage.now / "predictions", skip=(".html", ".pgsam", "summary.")),
+        before="trained",
+        result=lambda stage: files_of(stage.now / "predictions", skip=(".html", ".pgsam", "summary.")),
     ),
     "curve": Command(
         words=lambda stage: _train(stage, "--few_shot_curve", "1,2", "--seeds", "1", "--epochs", "2"),
