@@ -14,6 +14,7 @@ from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, HTTPException
+from fastapi.responses import FileResponse
 from fastapi.routing import APIRoute
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
@@ -22,7 +23,7 @@ from monailabel.interfaces.utils.app import app_instance
 from pgsam_monai.label.faults import is_unexpected, status_and_sentence
 from pgsam_monai.label.fields import is_dicomweb, json_object
 from pgsam_monai.label.http.checks import CHECKS, check_fields
-from pgsam_monai.label.http.infer_endpoint import infer
+from pgsam_monai.label.http.infer_endpoint import file_as_it_is, infer
 from pgsam_monai.label.http.sign_in import fetch_token
 from pgsam_monai.label.http.uploads import dataset_archive, new_session
 
@@ -33,6 +34,8 @@ Call = Callable[[MONAILabelApp, Given], Any]
 
 SLIDES, PROXY = "/infer/wsi", "/proxy/"
 """whole slides of pathology, which aren't served here; a DICOMweb server's studies, for OHIF"""
+CHANGING = ("/logs/", "/datastore/")
+"""what sends files that grow or are replaced"""
 FORMS = ("params", "info")
 """fields that hold JSON"""
 OURS: dict[tuple[str, str], Call] = {
@@ -65,7 +68,7 @@ def guard(router: APIRouter) -> None:
 
 def _guarded(route: APIRoute) -> APIRoute:
     endpoint, key = route.endpoint, (next(iter(route.methods)), route.path)
-    call = OURS.get(key) or _stock(endpoint)
+    call = OURS.get(key) or _stock(endpoint, changing=route.path.startswith(CHANGING))
     check, line = CHECKS.get(key), _line_of(key)
 
     @functools.wraps(endpoint)  # FastAPI reads the parameters from it, those about users included
@@ -92,15 +95,22 @@ def _line_of(key: tuple[str, str]) -> CapacityLimiter:
     return LONG_LINE if key in LONG else RECORDS_LINE
 
 
-def _stock(endpoint: Callable) -> Call:
-    """MONAI Label's own endpoint, a coroutine that never waits for anything."""
+def _stock(endpoint: Callable, *, changing: bool) -> Call:
+    """MONAI Label's own endpoint, a coroutine that never waits for anything.
+
+    `changing`: the files that it sends may change meanwhile, and starlette would send more or less than it has said.
+    """
 
     def call(app: MONAILabelApp, given: Given) -> Any:
         for name in FORMS:
             if isinstance(given.get(name), str):
                 json_object(name, given[name])
         try:
-            return asyncio.run(endpoint(**given))
+            answer = asyncio.run(endpoint(**given))
+            if changing and isinstance(answer, FileResponse):
+                disposition = answer.headers.get("content-disposition")
+                return file_as_it_is(answer.path, media_type=answer.media_type, disposition=disposition)
+            return answer
         except BaseException:
             tasks = given.get("background_tasks")  # FastAPI forgets them when a request fails
             for task in tasks.tasks if tasks is not None else ():

@@ -43,18 +43,28 @@ SAID_ELSEWHERE = ("model", "image", "session", "file")
 
 def file_then_gone(path: str | Path, *, media_type: str, name: str) -> StreamingResponse:
     """Sends a file that is gone already: whatever becomes of the client, nothing stays on the disk."""
-    file = open(path, "rb")  # noqa: SIM115  closed when it has been sent, or with what holds it
+    sent = file_as_it_is(
+        path, media_type=media_type, disposition=f"attachment; filename*=utf-8''{quote(name)}"
+    )
     remove_file(str(path))
-    headers = {
-        "content-length": str(os.fstat(file.fileno()).st_size),
-        "content-disposition": f"attachment; filename*=utf-8''{quote(name)}",
-    }
-    return StreamingResponse(_pieces(file), media_type=media_type, headers=headers)
+    return sent
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
+def file_as_it_is(path: str | Path, *, media_type: str | None, disposition: str | None) -> StreamingResponse:
+    """Sends what a file holds now, though it may grow meanwhile, as a log does, or be replaced.
+
+    `disposition`: the header that says how browsers call it.
+    """
+    file = open(path, "rb")  # noqa: SIM115  closed when it has been sent, or with what holds it
+    size = os.fstat(file.fileno()).st_size
+    headers = {"content-length": str(size)} | ({"content-disposition": disposition} if disposition else {})
+    return StreamingResponse(_pieces(file, size), media_type=media_type, headers=headers)
+
+
+def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
     with file:
-        while piece := file.read(PIECE):
+        while size > 0 and (piece := file.read(min(PIECE, size))):
+            size -= len(piece)
             yield piece
 
 
