@@ -99,8 +99,9 @@ def _end_tidily(program: str) -> None:
 
 
 def _tell_unraisable(lost: Any) -> None:
-    """What a signal raised while Python called back from an import, say, is no news: `_end_at_once` comes after it."""
-    if not (_signals and issubclass(lost.exc_type, KeyboardInterrupt)):
+    """What a signal raised while Python called back from an import, say, is no news: `_end_at_once` comes after it. Nor
+    is what others make of the end, such as a DataLoader that is deleted and misses its workers."""
+    if not _signals:
         sys.__unraisablehook__(lost)
 
 

@@ -40,7 +40,7 @@ def partial_values(values: Mapping[str, Any], can: Capabilities, *, ignore: int 
         given["known"] = "known"
     options["prepare_batch"] = {"_target_": PREPARE, "extra_keys": given}
     copied = {"_target_": "CopyItemsd", "keys": "known", "names": LOOKED_FOR}
-    cleaning = {**values["cleaning"], "transforms": [*values["cleaning"]["transforms"], copied]}
+    cleaning = {"_target_": "Compose", "transforms": [values["cleaning"], copied]}
     return {
         "loss": loss,
         "trainer_options": options,

@@ -33,7 +33,7 @@ class Study:
     @property
     def case(self) -> dict[str, str]:
         """As the datasets take it."""
-        return {"image": self.image, "label": str(self.label.file)}
+        return {"name": self.name, "image": self.image, "label": str(self.label.file)}
 
 
 def labelled_studies(datastore: Any, classes: Classes, *, folder: Path) -> list[Study]:

@@ -34,7 +34,7 @@ def test_a_process_that_dies_costs_one_item():
 
 
 def test_workers_are_chosen_from_free_memory(dataset, monkeypatch):
-    monkeypatch.setattr("preprocess.fingerprint.workers._cores", lambda: 8)
+    monkeypatch.setattr("preprocess.fingerprint.workers.usable_cores", lambda: 8)
     monkeypatch.setattr("preprocess.fingerprint.workers.free_memory_bytes", lambda: 300 << 20)
     assert choose_workers(dataset) == (2, "0.3 GB free memory at 0.1 GB a case")
     monkeypatch.setattr("preprocess.fingerprint.workers.free_memory_bytes", lambda: None)

@@ -96,7 +96,7 @@ def test_merged_labels_follow_through_the_plan():
     assert "| 2 + 3 | right | 2 |" in files["docs/README.md"]
     train = json.loads(files["configs/train.json"])
     assert (train["labels"], train["num_classes"]) == ([0, 1, [2, 3]], 2)
-    assert train["validate"]["postprocessing"]["transforms"][0]["applied_labels"] == [1]
+    assert train["validate"]["postprocessing"]["largest"] == [1]
 
 
 def test_btcv_12_trains_and_is_measured_with_both_adrenal_glands_as_one(tmp_path):

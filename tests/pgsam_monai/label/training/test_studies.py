@@ -76,7 +76,7 @@ def test_studies_come_by_name_with_what_is_left_out_told(tmp_path, caplog):
         found = labelled_studies(Records(tmp_path, x=info), CLASSES, folder=tmp_path / "copies")
     assert [study.name for study in found] == ["x", "y", "z"]
     assert [sorted(study.label.classes) for study in found] == [[2], [1, 2], []]
-    assert found[1].case == {"image": "/images/y", "label": str(tmp_path / "y.nii.gz")}
+    assert found[1].case == {"name": "y", "image": "/images/y", "label": str(tmp_path / "y.nii.gz")}
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2 and "'other' is left out" in told[0] and "Study 'z': its label holds no" in told[1]
 

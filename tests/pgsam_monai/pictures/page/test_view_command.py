@@ -119,7 +119,8 @@ def test_predict_writes_a_page_beside_each_prediction(volumes, tmp_path, capsys)
     bundle, folder = volumes
     predict(str(bundle), str(folder / "imagesTr"), str(tmp_path), html=True, device="cpu")
     written = [path.name for path in visible(tmp_path)]
-    assert written == sorted(f"case_{n}_0000.{kind}" for n in range(1, 6) for kind in ("html", "nii.gz"))
+    results = sorted(f"case_{n}_0000.{kind}" for n in range(1, 6) for kind in ("html", "nii.gz"))
+    assert written == [*results, "summary.csv", "summary.json"]
     assert "html" not in capsys.readouterr().out
     names = json.loads((bundle / "configs/plan.json").read_text())["decisions"]["label_names"]["value"]
     assert names_in(tmp_path / "case_2_0000.html") == {names[1]: 5, names[2]: 205}
