@@ -65,8 +65,7 @@ def predicted(trained, tmp_path_factory) -> list[tuple[Path, Path, Path]]:
     cli.predict(str(bundle), str(studies), str(out / "seg"), format="dicom-seg")
     names = [case["name"] for case in list_inputs(studies)]
     assert names == ["study1", "study2"]
-    made = [file.name for file in visible(out / "seg") if not file.name.startswith("summary.")]
-    assert made == [f"{name}.seg.dcm" for name in names]
+    assert [file.name for file in visible(out / "seg")] == [f"{name}.seg.dcm" for name in names]
     return [(studies / name, out / f"same/{name}.nii.gz", out / f"seg/{name}.seg.dcm") for name in names]
 
 
@@ -136,8 +135,7 @@ def test_pages_and_pictures_lie_beside_and_an_older_label_map_stays(trained, tmp
     cli.predict(str(bundle), series, str(tmp_path), format="dicom-seg", overlays=True, html=True)
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "study1.seg.dcm")
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("[!.]*.*"))
-    results = ["overlays/study1.png", "study1.html", "study1.nii.gz", "study1.seg.dcm"]
-    assert files == [*results, "summary.csv", "summary.json"]
+    assert files == ["overlays/study1.png", "study1.html", "study1.nii.gz", "study1.seg.dcm"]
     assert older.read_bytes() == b"mine"
 
 

@@ -18,7 +18,7 @@ def predict(
     overlays: bool = False, html: bool = False, guide_maps: bool = False, device: str | None = None,
     clicks: str | None = None, box: object = None, label: str | None = None, propagate: bool | int = False,
     background: str = "empty", window: object = None, text: str | None = None, format: str = "same",
-    overwrite: bool = False, labels_of: str | None = None, max_gb: object = None,
+    summary: bool = False, overwrite: bool = False, labels_of: str | None = None, max_gb: object = None,
 ) -> None:  # fmt: skip
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
@@ -31,8 +31,9 @@ def predict(
     --text segments what you ask for in words, with a network that reads any text (refsam3d): label maps hold 1 where it
     answers, 0 elsewhere. Texts close to those that it was trained with are answered best.
 
-    summary.json and summary.csv tell of each case its structures' millilitres, pieces and places, which weights found
-    them, and what of image and structures lies outside what training saw; runs into the same folder share them.
+    With --summary, summary.json and summary.csv tell of each case its structures' millilitres, pieces and places, which
+    weights found them, and what of image and structures lies outside what training saw; runs into the same folder share
+    them.
 
     Of several inputs each is tried; those that fail are listed at the end, and the exit status is 1. Nothing that was
     there before is lost: inputs are never replaced, other files only if pgsam wrote them and nobody changed them since,
@@ -50,6 +51,7 @@ def predict(
         output: folder of the predictions.
         overlays: also write overlay PNGs.
         html: also write a page to look at beside each prediction, for any browser (see `pgsam view`).
+        summary: also write summary.json and summary.csv, which tell of each case what was found and what is unusual.
         guide_maps: also write PNGs of where PG-SAM's prior points, a heat map per class.
         device: cpu or cuda; by default a GPU if there is one.
         clicks: file of clicks and boxes, by class.
@@ -67,7 +69,10 @@ def predict(
     set_limit(max_gb)
     if format not in FORMATS:
         raise UserFault(f"--format is {' or '.join(FORMATS)}, got {format!r}.")
-    options = {"overlays": overlays, "html": html, "device": device, "format": format, "overwrite": overwrite}
+    options = {
+        "overlays": overlays, "html": html, "summary": summary, "device": device, "format": format,
+        "overwrite": overwrite,
+    }  # fmt: skip
     if clicks is None and box is None:
         shown = background != "empty"
         _check_no_prompts({"label": label, "propagate": propagate, "background": shown, "window": window})

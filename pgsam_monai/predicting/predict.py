@@ -30,13 +30,14 @@ def predict(
     overlays: bool = False,
     html: bool = False,
     guide_maps: bool = False,
+    summary: bool = False,
     device: str | None = None,
     text: str | None = None,
     format: str = SAME,
     overwrite: bool = False,
     labels_of: str | None = None,
 ) -> list[Path]:
-    """Write one label map per input on the input's own grid, with the data set's own label values; and summary.json.
+    """Write one label map per input on the input's own grid, with the data set's own label values.
 
     Args:
         bundle: the bundle's folder; its models/model.pt must exist.
@@ -45,6 +46,7 @@ def predict(
         overlays: also write overlay pictures to output/overlays.
         html: also write a page to look at beside each prediction, <name>.html.
         guide_maps: also write pictures of the network's prior to output/guide_maps.
+        summary: also write output/summary.json and summary.csv, which tell of each case.
         device: "cpu", "cuda", …; by default a GPU if there is one.
         text: what is asked for in words, instead of the bundle's classes; label maps then hold 0 and 1.
         format: "dicom-seg" writes <name>.seg.dcm for DICOM series, instead of label maps.
@@ -80,7 +82,7 @@ def predict(
         html=html,
         guide_maps=guide_maps,
         overwrite=overwrite,
-        summary=Summary(output, Maker.of(whole, asked=text is not None), settings),
+        summary=Summary(output, Maker.of(whole, asked=text is not None), settings) if summary else None,
     )
     names, background = (whole.labels, whole.background) if text is None else ({text: ASKED}, 0)
     if part:

@@ -59,6 +59,7 @@ def predict_prompted(
     wishes: PromptWishes,
     overlays: bool = False,
     html: bool = False,
+    summary: bool = False,
     device: str | None = None,
     format: str = SAME,
     overwrite: bool = False,
@@ -73,6 +74,7 @@ def predict_prompted(
         wishes: what is asked.
         overlays: also write an overlay picture to output/overlays.
         html: also write a page to look at beside the prediction, <name>.html.
+        summary: also write output/summary.json and summary.csv, which tell of it.
         device: "cpu", "cuda", …; by default a GPU if there is one.
         format, overwrite: as of `predicting.predict.predict`.
 
@@ -88,13 +90,14 @@ def predict_prompted(
     if format == DICOM_SEG:
         require_dicom(case["image"])
     maker = Maker.of(trained, asked=True) if trained else Maker.published(str(bundle))
+    asked = {**wishes.to_json(), "device": device, "format": format}
     products = Products(
         folder=Path(output),
         format=format,
         overlays=overlays,
         html=html,
         overwrite=overwrite,
-        summary=Summary(output, maker, {**wishes.to_json(), "device": device, "format": format}),
+        summary=Summary(output, maker, asked) if summary else None,
     )
     products.prepare([case], also_read=[wishes.clicks] if wishes.clicks else [])
     if trained:
@@ -118,14 +121,16 @@ def predict_prompted(
     file = f"{case['name']}{prediction_suffix(segmenter.volume.source)}"
     # None: what lies between classes may have any value, the names tell
     legend = Legend(labels=model.labels, background=None, window=window)
-    products.summary.forget(case["name"])
+    if products.summary is not None:
+        products.summary.forget(case["name"])
     written = products.write(
         case, lambda folder: segmenter.save(folder / file), legend, bundle=bundle, guided=True
     )
-    products.summary.add(
-        case, written, label_map=segmenter.prediction, affine=segmenter.volume.grid.affine, labels=legend.labels,
-        image=images[-1], seconds=time.perf_counter() - started,
-    )  # fmt: skip
+    if products.summary is not None:
+        products.summary.add(
+            case, written, label_map=segmenter.prediction, affine=segmenter.volume.grid.affine, labels=legend.labels,
+            image=images[-1], seconds=time.perf_counter() - started,
+        )  # fmt: skip
     return [written]
 
 

@@ -68,6 +68,7 @@ PREDICT = ["predict", "{root}/bundles/unet_small", "{root}/data/Small/imagesTr/c
            "--device", "cpu"]  # fmt: skip
 EVALUATE = ["evaluate", "{root}/bundles/unet_small", "--device", "cpu"]
 TRAIN = ["train", "{root}/bundles/unet_small", "--device", "cpu"]
+SUMMARISED = [*PREDICT, "--summary"]
 CLICKED = [word.replace("unet", "medsa") for word in PREDICT]
 
 
@@ -101,8 +102,8 @@ TARGETS = {
     "bundle train.json": Target(file="bundles/unet_small/configs/train.json", command=TRAIN, is_code=True),
     "bundle evaluate.json": Target(file="bundles/unet_small/configs/evaluate.json", command=EVALUATE, is_code=True),
     "bundle splits.json": Target(file="bundles/unet_small/configs/splits.json", command=EVALUATE),
-    "training_facts.json": Target(file="bundles/unet_small/configs/training_facts.json", command=PREDICT),
-    "summary.json": Target(file="out/summary.json", content=SUMMARY, command=PREDICT),
+    "training_facts.json": Target(file="bundles/unet_small/configs/training_facts.json", command=SUMMARISED),
+    "summary.json": Target(file="out/summary.json", content=SUMMARY, command=SUMMARISED),
     "label_map.json": Target(file="out/map.json", content={"classes": {"organ1": [1], "organ2": [2]}},
                              command=[*EVALUATE, "--dataset", "{root}/data/Small", "--map", "{root}/out/map.json"]),
     "clicks": Target(file="out/clicks.json", content=CLICKS, command=[*CLICKED, "--clicks", "{root}/out/clicks.json"]),

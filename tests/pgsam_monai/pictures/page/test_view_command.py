@@ -117,7 +117,7 @@ def volumes(tmp_path_factory):
 
 def test_predict_writes_a_page_beside_each_prediction(volumes, tmp_path, capsys):
     bundle, folder = volumes
-    predict(str(bundle), str(folder / "imagesTr"), str(tmp_path), html=True, device="cpu")
+    predict(str(bundle), str(folder / "imagesTr"), str(tmp_path), html=True, summary=True, device="cpu")
     written = [path.name for path in visible(tmp_path)]
     results = sorted(f"case_{n}_0000.{kind}" for n in range(1, 6) for kind in ("html", "nii.gz"))
     assert written == [*results, "summary.csv", "summary.json"]
