@@ -97,7 +97,8 @@ def usable_affine(
 
 def _check_lengths(affine: np.ndarray, file: Path) -> None:
     """Raises ReadError for voxels, or a place, of a size that no scanner gives; without extent is another matter."""
-    sizes = [size for size in spacing_of(affine) if size]
+    # An axis has no extent where its column is 0; the length of a tiny one is 0 as well, which is no scan's.
+    sizes = [size for axis, size in enumerate(spacing_of(affine)) if affine[:3, axis].any()]
     low, high = _VOXEL_MM
     if not all(low <= size <= high for size in sizes) or np.abs(affine[:3, 3]).max() > _FARTHEST_MM:
         shown = " x ".join(f"{size:.3g}" for size in spacing_of(affine))

@@ -23,6 +23,7 @@ from dataset_builders import (
 )
 
 from pgsam_monai.base.volume import ReadError, read_geometry, read_label, read_volume
+from pgsam_monai.base.volume.records import usable_affine
 from preprocess.layouts import Case, find_dataset
 
 IMAGE = tiny_image(1, tiny_label(1))
@@ -228,6 +229,8 @@ def test_unusable_affines_are_errors_and_odd_ones_notes(tmp_path):
     singular, skewed = OBLIQUE.copy(), OBLIQUE.copy()
     singular[:3, 1] = singular[:3, 0]
     skewed[:3, 1] += 0.2 * skewed[:3, 0]
+    with pytest.raises(ReadError, match="are no scan's"):  # whose square is 0
+        usable_affine(np.diag([2.0, 1.0, 1e-308, 1.0]), (4, 4, 1), tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, affine in (("singular", singular), ("skewed", skewed)):
