@@ -69,10 +69,11 @@ def select_cases(
     none, the fold's validation cases.
 
     Returns dicts {"name", "image": path or [paths], "label": path, [paths], {value: mask} or one with other values
-    (`base.cases.Paths`), ("slices": [int]), ("labelled": [values])} in the order of splits.json. "label" is left out
-    for a case without one (test cases only). A label "@images" there (archives that hold both arrays) becomes the image
-    paths. "slices" are indices along the last axis of the preprocessed volume (few-shot by slice); "labelled" are the
-    label values that were looked for, where not all were.
+    (`base.cases.Paths`), ("slices": [int]), ("labelled": [values]), ("subject": str)} in the order of splits.json.
+    "label" is left out for a case without one (test cases only). A label "@images" there (archives that hold both
+    arrays) becomes the image paths. "slices" are indices along the last axis of the preprocessed volume (few-shot by
+    slice); "labelled" are the label values that were looked for, where not all were; "subject" is whom it shows, where
+    several cases show one.
 
     Raises:
         FileNotFoundError: no splits_file. ValueError: unknown part, fold out of range, all cases where the splits
@@ -155,6 +156,8 @@ def located(name: str, files: Mapping[str, Any], folder: Path) -> dict[str, Any]
         case["slices"] = list(files["slices"])
     if files.get("labelled") is not None:
         case["labelled"] = list(files["labelled"])
+    if files.get("subject") is not None:
+        case["subject"] = files["subject"]
     return case
 
 

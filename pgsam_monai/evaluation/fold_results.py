@@ -96,11 +96,9 @@ def write_out_of_fold(
     subjects = [entries[row.name].get("subject", row.name) for row in cases]
     for row, fold in measured:
         _gather(prediction_file(folds[fold].measured / PREDICTIONS, row.name), folder / PREDICTIONS)
-    table, _ = write_metrics(cases, folder, SEED, subjects=subjects, about={"fold": numbers})
-    summary, rows = (
-        summarise(cases, SEED, subjects=subjects),
-        tuple(read_row(t.result) for t in folds.values()),
-    )
+    summary = summarise(cases, SEED, subjects=subjects)
+    table, _ = write_metrics(cases, summary, folder, about={"fold": numbers})
+    rows = tuple(read_row(training.result) for training in folds.values())
     interval = f"95 %, percentile bootstrap over {_counted(subjects)}, {RESAMPLES} resamples, seed {SEED}"
     content = {
         "schema_version": SCHEMA_VERSION, "folds": list(folds), "folds_planned": len(splits["folds"]),

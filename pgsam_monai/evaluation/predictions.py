@@ -30,8 +30,9 @@ def evaluate_predictions(
     Measured are the files as a user gets them, on the original grid and with the original values.
 
     Args:
-        cases: [{"name", "image", "label", ("labelled")}]; those without a label are left out, of the others the
-            structures that weren't looked for: "labelled" are the label files' values that were.
+        cases: [{"name", "image", "label", ("labelled", "subject")}]; those without a label are left out, of the others
+            the structures that weren't looked for: "labelled" are the label files' values that were. Intervals are
+            over subjects.
         folder: holds `predictions/<case name>.*`.
         labels: foreground class names -> values in the files.
         unreadable: case -> why its image couldn't be read, so that there is no prediction of it.
@@ -65,8 +66,10 @@ def evaluate_predictions(
         raise UserFault(*faults.values())
     if not rows:
         raise SomeFailed(rows, faults, what="measured")
-    table, _ = write_metrics(rows, folder)
-    print(format_table(summarise(rows)))
+    subjects = {case["name"]: case.get("subject", case["name"]) for case in labelled}
+    summary = summarise(rows, subjects=[subjects[row.name] for row in rows])
+    table, _ = write_metrics(rows, summary, folder)
+    print(format_table(summary))
     print(f"Per case and class: {table}")
     if faults:
         raise SomeFailed(rows, faults, what="measured")

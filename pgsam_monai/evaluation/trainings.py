@@ -6,7 +6,6 @@ after an interruption, SIGKILL included, and a half-trained one after its last e
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any, TypeVar
 
 from pgsam_monai.base.child_processes import Cost, end_running, run_logged
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.files import write_text
+from pgsam_monai.base.files import sha256_of, write_text
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.locks import hold
 from pgsam_monai.bundle import Bundle
@@ -239,7 +238,7 @@ def claim(
     for name in files:
         file = bundle.config_file(name)
         if file.is_file():
-            settings[f"configs/{name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
+            settings[f"configs/{name}"] = sha256_of(file)
     stamp = folder / "settings.json"
     remedy = f"delete it if no setting has changed since, or use another {flag}"
     before = read_json(stamp, remedy=remedy) if stamp.is_file() else settings

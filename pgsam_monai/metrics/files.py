@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +9,7 @@ import numpy as np
 from rich.progress import track
 
 from pgsam_monai.base.cases import Paths, as_paths, case_name
+from pgsam_monai.base.cores import usable_cores
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.volume import read_classes
 from pgsam_monai.base.volume.records import GRID_TOLERANCE, apart_mm
@@ -79,7 +79,7 @@ def evaluate_files(
         )
 
     items = list(zip(names, pairs, labelled or [None] * len(pairs), strict=True))
-    workers = min(os.cpu_count() or 1, 4) if workers is None else workers
+    workers = min(usable_cores(), 4) if workers is None else workers
     with ThreadPoolExecutor(max(1, min(workers, len(items)))) as pool:
         done = pool.map(tried, items)
         rows = list(track(done, "Evaluating", total=len(items), disable=not progress))

@@ -142,17 +142,17 @@ def _row_means(values: np.ndarray) -> np.ndarray:
 
 
 def write_metrics(
-    rows: Sequence[CaseMetrics], folder: str | Path, seed: int = 0, *,
-    subjects: Sequence[Hashable] | None = None, about: Mapping[str, Sequence[Any]] | None = None,
+    rows: Sequence[CaseMetrics], summary: Summary, folder: str | Path, *,
+    about: Mapping[str, Sequence[Any]] | None = None,
 ) -> tuple[Path, Path]:  # fmt: skip
     """Write `metrics.csv` (one line per case and class) and `metrics.json` (cases and summary) into `folder`.
 
-    `subjects` is that of `summarise`; `about` has further columns after the case's name, with a value for each row.
-    Each file is renamed into place when complete. NaN is empty in the CSV and null in the JSON. Returns both paths.
+    `summary` is that of the rows; `about` has further columns after the case's name, with a value for each row. Each
+    file is renamed into place when complete. NaN is empty in the CSV and null in the JSON. Returns both paths.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    summary, about = summarise(rows, seed, subjects=subjects), about or {}
+    about = about or {}
     told = [{name: values[place] for name, values in about.items()} for place in range(len(rows))]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -16,7 +16,7 @@ from pgsam_monai.base.volume import notes_of
 from pgsam_monai.bundle import ASKED, Bundle
 from pgsam_monai.predicting.each import for_each
 from pgsam_monai.predicting.inputs import list_inputs, require_channels
-from pgsam_monai.predicting.products import DICOM_SEG, SAME, Legend, Products
+from pgsam_monai.predicting.products import DICOM_SEG, SAME, Answer, Legend, Products
 from pgsam_monai.predicting.segmentations import require_dicom
 from pgsam_monai.predicting.summary import Maker, Summary
 from pgsam_monai.transforms.read import watching
@@ -112,7 +112,6 @@ def predict_cases(
     if products.format == DICOM_SEG and len(cases) == 1:
         require_dicom(cases[0]["image"])
     products.prepare(cases)
-    summary = products.summary
     shown = legend or Legend(labels=bundle.labels, background=bundle.background, window=bundle.window)
 
     def one(case: Mapping[str, Any]) -> Path:
@@ -125,21 +124,24 @@ def predict_cases(
         answer = answer if part is None else answer.of_part(*part)
         for note in notes_of(case["image"]):  # what pgsam-plan warns of
             tqdm.write(f"note: {note}", file=sys.stderr)
-        if summary is not None:
-            summary.forget(case["name"])
-        draw = partial(_draw_guide_map, bundle, case, products.folder) if products.guide_maps else None
-        file = products.write(
-            case, lambda folder: answer.save(folder, case["name"]), shown, draw=draw, bundle=bundle.folder
+        told = Answer(
+            label_map=answer.voxels,
+            affine=answer.affine,
+            image=images[-1] if images else None,
+            started=started,
         )
-        if summary is not None:
-            summary.add(
-                case, file, label_map=answer.voxels, affine=answer.affine, labels=shown.labels,
-                image=images[-1] if images else None, seconds=time.perf_counter() - started,
-            )  # fmt: skip
-        return file
+        draw = partial(_draw_guide_map, bundle, case, products.folder) if products.guide_maps else None
+        return products.write(
+            case,
+            lambda folder: answer.save(folder, case["name"]),
+            shown,
+            answer=told,
+            draw=draw,
+            bundle=bundle.folder,
+        )
 
     bundle.load()  # what is wrong with the weights is wrong for every case
-    return for_each(cases, one, hear=None if summary is None else summary.fail)
+    return for_each(cases, one, hear=products.summary and products.summary.fail)
 
 
 def _draw_guide_map(bundle: Bundle, case: Mapping[str, Any], folder: Path, label_map: Path) -> Path:

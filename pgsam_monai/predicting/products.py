@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pgsam_monai.base.cases import as_paths, file_suffix
 from pgsam_monai.base.files import scratch
 from pgsam_monai.base.replacing import note_written, require_replaceable
 from pgsam_monai.base.room import require_room
+from pgsam_monai.base.volume import Volume
 from pgsam_monai.predicting.segmentations import ENDING, segmentation_of
 from pgsam_monai.predicting.summary import Summary
 from pgsam_monai.transforms.save import prediction_suffix
@@ -34,6 +38,20 @@ class Legend:
     """the value that is no class; None: all that `labels` does not name"""
     window: tuple[float, float] | None = None
     """grey values that are black and white; None: by the image"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a network found in an image, as a summary measures it."""
+
+    label_map: np.ndarray
+    """(i, j, k), values as in the file"""
+    affine: np.ndarray
+    """(4, 4) voxel -> mm RAS+"""
+    image: Volume | None
+    """as it was read; None where that isn't known"""
+    started: float
+    """when the case was begun, s of `time.perf_counter`"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +102,7 @@ class Products:
         save: Callable[[Path], Path],
         legend: Legend,
         *,
+        answer: Answer | None = None,
         draw: Callable[[Path], Path] | None = None,
         **maker: Any,
     ) -> Path:
@@ -93,10 +112,13 @@ class Products:
             case: one of those that were prepared.
             save: writes the label map into a folder and returns its file.
             legend: of its values.
+            answer: what the summary tells of, if one is wanted.
             draw: draws the guide map of a label map's file and returns the picture, if that is wanted.
             maker: `bundle` and `guided` of `segmentations.segmentation_of`.
         """
-        file = self.files(case)[0]
+        file, summary = self.files(case)[0], self.summary if answer else None
+        if summary is not None:
+            summary.forget(case["name"])
         segmented = self.format == DICOM_SEG
         with scratch(self.folder) if segmented else nullcontext(self.folder) as folder:
             label_map = save(folder)
@@ -107,6 +129,11 @@ class Products:
             self._write_pictures(case, label_map, legend)
             if draw is not None:
                 note_written(draw(label_map))
+        if summary is not None:
+            summary.add(
+                case, file, label_map=answer.label_map, affine=answer.affine, labels=legend.labels, image=answer.image,
+                seconds=time.perf_counter() - answer.started,
+            )  # fmt: skip
         return file
 
     def _of_one(self, file: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from pgsam_monai.bundle import Bundle
 from pgsam_monai.interactive.model import PromptModel, prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.predicting.inputs import list_inputs, require_channels
-from pgsam_monai.predicting.products import DICOM_SEG, SAME, Legend, Products
+from pgsam_monai.predicting.products import DICOM_SEG, SAME, Answer, Legend, Products
 from pgsam_monai.predicting.segmentations import require_dicom
 from pgsam_monai.predicting.summary import Maker, Summary
 from pgsam_monai.prompts.click_files import Clicks, read_clicks
@@ -100,38 +100,50 @@ def predict_prompted(
         summary=Summary(output, maker, asked) if summary else None,
     )
     products.prepare([case], also_read=[wishes.clicks] if wishes.clicks else [])
-    if trained:
-        if wishes.window is not None:
-            raise UserFault("--window belongs to published weights; a bundle's plan has its own intensities.")
-        model, window = prompt_model(trained), trained.window
-        clicks = read_clicks(wishes.clicks, names=model.names) if wishes.clicks else None
-    else:
-        clicks, window = read_clicks(wishes.clicks) if wishes.clicks else None, wishes.window
-        model = _published_model(str(bundle), case["image"], named_classes(clicks, wishes), window, device)
+    if trained and wishes.window is not None:
+        raise UserFault("--window belongs to published weights; a bundle's plan has its own intensities.")
+    model, clicks, window = _asked_model(trained or str(bundle), case["image"], wishes, device)
     segmenter = Segmenter(model, background=wishes.background, corrections="ask" if published else "pull")
     with watching() as images:
         segmenter.set_image(case["image"])
+    _ask(segmenter, wishes, clicks)
+    file = f"{case['name']}{prediction_suffix(segmenter.volume.source)}"
+    # None: what lies between classes may have any value, the names tell
+    legend = Legend(labels=model.labels, background=None, window=window)
+    told = Answer(
+        label_map=segmenter.prediction, affine=segmenter.volume.grid.affine, image=images[-1], started=started
+    )
+    return [
+        products.write(
+            case,
+            lambda folder: segmenter.save(folder / file),
+            legend,
+            answer=told,
+            bundle=bundle,
+            guided=True,
+        )
+    ]
+
+
+def _asked_model(
+    network: Bundle | str, image: str | list[str], wishes: PromptWishes, device: str | None
+) -> tuple[PromptModel, Clicks | None, tuple[float, float] | None]:
+    """A bundle's network, or published weights by their name; what is clicked; the grey values that it sees."""
+    if isinstance(network, Bundle):
+        model = prompt_model(network)
+        return model, read_clicks(wishes.clicks, names=model.names) if wishes.clicks else None, network.window
+    clicks, window = read_clicks(wishes.clicks) if wishes.clicks else None, wishes.window
+    return _published_model(network, image, named_classes(clicks, wishes), window, device), clicks, window
+
+
+def _ask(segmenter: Segmenter, wishes: PromptWishes, clicks: Clicks | None) -> None:
     if wishes.box is not None:
-        unnamed = UNNAMED if UNNAMED in model.names else None
+        unnamed = UNNAMED if UNNAMED in segmenter.model.names else None
         segmenter.add_box(wishes.box, unnamed if wishes.label is None else wishes.label)
     if clicks is not None:
         segmenter.add_prompts(clicks)
     if wishes.propagate:
         segmenter.propagate(slices=None if wishes.propagate is True else wishes.propagate)
-    file = f"{case['name']}{prediction_suffix(segmenter.volume.source)}"
-    # None: what lies between classes may have any value, the names tell
-    legend = Legend(labels=model.labels, background=None, window=window)
-    if products.summary is not None:
-        products.summary.forget(case["name"])
-    written = products.write(
-        case, lambda folder: segmenter.save(folder / file), legend, bundle=bundle, guided=True
-    )
-    if products.summary is not None:
-        products.summary.add(
-            case, written, label_map=segmenter.prediction, affine=segmenter.volume.grid.affine, labels=legend.labels,
-            image=images[-1], seconds=time.perf_counter() - started,
-        )  # fmt: skip
-    return [written]
 
 
 def is_published(bundle: str | Path) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pgsam_monai.base.measures import percentiles_of
+from pgsam_monai.base.measures import PERCENTILES, percentiles_of
 from preprocess.fingerprint.facts import ChannelFacts, Intensity
 
 HISTOGRAM_BINS = 64
@@ -24,8 +24,7 @@ CHUNK = 1 << 18
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Foreground values of one channel of one case: every value (`counts` None), or each value with its
-    count."""
+    """Values of one channel of one case: every value (`counts` None), or each value, rising, with its count."""
 
     values: np.ndarray  # (N,) float32
     counts: np.ndarray | None  # (N,) int64
@@ -34,12 +33,11 @@ class Sample:
         return len(self.values) if self.counts is None else int(self.counts.sum())
 
 
-def measure_channel(voxels: np.ndarray, foreground: np.ndarray | None) -> tuple[ChannelFacts, Sample]:
-    """Facts over all of `voxels` and the sample where `foreground` is true; both (N,), in the same order.
+def measure_channel(voxels: np.ndarray, inside: np.ndarray) -> tuple[ChannelFacts, Sample]:
+    """Facts over all of `voxels` (N,), and the sample of those `inside` the foreground (M,).
 
     Values that are not finite are counted and left out of everything else.
     """
-    inside = voxels[:0] if foreground is None else voxels[foreground]
     voxels, nan_count, inf_count = _finite(voxels)
     inside, _, _ = _finite(inside)
     if voxels.size == 0:
@@ -51,6 +49,7 @@ def measure_channel(voxels: np.ndarray, foreground: np.ndarray | None) -> tuple[
         grid = np.arange(int(low), int(high) + 1)
         histogram = np.bincount(_bin(grid, low, high), weights=counts, minlength=HISTOGRAM_BINS)
         mean = float(counts @ grid.astype(np.float64)) / voxels.size
+        first, last = percentiles([Sample(values=grid, counts=counts)], voxels.size, PERCENTILES)
         held = count_values(inside, int(low), int(high))
         sample = Sample(values=grid[held > 0].astype(np.float32), counts=held[held > 0])
     else:
@@ -58,8 +57,8 @@ def measure_channel(voxels: np.ndarray, foreground: np.ndarray | None) -> tuple[
             np.bincount(_bin(part, low, high), minlength=HISTOGRAM_BINS) for part in _chunks(voxels)
         )
         mean = float(voxels.mean(dtype=np.float64))
+        first, last = percentiles_of(voxels)
         sample = Sample(values=inside.astype(np.float32), counts=None)
-    first, last = percentiles_of(voxels)
     facts = ChannelFacts(
         min=float(low),
         max=float(high),
@@ -131,12 +130,21 @@ def percentiles(samples: Iterable[Sample], count: int, wanted: Sequence[float]) 
     places = [(count - 1) * percent / 100.0 for percent in wanted]
     ranks = sorted({rank for place in places for rank in (math.floor(place), math.ceil(place))})
     ranked = _ranked_by_sorting if count <= SORTED_AT_ONCE else _ranked_by_bits
+    if isinstance(samples, list) and len(samples) == 1 and samples[0].counts is not None:
+        ranked = _ranked_by_counts
     value_at = dict(zip(ranks, ranked(samples, ranks), strict=True))
     return [
         value_at[math.floor(place)]
         + (value_at[math.ceil(place)] - value_at[math.floor(place)]) * (place % 1.0)
         for place in places
     ]
+
+
+def _ranked_by_counts(samples: list[Sample], ranks: list[int]) -> list[float]:
+    """Of one sample, whose values rise."""
+    (sample,) = samples
+    places = np.searchsorted(np.cumsum(sample.counts), ranks, side="right")
+    return sample.values[places].astype(float).tolist()
 
 
 def _ranked_by_sorting(samples: Iterable[Sample], ranks: list[int]) -> list[float]:

@@ -139,17 +139,20 @@ def _measure_voxels(facts: CaseFacts, image: Volume, label: Volume | None, datas
         except UserFault as problem:
             classes = None
             facts = replace(facts, label_problem=str(problem))
+    order = "F" if image.voxels[0].flags.f_contiguous else "C"  # of every channel
+    foreground, held = slice(0), None
+    if classes is not None and classes.shape == image.voxels.shape[1:]:
+        foreground = classes.ravel(order) != background
+        held = classes.ravel(order)[foreground]
     channels, samples, means = [], [], []
     for voxels in image.voxels:
-        order = "F" if voxels.flags.f_contiguous else "C"
-        usable = classes is not None and classes.shape == voxels.shape
-        foreground = classes.ravel(order) != background if usable else None
-        channel, sample = measure_channel(voxels.ravel(order), foreground)
+        flat = voxels.ravel(order)
+        inside = flat[foreground]
+        channel, sample = measure_channel(flat, inside)
         channels.append(channel)
         samples.append(sample)
-        if foreground is not None:
-            inside = voxels.ravel(order)[foreground], classes.ravel(order)[foreground]
-            means.append(class_means(*inside, sorted(facts.labels)))
+        if held is not None:
+            means.append(class_means(inside, held, sorted(facts.labels)))
     intensity = [summarize([sample]) for sample in samples]
     facts = replace(facts, image=tuple(channels), intensity=() if None in intensity else tuple(intensity))
     return MeasuredCase(facts=replace(facts, labels=_with_means(facts.labels, means)), samples=tuple(samples))

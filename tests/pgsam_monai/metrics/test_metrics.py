@@ -277,7 +277,7 @@ def test_summaries_of_nothing_or_of_mixed_rows_are_refused(three_cases):
 
 
 def test_written_metrics(three_cases, tmp_path):
-    csv_file, json_file = write_metrics(three_cases, tmp_path / "eval")
+    csv_file, json_file = write_metrics(three_cases, summarise(three_cases), tmp_path / "eval")
     rows = list(csv.DictReader(csv_file.open()))
     assert len(rows) == 6 and rows[0]["case"] == "case_0" and rows[1]["label"] == "b"
     assert rows[3]["dice"] == "" and rows[4]["outcome"] == "missed"
@@ -287,7 +287,7 @@ def test_written_metrics(three_cases, tmp_path):
 
 
 def test_written_metrics_come_back_with_what_is_told_of_each_case(three_cases, tmp_path):
-    table, file = write_metrics(three_cases, tmp_path, about={"fold": [2, 0, 1]})
+    table, file = write_metrics(three_cases, summarise(three_cases), tmp_path, about={"fold": [2, 0, 1]})
     assert str(read_metrics(file)) == str(three_cases)  # NaN is no NaN's equal
     assert [case["fold"] for case in json.loads(file.read_text())["cases"]] == [2, 0, 1]
     assert table.read_text().splitlines()[0].startswith("case,fold,label,")

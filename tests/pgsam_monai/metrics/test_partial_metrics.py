@@ -65,7 +65,7 @@ def test_means_say_how_many_cases_they_have(tmp_path):
     lines = [line.split() for line in format_table(summary).splitlines()]
     assert lines[1][-4:] == ["cases", "missed", "spurious", "unlabelled"]
     assert lines[4][-4:] == ["1", "0", "0", "1"]
-    table, _ = write_metrics(rows, tmp_path)
+    table, _ = write_metrics(rows, summary, tmp_path)
     assert [row["outcome"] for row in csv.DictReader(table.open())] == [
         "found",
         "found",

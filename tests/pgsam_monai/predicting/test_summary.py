@@ -173,7 +173,7 @@ def test_a_result_that_is_being_replaced_is_not_told_of(scans, tmp_path, monkeyp
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Products, "write", interrupted)
+    monkeypatch.setattr("pgsam_monai.predicting.products.note_written", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(scans, output)
     assert list(cases(output)) == ["s2", "s3"]

@@ -7,7 +7,7 @@ from preprocess.fingerprint.intensity import Sample, measure_channel, summarize
 
 
 def everything(values, foreground=None):
-    return measure_channel(values, np.ones(len(values), bool) if foreground is None else foreground)
+    return measure_channel(values, values if foreground is None else values[foreground])
 
 
 @pytest.fixture(params=["sorted", "bits"])
