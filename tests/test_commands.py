@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 import torch
 from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny, run_bundle
+from typed import typed
 
 from pgsam_monai.commands.main import main
 
@@ -85,16 +85,9 @@ def test_exports_equal_the_network(either, tmp_path):
     assert np.allclose(expected.numpy(), onnx, atol=1e-3)
 
 
-def call(*command, **options):
-    return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, **options,
-    )  # fmt: skip
-
-
 def test_torchrun_trains_in_two_processes(trained):
     configs = [str(trained / f"configs/{name}.json") for name in ("train", "multi_gpu_train")]
-    done = call(
+    done = typed(
         "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle", "run", "training",
         "--config_file", str(configs), "--bundle_root", str(trained), "--ckpt_dir", str(trained / "models_ddp"),
     )  # fmt: skip
@@ -105,10 +98,10 @@ def test_torchrun_trains_in_two_processes(trained):
 
 
 def test_pgsam_trains_evaluates_predicts_and_exports(trained, tmp_path):
-    done = call("-m", "pgsam_monai.commands.main", "evaluate", str(trained), "--tolerance_mm", "1.0")
+    done = typed("-m", "pgsam_monai.commands.main", "evaluate", str(trained), "--tolerance_mm", "1.0")
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((trained / "eval/validation/metrics.json").read_text())["tolerance_mm"] == 1.0
-    done = call("-m", "pgsam_monai.commands.main", "export", str(trained))
+    done = typed("-m", "pgsam_monai.commands.main", "export", str(trained))
     assert done.returncode == 0, done.stderr[-3000:]
     assert (trained / "models/adapters.safetensors").stat().st_size > 0
 
@@ -125,7 +118,7 @@ def test_the_demo_goes_the_whole_way_and_can_be_repeated(tmp_path, monkeypatch):
         "--folder",
         str(tmp_path / "demo"),
     ]
-    done = call("-m", "pgsam_monai.commands.main", *words)
+    done = typed("-m", "pgsam_monai.commands.main", *words)
     assert done.returncode == 0, done.stderr[-3000:]
     for said in ("not patients", "Protocol 'mm'", "report.html", "overlays", "tensorboard --logdir"):
         assert said in done.stdout, said
@@ -147,7 +140,7 @@ def test_a_fault_in_training_is_its_own_sentence(trained, tmp_path):
     shutil.copytree(trained.parents[1] / "Dataset001_Pair", damaged)
     image = damaged / "imagesTr/case_2_0000.nii.gz"
     image.write_bytes(image.read_bytes()[:200])
-    done = call("-m", "pgsam_monai.commands.main", "train", str(bundle), "--dataset_dir", str(damaged))
+    done = typed("-m", "pgsam_monai.commands.main", "train", str(bundle), "--dataset_dir", str(damaged))
     assert done.returncode == 1
     assert "pgsam: training failed: Case 'case_2'" in done.stderr
     assert "case_2_0000.nii.gz" in done.stderr and "Traceback" not in done.stderr
@@ -157,37 +150,37 @@ def test_training_starts_from_another_bundles_network(trained, tmp_path):
     bundle = tmp_path / "samed_five_shots"
     shutil.copytree(trained, bundle, ignore=shutil.ignore_patterns("models", "eval"))
     words = ["-m", "pgsam_monai.commands.main", "train", str(bundle), "--from"]
-    done = call(*words, str(trained), "--learning_rate", "0.0")
+    done = typed(*words, str(trained), "--learning_rate", "0.0")
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"Training starts from {trained}/models/model.pt" in done.stdout
     assert "100.0 % of the parameters; other shapes, start anew: 0" in done.stdout
     before, after = (torch.load(b / "models/model.pt", weights_only=True) for b in (trained, bundle))
     assert all(torch.equal(before[name], after[name]) for name in before)  # nothing was learnt at that rate
-    done = call(*words, str(trained), "--resume")
+    done = typed(*words, str(trained), "--resume")
     assert "pgsam: --from begins a training and --resume goes on with one" in done.stderr
-    done = call(*words, str(tmp_path))
+    done = typed(*words, str(tmp_path))
     assert "has no models/model.pt to start from; train it first" in done.stderr
     config = json.loads((bundle / "configs/train.json").read_text())
     del config["initial_model"]
     (bundle / "configs/train.json").write_text(json.dumps(config))
-    done = call(*words, str(trained))
+    done = typed(*words, str(trained))
     assert "knows no initial_model, which --from sets; plan it again" in done.stderr
 
 
 def test_another_data_set_from_the_command_line(trained, tmp_path):
     other = write_nnunet(tmp_path / "Dataset009_Again", cases=1, shape=(20, 18, 4))
     words = ["-m", "pgsam_monai.commands.main", "evaluate", str(trained), "--dataset", str(other)]
-    done = call(*words, "--map", "auto", "--tolerance_mm", "1.5")
+    done = typed(*words, "--map", "auto", "--tolerance_mm", "1.5")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Compared: 2 of 2 classes" in done.stdout and "NSD 1.5 mm" in done.stdout
     assert (trained / "eval/again/predictions/case_1.nii.gz").is_file()
-    done = call(*words, "--fold", "1")
+    done = typed(*words, "--fold", "1")
     assert done.returncode != 0 and "--fold is no option here" in done.stderr
 
 
 def test_an_unreadable_image_is_one_sentence(trained, tmp_path):
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")
-    done = call(
+    done = typed(
         "-m",
         "pgsam_monai.commands.main",
         "predict",
@@ -220,18 +213,18 @@ def test_an_unreadable_image_is_one_sentence(trained, tmp_path):
     ],
 )
 def test_faults_are_one_sentence(words, said):
-    done = call("-m", "pgsam_monai.commands.main", *words)
+    done = typed("-m", "pgsam_monai.commands.main", *words)
     assert done.returncode != 0
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_an_override_that_no_config_knows_is_refused(trained):
-    done = call("-m", "pgsam_monai.commands.main", "train", str(trained), "--epoch", "3")
+    done = typed("-m", "pgsam_monai.commands.main", "train", str(trained), "--epoch", "3")
     assert done.returncode != 0 and "Did you mean --epochs?" in done.stderr
 
 
 def test_help_needs_no_torch():
     code = "import sys, pgsam_monai.commands.main as c; c.commands(); "
     code += "sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
-    assert call("-c", code).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

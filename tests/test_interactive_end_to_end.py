@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import nibabel as nib
@@ -13,6 +11,7 @@ import pytest
 import torch
 from dataset_builders import write_msd
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
+from typed import typed
 
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
@@ -159,12 +158,7 @@ def test_a_network_without_prompts_says_so(without_prompts, tmp_path):
     bundle, folder = without_prompts
     scan = folder / "imagesTr/organ_001.nii.gz"
     words = ["predict", str(bundle), str(scan), str(tmp_path), "--box=1,9,1,9,3,3", "--label=organ1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pgsam_monai.commands.main", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = typed("-m", "pgsam_monai.commands.main", *words)
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "takes no clicks and no boxes: its network is SAMed" in done.stderr
     with pytest.raises(ValueError, match="takes no clicks"):

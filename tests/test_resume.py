@@ -14,26 +14,27 @@ import pytest
 import torch
 from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny
+from typed import typed
 
 EPOCHS = 20
 
 
-def start(bundle: Path, *flags: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "monai.bundle", "run", "training", *flags]
-    command += ["--config_file", str(bundle / "configs/train.json"), "--bundle_root", str(bundle)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True
-    )
+def training(bundle: Path, *flags: str) -> list[str]:
+    words = ["-m", "monai.bundle", "run", "training", *flags]
+    return [*words, "--config_file", str(bundle / "configs/train.json"), "--bundle_root", str(bundle)]
 
 
-def finish(process: subprocess.Popen) -> None:
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors[-3000:]
+def train(bundle: Path, *flags: str) -> None:
+    done = typed(*training(bundle, *flags))
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def kill_after_some_epochs(bundle: Path) -> int:
-    process, last = start(bundle), bundle / "models/checkpoint_last.pt"
+    last = bundle / "models/checkpoint_last.pt"
+    process = subprocess.Popen(
+        [sys.executable, *training(bundle)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
     deadline = time.monotonic() + 240
     while not last.is_file() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
@@ -54,10 +55,10 @@ def bundles(tmp_path_factory):
 
 def test_a_killed_training_ends_with_the_same_numbers(bundles):
     undisturbed, killed = bundles
-    finish(start(undisturbed))
+    train(undisturbed)
     stopped_after = kill_after_some_epochs(killed)
     assert 1 <= stopped_after < EPOCHS
-    finish(start(killed, "--resume", "True"))
+    train(killed, "--resume", "True")
     first, second = (torch.load(b / "models/checkpoint_last.pt", weights_only=True) for b in bundles)
     assert second["epoch"] == first["epoch"] == EPOCHS
     assert second["best"] == first["best"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny
+from typed import typed
 
 from pgsam_monai.base.child_processes import Cost
 from pgsam_monai.base.errors import UserFault
@@ -296,10 +296,7 @@ def test_a_dice_that_no_case_defines_is_an_empty_cell(tmp_path):
 def test_a_real_curve_from_the_command_line(planned, tmp_path):
     """One size, one seed, in processes of their own."""
     words = ["train", str(planned), "--few_shot_curve", "1", "--seeds", "1", "--parallel", "2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pgsam_monai.commands.main", *words, "--few_shot_folder", str(tmp_path / "curve")],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    done = typed("-m", "pgsam_monai.commands.main", *words, "--few_shot_folder", tmp_path / "curve")
     assert done.returncode == 0, done.stderr[-3000:]
     rows = read_rows(tmp_path / "curve")
     assert [(row.cases, row.seed, row.steps) for row in rows] == [(1, 0, 4)]
