@@ -22,6 +22,8 @@ MIN_GAIN_OF_AXIS = 1.1
 MIN_SLICES_FOR_3D = 16
 PATCH_VOXELS = {"cpu": 64**3, "gpu": 128**3}
 PATCH_MULTIPLE = 16
+CPU_COVERAGE = 1 / 6
+"""Share of a median case that a CPU's patch covers at least. nnU-Net plans a coarser 3d_lowres below a quarter."""
 
 
 def _is_orientation(value: Any) -> bool:
@@ -99,7 +101,8 @@ def in_oriented_order(values: tuple, slice_axis: str) -> tuple:
 
 @takes(numbers(3, "three numbers in mm (rows, columns, slices) or null", 1e-6, or_null=True))
 def choose_spacing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Target spacing in mm, order (rows, cols, slices): the median; a very coarse axis by nnU-Net's rule.
+    """Target spacing in mm, order (rows, cols, slices): the median; a very coarse axis by nnU-Net's rule; on a CPU so
+    coarse that its patch shows enough of a case.
 
     nnU-Net: if one axis is more than 3 times coarser than both others and has less than a third of their
     voxels, its 10th percentile is taken instead, so that fine cases lose less.
@@ -118,8 +121,28 @@ def choose_spacing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
             f"The median in plane; between {SLICE_AXES[worst]} slices, {median / finer:.1f} times coarser, "
             f"the 10th percentile ({tenth:.4g} mm) in place of the median ({median:.4g} mm), nnU-Net's rule."
         )
+    voxels = math.prod(
+        n * mm / new for n, mm, new in zip(shape, evidence.median_spacing, spacing, strict=True)
+    )
+    if decided["target"] == "cpu" and shape[2] > 1 and voxels > PATCH_VOXELS["cpu"] / CPU_COVERAGE:
+        full, spacing = _mm(tuple(spacing)), _raised(spacing, voxels * CPU_COVERAGE / PATCH_VOXELS["cpu"])
+        reason = (
+            f"{reason.rstrip('.')} would be {full} mm (R-L, A-P, S-I), of which a CPU's patch of 64^3 voxels shows "
+            f"{PATCH_VOXELS['cpu'] / voxels:.0%} of a median case: made coarser, the finest axes first, until it shows "
+            f"{CPU_COVERAGE:.0%}, as nnU-Net's 3d_lowres. Networks of slices see every pixel all the same."
+        )
     value = [round(mm, 6) for mm in in_oriented_order(tuple(spacing), decided["slice_axis"])]
     return Decision(value=value, reason=reason)
+
+
+def _raised(spacing: Sequence[float], excess: float) -> list[float]:
+    """The finest axes brought to one length, mm, so that there are `excess` times fewer voxels."""
+    order = sorted(range(3), key=spacing.__getitem__)
+    for count in (1, 2, 3):
+        level = (excess * math.prod(spacing[axis] for axis in order[:count])) ** (1 / count)
+        if count == 3 or level <= spacing[order[count]]:
+            break
+    return [round(max(mm, level), 3) if axis in order[:count] else mm for axis, mm in enumerate(spacing)]
 
 
 def _others(values: Sequence[float], axis: int) -> list[float]:
@@ -164,9 +187,7 @@ def choose_patch_3d(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     shape = in_oriented_order(evidence.median_shape, decided["slice_axis"])
     if evidence.file_format == "picture" or shape[2] <= 1:
         return Decision(value=None, reason="The cases are single slices; there is no 3-D patch.")
-    native = in_oriented_order(evidence.median_spacing, decided["slice_axis"])
-    spacing = decided["spacing"] or native
-    resampled = [n * mm / target for n, mm, target in zip(shape, native, spacing, strict=True)]
+    resampled, spacing = resampled_extents(evidence, decided)
     budget = PATCH_VOXELS[decided["target"]]
     side_mm = (budget * math.prod(spacing)) ** (1 / 3)
     patch = [_multiple(min(side_mm / mm, n)) for mm, n in zip(spacing, resampled, strict=True)]
@@ -179,6 +200,14 @@ def choose_patch_3d(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
         f"({extents} voxels) allow, in multiples of {PATCH_MULTIPLE}."
     )
     return Decision(value=patch, reason=reason)
+
+
+def resampled_extents(evidence: Evidence, decided: Mapping[str, Any]) -> tuple[list[float], Sequence[float]]:
+    """Voxels of a median case at the decided spacing, or at its own, and that spacing in mm (rows, cols, slices)."""
+    shape = in_oriented_order(evidence.median_shape, decided["slice_axis"])
+    native = in_oriented_order(evidence.median_spacing, decided["slice_axis"])
+    spacing = decided["spacing"] or native
+    return [n * mm / target for n, mm, target in zip(shape, native, spacing, strict=True)], spacing
 
 
 def _multiple(voxels: float) -> int:

@@ -16,12 +16,17 @@ MOST_WINDOWS = 4
 PATCHES_PER_CASE = 4
 GPU_EPOCHS = 200
 OVERLAP = 0.5
-IN_16S = Kind(
-    what=f"three multiples of {PATCH} voxels (rows, columns, slices)",
-    fits=lambda value: (
-        isinstance(value, list) and len(value) == 3 and all(map(whole(PATCH, PATCH).fits, value))
-    ),
-)
+
+
+def in_multiples(step: int) -> Kind:
+    """Sides of a patch."""
+    sides = whole(step, step)
+    return Kind(
+        what=f"three multiples of {step} voxels (rows, columns, slices)",
+        fits=lambda value: isinstance(value, list) and len(value) == 3 and all(map(sides.fits, value)),
+    )
+
+
 BELOW_1 = Kind(
     what="a number of at least 0 and below 1", fits=lambda value: is_number(value) and 0 <= value < 1
 )

@@ -88,7 +88,7 @@ def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> D
     return Decision(value="adapters", reason=reason)
 
 
-@takes(patches.IN_16S)
+@takes(patches.in_multiples(PATCH))
 def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Sub-volume of a training step and of a window in voxels (rows, columns, slices), multiples of 16."""
     wanted = wanted_patch(decided)

@@ -66,7 +66,7 @@ def test_topology_is_nnunets(patch, spacing, strides, kernels, filters):
 
 
 def test_the_reason_of_the_topology_states_its_numbers():
-    reason = decide(evidence(), NAME)["topology_3d"].reason
+    reason = decide(evidence(), NAME, spacing=[0.75, 0.75, 3.0])["topology_3d"].reason
     assert "80 x 96 x 32 voxels of 0.75 x 0.75 x 3 mm are halved in 5 steps to 5 x 6 x 4" in reason
 
 
@@ -92,6 +92,17 @@ def test_what_is_compared_is_decided_as_for_refsam3d(machine):
     assert {name: own[name] for name in expected} == expected
     assert "not searched in 3-D" in decide(facts, NAME)["learning_rate"].reason
     assert not {"backbone", "weights", "encoder_training", "token_size", "referring_share"} & set(own)
+
+
+def test_a_patch_is_no_longer_than_a_small_case_needs():
+    hippocampus = {"spacings": ((1.0, 1.0, 1.0),) * 10, "shapes": ((35, 50, 36),) * 10}
+    assert values(evidence(**hippocampus), "refsam3d")["patch"] == [64, 48, 48]
+    decision = decide(evidence(**hippocampus), NAME)["patch"]
+    assert decision.value == [56, 40, 40]  # rows run A-P, columns R-L
+    assert "What a median case fills of the 64 x 48 x 48 voxels" in decision.reason
+    assert plan("dynunet_3d.patch=[24,40,16]").value("patch", NAME) == [24, 40, 16]
+    with pytest.raises(UserFault, match="three multiples of 8 voxels"):
+        plan("dynunet_3d.patch=[24,40,20]")
 
 
 def test_footprint_of_a_small_network():
@@ -143,6 +154,9 @@ COARSE = {
 }  # fmt: skip
 
 
+WISH = f"topology_3d={json.dumps(COARSE, separators=(',', ':'))}"
+
+
 @pytest.mark.parametrize(
     ("wish", "sentence"),
     [
@@ -150,16 +164,16 @@ COARSE = {
         ("spacing=null", "spacing null: DynUNet3D resamples"),
         ("augmentation=hsam", "DynUNet3D takes default, papers, none; override dynunet_3d.augmentation=default"),
         ("backbone=vit_b", "backbone: a decision of samed, .*while dynunet_3d is planned"),
-        (f"topology_3d={json.dumps(COARSE)}", r"patch \[80, 96, 32\]: .*DynUNet3D takes multiples of \[32, 32, 32\]"),
+        (f"patch=[48,64,64] {WISH}", r"patch \[48, 64, 64\]: .*DynUNet3D takes multiples of \[32, 32, 32\]"),
     ],
 )  # fmt: skip
 def test_contradictions_are_one_sentence(wish, sentence):
     with pytest.raises(UserFault, match=sentence):
-        plan(wish)
-    made = plan(f"topology_3d={json.dumps(COARSE)}", "patch=[64,32,32]")
+        plan(*wish.split())
+    made = plan(WISH, "patch=[64,32,32]")
     assert made.value("patch", NAME) == [64, 32, 32]
     with pytest.raises(UserFault, match="one of them at least twice"):
-        plan(f"topology_3d={json.dumps(COARSE)}", "patch=[32,32,32]")
+        plan(WISH, "patch=[32,32,32]")
 
 
 def test_single_slices_are_refused():

@@ -77,13 +77,31 @@ def test_slice_axis_of_isotropic_scans():
 
 
 def test_spacing_is_in_oriented_order():
-    facts = evidence(spacings=((0.5, 0.7, 3.0),) * 10)
+    facts = evidence(spacings=((0.5, 0.7, 3.0),) * 10, machine=GPU)
     assert values(facts)["spacing"] == [0.7, 0.5, 3.0]  # rows run A-P, columns R-L
+
+
+@pytest.mark.parametrize(
+    ("spacing", "shape", "expected"),
+    [
+        ((2.0, 2.0, 3.0), (96, 128, 128), [2.0, 2.0, 3.0]),  # 6 patches of 64^3, just within reach
+        ((2.0, 1.0, 4.0), (96, 256, 128), [2.0, 2.0, 4.0]),  # 12 patches: the finest axis alone, twice as coarse
+        ((1.0, 1.0, 4.0), (192, 256, 128), [2.0, 2.0, 4.0]),  # 24 patches: both fine axes
+        ((1.0, 1.0, 2.0), (384, 512, 256), [4.0, 4.0, 4.0]),  # 192 patches: all, to the cube root of 32 x 2
+    ],
+)  # fmt: skip
+def test_a_cpu_gives_up_spacing_until_its_patch_shows_a_sixth(spacing, shape, expected):
+    facts = {"spacings": (spacing,) * 10, "shapes": (shape,) * 10}
+    decision = geometry.choose_spacing(evidence(**facts), {"slice_axis": "none", "target": "cpu"})
+    assert decision.value == pytest.approx(expected, abs=1e-3)
+    assert ("3d_lowres" in decision.reason) == (expected != list(spacing))
+    on_gpu = geometry.choose_spacing(evidence(**facts), {"slice_axis": "none", "target": "gpu"})
+    assert on_gpu.value == list(spacing)
 
 
 def test_spacing_follows_nnunet_for_very_coarse_slices():
     spacings = tuple((0.5, 0.5, thickness) for thickness in (2, 3, 4, 5, 5, 5, 6, 6, 7, 8))
-    decision = geometry.choose_spacing(evidence(spacings=spacings), {"slice_axis": "axial"})
+    decision = geometry.choose_spacing(evidence(spacings=spacings), {"slice_axis": "axial", "target": "gpu"})
     assert decision.value[:2] == [0.5, 0.5]
     assert decision.value[2] == pytest.approx(2.9)  # 10th percentile of the ten
     assert "nnU-Net" in decision.reason
