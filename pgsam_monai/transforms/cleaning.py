@@ -88,6 +88,4 @@ def kept_pieces(mask: np.ndarray, share: float) -> np.ndarray:
 def filled(mask: np.ndarray) -> np.ndarray:
     """A mask with what it encloses; of one slice alone, with what its contour encloses there."""
     flat = tuple(axis for axis, size in enumerate(mask.shape) if size == 1)
-    outside, _ = ndimage.label(np.pad(~mask.squeeze(flat), 1, constant_values=True))
-    inside = outside[(slice(1, -1),) * outside.ndim] != outside[(0,) * outside.ndim]
-    return np.expand_dims(inside, flat)
+    return np.expand_dims(ndimage.binary_fill_holes(mask.squeeze(flat)), flat)
