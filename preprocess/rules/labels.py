@@ -8,8 +8,6 @@ from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import Kind, is_whole, numbers, takes
 
-MIN_CASES_FOR_POSTPROCESSING = 5
-
 
 def _is_labels(value: Any) -> bool:
     if not isinstance(value, list) or len(value) < 2:
@@ -104,25 +102,20 @@ POSTPROCESSING = Kind(
 
 @takes(POSTPROCESSING)
 def choose_postprocessing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """{"largest_component": [labels]} for structures that are one piece in every training case, else {}."""
-    value, pieces = {}, []
+    """{}: what is done to predictions is chosen by what networks get wrong; or, overridden, {"largest_component":
+    [labels]}."""
+    pieces = []
     for entry, name in list(zip(decided["labels"], decided["label_names"], strict=True))[1:]:
         label, *merged = values_of(entry)
         held = evidence.labels[label].cases if label in evidence.labels else 0
         single = 0 if merged else evidence.single_component_cases.get(label, 0)  # pieces are counted by value
         pieces.append(f"{name} {single}/{held}")
-        if held >= MIN_CASES_FOR_POSTPROCESSING and single == held:
-            value.setdefault("largest_component", []).append(label)
-    if decided["slice_axis"] == "none" and value:
-        return Decision(
-            value={}, reason="Slices without orientation are judged one by one; pieces are left as predicted."
-        )
-    counted = f"One connected piece in so many of the cases that hold it: {_listed(pieces, most=12)}."
-    rule = (
-        f" Only structures in one piece in all of at least {MIN_CASES_FOR_POSTPROCESSING} cases "
-        "are cut to their largest."
+    reason = (
+        "Nothing: that a structure is one piece in the labels doesn't tell which piece of a prediction it is. pgsam "
+        "train --folds all chooses by what networks get wrong. Cases whose labels hold one piece: "
+        f"{_listed(pieces, most=12)}."
     )
-    return Decision(value=value, reason=counted + rule)
+    return Decision(value={}, reason=reason)
 
 
 def _listed(items: list, most: int = 6) -> str:

@@ -38,7 +38,10 @@ def test_its_bundle_trains_and_predicts_on_patches(files):
     train, inference = (config(files, "refsam3d", name) for name in ("train", "inference"))
     for key in ("patch", "spacing", "preprocessing", "inferer", "network_def", "referring_share"):
         assert train[key] == inference[key], key
-    assert (train["patch"], train["spacing"]) == ([64, 64, 64], [1.0, 1.0, 1.0])
+    assert (train["patch"], train["spacing"]) == (
+        [64, 64, 64],
+        [3.125, 3.125, 3.125],
+    )  # of 48 M voxels a sixth
     assert train["train"]["dataset"]["_target_"] == "pgsam_monai.data.patches.PatchDataset"
     assert train["inferer"] == {
         "_target_": "pgsam_monai.inference.patches.PatchInferer",
@@ -67,7 +70,7 @@ def test_no_text_that_is_asked_stands_in_a_config(files):
     for name in ("train", "inference", "evaluate", "multi_gpu_train"):
         assert '"request"' not in files["refsam3d"][f"configs/{name}.json"]
     largest, _, restore, _ = config(files, "refsam3d", "inference")["postprocessing"]["transforms"]
-    assert largest["largest"] == [1] and "_disabled_" not in largest
+    assert largest["largest"] == [] and "_disabled_" not in largest
     assert restore["labels"] == "@labels"
 
 

@@ -85,10 +85,10 @@ def test_merged_labels_follow_through_the_plan():
         "name": "x", "folder": "/x", "layout": "msd", "file_format": "volume", "channels": ["CT"],
         "num_cases": 10, "skipped": [],
     }  # fmt: skip
-    plan = make_plan(facts, dataset=header, overrides=[wish])
+    cut = make_override("postprocessing", {"largest_component": [1]})
+    plan = make_plan(facts, dataset=header, overrides=[wish, cut])
     assert plan.value("label_names") == ["background", "liver", "right"]
     assert plan.value("class_frequencies")[1:] == [0.01, 0.003]
-    assert plan.value("postprocessing") == {"largest_component": [1]}  # a merged pair is never one piece
     assert "The smallest structure, right," in plan.configurations["samed"]["image_size"].reason
     files = bundle_files(plan.to_json(), {}, "samed")
     metadata = json.loads(files["configs/metadata.json"])
