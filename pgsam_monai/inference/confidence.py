@@ -18,8 +18,8 @@ KEY = "soft_dice"
 VALUES = 1 << 22
 """logits that are looked at together: beside them about as many floats are held, however many classes there are"""
 SIDE = 256
-"""pixels of a network's square that are looked at along each side: twice as wide ones are by every second pixel, for SAM's
-own masks are a quarter of its square"""
+"""pixels of a network's square that are looked at along each side: of twice as wide a one every second, for SAM's own
+masks are a quarter as wide as its square"""
 
 
 class SoftDice:
@@ -92,7 +92,9 @@ def _pieces(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
 def _sums_of(logits: torch.Tensor) -> torch.Tensor:
     """Logits (K+1, N) -> (3, K+1): Σ p_c where c is the most probable, the number of these voxels, Σ p_c of all."""
     best = logits[0].clone()
-    index = torch.zeros(best.shape, dtype=torch.uint8 if len(logits) <= 256 else torch.int16, device=best.device)
+    index = torch.zeros(
+        best.shape, dtype=torch.uint8 if len(logits) <= 256 else torch.int16, device=best.device
+    )
     for place, rival in enumerate(logits[1:], 1):
         index.masked_fill_(rival > best, place)
         torch.maximum(best, rival, out=best)

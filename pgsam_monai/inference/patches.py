@@ -26,7 +26,7 @@ class PatchInferer(Inferer):
     "labels": class indices (B, 1, H, W, D), uint8 (int16 above 255 classes);
     "logits": float32 (B, K+1, H, W, D).
     A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it; that of labels
-    tells how sure the network is, "soft_dice" (B, K+1), see `confidence`, of the weighted logits at the planned spacing.
+    tells how sure the network is, "soft_dice" (B, K+1), see `confidence`, by the logits at the planned spacing.
 
     Each volume is resampled once to the planned spacing (`transforms.resample`), as training patches are, and walked by
     MONAI's SlidingWindowInferer with Gaussian weights; a volume smaller than the patch lies in one between zeros. The

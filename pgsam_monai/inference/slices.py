@@ -106,7 +106,9 @@ class SliceInferer(Inferer):
         slices = volume.permute(0, 4, 1, 2, 3)  # (B, D, C, H, W), a view
         told = self.output == "labels" and isinstance(inputs, MetaTensor)
         sure = [SoftDice() for _ in range(B)] if told else []
-        result = self._run(slices, slice_frame(H, W, self.image_size, self.fit), sure, network, *args, **kwargs)
+        result = self._run(
+            slices, slice_frame(H, W, self.image_size, self.fit), sure, network, *args, **kwargs
+        )
         result = result.permute(0, 2, 3, 4, 1)  # (B, n, H, W, D)
         return noted(with_meta_of(result if inputs.ndim == 5 else result[..., 0], inputs), sure)
 
@@ -120,7 +122,7 @@ class SliceInferer(Inferer):
         *args: Any,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """(B, D, C, H, W) -> (B, D, 1 or K+1, H, W) on the slices' device; `sure`, if any, of the B hears the logits."""
+        """(B, D, C, H, W) -> (B, D, 1 or K+1, H, W) on the slices' device; `sure`, none or B, hear the logits."""
         B, D = slices.shape[:2]
         if B * D == 0:
             raise UserFault(f"SliceInferer: no slices in inputs of batch and depth {(B, D)}.")

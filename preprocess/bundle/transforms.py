@@ -53,7 +53,7 @@ def cleaning_transform(values: Mapping[str, Any]) -> dict[str, Any]:
 def postprocessing_transforms(
     values: Mapping[str, Any], folder: str, *, first: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`; `first` is done before."""
+    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`, after `first`."""
     invert = {
         "_target_": "Invertd", "keys": "pred", "orig_keys": "image", "transform": "@preprocessing",
         "nearest_interp": True, "to_tensor": True,

@@ -18,7 +18,8 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
 from pgsam_monai.data.splits import select_cases
-from pgsam_monai.evaluation.folds import choose_postprocessing, make_folds, run_folds
+from pgsam_monai.evaluation.after_folds import calibrate_confidence, choose_postprocessing
+from pgsam_monai.evaluation.folds import make_folds, run_folds
 
 COST = Cost(wall_s=3.0, cpu_s=2.5)
 
