@@ -233,9 +233,9 @@ def write_calibration(
     content = {
         "schema_version": 1, "calibrated_on": calibrated_on, "labels": [list(values_of(entry)) for entry in labels],
     }  # fmt: skip
-    head = json.dumps(content, indent=1, allow_nan=False)[:-2]
+    head = ",\n ".join(f'"{name}": {json.dumps(value)}' for name, value in content.items())
     lines = ",\n".join("  " + json.dumps(entry, allow_nan=False) for entry in entries)
-    return write_text(file, f'{head},\n "structures": [\n{lines}\n ]\n}}\n')
+    return write_text(file, f'{{\n {head},\n "structures": [\n{lines}\n ]\n}}\n')
 
 
 def _points(at: Sequence[float], dice: Sequence[float]) -> Points:

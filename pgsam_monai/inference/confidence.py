@@ -35,8 +35,9 @@ class SoftDice:
 
     def add(self, logits: torch.Tensor) -> None:
         """Logits (n, K+1, *spatial) of any float dtype, or log-probabilities; the lower index wins a tie."""
-        for row in logits.flatten(2):
-            for piece in _pieces(row):
+        rows = max(1, VALUES // logits[0].numel())
+        for part in logits.split(rows):
+            for piece in _pieces(part.flatten(2)):
                 sums = _sums_of(piece.float()).cpu()
                 self._sums = sums if self._sums is None else self._sums + sums
 
@@ -56,8 +57,8 @@ class SoftDice:
 def soft_dice(probabilities: torch.Tensor) -> torch.Tensor:
     """Soft Dice Confidence of a whole image: probabilities (K+1, *spatial) of any float dtype -> (K+1,)."""
     gathered = SoftDice()
-    for piece in _pieces(probabilities.flatten(1)):
-        gathered.add(piece.float().log()[None])
+    for piece in _pieces(probabilities.flatten(1)[None]):
+        gathered.add(piece.float().log())
     return gathered.per_class()
 
 
@@ -85,22 +86,23 @@ def by_name(confidence: Sequence[float], names: Sequence[str]) -> dict[str, floa
 
 
 def _pieces(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """(K+1, N) cut along the voxels."""
-    return values.split(max(1, VALUES // len(values)), dim=1)
+    """(n, K+1, N) cut along the voxels."""
+    return values.split(max(1, VALUES // values[..., 0].numel()), dim=2)
 
 
 def _sums_of(logits: torch.Tensor) -> torch.Tensor:
-    """Logits (K+1, N) -> (3, K+1): Σ p_c where c is the most probable, the number of these voxels, Σ p_c of all."""
-    best = logits[0].clone()
-    index = torch.zeros(
-        best.shape, dtype=torch.uint8 if len(logits) <= 256 else torch.int16, device=best.device
-    )
-    for place, rival in enumerate(logits[1:], 1):
-        index.masked_fill_(rival > best, place)
-        torch.maximum(best, rival, out=best)
-    shares = (logits - best).exp_()
-    highest = shares.sum(dim=0).reciprocal_()  # probability of the most probable class, whose share is 1
-    total = shares.mul_(highest).sum(dim=1).double()
-    index, number = index.long(), len(logits)
-    hits = torch.bincount(index, highest.double(), number)  # in float64 the order of summation doesn't show
-    return torch.stack([hits, torch.bincount(index, minlength=number).double(), total])
+    """Logits (n, K+1, N) -> (3, K+1): Σ p_c where c is the most probable, the number of these voxels, Σ p_c of all."""
+    number = logits.shape[1]
+    best = logits[:, 0].clone()
+    index = torch.zeros(best.shape, dtype=torch.uint8 if number <= 256 else torch.int16, device=best.device)
+    for place in range(1, number):
+        index.masked_fill_(logits[:, place] > best, place)
+        torch.maximum(best, logits[:, place], out=best)
+    shares = (logits - best[:, None]).exp_()
+    highest = shares.sum(dim=1).reciprocal_()  # probability of the most probable class, whose share is 1
+    total = shares.mul_(highest[:, None]).sum(dim=(0, 2)).double()
+    places = index.flatten().long()
+    hits = torch.bincount(
+        places, highest.flatten().double(), number
+    )  # float64: the order of sums doesn't show
+    return torch.stack([hits, torch.bincount(places, minlength=number).double(), total])

@@ -141,8 +141,12 @@ class SliceInferer(Inferer):
                 result = torch.empty((B, D, *pieces.shape[1:]), dtype=pieces.dtype, device=slices.device)
             result[tuple(zip(*where, strict=True))] = pieces.to(slices.device)
             step = max(1, frame.image_size // SIDE)
-            for row, (b, _) in zip(logits, where, strict=True) if sure else ():
-                sure[b].add(row[None, :, : frame.fitted_height : step, : frame.fitted_width : step])
+            items = [b for b, _ in where]
+            for b in sorted(set(items)) if sure else ():
+                rows = slice(
+                    items.index(b), items.index(b) + items.count(b)
+                )  # the walk goes volume by volume
+                sure[b].add(logits[rows, :, : frame.fitted_height : step, : frame.fitted_width : step])
         return result
 
     def _predict(
