@@ -449,22 +449,29 @@ class Bundle:
             ReadError: an unreadable file.
             WeightsFault: see `network`.
         """
+        from pgsam_monai.inference.confidence import by_name
         from pgsam_monai.inference.result import LabelResult
 
         device, source = device or self.device, str(as_paths(image)[0])
         with self.lock, self._moved(device), self._asked(text, texts), self._blaming_edits():
-            voxels, affine = self._run(
+            voxels, affine, sure = self._run(
                 image, device, after=self.postprocessing if text is None else self.answering
             )
         names, values = (self.names, self.values) if text is None else ([self.names[0], text], [0, ASKED])
-        return LabelResult(voxels=voxels, affine=affine, source=source, names=names, values=values)
+        return LabelResult(
+            voxels=voxels, affine=affine, source=source, names=names, values=values, soft_dice=by_name(sure, names)
+        )  # fmt: skip
 
-    def _run(self, image: Paths, device: torch.device, *, after: Compose) -> tuple[np.ndarray, np.ndarray]:
-        """What MONAI's evaluator does for one image, but for writing: label map (i, j, k), its affine (4, 4)."""
+    def _run(
+        self, image: Paths, device: torch.device, *, after: Compose
+    ) -> tuple[np.ndarray, np.ndarray, Sequence[float]]:
+        """What MONAI's evaluator does for one image, but for writing: label map (i, j, k), its affine (4, 4), and how
+        sure the network is of each class, nothing if the inferer doesn't tell."""
         import numpy as np
         import torch
         from monai.data import decollate_batch, list_data_collate
 
+        from pgsam_monai.inference.confidence import confidence_of
         from pgsam_monai.transforms.read import reading
 
         with reading():
@@ -473,8 +480,9 @@ class Bundle:
         with torch.no_grad(), torch.autocast("cuda", enabled=bool(amp) and device.type == "cuda"):
             batch["pred"] = self.inferer(batch["image"].to(device), self._network)
         (item,) = decollate_batch(batch)
+        sure = confidence_of(item["pred"])
         pred = after(item)["pred"]
-        return pred.detach().cpu().as_tensor().numpy()[0], np.asarray(pred.affine, np.float64)
+        return pred.detach().cpu().as_tensor().numpy()[0], np.asarray(pred.affine, np.float64), sure
 
     def clean(self, label_map: np.ndarray) -> np.ndarray:
         """What its postprocessing does to classes, done to a label map (i, j, k) of the data set's values."""

@@ -132,6 +132,16 @@ def test_pgsam_trains_evaluates_and_infers_plain_and_as_an_ablation(odd, row, tm
     assert list((tmp_path / "eval").glob("organ_*.nii.gz"))
 
 
+def test_it_tells_how_sure_its_network_is(bundle):
+    """Both inferers do (`test_confidence`), and evaluation keeps it before the inverse drops it."""
+    target = config(bundle, "inference")["inferer"]["_target_"].removeprefix("pgsam_monai.inference.")
+    assert target in ("slices.SliceInferer", "patches.PatchInferer")
+    first = config(bundle, "evaluate")["evaluate"]["postprocessing"]["transforms"][0]
+    assert first["_target_"] == "pgsam_monai.evaluation.soft_dice.KeepSoftDiced"
+    keep = parsed(bundle, "train", "evaluate").get_parsed_content("evaluate#postprocessing#transforms#0")
+    assert keep.names == config(bundle, "plan")["decisions"]["label_names"]["value"]
+
+
 def test_what_monai_label_needs(bundle):
     inference, train = config(bundle, "inference"), config(bundle, "train")
     assert {

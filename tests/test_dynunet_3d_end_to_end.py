@@ -8,6 +8,7 @@ import torch
 from dataset_builders import write_nnunet
 from tiny_bundle import read_voxels, run_bundle
 
+from pgsam_monai.evaluation.soft_dice import read_soft_dice
 from pgsam_monai.predicting.inputs import prediction_file
 from pgsam_monai.predicting.predict import predict
 
@@ -38,7 +39,10 @@ def test_it_trains_evaluates_infers_and_predicts(tmp_path):
     state = torch.load(bundle / "models/model.pt", weights_only=True)
     assert "_extra_state" in state and state["heads.0.conv.conv.weight"].shape == (3, 8, 1, 1, 1)
     run_bundle("evaluating", bundle, ("train.json", "evaluate.json"))
-    assert json.loads((bundle / "eval/validation/metrics.json").read_text())["cases"]
+    measured = json.loads((bundle / "eval/validation/metrics.json").read_text())["cases"]
+    assert measured and set(read_soft_dice(bundle / "eval/validation/soft_dice.json")) == {
+        case["name"] for case in measured
+    }
     run_bundle("inferring", bundle, ("inference.json",))
     voxels, affine = read_voxels(prediction_file(bundle / "eval/inference", "case_6"))
     source = folder / "imagesTs/case_6_0000.nii.gz"

@@ -23,6 +23,7 @@ from PIL import Image
 from tiny_bundle import plan_tiny, read_voxels, run_bundle
 
 from pgsam_monai.base.errors import root_of
+from pgsam_monai.evaluation.soft_dice import read_soft_dice
 from pgsam_monai.predicting.inputs import prediction_file
 from pgsam_monai.predicting.predict import predict
 
@@ -171,6 +172,7 @@ def test_evaluating_writes_what_it_prints(trained, capsys):
     rows = (bundle / "eval/validation/metrics.csv").read_text().splitlines()
     validation = json.loads((bundle / "configs/splits.json").read_text())["folds"][0]["validation"]
     assert len(rows) == 1 + 2 * len(validation)
+    assert set(read_soft_dice(bundle / "eval/validation/soft_dice.json")) == set(validation)
     assert "mean" in capsys.readouterr().out
 
 

@@ -47,6 +47,8 @@ def train(
     (folds.json), and each fold's weights (fold_0/models). Once all folds are finished, these predictions choose the
     bundle's post-processing: per structure small pieces dropped and holes filled where the mean Dice gains, written
     with the gains to configs/postprocessing.json, which predict and evaluate heed, and which you may edit or delete.
+    They calibrate, too, which Dice to expect of a prediction by how sure the network is of it, and how far off that is
+    (configs/confidence.json): `pgsam predict --summary` tells it per structure.
     Interrupted, the same command goes on.
 
     --fold all_cases is the last training, once everything is decided: on every labelled case, test cases left out.
@@ -73,7 +75,7 @@ def train(
         resume: go on after the last completed epoch; --folds and --few_shot_curve always do.
         folds: all, or numbers as in 0,2,4.
         folds_folder: where the folds go; eval/folds of the bundle by default. One folder, one setting. Post-processing
-            that is chosen in another folder stays there.
+            and confidence of another folder stay there.
         few_shot_curve: numbers of training cases or subjects, separated by commas; writes few_shot.csv, .json and .png.
         seeds: of the curve, 3 by default: 3 means 0,1,2, and 4,7 these two. Each draws cases and seeds the training.
         few_shot_folder: where the curve goes; eval/few_shot of the bundle by default. One folder, one setting.
@@ -117,15 +119,18 @@ def _check_mode(modes: Mapping[str, bool], given: Mapping[str, object]) -> None:
 def _cross_validate(
     bundle: str, folds: list[int] | None, folder: str | None, parallel: int | None, overrides: dict
 ) -> None:
-    from pgsam_monai.evaluation.folds import choose_postprocessing, make_folds, run_folds
+    from pgsam_monai.evaluation.after_folds import calibrate_confidence, choose_postprocessing
+    from pgsam_monai.evaluation.folds import make_folds, run_folds
 
     validation, chosen = make_folds(bundle, folds=folds, overrides=overrides, folder=folder)
     with _going_on():
         done = run_folds(validation, chosen, parallel=parallel)
         cleaning = choose_postprocessing(validation)
+        confidence = calibrate_confidence(validation, cleaning) if cleaning else None
     tables = [validation.folder / name for name in ("metrics.json", "folds.json")]
-    for file in (done.predictions, done.table, *tables, *([cleaning] if cleaning else [])):
-        print(file)
+    for file in (done.predictions, done.table, *tables, cleaning, confidence):
+        if file:
+            print(file)
 
 
 @contextmanager

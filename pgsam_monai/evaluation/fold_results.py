@@ -13,6 +13,8 @@ from typing import Any
 from pgsam_monai.base.files import whole, write_text
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.evaluation.predictions import PREDICTIONS
+from pgsam_monai.evaluation.soft_dice import FILE as SOFT_DICE
+from pgsam_monai.evaluation.soft_dice import read_soft_dice, write_soft_dice
 from pgsam_monai.evaluation.trainings import Training
 from pgsam_monai.metrics import Summary, format_table, read_metrics, summarise, write_metrics
 from pgsam_monai.metrics.summary import RESAMPLES, finite_or_none
@@ -76,7 +78,8 @@ def read_row(file: Path) -> FoldRow:
 def write_out_of_fold(
     folds: Mapping[int, Training], splits: Mapping[str, Any], folder: Path, *, say: Callable[[str], None]
 ) -> OutOfFold:
-    """Gather finished folds in `folder`: predictions, metrics.csv and .json with the fold of each case, folds.json.
+    """Gather finished folds in `folder`: predictions, soft_dice.json (how sure of them the networks were), metrics.csv
+    and .json with the fold of each case, folds.json.
 
     Intervals are percentile bootstraps over subjects, or over cases where splits.json names no subjects.
 
@@ -96,6 +99,7 @@ def write_out_of_fold(
     subjects = [entries[row.name].get("subject", row.name) for row in cases]
     for row, fold in measured:
         _gather(prediction_file(folds[fold].measured / PREDICTIONS, row.name), folder / PREDICTIONS)
+    _gather_soft_dice(folds, folder)
     summary = summarise(cases, SEED, subjects=subjects)
     table, _ = write_metrics(cases, summary, folder, about={"fold": numbers})
     rows = tuple(read_row(training.result) for training in folds.values())
@@ -114,6 +118,16 @@ def write_out_of_fold(
     ):
         say(line)
     return OutOfFold(summary=summary, rows=rows, predictions=folder / PREDICTIONS, table=table)
+
+
+def _gather_soft_dice(folds: Mapping[int, Training], folder: Path) -> None:
+    """How sure the networks were of all cases; nothing where an older bundle didn't tell it of some fold."""
+    files = [training.measured / SOFT_DICE for training in folds.values()]
+    if all(file.is_file() for file in files):
+        cases = [case for file in files for case in read_soft_dice(file).items()]
+        write_soft_dice(folder / SOFT_DICE, dict(cases))
+    else:
+        (folder / SOFT_DICE).unlink(missing_ok=True)
 
 
 def _counted(subjects: list[str]) -> str:

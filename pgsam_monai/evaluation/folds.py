@@ -13,15 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.child_processes import Cost, run_logged
-from pgsam_monai.base.cleaning import FILE
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.labels import known_classes
 from pgsam_monai.base.splits import read_splits
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.data.splits import REMEDY, select_cases
+from pgsam_monai.data.splits import REMEDY
 from pgsam_monai.evaluation.fold_results import FoldRow, OutOfFold, read_row, write_out_of_fold
-from pgsam_monai.evaluation.postprocessing import choose_cleanings, write_cleanings
-from pgsam_monai.evaluation.predictions import PREDICTIONS
 from pgsam_monai.evaluation.sharing import Admission, share_machine
 from pgsam_monai.evaluation.trainings import (
     CONFIGS,
@@ -32,11 +28,8 @@ from pgsam_monai.evaluation.trainings import (
     claim,
     run_each,
 )
-from pgsam_monai.metrics import read_metrics
-from pgsam_monai.predicting.inputs import prediction_file
 
 SERIES = "cross-validation"
-METRICS = "metrics.json"
 FOLDER = "eval/folds"
 """of the bundle's own cross-validation"""
 SET_BY_FOLDS = ("splits_file", "fold", "part", "model_selection", "allow_trained", "clean_predictions")
@@ -177,66 +170,3 @@ def _check_kept_out(splits: Mapping[str, Any]) -> None:
             f"{SERIES}: '{several[0]}' is a validation case of several folds, so it has no one prediction out of fold; "
             "state folds that keep out each case once."
         )
-
-
-def choose_postprocessing(validation: CrossValidation, *, say: Callable[[str], None] = print) -> Path | None:
-    """Choose post-processing on the predictions out of fold, once every fold is finished, and write it.
-
-    It goes into the bundle's configs, where it holds from then on; of a cross-validation elsewhere into that folder.
-
-    Args:
-        validation: after `run_folds`.
-        say: hears what was chosen and what each structure gains, or why nothing is chosen.
-
-    Returns:
-        the postprocessing.json; None where it is too early.
-    """
-    finished, bundle = validation.finished(), validation.bundle
-    if why := _too_early(validation):
-        say(f"Post-processing is not chosen: {why}.")
-        return None
-    predicted = {
-        row.name for fold in finished for row in read_metrics(validation.training(fold).measured / METRICS)
-    }
-    cases = [case for fold in finished for case in _kept_out(validation, fold) if case["name"] in predicted]
-    names, entries = bundle.names, bundle.decisions["labels"]
-    known = [known_classes(entries, case.get("labelled")) for case in cases]
-    choices = choose_cleanings(
-        [(prediction_file(validation.folder / PREDICTIONS, case["name"]), case["label"]) for case in cases],
-        labels=dict(zip(names[1:], entries[1:], strict=True)), background=bundle.background,
-        unknown=[{name for name, looked_for in zip(names, each, strict=True) if not looked_for} for each in known],
-    )  # fmt: skip
-    own = validation.folder == bundle.folder / FOLDER
-    file = bundle.config_file(FILE) if own else validation.folder / FILE
-    write_cleanings(
-        choices,
-        file,
-        labels=bundle.config("train.json")["labels"],
-        chosen_on=f"{len(cases)} cases out of fold",
-    )
-    for line in (
-        "Post-processing, chosen out of fold (on the same cases, so gains are a little flattered):",
-        *choices,
-    ):
-        say(str(line))
-    return file
-
-
-def _too_early(validation: CrossValidation) -> str | None:
-    if not validation.untouched:
-        return "the bundle is of an older version, write it again with pgsam-plan --from_plan"
-    if any(
-        "ignore" in step
-        for step in validation.bundle.config("evaluate.json")["evaluating"]
-        if isinstance(step, dict)
-    ):
-        return "some voxels of the labels are unknown, and may be what a rule removes or fills"
-    if len(validation.finished()) < len(validation.splits["folds"]):
-        return "not all folds are finished"
-    return None
-
-
-def _kept_out(validation: CrossValidation, fold: int) -> list[dict[str, Any]]:
-    dataset = validation.bundle.content("dataset_dir")
-    file = validation.bundle.config_file("splits.json")
-    return select_cases(file, dataset, fold=fold, part="validation")

@@ -72,7 +72,7 @@ def choose_cleanings(
         [[name not in case for name in names] for case in unknown or [()] * len(pairs)]
     )  # (N, K)
     alone = partial(_dice_alone, labels=labels, background=background)
-    means = _means(_of_cases(alone, pairs), known)  # (K, candidates)
+    means = _means(of_cases(alone, pairs), known)  # (K, candidates)
     best = [int(np.argmax(np.nan_to_num(row))) for row in means]
     chosen = {
         name: CANDIDATES[place]
@@ -80,7 +80,7 @@ def choose_cleanings(
         if row[place] - row[0] >= LEAST_GAIN
     }
     while True:
-        together = _of_cases(
+        together = of_cases(
             partial(_dice_together, labels=labels, background=background, chosen=chosen), pairs
         )
         after = dict(zip(names, _means(together, known)[:, 0], strict=True))
@@ -129,7 +129,7 @@ def _number(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _of_cases(
+def of_cases(
     measure: Callable[[tuple[Paths, Paths]], np.ndarray], pairs: Sequence[tuple[Paths, Paths]]
 ) -> np.ndarray:
     """(N, K, M) what `measure` gives for each case."""

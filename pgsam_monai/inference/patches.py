@@ -11,6 +11,7 @@ from monai.data.utils import affine_to_spacing
 from monai.inferers import Inferer, SlidingWindowInferer
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.inference.confidence import SoftDice, noted
 from pgsam_monai.inference.slices import OUTPUTS
 from pgsam_monai.networks.precision import autocast
 from pgsam_monai.transforms.meta import with_meta_of
@@ -24,7 +25,8 @@ class PatchInferer(Inferer):
     (n, C, *patch) to logits (n, K+1, *patch), alone or first of a list or tuple. The inferer gives
     "labels": class indices (B, 1, H, W, D), uint8 (int16 above 255 classes);
     "logits": float32 (B, K+1, H, W, D).
-    A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it.
+    A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it; that of labels
+    tells how sure the network is, "soft_dice" (B, K+1), see `confidence`, by the logits at the planned spacing.
 
     Each volume is resampled once to the planned spacing (`transforms.resample`), as training patches are, and walked by
     MONAI's SlidingWindowInferer with Gaussian weights; a volume smaller than the patch lies in one between zeros. The
@@ -86,12 +88,18 @@ class PatchInferer(Inferer):
             return self._logits(output, windows)
 
         volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        results = [self._run(*pair, predict) for pair in zip(volumes, self._grids(inputs), strict=True)]
+        told = self.output == "labels" and isinstance(inputs, MetaTensor)
+        sure = [SoftDice() if told else None for _ in volumes]
+        each = zip(volumes, self._grids(inputs), sure, strict=True)
+        results = [self._run(*one, predict) for one in each]
         # no second copy of a single volume's logits
-        return with_meta_of(results[0][None] if len(results) == 1 else torch.stack(results), inputs)
+        result = results[0][None] if len(results) == 1 else torch.stack(results)
+        return noted(with_meta_of(result, inputs), sure if told else [])
 
-    def _run(self, volume: torch.Tensor, grid: Size, predict: Callable) -> torch.Tensor:
-        """(C, H, W, D) -> (1 or K+1, H, W, D) on the volume's device."""
+    def _run(
+        self, volume: torch.Tensor, grid: Size, sure: SoftDice | None, predict: Callable
+    ) -> torch.Tensor:
+        """(C, H, W, D) -> (1 or K+1, H, W, D) on the volume's device; `sure`, if any, hears the logits."""
         walk = SlidingWindowInferer(
             roi_size=self.patch,
             sw_batch_size=self.batch_size,
@@ -102,6 +110,8 @@ class PatchInferer(Inferer):
             progress=self.progress,
         )
         logits = walk(resample_volume(volume, grid)[None], predict)[0]
+        if sure is not None:
+            sure.add(logits[None])
         restore = restore_labels if self.output == "labels" else restore_logits
         return restore(logits, tuple(volume.shape[1:]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ class LabelResult:
     """of the classes, the background first"""
     values: Sequence[int]
     """of the classes, in the order of `names`"""
+    soft_dice: Mapping[str, float] = field(default_factory=dict)
+    """class name -> Soft Dice Confidence, see `inference.confidence`, of those that the network found anywhere"""
 
     @property
     def label_names(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ from monai.inferers import Inferer
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.inference.confidence import SIDE, SoftDice, noted
 from pgsam_monai.networks.precision import autocast
 from pgsam_monai.networks.slices import fold_slices, unfold_slices
 from pgsam_monai.transforms.fit import SliceFrame, fit_image, slice_frame, unfit_labels, unfit_logits
@@ -43,7 +44,8 @@ class SliceInferer(Inferer):
     (`transforms.stacks.stacks_over`). The inferer gives
     "labels": class indices (B, 1, H, W, D), uint8 (int16 above 255 classes);
     "logits": float32 (B, K+1, H, W, D), which needs (K+1) x 4 bytes a voxel.
-    A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it.
+    A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it; that of labels
+    tells how sure the network is, "soft_dice" (B, K+1), see `confidence`, of its own square without the padding.
 
     For labels, logits are resized and compared one class at a time: memory grows neither with the number of
     classes nor, beyond the result itself, with the volume, and it is faster than resizing all and arg-max.
@@ -102,20 +104,25 @@ class SliceInferer(Inferer):
         volume = volume if volume.ndim == 5 else volume[..., None]
         B, C, H, W, D = volume.shape
         slices = volume.permute(0, 4, 1, 2, 3)  # (B, D, C, H, W), a view
-        result = self._run(slices, slice_frame(H, W, self.image_size, self.fit), network, *args, **kwargs)
+        told = self.output == "labels" and isinstance(inputs, MetaTensor)
+        sure = [SoftDice() for _ in range(B)] if told else []
+        result = self._run(
+            slices, slice_frame(H, W, self.image_size, self.fit), sure, network, *args, **kwargs
+        )
         result = result.permute(0, 2, 3, 4, 1)  # (B, n, H, W, D)
-        return with_meta_of(result if inputs.ndim == 5 else result[..., 0], inputs)
+        return noted(with_meta_of(result if inputs.ndim == 5 else result[..., 0], inputs), sure)
 
     @torch.no_grad()
     def _run(
         self,
         slices: torch.Tensor,
         frame: SliceFrame,
+        sure: Sequence[SoftDice],
         network: Callable[..., torch.Tensor],
         *args: Any,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """(B, D, C, H, W) -> (B, D, 1 or K+1, H, W) on the slices' device."""
+        """(B, D, C, H, W) -> (B, D, 1 or K+1, H, W) on the slices' device; `sure`, none or B, hear the logits."""
         B, D = slices.shape[:2]
         if B * D == 0:
             raise UserFault(f"SliceInferer: no slices in inputs of batch and depth {(B, D)}.")
@@ -133,6 +140,13 @@ class SliceInferer(Inferer):
             if result is None:
                 result = torch.empty((B, D, *pieces.shape[1:]), dtype=pieces.dtype, device=slices.device)
             result[tuple(zip(*where, strict=True))] = pieces.to(slices.device)
+            step = max(1, frame.image_size // SIDE)
+            items = [b for b, _ in where]
+            for b in sorted(set(items)) if sure else ():
+                rows = slice(
+                    items.index(b), items.index(b) + items.count(b)
+                )  # the walk goes volume by volume
+                sure[b].add(logits[rows, :, : frame.fitted_height : step, : frame.fitted_width : step])
         return result
 
     def _predict(

@@ -129,6 +129,7 @@ def predict_cases(
             affine=answer.affine,
             image=images[-1] if images else None,
             started=started,
+            soft_dice=answer.soft_dice,
         )
         draw = partial(_draw_guide_map, bundle, case, products.folder) if products.guide_maps else None
         return products.write(

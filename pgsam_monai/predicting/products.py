@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Answer:
     """as it was read; None where that isn't known"""
     started: float
     """when the case was begun, s of `time.perf_counter`"""
+    soft_dice: Mapping[str, float] = field(default_factory=dict)
+    """class name -> Soft Dice Confidence, see `inference.confidence`"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ class Products:
         if summary is not None:
             summary.add(
                 case, file, label_map=answer.label_map, affine=answer.affine, labels=legend.labels, image=answer.image,
-                seconds=time.perf_counter() - answer.started,
+                seconds=time.perf_counter() - answer.started, soft_dice=answer.soft_dice,
             )  # fmt: skip
         return file
 

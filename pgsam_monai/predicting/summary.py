@@ -25,6 +25,8 @@ from pgsam_monai.base.trained_for import planned_by
 from pgsam_monai.base.training_facts import FILE, TrainingFacts, read_training_facts
 from pgsam_monai.base.volume import Volume
 from pgsam_monai.bundle import Bundle
+from pgsam_monai.predicting.confidence import FILE as CONFIDENCE
+from pgsam_monai.predicting.confidence import Confidence, read_confidence
 from pgsam_monai.predicting.measured import MeasuredStructure, measure_image, measure_structures
 from pgsam_monai.predicting.outside import compared_with, image_warnings, structure_warnings
 from pgsam_monai.predicting.summary_file import SummaryFile
@@ -47,13 +49,15 @@ class Maker:
     classes: Mapping[str, Sequence[int]]
     """foreground names -> values in label files, of which training has ranges"""
     facts: TrainingFacts | None
+    confidence: Confidence = Confidence()
+    """which Dice to expect of these classes"""
 
     @classmethod
     def of(cls, bundle: Bundle, *, asked: bool = False) -> Maker:
         """A trained bundle; `asked`: by a text or prompts, so that its classes aren't all that is there to find.
 
         Raises:
-            DamagedFile: its training_facts.json isn't what it must be.
+            DamagedFile: its training_facts.json or confidence.json isn't what it must be.
         """
         entries = zip(bundle.names[1:], bundle.decisions["labels"][1:], strict=True)
         return cls(
@@ -62,6 +66,9 @@ class Maker:
             trained_for=planned_by(bundle.config("metadata.json"), bundle.folder).to_json(),
             classes={} if asked else {name: values_of(entry) for name, entry in entries},
             facts=read_training_facts(bundle.config_file(FILE)),
+            confidence=Confidence()
+            if asked
+            else read_confidence(bundle.config_file(CONFIDENCE), bundle.decisions["labels"]),
         )
 
     @classmethod
@@ -112,6 +119,7 @@ class Summary:
         labels: Mapping[str, int],
         image: Volume | None,
         seconds: float,
+        soft_dice: Mapping[str, float] | None = None,
     ) -> None:
         """Tell of a case that was predicted, and say its warnings.
 
@@ -123,6 +131,7 @@ class Summary:
             labels: foreground names -> values.
             image: as it was read; None where that isn't known.
             seconds: that it took.
+            soft_dice: class name -> how sure the network is, see `inference.confidence`; None where it doesn't tell.
         """
         has_geometry = file_format(case["image"]) == "volume"
         measured = None if image is None else measure_image(image, has_geometry=has_geometry)
@@ -133,16 +142,33 @@ class Summary:
         else:
             of_image = [] if measured is None else image_warnings(measured, facts)
             of_each = structure_warnings(structures, self.maker.classes, facts)
+        expected = self._expected(structures, soft_dice or {}, of_each)
         entry = {
             "images": [str(path) for path in as_paths(case["image"])],
             "output": file.name,
             "output_sha256": sha256_of(file),
             "seconds": round(seconds, 3),
             "warnings": of_image,
-            "structures": [_structure(each, of_each.get(each.name, [])) for each in structures],
+            "structures": [
+                _structure(each, expected.get(each.name), of_each.get(each.name, [])) for each in structures
+            ],
         }
         self._change(case["name"], entry)
         self._say(case["name"], [*of_image, *(text for texts in of_each.values() for text in texts)])
+
+    def _expected(
+        self,
+        structures: Sequence[MeasuredStructure],
+        soft_dice: Mapping[str, float],
+        told: dict[str, list[str]],
+    ) -> dict[str, tuple[float, float]]:
+        """By name, expected Dice and its error of what was found; adds to the warnings `told`."""
+        confidence = self.maker.confidence
+        sure = {s.name: soft_dice[s.name] for s in structures if s.voxels and s.name in soft_dice}
+        for name, warning in confidence.warnings(sure).items():
+            told[name] = [*told.get(name, ()), warning]
+        known = {name: each for name, each in confidence.of.items() if name in sure}
+        return {name: (each.expect(sure[name]), each.error) for name, each in known.items()}
 
     def fail(self, case: Mapping[str, Any], reason: str) -> None:
         """Tell of a case that wasn't predicted; what is said of an earlier prediction of it stays, as that does."""
@@ -183,11 +209,15 @@ class Summary:
             "trained_for": self.maker.trained_for,
             "settings": self._settings,
             "warnings": compared_with(self.maker.facts),
+            "expected_dice": str(self.maker.confidence),
         }
 
 
-def _structure(measured: MeasuredStructure, warnings: Sequence[str]) -> dict[str, Any]:
+def _structure(
+    measured: MeasuredStructure, expected: tuple[float, float] | None, warnings: Sequence[str]
+) -> dict[str, Any]:
     """Its entry; numbers to six digits."""
+    dice, error = expected or (None, None)
     return {
         "structure": measured.name,
         "value": measured.value,
@@ -197,6 +227,8 @@ def _structure(measured: MeasuredStructure, warnings: Sequence[str]) -> dict[str
         "centroid": _rounded(measured.centroid),
         "centroid_mm": _rounded(measured.centroid_mm),
         "mean_intensity": _rounded(measured.means),
+        "expected_dice": _rounded(dice),
+        "expected_dice_error": _rounded(error),
         "warnings": list(warnings),
     }
 

@@ -63,7 +63,8 @@ SCHEMA = {
 ANEW = "it is begun anew"
 JSON = {"ensure_ascii": False, "allow_nan": False}
 COLUMNS = ("case", "structure", "value", "millilitres", "voxels", "pieces", "mean_intensity", "x_mm", "y_mm", "z_mm",
-           "warnings", "image_warnings", "seconds", "output", "weights_sha256")  # fmt: skip
+           "expected_dice", "expected_dice_error", "warnings", "image_warnings", "seconds", "output",
+           "weights_sha256")  # fmt: skip
 
 
 class SummaryFile:

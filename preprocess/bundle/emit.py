@@ -29,6 +29,7 @@ from preprocess.bundle.partial import FULL, is_partial, partial_values
 from preprocess.bundle.transforms import (
     augmentation_transforms,
     cleaning_transform,
+    confidence_transform,
     postprocessing_transforms,
     preprocessing_transforms,
 )
@@ -137,7 +138,9 @@ def bundle_values(plan: Mapping, network: str, *, partial: bool = False) -> dict
         "preprocessing": preprocessing_transforms(planned | {"ignore": plan["dataset"].get("ignore")}),
         "augmentation": augmentation(planned["augmentation"], planned[size]),
         "cleaning": cleaning_transform(planned),
-        "evaluation_postprocessing": postprocessing_transforms(planned, "@prediction_dir"),
+        "evaluation_postprocessing": postprocessing_transforms(
+            planned, "@prediction_dir", first=[confidence_transform(values["label_names"])]
+        ),
         "inference_postprocessing": postprocessing_transforms(planned, "@output_dir"),
     }
     for schedule in ("schedule_epochs", "stage_epochs"):

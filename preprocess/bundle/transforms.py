@@ -7,7 +7,7 @@ networks of sub-volumes resample each patch once, so that all of them share a st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pgsam_monai.base.labels import class_of
@@ -50,15 +50,25 @@ def cleaning_transform(values: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def postprocessing_transforms(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`."""
+def postprocessing_transforms(
+    values: Mapping[str, Any], folder: str, *, first: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`, after `first`."""
     invert = {
         "_target_": "Invertd", "keys": "pred", "orig_keys": "image", "transform": "@preprocessing",
         "nearest_interp": True, "to_tensor": True,
     }  # fmt: skip
     restore = {"_target_": "pgsam_monai.transforms.RestoreLabelsd", "keys": "pred", "labels": "@labels"}
     save = {"_target_": "pgsam_monai.transforms.SavePredictiond", "keys": "pred", "output_dir": folder}
-    return {"_target_": "Compose", "transforms": [cleaning_transform(values), invert, restore, save]}
+    return {"_target_": "Compose", "transforms": [*first, cleaning_transform(values), invert, restore, save]}
+
+
+def confidence_transform(names: Any) -> dict[str, Any]:
+    """How sure the network is of each measured case is kept beside its prediction; `names` of all classes, as data."""
+    return {
+        "_target_": "pgsam_monai.evaluation.soft_dice.KeepSoftDiced", "keys": "pred", "folder": "@evaluation_dir",
+        "names": names,
+    }  # fmt: skip
 
 
 def augmentation_transforms(name: str, image_size: int) -> dict[str, Any]:

@@ -79,7 +79,11 @@ def test_a_served_prediction_is_that_of_pgsam_predict(planned, network, tmp_path
     (expected,) = predict(bundle, planned.image, tmp_path / "predicted", device="cpu")
     served = Bundle(bundle, device="cpu")
     for _ in range(2):  # the second time with what the first left behind
-        same_files(segment(served, planned.image, tmp_path / "served"), expected)
+        answer = served.label_map(planned.image)
+        same_files(answer.save(tmp_path / "served", case_stem(planned.image)), expected)
+    named = {name for name, value in answer.label_names.items() if (answer.voxels == value).any()}
+    assert named <= set(answer.soft_dice) <= set(served.labels)
+    assert all(0 < each <= 1 for each in answer.soft_dice.values())
     assert served.labels == Bundle(bundle).labels == {"organ3": 3, "organ205": 205}
 
 

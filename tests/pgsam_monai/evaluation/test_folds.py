@@ -18,7 +18,10 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
 from pgsam_monai.data.splits import select_cases
-from pgsam_monai.evaluation.folds import choose_postprocessing, make_folds, run_folds
+from pgsam_monai.evaluation.after_folds import calibrate_confidence, choose_postprocessing
+from pgsam_monai.evaluation.folds import make_folds, run_folds
+from pgsam_monai.evaluation.soft_dice import read_soft_dice, write_soft_dice
+from pgsam_monai.predicting.confidence import read_confidence
 
 COST = Cost(wall_s=3.0, cpu_s=2.5)
 
@@ -33,11 +36,11 @@ def planned(tmp_path_factory):
 class Fake:
     """Stands in for the processes: notes the commands, writes what they would; fails at the `fail`-th.
 
-    The Dice of case_n is n / 10, of the second class NaN.
+    The Dice of case_n is n / 10, of the second class NaN; Soft Dice Confidence of the first is n / 8, if it is `told`.
     """
 
-    def __init__(self, planned, fail=None):
-        self.commands, self.fail, self.splits = [], fail, splits_of(planned)
+    def __init__(self, planned, fail=None, told=True):
+        self.commands, self.fail, self.told, self.splits = [], fail, told, splits_of(planned)
 
     def __call__(self, command, *, log, threads, held, gpu):
         self.commands.append(command)
@@ -51,6 +54,10 @@ class Fake:
             for name in names:
                 write(folder / "predictions" / f"{name}.nii.gz", name)
             write(folder / "metrics.json", json.dumps(metrics(names)))
+            if self.told:
+                write_soft_dice(
+                    folder / "soft_dice.json", {name: {"organ1": int(name[-1]) / 8} for name in names}
+                )
         return COST
 
     @property
@@ -255,3 +262,61 @@ def test_a_cross_validation_elsewhere_leaves_the_bundle_alone(planned, tmp_path)
     with_stray_voxels(validation)
     assert choose_postprocessing(validation, say=print) == tmp_path / "postprocessing.json"
     assert not (planned / "configs/postprocessing.json").exists()
+
+
+def calibrated(bundle, folder, monkeypatch, *, told=True, least=6):
+    """The folds' confidence.json, and what was said."""
+    monkeypatch.setattr("pgsam_monai.evaluation.calibration.LEAST_SUBJECTS", least)
+    validation, chosen = make_folds(bundle, overrides={}, folder=folder)
+    run_folds(validation, chosen, parallel=1, call=Fake(bundle, told=told), say=lambda line: None)
+    with_stray_voxels(validation)
+    said = []
+    cleaning = choose_postprocessing(validation, say=said.append)
+    said.clear()
+    return calibrate_confidence(validation, cleaning, say=said.append), said
+
+
+def test_confidence_is_calibrated_on_the_cleaned_predictions_out_of_fold(planned, tmp_path, monkeypatch):
+    file, said = calibrated(planned, tmp_path, monkeypatch)
+    assert file == tmp_path / "confidence.json" and not (planned / "configs/confidence.json").exists()
+    assert read_soft_dice(tmp_path / "soft_dice.json") == {
+        f"case_{n}": {"organ1": n / 8} for n in range(1, 7)
+    }
+    found = read_confidence(file, Bundle(planned).decisions["labels"])
+    organ, (choice, _) = (
+        found.of["organ1"],
+        json.loads((tmp_path / "postprocessing.json").read_text())["structures"],
+    )
+    assert organ.map == "constant" and choice["dice_before"] < organ.expect(0.5) <= 1
+    assert abs(organ.expect(0.5) - choice["dice_after"]) < 0.01
+    assert [organ.points[0][0], organ.points[-1][0]] == [1 / 8, 6 / 8]
+    assert found.calibrated_on == "6 cases of 6 subjects out of fold"
+    assert list(found.untold) == ["organ2"]
+    assert said[1].startswith("organ1: the usual Dice") and said[2].startswith("organ2: nothing, found in 0")
+
+
+def test_too_few_cases_tell_nothing(planned, tmp_path, monkeypatch):
+    file, said = calibrated(planned, tmp_path, monkeypatch, least=10)
+    assert not read_confidence(file, Bundle(planned).decisions["labels"]).of
+    assert said[1] == "organ1: nothing, found in 6 subjects only, at least 10 are needed"
+
+
+def test_folds_of_older_bundles_say_that_confidence_is_not_calibrated(planned, tmp_path, monkeypatch):
+    file, said = calibrated(planned, tmp_path, monkeypatch, told=False)
+    assert file is None and not (tmp_path / "confidence.json").exists()
+    (line,) = said
+    assert line.startswith("Confidence is not calibrated: these folds don't tell how sure")
+
+
+def test_the_command_does_it_all(planned, tmp_path, monkeypatch, capsys):
+    def run_here(validation, folds, *, parallel=None):
+        done = run_folds(validation, folds, parallel=1, call=Fake(planned))
+        with_stray_voxels(validation)
+        return done
+
+    monkeypatch.setattr("pgsam_monai.evaluation.folds.run_folds", run_here)
+    cli.main(["train", str(planned), "--folds", "all", "--folds_folder", str(tmp_path / "folds")])
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == [
+        str(tmp_path / f"folds/{name}") for name in ("postprocessing.json", "confidence.json")
+    ]

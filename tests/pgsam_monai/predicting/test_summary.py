@@ -12,6 +12,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.training_facts import Range, StructureRanges, TrainingFacts
 from pgsam_monai.base.volume import ReadError
 from pgsam_monai.inference.result import LabelResult
+from pgsam_monai.predicting.confidence import Calibration, Confidence
 from pgsam_monai.predicting.each import SomeFailed
 from pgsam_monai.predicting.inputs import list_inputs, prediction_file
 from pgsam_monai.predicting.predict import predict_cases
@@ -24,6 +25,9 @@ SMALL = Range(cases=9, min=0.001, max=0.002, quantiles=())
 FACTS = TrainingFacts(
     cases=9, structures={"bright": StructureRanges(values=(1,), cases=9, of=9, millilitres=SMALL)}
 )
+NOTHING = Confidence()
+OF_BRIGHT = Calibration(map="line", points=((0.8, 0.6), (0.9, 0.9)), error=0.05, cases=16)
+CALIBRATED = Confidence(calibrated_on="16 cases", of={"bright": OF_BRIGHT, "lost": OF_BRIGHT})
 
 
 class Thresholding:
@@ -31,8 +35,8 @@ class Thresholding:
 
     channels, labels, background, window = 1, LABELS, 0, None
 
-    def __init__(self, folder, raises=None):
-        self.folder, self.raises = folder, raises or {}
+    def __init__(self, folder, raises=None, sure=0.85):
+        self.folder, self.raises, self.sure = folder, raises or {}, sure
 
     def load(self):
         pass
@@ -44,8 +48,9 @@ class Thresholding:
         volume = image_reader.get()(image)
         voxels = (volume.voxels[0] > volume.voxels[0].mean()).astype(np.uint8)
         return LabelResult(
-            voxels=voxels, affine=volume.affine, source=image, names=["-", *LABELS], values=[0, 1, 2]
-        )
+            voxels=voxels, affine=volume.affine, source=image, names=["-", *LABELS], values=[0, 1, 2],
+            soft_dice={"bright": self.sure, "lost": 0.9},
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -56,16 +61,19 @@ def scans(tmp_path):
     return tmp_path / "scans"
 
 
-def run(source, output, *, weights=b"weights", facts=FACTS, raises=None, **settings):
+def run(
+    source, output, *, weights=b"weights", facts=FACTS, raises=None, confidence=NOTHING, sure=0.85, **settings
+):
     model = source.parent / "model.pt"
     if model.read_bytes() != weights:
         model.write_bytes(weights)
     maker = Maker(
         bundle="samed_x", weights=lambda: model, trained_for={"network": "samed"},
         classes={name: (value,) for name, value in LABELS.items()}, facts=facts,
+        confidence=confidence,
     )  # fmt: skip
     products = Products(folder=output, summary=Summary(output, maker, settings))
-    return predict_cases(Thresholding(output, raises), list_inputs(source), products)
+    return predict_cases(Thresholding(output, raises, sure), list_inputs(source), products)
 
 
 def read(output):
@@ -116,6 +124,32 @@ def test_without_facts_nothing_is_warned_of_and_that_is_said(scans, tmp_path):
     assert not any(
         each["warnings"] for entry in cases(tmp_path / "out").values() for each in entry["structures"]
     )
+
+
+def test_expected_dice_of_what_was_found(scans, tmp_path, capsys):
+    run(scans, tmp_path / "out", confidence=CALIBRATED, facts=None)
+    bright, lost = cases(tmp_path / "out")["s1"]["structures"]
+    assert (bright["expected_dice"], bright["expected_dice_error"], bright["warnings"]) == (0.75, 0.05, [])
+    assert lost["expected_dice"] is None and lost["expected_dice_error"] is None
+    (made,) = read(tmp_path / "out")["runs"]
+    assert made["expected_dice"] == "Expected Dice is calibrated on 16 cases."
+    row, other = list(csv.DictReader((tmp_path / "out/summary.csv").open()))[:2]
+    assert (row["expected_dice"], row["expected_dice_error"], other["expected_dice"]) == ("0.75", "0.05", "")
+    assert "unlike training" not in capsys.readouterr().err
+
+
+def test_confidence_as_of_no_case_before_is_warned_of(scans, tmp_path, capsys):
+    run(scans, tmp_path / "out", confidence=CALIBRATED, sure=0.4)
+    bright, _ = cases(tmp_path / "out")["s1"]["structures"]
+    assert bright["expected_dice"] == 0.6 and len(bright["warnings"]) == 2
+    assert "bright: soft Dice 0.40; 0.80 to 0.90 out of fold" in capsys.readouterr().err
+
+
+def test_nothing_is_expected_where_nothing_was_calibrated(scans, tmp_path):
+    run(scans, tmp_path / "out")
+    bright, _ = cases(tmp_path / "out")["s1"]["structures"]
+    assert bright["expected_dice"] is None
+    assert "was not calibrated" in read(tmp_path / "out")["runs"][0]["expected_dice"]
 
 
 def test_runs_share_a_summary_and_each_case_knows_its_weights(scans, tmp_path):
