@@ -14,6 +14,8 @@ METADATA_KEY = "pgsam_monai"
 
 SLICES, PATCHES = "slices", "patches"
 CLASS_TEXTS, REQUESTS = "classes", "requests"
+ENSEMBLE = "ensemble"
+"""the network of a bundle whose members were trained as other bundles' """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,11 @@ class Capabilities:
     """whether neighbouring slices see each other"""
     guide_maps: bool = False
     """whether it has a prior per class that can be drawn"""
+
+    @property
+    def trains(self) -> bool:
+        """Whether the bundle itself can be trained."""
+        return self.network != ENSEMBLE
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Capabilities:

@@ -17,6 +17,10 @@ from pgsam_monai.transforms.meta import with_meta_of
 from pgsam_monai.transforms.resample import Size, grid_size, resample_volume
 
 
+SLAB = 16
+"""rows of a volume whose softmax is computed at once"""
+
+
 class PatchInferer(Inferer):
     """Runs a 3-D network in overlapping patches and puts the result on the volume's own grid.
 
@@ -75,6 +79,29 @@ class PatchInferer(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
+        restore = restore_labels if self.output == "labels" else restore_logits
+        return with_meta_of(self._run(inputs, restore, network, *args, **kwargs), inputs)
+
+    @torch.no_grad()
+    def probabilities(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Volumes (B, C, H, W, D) -> (B, K+1, h, w, d) softmax, float16, over the volumes' field from edge to edge.
+
+        h, w and d are those of the planned spacing or of the volume, along each axis whichever are fewer:
+        `inference.ensemble` brings them onto the grid.
+        """
+        return self._run(inputs, soft, network, *args, **kwargs)
+
+    def _run(
+        self,
+        inputs: torch.Tensor,
+        take: Callable[[torch.Tensor, Size], torch.Tensor],
+        network: Callable[..., torch.Tensor],
+        *args: Any,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """(B, C, H, W, D) -> (B, n, h, w, d), what `take` makes of a volume's logits and its size."""
         if inputs.ndim != 5 or not inputs.numel():
             raise UserFault(
                 f"PatchInferer: inputs must be (B, C, H, W, D) with voxels, got shape {tuple(inputs.shape)}."
@@ -86,12 +113,13 @@ class PatchInferer(Inferer):
             return self._logits(output, windows)
 
         volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        results = [self._run(*pair, predict) for pair in zip(volumes, self._grids(inputs), strict=True)]
+        pairs = zip(volumes, self._grids(inputs), strict=True)
+        results = [take(self._walk(volume, grid, predict), tuple(volume.shape[1:])) for volume, grid in pairs]
         # no second copy of a single volume's logits
-        return with_meta_of(results[0][None] if len(results) == 1 else torch.stack(results), inputs)
+        return results[0][None] if len(results) == 1 else torch.stack(results)
 
-    def _run(self, volume: torch.Tensor, grid: Size, predict: Callable) -> torch.Tensor:
-        """(C, H, W, D) -> (1 or K+1, H, W, D) on the volume's device."""
+    def _walk(self, volume: torch.Tensor, grid: Size, predict: Callable) -> torch.Tensor:
+        """(C, H, W, D) -> logits (K+1, *grid) on the volume's device."""
         walk = SlidingWindowInferer(
             roi_size=self.patch,
             sw_batch_size=self.batch_size,
@@ -101,9 +129,7 @@ class PatchInferer(Inferer):
             device=volume.device,
             progress=self.progress,
         )
-        logits = walk(resample_volume(volume, grid)[None], predict)[0]
-        restore = restore_labels if self.output == "labels" else restore_logits
-        return restore(logits, tuple(volume.shape[1:]))
+        return walk(resample_volume(volume, grid)[None], predict)[0]
 
     def _logits(self, output: Any, windows: torch.Tensor) -> torch.Tensor:
         """A network's output for windows (n, C, *patch) -> float32 (n, K+1, *patch) in memory of its own."""
@@ -150,3 +176,16 @@ def restore_labels(logits: torch.Tensor, size: Size) -> torch.Tensor:
         labels.masked_fill_(rival > best, index)
         torch.maximum(best, rival, out=best)
     return labels
+
+
+def soft(logits: torch.Tensor, size: Size) -> torch.Tensor:
+    """(K+1, h, w, d) logits, which are lost -> float16 softmax (K+1, *the fewer voxels of h, w, d and of `size`)."""
+    for rows in logits.split(
+        SLAB, dim=1
+    ):  # in place: a second float32 copy of all would be the largest thing here
+        rows.copy_(rows.softmax(dim=0))
+    kept = tuple(min(own, other) for own, other in zip(logits.shape[1:], size, strict=True))
+    found = torch.empty((len(logits), *kept), dtype=torch.float16, device=logits.device)
+    for index in range(len(logits)):
+        found[index] = resample_volume(logits[index : index + 1], kept)[0]
+    return found
