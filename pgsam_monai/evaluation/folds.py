@@ -15,12 +15,11 @@ from typing import Any
 from pgsam_monai.base.child_processes import Cost, run_logged
 from pgsam_monai.base.cleaning import FILE
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.labels import known_classes
 from pgsam_monai.base.splits import read_splits
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.data.splits import REMEDY, select_cases
 from pgsam_monai.evaluation.fold_results import FoldRow, OutOfFold, read_row, write_out_of_fold
-from pgsam_monai.evaluation.postprocessing import choose_cleanings, write_cleanings
+from pgsam_monai.evaluation.postprocessing import choose_for_bundle
 from pgsam_monai.evaluation.predictions import PREDICTIONS
 from pgsam_monai.evaluation.sharing import Admission, share_machine
 from pgsam_monai.evaluation.trainings import (
@@ -33,7 +32,6 @@ from pgsam_monai.evaluation.trainings import (
     run_each,
 )
 from pgsam_monai.metrics import read_metrics
-from pgsam_monai.predicting.inputs import prediction_file
 
 SERIES = "cross-validation"
 METRICS = "metrics.json"
@@ -199,27 +197,9 @@ def choose_postprocessing(validation: CrossValidation, *, say: Callable[[str], N
         row.name for fold in finished for row in read_metrics(validation.training(fold).measured / METRICS)
     }
     cases = [case for fold in finished for case in _kept_out(validation, fold) if case["name"] in predicted]
-    names, entries = bundle.names, bundle.decisions["labels"]
-    known = [known_classes(entries, case.get("labelled")) for case in cases]
-    choices = choose_cleanings(
-        [(prediction_file(validation.folder / PREDICTIONS, case["name"]), case["label"]) for case in cases],
-        labels=dict(zip(names[1:], entries[1:], strict=True)), background=bundle.background,
-        unknown=[{name for name, looked_for in zip(names, each, strict=True) if not looked_for} for each in known],
-    )  # fmt: skip
     own = validation.folder == bundle.folder / FOLDER
     file = bundle.config_file(FILE) if own else validation.folder / FILE
-    write_cleanings(
-        choices,
-        file,
-        labels=bundle.config("train.json")["labels"],
-        chosen_on=f"{len(cases)} cases out of fold",
-    )
-    for line in (
-        "Post-processing, chosen out of fold (on the same cases, so gains are a little flattered):",
-        *choices,
-    ):
-        say(str(line))
-    return file
+    return choose_for_bundle(bundle, cases, validation.folder / PREDICTIONS, file=file, say=say)
 
 
 def _too_early(validation: CrossValidation) -> str | None:

@@ -16,7 +16,6 @@ from pgsam_monai.networks.precision import autocast
 from pgsam_monai.transforms.meta import with_meta_of
 from pgsam_monai.transforms.resample import Size, grid_size, resample_volume
 
-
 SLAB = 16
 """rows of a volume whose softmax is computed at once"""
 

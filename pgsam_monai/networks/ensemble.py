@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 from monai.data import MetaTensor
 from torch import Tensor, nn
@@ -43,8 +44,22 @@ class Ensemble(DescribedNetwork):
             for network, count in zip(networks, members, strict=True)
         )
         self.num_classes, self.in_channels = networks[0].num_classes, networks[0].in_channels
-        names = [network.name for network, count in zip(networks, members, strict=True) for _ in range(count)]
-        self.description = {"network": self.name, "members": names}
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What each member is; these have descriptions of their own."""
+        return {
+            "network": self.name,
+            "members": [member.name for members in self.networks for member in members],
+        }
+
+    def only(self, places: Sequence[int]) -> Ensemble:
+        """An ensemble of some of the networks, whose members are these very ones."""
+        chosen = Ensemble([self.networks[place][0] for place in places], [1] * len(places))
+        for members, place in zip(chosen.networks, places, strict=True):
+            members.extend(self.networks[place][1:])
+        chosen.learn_from_members()
+        return chosen.train(self.training)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logarithm of the mean of the members' class probabilities, where all members take the same input.
