@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgsam_monai.base.capabilities import METADATA_KEY, REQUESTS, Capabilities
+from pgsam_monai.base.capabilities import METADATA_KEY, REQUESTS, SEVERAL, Capabilities
 from pgsam_monai.base.cases import Paths, as_paths, path_or_paths
 from pgsam_monai.base.command_line import check_known
 from pgsam_monai.base.edits import blaming_edits
@@ -302,6 +302,14 @@ class Bundle:
             raise UserFault(
                 f"{self} is an ensemble, which isn't trained itself: train the bundles of its networks, then make it "
                 "anew with pgsam ensemble."
+            )
+
+    def require_one_input(self) -> None:
+        """Raise UserFault if it is an ensemble whose networks don't take the same tensor."""
+        if self.capabilities.input == SEVERAL:
+            raise UserFault(
+                f"{self} is an ensemble of several networks, each with its own input, and no single function of one "
+                "tensor: export the bundles of its networks one by one."
             )
 
     def require_prompts(self) -> None:

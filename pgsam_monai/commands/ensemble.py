@@ -10,7 +10,7 @@ from pgsam_monai.base.memory import set_limit
 
 def ensemble(
     *bundles: str,
-    output: str,
+    output: str | None = None,
     choose: bool = True,
     device: str | None = None,
     dataset_dir: str | None = None,
@@ -46,8 +46,8 @@ def ensemble(
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
     set_limit(max_gb)
-    if not bundles:
-        raise UserFault("ensemble: name at least one trained bundle.")
+    if not bundles or output is None:
+        raise UserFault("ensemble: name at least one trained bundle, and with --output the new bundle's folder.")
     from pgsam_monai.ensembles.making import make_ensemble
     from preprocess.bundle.json_text import json_text
 

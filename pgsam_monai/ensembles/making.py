@@ -13,6 +13,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import sha256_of, write_text
 from pgsam_monai.base.json_files import read_json
 from pgsam_monai.base.locks import hold
+from pgsam_monai.base.replacing import backup_name
 from pgsam_monai.base.trained_for import planned_in
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.ensembles.members import Source, read_sources
@@ -84,8 +85,7 @@ def make_ensemble(
         chosen = [sources[place] for place in places]
         write_files(folder, ensemble_files(chosen, folder.resolve().name, text))
         write_text(folder / RECORD, json.dumps(_record(sources, chosen, measured), indent=1) + "\n")
-        if measured:
-            _clean(folder, measured, say)
+        _clean(folder, measured, say)
         _save(network.only(places), folder)
     return Made(
         folder=folder, networks=tuple(source.name for source in chosen), chosen=measured and measured.chosen
@@ -149,6 +149,8 @@ def _measure(
 def _claim(results: Path, sources: Sequence[Source]) -> None:
     """Stamp the folder of results with what they are of; refuse one of other members."""
     stamp, own = results / "settings.json", {"networks": [_origin(source) for source in sources]}
+    for network in own["networks"]:
+        network["members"] = [member["sha256"] for member in network["members"]]  # wherever they lie
     remedy = "delete the folder, or choose another --output"
     if stamp.is_file() and read_json(stamp, remedy=remedy) != own:
         raise UserFault(f"ensemble: '{results}' holds results of other networks or weights; {remedy}.")
@@ -158,8 +160,16 @@ def _claim(results: Path, sources: Sequence[Source]) -> None:
 def _origin(source: Source) -> dict[str, Any]:
     """Which network, and by which bytes."""
     configs = {name: sha256_of(source.bundle.config_file(name)) for name in ("inference.json", "splits.json")}
-    models = [{"file": str(model), "sha256": sha256_of(model)} for model in source.models]
+    models = [
+        {"file": _shown(model, source.bundle.folder), "sha256": sha256_of(model)} for model in source.models
+    ]
     return {"bundle": source.name, "configs": configs, "members": models}
+
+
+def _shown(model: Path, folder: Path) -> str:
+    """Below its bundle's folder where it lies there."""
+    model, folder = model.resolve(), folder.resolve()
+    return str(model.relative_to(folder) if model.is_relative_to(folder) else model)
 
 
 def _record(
@@ -187,13 +197,15 @@ def _record(
     }
 
 
-def _clean(folder: Path, measured: _Measured, say: Callable[[str], None]) -> None:
+def _clean(folder: Path, measured: _Measured | None, say: Callable[[str], None]) -> None:
+    """Choose post-processing; what was chosen for an earlier ensemble in the folder is put aside."""
     bundle = Bundle(folder)
-    if bundle.config("plan.json")["dataset"].get("ignore") is not None:
-        return  # some voxels of the labels are unknown, and may be what a rule removes or fills
-    choose_for_bundle(
-        bundle, measured.cases, folder / RESULTS / PREDICTIONS, file=bundle.config_file(CLEANING), say=say
-    )
+    file = bundle.config_file(CLEANING)
+    if file.is_file():
+        file.rename(backup_name(file))
+    if measured is None or bundle.config("plan.json")["dataset"].get("ignore") is not None:
+        return  # of voxels that nobody labelled some may be what a rule removes or fills
+    choose_for_bundle(bundle, measured.cases, folder / RESULTS / PREDICTIONS, file=file, say=say)
 
 
 def _save(network: Ensemble, folder: Path) -> None:

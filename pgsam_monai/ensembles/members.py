@@ -161,7 +161,8 @@ def _check_alike(first: Source, other: Source) -> None:
         configs = [source.bundle.config("inference.json") for source in (first, other)]
         differing = [name for name in ("preprocessing", "labels") if _differ(configs, name)]
         parts = [source.splits for source in (first, other)]
-        differing += [f"the {name} of splits.json" for name in ("cases", "test") if _differ(parts, name)]
+        listed = {"cases": "cases", "test": "test cases"}
+        differing += [f"the {told} of splits.json" for name, told in listed.items() if _differ(parts, name)]
     if differing:
         raise UserFault(
             f"ensemble: '{first.name}' and '{other.name}' differ in {', '.join(differing)}; networks that answer "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from pgsam_monai.base.errors import UserFault
-
 
 def refuse_training() -> NoReturn:
-    """Raise UserFault: the one step of `training` in an ensemble's train.json."""
-    raise UserFault(
-        "an ensemble isn't trained itself; train the bundles of its networks, then make it anew with pgsam ensemble."
+    """The one step of `training` in an ensemble's train.json.
+
+    Raises:
+        SystemExit: with a sentence. (Any other exception MONAI would bury below its wrappers and a traceback.)
+    """
+    raise SystemExit(
+        "An ensemble isn't trained itself; train the bundles of its networks, then make it anew with pgsam ensemble."
     )

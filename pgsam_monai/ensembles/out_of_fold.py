@@ -27,7 +27,7 @@ from pgsam_monai.base.files import write_text
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.labels import Entry, values_of
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.data.splits import located
+from pgsam_monai.data.splits import located, require_files
 from pgsam_monai.ensembles.members import Source
 from pgsam_monai.evaluation.predictions import PREDICTIONS, evaluate_predictions
 from pgsam_monai.inference.ensemble import add_up, most_probable
@@ -121,50 +121,53 @@ def predict_candidates(
     Raises:
         SomeFailed: of several cases, after the others were measured.
     """
-    bundle = Bundle(sources[0].bundle.folder, overrides={"clean_predictions": False})
-    inferers = [source.bundle.inferer for source in sources]
     place, splits = Path(sources[0].bundle.content("dataset_dir")), sources[0].splits
     chosen = [located(name, splits["cases"][name], place) for name in cases]
-    measures = Measures.of(sources[0])
-    ways = subsets(len(sources))
-    savers = {way: SavePredictiond("pred", output_dir=folder_of(folder, way)) for way in ways}
-
-    def one(case: Mapping[str, Any]) -> Path:
-        with reading():
-            batch = list_data_collate([bundle.preprocessing({"name": case["name"], "image": case["image"]})])
-        image = batch["image"].to(sources[0].bundle.device)
-        maps = _network_maps(inferers, network, cases[case["name"]], image)
-        for way in ways:
-            labels = most_probable([maps[place] for place in way], tuple(image.shape[2:]))
-            (item,) = decollate_batch({**batch, "pred": with_meta_of(labels[None].cpu(), batch["image"])})
-            savers[way](bundle.postprocessing(item))
-        dice = {
-            way: _dice(prediction_file(folder_of(folder, way), case["name"]), case, measures) for way in ways
-        }
-        content = {
-            "members": list(map(list, cases[case["name"]])),
-            "dice": [
-                {"networks": list(way), **finite_or_none({"by_structure": each})}
-                for way, each in dice.items()
-            ],
-        }
-        return write_text(_case_file(folder, case["name"]), json.dumps(content, indent=1) + "\n")
-
+    require_files(chosen, place)
     todo = [case for case in chosen if not _case_file(folder, case["name"]).is_file()]
     if todo:
-        for_each(todo, one)
+        walk = _Walk(sources, network, folder)
+        for_each(todo, lambda case: walk(case, cases[case["name"]]))
     return chosen
 
 
-@torch.no_grad()
-def _network_maps(
-    inferers: Sequence[Any], network: Ensemble, members: Sequence[Sequence[int]], image: Tensor
-) -> list[Tensor]:
-    """For each network the mean of its members' probabilities (K+1, h, w, d), at its own resolution."""
-    return [
-        add_up((inferer.probabilities(image, group[place])[0], 1 / len(places)) for place in places)[0]
-        for inferer, group, places in zip(inferers, network.networks, members, strict=True)
-    ]
+class _Walk:
+    """Predicts and measures one case after the other."""
+
+    def __init__(self, sources: Sequence[Source], network: Ensemble, folder: Path) -> None:
+        self.bundle = Bundle(sources[0].bundle.folder, overrides={"clean_predictions": False})
+        self.device = sources[0].bundle.device
+        self.inferers = [source.bundle.inferer for source in sources]
+        self.network, self.folder, self.measures = network, folder, Measures.of(sources[0])
+        self.savers = {
+            way: SavePredictiond("pred", output_dir=folder_of(folder, way)) for way in subsets(len(sources))
+        }
+
+    def __call__(self, case: Mapping[str, Any], members: Sequence[Sequence[int]]) -> Path:
+        """Returns the file of the case's results, which is written last."""
+        with reading():
+            batch = list_data_collate(
+                [self.bundle.preprocessing({key: case[key] for key in ("name", "image")})]
+            )
+        image = batch["image"].to(self.device)
+        maps = self._maps(image, members)
+        results = []
+        for way, save in self.savers.items():
+            labels = most_probable([maps[place] for place in way], tuple(image.shape[2:]))
+            (item,) = decollate_batch({**batch, "pred": with_meta_of(labels[None].cpu(), batch["image"])})
+            save(self.bundle.postprocessing(item))
+            dice = _dice(prediction_file(save.output_dir, case["name"]), case, self.measures)
+            results.append({"networks": list(way), "by_structure": finite_or_none(dice)})
+        content = {"members": list(map(list, members)), "candidates": results}
+        return write_text(_case_file(self.folder, case["name"]), json.dumps(content, indent=1) + "\n")
+
+    @torch.no_grad()
+    def _maps(self, image: Tensor, members: Sequence[Sequence[int]]) -> list[Tensor]:
+        """For each network the mean of its members' probabilities (K+1, h, w, d), at its own resolution."""
+        return [
+            add_up((inferer.probabilities(image, group[place])[0], 1 / len(places)) for place in places)[0]
+            for inferer, group, places in zip(self.inferers, self.network.networks, members, strict=True)
+        ]
 
 
 def candidates(folder: Path, names: Sequence[str], count: int) -> list[Candidate]:
@@ -227,7 +230,7 @@ def _read(file: Path) -> dict[Subset, dict[str, float]]:
                 label: float("nan") if dice is None else float(dice)
                 for label, dice in entry["by_structure"].items()
             }
-            for entry in content["dice"]
+            for entry in content["candidates"]
         }
 
     return made_of(read_json(file, remedy=REMEDY), made, file=file, remedy=REMEDY)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai import __version__
-from pgsam_monai.base.capabilities import ENSEMBLE, METADATA_KEY, Capabilities
+from pgsam_monai.base.capabilities import ENSEMBLE, METADATA_KEY, SEVERAL, Capabilities
 from pgsam_monai.base.edits import PLANNED, planned_digests
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
@@ -98,7 +98,9 @@ def _metadata(sources: Sequence[Source], name: str) -> dict[str, Any]:
         network=ENSEMBLE, dataset=first.dataset, labels=first.labels, channels=first.channels,
         orientation=first.orientation, intensity=first.intensity, size=[], spacing=None, fit=None, stack_depth=1,
     )  # fmt: skip
-    capabilities = Capabilities(network=ENSEMBLE, title=title, input=can.input)
+    capabilities = Capabilities(
+        network=ENSEMBLE, title=title, input=can.input if len(sources) == 1 else SEVERAL
+    )
     return {
         **records[0],
         "changelog": {records[0]["version"]: f"made by pgsam ensemble {__version__}"},
