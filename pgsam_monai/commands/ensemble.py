@@ -47,7 +47,9 @@ def ensemble(
     """
     set_limit(max_gb)
     if not bundles or output is None:
-        raise UserFault("ensemble: name at least one trained bundle, and with --output the new bundle's folder.")
+        raise UserFault(
+            "ensemble: name at least one trained bundle, and with --output the new bundle's folder."
+        )
     from pgsam_monai.ensembles.making import make_ensemble
     from preprocess.bundle.json_text import json_text
 
