@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from pgsam_monai.ensembles.writing import ensemble_files, require_place, write_f
 from pgsam_monai.evaluation.postprocessing import choose_for_bundle
 from pgsam_monai.evaluation.predictions import PREDICTIONS
 from pgsam_monai.metrics.summary import finite_or_none
+from pgsam_monai.networks.description import DescribedNetwork
 from pgsam_monai.networks.ensemble import Ensemble
 from pgsam_monai.networks.trained import load_trained
 from pgsam_monai.training.checkpoints import BEST_MODEL, save_checkpoint
@@ -86,7 +88,7 @@ def make_ensemble(
         write_files(folder, ensemble_files(chosen, folder.resolve().name, text))
         write_text(folder / RECORD, json.dumps(_record(sources, chosen, measured), indent=1) + "\n")
         _clean(folder, measured, say)
-        _save(network.only(places), folder)
+        _save(Ensemble.of([network.networks[place] for place in places]), folder)
     return Made(
         folder=folder, networks=tuple(source.name for source in chosen), chosen=measured and measured.chosen
     )
@@ -98,19 +100,18 @@ def load_members(sources: Sequence[Source]) -> Ensemble:
     Raises:
         UserFault: weights that aren't of their bundle's network and plan.
     """
-    network = Ensemble(
-        [source.bundle.content("network_def") for source in sources],
-        [len(source.models) for source in sources],
-    )
-    for source, members in zip(sources, network.networks, strict=True):
-        for model, member in zip(source.models, members, strict=True):
-            try:
-                load_trained(member, model, planned=source.bundle.planned_for)
-            except (UserFault, RuntimeError) as error:
-                lines = " ".join(str(error).split())[:400]
-                raise UserFault(f"ensemble: '{model}' doesn't fit bundle '{source.name}': {lines}") from error
-    network.learn_from_members()
-    return network.to(sources[0].bundle.device).eval()
+    groups = [[_load(source, model) for model in source.models] for source in sources]
+    return Ensemble.of(groups).to(sources[0].bundle.device).eval()
+
+
+def _load(source: Source, model: Path) -> DescribedNetwork:
+    member = copy.deepcopy(source.bundle.content("network_def"))
+    try:
+        load_trained(member, model, planned=source.bundle.planned_for)
+    except (UserFault, RuntimeError) as error:
+        lines = " ".join(str(error).split())[:400]
+        raise UserFault(f"ensemble: '{model}' doesn't fit bundle '{source.name}': {lines}") from error
+    return member
 
 
 @dataclass(frozen=True, kw_only=True)

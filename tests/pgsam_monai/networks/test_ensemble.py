@@ -43,10 +43,10 @@ def test_members_of_several_networks_are_no_function_of_one_tensor():
 
 
 def test_one_file_holds_all_members_and_says_what_any_of_them_learnt_from(tmp_path):
-    network, file = drawn(), tmp_path / "model.pt"
-    for member, names in zip(network.networks[0], (["a", "b"], ["b", "c"]), strict=True):
+    members, file = list(drawn().networks[0]), tmp_path / "model.pt"
+    for member, names in zip(members, (["a", "b"], ["b", "c"]), strict=True):
         member.trained_on = digests_of(names, dataset="d")
-    network.learn_from_members()
+    network = Ensemble.of([members]).eval()
     torch.save(network.state_dict(), file)
     assert digests_in(description_in(file)) == digests_of("abc", dataset="d")
     assert description_in(file)["members"] == ["unet", "unet"]
@@ -57,10 +57,47 @@ def test_one_file_holds_all_members_and_says_what_any_of_them_learnt_from(tmp_pa
 
 
 def test_it_is_not_known_what_it_learnt_from_where_one_member_does_not_say():
-    network = drawn()
-    network.networks[0][0].trained_on = frozenset()
-    network.learn_from_members()
-    assert network.trained_on is None
+    members = list(drawn().networks[0])
+    members[0].trained_on = frozenset()
+    assert Ensemble.of([members]).trained_on is None
+
+
+def frozen(seed, value=None):
+    """A network whose first convolution is frozen."""
+    network = drawn((1,), seed).networks[0][0]
+    parameter = next(network.parameters()).requires_grad_(False)
+    if value is not None:
+        parameter.fill_(value)
+    return network
+
+
+def firsts(ensemble):
+    return [next(member.parameters()) for member in ensemble.networks[0]]
+
+
+def test_frozen_parameters_that_members_have_alike_are_there_once(tmp_path):
+    network = Ensemble.of([[frozen(0, 1.0), frozen(1, 1.0), frozen(2, 2.0)]])
+    one, same, other = firsts(network)
+    assert same is one and other is not one and float(other.mean()) == 2
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    state = torch.load(tmp_path / "model.pt", weights_only=True)
+    name = next(name for name, _ in network.networks[0][0].named_parameters())
+    pointers = [state[f"networks.0.{place}.{name}"].data_ptr() for place in range(3)]
+    assert pointers[0] == pointers[1] != pointers[2]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", [0, 1])
+def test_members_share_or_part_as_what_is_loaded_says(seed):
+    """Whatever they did before: copies share all that is frozen."""
+    image, loaded = torch.rand(1, 1, SIDE, SIDE), Ensemble([frozen(seed)], [3]).eval()
+    assert len(set(map(id, firsts(loaded)))) == 1
+    for values in ((1.0, 2.0, 2.0), (3.0, 3.0, 4.0), (5.0, 5.0, 5.0)):
+        network = Ensemble.of([[frozen(place, value) for place, value in enumerate(values)]]).eval()
+        loaded.load_state_dict(network.state_dict())
+        assert torch.equal(loaded(image), network(image))
+        assert [float(parameter.mean()) for parameter in firsts(loaded)] == list(values)
+        assert (firsts(loaded)[0] is firsts(loaded)[1]) == (values[0] == values[1])
 
 
 def test_other_members_are_refused_by_name():
