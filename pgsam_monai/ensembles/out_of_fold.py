@@ -29,6 +29,7 @@ from pgsam_monai.base.labels import Entry, values_of
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.data.splits import located, require_files
 from pgsam_monai.ensembles.members import Source
+from pgsam_monai.evaluation.folds import CLEANED
 from pgsam_monai.evaluation.predictions import PREDICTIONS, evaluate_predictions
 from pgsam_monai.inference.ensemble import add_up, most_probable
 from pgsam_monai.metrics.files import read_pair
@@ -135,7 +136,9 @@ class _Walk:
     """Predicts and measures one case after the other."""
 
     def __init__(self, sources: Sequence[Source], network: Ensemble, folder: Path) -> None:
-        self.bundle = Bundle(sources[0].bundle.folder, overrides={"clean_predictions": False})
+        first = sources[0].bundle
+        untouched = {CLEANED: False} if CLEANED in first.config("inference.json") else {}
+        self.bundle = Bundle(first.folder, overrides=untouched)
         self.device = sources[0].bundle.device
         self.inferers = [source.bundle.inferer for source in sources]
         self.network, self.folder, self.measures = network, folder, Measures.of(sources[0])
