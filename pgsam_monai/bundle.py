@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgsam_monai.base.capabilities import METADATA_KEY, REQUESTS, Capabilities
+from pgsam_monai.base.capabilities import METADATA_KEY, REQUESTS, SEVERAL, Capabilities
 from pgsam_monai.base.cases import Paths, as_paths, path_or_paths
 from pgsam_monai.base.command_line import check_known
 from pgsam_monai.base.edits import blaming_edits
@@ -23,7 +23,7 @@ from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.files import time_and_size
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.labels import check_labels, restored_values
-from pgsam_monai.base.trained_for import KEY, OtherPlan, planned_by
+from pgsam_monai.base.trained_for import KEY, OtherPlan, TrainedFor, planned_by
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.configs import read_configs
 from pgsam_monai.data.splits import ALL_CASES
@@ -296,6 +296,22 @@ class Bundle:
                 '--text is empty; say what to segment, as in --text "perform liver segmentation".'
             )
 
+    def require_trainable(self) -> None:
+        """Raise UserFault if it is an ensemble."""
+        if not self.capabilities.trains:
+            raise UserFault(
+                f"{self} is an ensemble, which isn't trained itself: train the bundles of its networks, then make it "
+                "anew with pgsam ensemble."
+            )
+
+    def require_one_input(self) -> None:
+        """Raise UserFault if it is an ensemble whose networks don't take the same tensor."""
+        if self.capabilities.input == SEVERAL:
+            raise UserFault(
+                f"{self} is an ensemble of several networks, each with its own input, and no single function of one "
+                "tensor: export the bundles of its networks one by one."
+            )
+
     def require_prompts(self) -> None:
         """Raise UserFault if the network takes no prompts."""
         if not self.capabilities.prompts:
@@ -384,10 +400,13 @@ class Bundle:
 
         if self._network is None:
             self._network = self.content("network_def").to(self.device).eval()
-        present = [name for name in SEEN if name in self.parser.get()]
-        seen = {name: self.content(name) for name in present}
-        planned = planned_by(self.config("metadata.json"), self.folder).seeing(**seen)
-        load_trained(self._network, self.model_file, planned=planned)
+        load_trained(self._network, self.model_file, planned=self.planned_for)
+
+    @property
+    def planned_for(self) -> TrainedFor:
+        """What its weights must be trained for, by its plan and by what its configs say that the network sees."""
+        seen = {name: self.content(name) for name in SEEN if name in self.parser.get()}
+        return planned_by(self.config("metadata.json"), self.folder).seeing(**seen)
 
     @property
     def preprocessing(self) -> Compose:

@@ -12,8 +12,10 @@ from typing import Any
 METADATA_KEY = "pgsam_monai"
 """of a bundle's metadata.json"""
 
-SLICES, PATCHES = "slices", "patches"
+SLICES, PATCHES, SEVERAL = "slices", "patches", "several"
 CLASS_TEXTS, REQUESTS = "classes", "requests"
+ENSEMBLE = "ensemble"
+"""the network of a bundle whose members were trained as other bundles' """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Capabilities:
     title: str
     """its name for people: "Med-SA" """
     input: str = SLICES
-    """what it is fed with: SLICES, or PATCHES of volumes"""
+    """what it is fed with: SLICES, or PATCHES of volumes; SEVERAL: an ensemble's networks each with their own"""
     prompts: bool = False
     """whether it answers clicks, boxes and masks"""
     texts: str | None = None
@@ -36,6 +38,11 @@ class Capabilities:
     """whether neighbouring slices see each other"""
     guide_maps: bool = False
     """whether it has a prior per class that can be drawn"""
+
+    @property
+    def trains(self) -> bool:
+        """Whether the bundle itself can be trained."""
+        return self.network != ENSEMBLE
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Capabilities:

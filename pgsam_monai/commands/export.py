@@ -58,6 +58,7 @@ def export(
 
         save_adapters(trained.network, files[0])
     else:
+        trained.require_one_input()
         _monai_export("ckpt_export" if form == "torchscript" else "onnx_export", trained, files[0])
     note_written(*files)
     for file in files:

@@ -1,4 +1,4 @@
-"""The `pgsam` command: demo, plan, train, evaluate, predict, describe, export, view, label, weights.
+"""The `pgsam` command: demo, plan, train, evaluate, ensemble, predict, describe, export, view, label, weights.
 
 Heavy libraries are imported by the command that needs them, so that help and errors come at once.
 """
@@ -14,6 +14,7 @@ from pgsam_monai.base.command_line import asks_for_help, read_words, told
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.commands.demo import demo
 from pgsam_monai.commands.describe import describe
+from pgsam_monai.commands.ensemble import ensemble
 from pgsam_monai.commands.evaluate import evaluate
 from pgsam_monai.commands.export import export
 from pgsam_monai.commands.label import label
@@ -29,8 +30,8 @@ def commands() -> dict:
 
     weights = {"list": list_weights, "fetch": fetch_weights, "import": import_weights}
     return {
-        "demo": demo, "plan": plan, "train": train, "evaluate": evaluate, "predict": predict, "describe": describe,
-        "export": export, "view": view, "label": label, "weights": weights,
+        "demo": demo, "plan": plan, "train": train, "evaluate": evaluate, "ensemble": ensemble, "predict": predict,
+        "describe": describe, "export": export, "view": view, "label": label, "weights": weights,
     }  # fmt: skip
 
 

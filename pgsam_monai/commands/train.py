@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.memory import set_limit
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands.values import seed_numbers, settle_overrides, whole_numbers
 from pgsam_monai.running import initial_model, run_bundle
 
@@ -86,6 +87,7 @@ def train(
             configs/evaluate.json, too).
     """
     set_limit(max_gb)
+    Bundle(bundle, configs=["train.json"]).require_trainable()
     if "from" in overrides:  # a keyword of Python's, so it can't be an argument of its own
         overrides["initial_model"] = initial_model(bundle, str(overrides.pop("from")), resume=resume)
     given = {

@@ -15,7 +15,7 @@ from pgsam_monai.bundle import Bundle
 from pgsam_monai.data.splits import select_cases
 from pgsam_monai.evaluation.calibration import calibrate, dice_of_found, write_calibration
 from pgsam_monai.evaluation.folds import FOLDER, CrossValidation
-from pgsam_monai.evaluation.postprocessing import choose_cleanings, of_cases, write_cleanings
+from pgsam_monai.evaluation.postprocessing import choose_for_bundle, of_cases
 from pgsam_monai.evaluation.predictions import PREDICTIONS
 from pgsam_monai.evaluation.soft_dice import FILE as SOFT_DICE
 from pgsam_monai.evaluation.soft_dice import read_soft_dice
@@ -38,31 +38,13 @@ def choose_postprocessing(validation: CrossValidation, *, say: Callable[[str], N
     Returns:
         the postprocessing.json; None where it is too early.
     """
-    bundle = validation.bundle
     if why := _too_early(validation):
         say(f"Post-processing is not chosen: {why}.")
         return None
-    cases, labels = _predicted(validation), _labels(bundle)
-    known = _known(bundle, cases)
-    choices = choose_cleanings(
-        _pairs(validation, cases), labels=labels, background=bundle.background,
-        unknown=[
-            {name for name, looked_for in zip(labels, each, strict=True) if not looked_for} for each in known
-        ],
+    return choose_for_bundle(
+        validation.bundle, _predicted(validation), validation.folder / PREDICTIONS,
+        file=_chosen_file(validation, FILE), say=say,
     )  # fmt: skip
-    file = _chosen_file(validation, FILE)
-    write_cleanings(
-        choices,
-        file,
-        labels=bundle.config("train.json")["labels"],
-        chosen_on=f"{len(cases)} cases out of fold",
-    )
-    for line in (
-        "Post-processing, chosen out of fold (on the same cases, so gains are a little flattered):",
-        *choices,
-    ):
-        say(str(line))
-    return file
 
 
 def calibrate_confidence(

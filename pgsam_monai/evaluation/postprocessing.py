@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.cleaning import Cleaning
 from pgsam_monai.base.cores import usable_cores
 from pgsam_monai.base.files import write_text
-from pgsam_monai.base.labels import Entry, values_of
+from pgsam_monai.base.labels import Entry, known_classes, values_of
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.metrics.files import read_pair
+from pgsam_monai.predicting.inputs import prediction_file
 from pgsam_monai.transforms.cleaning import around, clean
 
 LEAST_GAIN = 0.001
@@ -97,6 +100,38 @@ def choose_cleanings(
         )
         for name in names
     ]  # fmt: skip
+
+
+def choose_for_bundle(
+    bundle: Bundle,
+    cases: Sequence[Mapping[str, Any]],
+    predictions: Path,
+    *,
+    file: Path,
+    say: Callable[[str], None],
+) -> Path:
+    """Choose a bundle's cleanings on predictions out of fold, and write them; returns the file.
+
+    Args:
+        bundle: whose structures they are.
+        cases: [{"name", "label", ("labelled")}], all of them predicted.
+        predictions: folder of the label maps, to which nothing was done.
+        file: the postprocessing.json that is written.
+        say: hears what was chosen and what each structure gains.
+    """
+    names, entries = bundle.names, bundle.decisions["labels"]
+    known = [known_classes(entries, case.get("labelled")) for case in cases]
+    choices = choose_cleanings(
+        [(prediction_file(predictions, case["name"]), case["label"]) for case in cases],
+        labels=dict(zip(names[1:], entries[1:], strict=True)), background=bundle.background,
+        unknown=[{name for name, looked_for in zip(names, each, strict=True) if not looked_for} for each in known],
+    )  # fmt: skip
+    labels = bundle.config("train.json")["labels"]
+    write_cleanings(choices, file, labels=labels, chosen_on=f"{len(cases)} cases out of fold")
+    say("Post-processing, chosen out of fold (on the same cases, so gains are a little flattered):")
+    for choice in choices:
+        say(str(choice))
+    return file
 
 
 def write_cleanings(

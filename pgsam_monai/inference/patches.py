@@ -17,6 +17,9 @@ from pgsam_monai.networks.precision import autocast
 from pgsam_monai.transforms.meta import with_meta_of
 from pgsam_monai.transforms.resample import Size, grid_size, resample_volume
 
+SLAB = 16
+"""rows of a volume whose softmax is computed at once"""
+
 
 class PatchInferer(Inferer):
     """Runs a 3-D network in overlapping patches and puts the result on the volume's own grid.
@@ -77,6 +80,38 @@ class PatchInferer(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
+        if self.output == "logits":
+            return with_meta_of(self._run(inputs, restore_logits, network, *args, **kwargs), inputs)
+        told, heard = isinstance(inputs, MetaTensor), []
+
+        def take(logits: torch.Tensor, size: Size) -> torch.Tensor:
+            if told:
+                heard.append(SoftDice())
+                heard[-1].add(logits[None])
+            return restore_labels(logits, size)
+
+        return noted(with_meta_of(self._run(inputs, take, network, *args, **kwargs), inputs), heard)
+
+    @torch.no_grad()
+    def probabilities(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Volumes (B, C, H, W, D) -> (B, K+1, h, w, d) softmax, float16, over the volumes' field from edge to edge.
+
+        h, w and d are those of the planned spacing or of the volume, along each axis whichever are fewer:
+        `inference.ensemble` brings them onto the grid.
+        """
+        return self._run(inputs, soft, network, *args, **kwargs)
+
+    def _run(
+        self,
+        inputs: torch.Tensor,
+        take: Callable[[torch.Tensor, Size], torch.Tensor],
+        network: Callable[..., torch.Tensor],
+        *args: Any,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """(B, C, H, W, D) -> (B, n, h, w, d), what `take` makes of a volume's logits and its size."""
         if inputs.ndim != 5 or not inputs.numel():
             raise UserFault(
                 f"PatchInferer: inputs must be (B, C, H, W, D) with voxels, got shape {tuple(inputs.shape)}."
@@ -88,18 +123,13 @@ class PatchInferer(Inferer):
             return self._logits(output, windows)
 
         volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        told = self.output == "labels" and isinstance(inputs, MetaTensor)
-        sure = [SoftDice() if told else None for _ in volumes]
-        each = zip(volumes, self._grids(inputs), sure, strict=True)
-        results = [self._run(*one, predict) for one in each]
+        pairs = zip(volumes, self._grids(inputs), strict=True)
+        results = [take(self._walk(volume, grid, predict), tuple(volume.shape[1:])) for volume, grid in pairs]
         # no second copy of a single volume's logits
-        result = results[0][None] if len(results) == 1 else torch.stack(results)
-        return noted(with_meta_of(result, inputs), sure if told else [])
+        return results[0][None] if len(results) == 1 else torch.stack(results)
 
-    def _run(
-        self, volume: torch.Tensor, grid: Size, sure: SoftDice | None, predict: Callable
-    ) -> torch.Tensor:
-        """(C, H, W, D) -> (1 or K+1, H, W, D) on the volume's device; `sure`, if any, hears the logits."""
+    def _walk(self, volume: torch.Tensor, grid: Size, predict: Callable) -> torch.Tensor:
+        """(C, H, W, D) -> logits (K+1, *grid) on the volume's device."""
         walk = SlidingWindowInferer(
             roi_size=self.patch,
             sw_batch_size=self.batch_size,
@@ -109,11 +139,7 @@ class PatchInferer(Inferer):
             device=volume.device,
             progress=self.progress,
         )
-        logits = walk(resample_volume(volume, grid)[None], predict)[0]
-        if sure is not None:
-            sure.add(logits[None])
-        restore = restore_labels if self.output == "labels" else restore_logits
-        return restore(logits, tuple(volume.shape[1:]))
+        return walk(resample_volume(volume, grid)[None], predict)[0]
 
     def _logits(self, output: Any, windows: torch.Tensor) -> torch.Tensor:
         """A network's output for windows (n, C, *patch) -> float32 (n, K+1, *patch) in memory of its own."""
@@ -160,3 +186,16 @@ def restore_labels(logits: torch.Tensor, size: Size) -> torch.Tensor:
         labels.masked_fill_(rival > best, index)
         torch.maximum(best, rival, out=best)
     return labels
+
+
+def soft(logits: torch.Tensor, size: Size) -> torch.Tensor:
+    """(K+1, h, w, d) logits, which are lost -> float16 softmax (K+1, *the fewer voxels of h, w, d and of `size`)."""
+    for rows in logits.split(
+        SLAB, dim=1
+    ):  # in place: a second float32 copy of all would be the largest thing here
+        rows.copy_(rows.softmax(dim=0))
+    kept = tuple(min(own, other) for own, other in zip(logits.shape[1:], size, strict=True))
+    found = torch.empty((len(logits), *kept), dtype=torch.float16, device=logits.device)
+    for index in range(len(logits)):
+        found[index] = resample_volume(logits[index : index + 1], kept)[0]
+    return found

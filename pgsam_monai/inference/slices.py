@@ -14,7 +14,15 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.inference.confidence import SIDE, SoftDice, noted
 from pgsam_monai.networks.precision import autocast
 from pgsam_monai.networks.slices import fold_slices, unfold_slices
-from pgsam_monai.transforms.fit import SliceFrame, fit_image, slice_frame, unfit_labels, unfit_logits
+from pgsam_monai.transforms.fit import (
+    SliceFrame,
+    crop_logits,
+    fit_image,
+    resize,
+    slice_frame,
+    unfit_labels,
+    unfit_logits,
+)
 from pgsam_monai.transforms.meta import with_meta_of
 from pgsam_monai.transforms.stacks import Stack, stacks_over
 
@@ -112,6 +120,18 @@ class SliceInferer(Inferer):
         result = result.permute(0, 2, 3, 4, 1)  # (B, n, H, W, D)
         return noted(with_meta_of(result if inputs.ndim == 5 else result[..., 0], inputs), sure)
 
+    def probabilities(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """Volumes (B, C, H, W, D) -> (B, K+1, h, w, D) softmax, float16, over the volumes' field from edge to edge.
+
+        h and w are the network's or the volume's, whichever are fewer: `inference.ensemble` brings them onto the grid.
+        """
+        volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        slices = volume.permute(0, 4, 1, 2, 3)
+        frame = slice_frame(*slices.shape[3:], self.image_size, self.fit)
+        return self._run(slices, frame, (), network, *args, take=_soft, **kwargs).permute(0, 2, 3, 4, 1)
+
     @torch.no_grad()
     def _run(
         self,
@@ -120,9 +140,14 @@ class SliceInferer(Inferer):
         sure: Sequence[SoftDice],
         network: Callable[..., torch.Tensor],
         *args: Any,
+        take: Callable[[torch.Tensor, SliceFrame], torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """(B, D, C, H, W) -> (B, D, 1 or K+1, H, W) on the slices' device; `sure`, none or B, hear the logits."""
+        """(B, D, C, H, W) -> (B, D, 1 or K+1, H, W) on the slices' device.
+
+        `sure`, none or B, hear the logits; `take` is what is made of a batch's.
+        """
+        take = take or (unfit_logits if self.output == "logits" else unfit_labels)
         B, D = slices.shape[:2]
         if B * D == 0:
             raise UserFault(f"SliceInferer: no slices in inputs of batch and depth {(B, D)}.")
@@ -136,7 +161,7 @@ class SliceInferer(Inferer):
             logits = self._predict(batch.to(self.device or slices.device), frame, network, *args, **kwargs)
             where = [(b, stack.slices[n]) for b, stack in part for n in stack.kept]
             logits = _kept(logits, [stack for _, stack in part], self.stack_depth)
-            pieces = unfit_logits(logits, frame) if self.output == "logits" else unfit_labels(logits, frame)
+            pieces = take(logits, frame)
             if result is None:
                 result = torch.empty((B, D, *pieces.shape[1:]), dtype=pieces.dtype, device=slices.device)
             result[tuple(zip(*where, strict=True))] = pieces.to(slices.device)
@@ -170,6 +195,12 @@ def _kept(logits: torch.Tensor, stacks: Sequence[Stack], stack_depth: int) -> to
     """(n * d, K+1, S, S) -> the rows whose results are used."""
     rows = [n * stack_depth + position for n, stack in enumerate(stacks) for position in stack.kept]
     return logits if len(rows) == len(logits) else logits[rows]
+
+
+def _soft(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(n, K+1, S, S) -> float16 (n, K+1, h, w), no finer than the slice."""
+    found = crop_logits(logits, frame).softmax(dim=1)
+    return resize(found, (min(found.shape[2], frame.height), min(found.shape[3], frame.width))).half()
 
 
 def _first(output: Any) -> torch.Tensor:

@@ -114,22 +114,30 @@ class PgsamApp(stock_app(), MONAILabelApp):
         return infers
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        """Per bundle, unless conf["train"] is false."""
+        """Per bundle that can be trained, unless conf["train"] is false."""
         if not strtobool(self.conf.get("train", "true")):
             return {}
         from pgsam_monai.label.training.train import Training
 
-        return {name: Training(str(served.folder), self.conf) for name, served in self.served.items()}
+        return {
+            name: Training(str(served.folder), self.conf)
+            for name, served in self.served.items()
+            if served.capabilities.trains
+        }
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Any image, and the most uncertain image first."""
         return super().init_strategies() | {"random": AnyImage(), "epistemic": Epistemic()}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        """Per bundle: how uncertain it is of each image."""
+        """Per bundle of one network: how uncertain it is of each image."""
         from pgsam_monai.label.tasks.scoring import EpistemicScoring
 
-        return {name: EpistemicScoring(served) for name, served in self.served.items()}
+        return {
+            name: EpistemicScoring(served)
+            for name, served in self.served.items()
+            if served.capabilities.trains
+        }
 
     def async_scoring(self, method: str | None, params: dict | None = None) -> dict:
         """Start scoring by one method; without any, as after training, by those that conf["score"] names.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -126,3 +128,27 @@ class TracedVolumeNetwork(nn.Module):
                 + str(self.patch)
             )
         return self.traced(image)
+
+
+class TracedMean(nn.Module):
+    """A scriptable stand-in for an ensemble of one network: the traces of its members."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        """`members`: stand-ins that take the same input."""
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """As the members' → the logarithm of their mean probability."""
+        found: list[Tensor] = []
+        for member in self.members:
+            found.append(
+                member(image)
+            )  # TorchScript unrolls this loop, and knows no comprehension over modules
+        return log_of_mean(found)
+
+
+def log_of_mean(logits: list[Tensor]) -> Tensor:
+    """Logits (B, K+1, …) of several networks → the logarithm of their mean softmax, float32."""
+    each = torch.stack([one.float().log_softmax(dim=1) for one in logits])
+    return each.logsumexp(dim=0) - math.log(len(logits))

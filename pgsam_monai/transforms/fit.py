@@ -75,13 +75,17 @@ def fit_label(label: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
 
 def unfit_logits(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
     """(B, K, S, S) -> float32 (B, K, H, W): the padding is cropped, the rest resized bilinearly."""
+    return resize(crop_logits(logits, frame), (frame.height, frame.width))
+
+
+def crop_logits(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(B, K, S, S) -> float32 (B, K, h, w) of what the slice fills, which covers it from edge to edge."""
     if logits.shape[-2:] != (frame.image_size, frame.image_size):
         raise UserFault(
             f"unfit_logits: logits must be {frame.image_size} x {frame.image_size}, got"
             f" {tuple(logits.shape[-2:])}; give the inferer and the network the same image_size."
         )
-    cropped = logits[..., : frame.fitted_height, : frame.fitted_width].float()
-    return resize(cropped, (frame.height, frame.width))
+    return logits[..., : frame.fitted_height, : frame.fitted_width].float()
 
 
 def on_slices(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:

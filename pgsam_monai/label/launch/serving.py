@@ -76,6 +76,11 @@ def check(
     faults += [
         f"--score {name} is none of the bundles: {', '.join(named)}." for name in score if name not in named
     ]
+    faults += [
+        f"--score {name} is an ensemble, which isn't trained and therefore not scored; score one of its networks."
+        for name in score
+        if name in named and _is_ensemble(named[name])
+    ]
     faults += _faults_of_urls("--auth", [auth] if auth else [], paths=True)
     faults += _faults_of_urls("--allow_origin", allow_origin, paths=False)
     if not isinstance(train, bool):
@@ -110,6 +115,13 @@ def _named_bundles(bundles: Sequence[str], faults: list[str]) -> dict[str, Path]
         faults += _faults_of_name(folder)
         named.setdefault(folder.name, folder)
     return named
+
+
+def _is_ensemble(folder: Path) -> bool:
+    try:
+        return not Bundle(folder).capabilities.trains
+    except UserFault:  # told already
+        return False
 
 
 def _faults_of_name(folder: Path) -> list[str]:

@@ -101,6 +101,14 @@ def test_all_faults_are_told_at_once(studies, tmp_path):
         assert part in said, part
 
 
+def test_an_ensemble_is_served_and_not_scored(bundle, studies, port):
+    metadata = bundle / "configs/metadata.json"
+    metadata.write_text(metadata.read_text().replace('"samed"', '"ensemble"'))
+    assert checked(bundle, studies=studies, port=port).bundles == {"samed_spleen": bundle}
+    said = fault_of(bundle, studies=studies, port=port, score=["samed_spleen"])
+    assert "--score samed_spleen is an ensemble, which isn't trained" in said
+
+
 def test_nothing_named(studies, port):
     assert "No bundle was named" in fault_of(studies=studies, port=port)
     assert "--studies FOLDER is missing" in fault_of(studies=None, port=port)

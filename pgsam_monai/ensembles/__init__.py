@@ -1,0 +1,1 @@
+"""Trained networks that become one bundle: which there are, which are chosen out of fold, what the bundle says."""
