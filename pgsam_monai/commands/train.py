@@ -87,9 +87,9 @@ def train(
             configs/evaluate.json, too).
     """
     set_limit(max_gb)
-    Bundle(bundle, configs=["train.json"]).require_trainable()
     if "from" in overrides:  # a keyword of Python's, so it can't be an argument of its own
         overrides["initial_model"] = initial_model(bundle, str(overrides.pop("from")), resume=resume)
+    Bundle(bundle, configs=["train.json"]).require_trainable()
     given = {
         "folds_folder": folds_folder,
         "seeds": seeds,
