@@ -64,7 +64,7 @@ def test_a_folder_is_watched_on_whatever_becomes_of_it(studies, tmp_path, monkey
     assert in_a_while(lambda: set(watching.list_images()) == {"a", "b", "c", "d"})
 
 
-@pytest.mark.parametrize("shown", [int(time.time()), 2**60, "x", None, [1]])
+@pytest.mark.parametrize("shown", [pytest.param(int(time.time()), id="now"), 2**60, "x", None, [1]])
 def test_the_last_sample_is_given_whatever_its_record_says(studies, tmp_path, shown):
     for name in ("a", "b"):
         studies.update_image_info(name, {"strategy": {"random": {"ts": shown}}})
