@@ -4,9 +4,9 @@ import inspect
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,8 @@ from preprocess.recipes import recipe_names
 from preprocess.rules.encoders import BACKBONES
 
 ROOT = Path(__file__).parents[3]
-MAX_START_S = 0.7
+MOST_STARTS = 6
+"""as many times the CPU time of importing NumPy; a start takes 0.4 to 3.6, and torch alone some 15"""
 
 
 @pytest.fixture
@@ -46,35 +47,46 @@ def load(path):
 
 
 def started(*arguments, code="from preprocess.commands.main import main; main()"):
-    """(result, quickest seconds of two tries) of a fresh interpreter."""
+    """(result, fewest CPU seconds of two tries) of a fresh interpreter."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     times_s = []
     for _ in range(2):
-        begun = time.perf_counter()
+        begun = children_cpu_s()
         result = subprocess.run(
             [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment
         )
-        times_s.append(time.perf_counter() - begun)
+        times_s.append(children_cpu_s() - begun)
     return result, min(times_s)
 
 
-def test_help_teaches_and_is_quick():
+def children_cpu_s():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.fixture(scope="module")
+def most_s():
+    """A clock says how busy the machine is, too; this machine's own speed is what a start is held against."""
+    return MOST_STARTS * started(code="import numpy")[1]
+
+
+def test_help_teaches_and_is_quick(most_s):
     result, time_s = started("--help")
     assert result.returncode == 0
     assert "examples" in result.stdout and "pgsam-plan Task04_Hippocampus" in result.stdout
-    assert time_s < MAX_START_S
+    assert time_s < most_s
 
 
 @pytest.mark.parametrize(
     "arguments",
     [("nowhere",), ("x", "--targt", "gpu"), ("--recipe", "samed_synaps"), (".", "--override", "imag_size=3")],
 )
-def test_wrong_arguments_are_one_quick_sentence(arguments):
+def test_wrong_arguments_are_one_quick_sentence(arguments, most_s):
     result, time_s = started(*arguments)
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.startswith("pgsam-plan: ") and result.stderr.count("\n") == 1
-    assert time_s < MAX_START_S
+    assert time_s < most_s
 
 
 def test_wrong_arguments_need_no_numpy():
