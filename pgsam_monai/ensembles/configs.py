@@ -12,13 +12,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pgsam_monai.base.config_values import as_data
+from pgsam_monai.bundle import SEEN
 
 ENTRY = re.compile(r"@(\w+)")
 """what a reference begins with, at the beginning of a text or within an expression"""
 PARTS = ("network_def", "inferer")
 """of a bundle's inference.json, what a network has for itself, with all that they refer to"""
-SEEN = ("image_size", "fit", "patch", "spacing")
-"""what each network says of its own input, even if no other entry refers to it"""
 INFERENCE_ALONE = (
     "dataset", "dataloader", "postprocessing", "handlers", "evaluator", "initialize", "inferring", "run",
 )  # fmt: skip

@@ -32,6 +32,7 @@ from pgsam_monai.ensembles.members import Source
 from pgsam_monai.evaluation.folds import CLEANED
 from pgsam_monai.evaluation.predictions import PREDICTIONS, evaluate_predictions
 from pgsam_monai.inference.ensemble import add_up, most_probable
+from pgsam_monai.metrics import dice_of_masks
 from pgsam_monai.metrics.files import read_pair
 from pgsam_monai.metrics.summary import finite_or_none
 from pgsam_monai.networks.ensemble import Ensemble
@@ -252,9 +253,7 @@ def _dice(prediction: Path, case: Mapping[str, Any], measures: Measures) -> dict
         if looked_for is not None and not looked_for.issuperset(values):
             dice[label] = float("nan")
             continue
-        here, there = np.isin(found, values), np.isin(true, values)
-        both = int(here.sum()) + int(there.sum())
-        dice[label] = 2 * int((here & there).sum()) / both if both else float("nan")
+        dice[label] = dice_of_masks(np.isin(found, values), np.isin(true, values))
     return dice
 
 

@@ -39,7 +39,7 @@ def choose_postprocessing(validation: CrossValidation, *, say: Callable[[str], N
         the postprocessing.json; None where it is too early.
     """
     if why := _too_early(validation):
-        say(f"Post-processing is not chosen: {why}.")
+        say(f"Post-processing is not chosen, nor which Dice to expect: {why}.")
         return None
     return choose_for_bundle(
         validation.bundle, _predicted(validation), validation.folder / PREDICTIONS,

@@ -19,6 +19,7 @@ from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.cleaning import Cleaning
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.labels import Entry, values_of
+from pgsam_monai.metrics import dice_of_masks
 from pgsam_monai.metrics.files import read_pair
 from pgsam_monai.predicting.confidence import CONSTANT, ISOTONIC, LINE, Calibration
 from pgsam_monai.transforms.cleaning import clean
@@ -198,8 +199,8 @@ def dice_of_found(
     found = np.full(len(labels), np.nan)
     for place, entry in enumerate(labels.values()):
         mine, true = cleaned == values_of(entry)[0], np.isin(reference, values_of(entry))
-        if number := int(mine.sum()):
-            found[place] = 2 * int((mine & true).sum()) / (number + int(true.sum()))
+        if mine.any():
+            found[place] = dice_of_masks(mine, true)
     return found
 
 

@@ -18,6 +18,7 @@ from pgsam_monai.base.cores import usable_cores
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.labels import Entry, known_classes, values_of
 from pgsam_monai.bundle import Bundle
+from pgsam_monai.metrics import dice_of_masks
 from pgsam_monai.metrics.files import read_pair
 from pgsam_monai.predicting.inputs import prediction_file
 from pgsam_monai.transforms.cleaning import around, clean
@@ -187,7 +188,7 @@ def _dice_alone(pair: tuple[Paths, Paths], *, labels: Mapping[str, Entry], backg
         value, true = values_of(entry)[0], np.isin(reference, values_of(entry))
         box, total = around(prediction == value), int(true.sum())
         cleaned = (clean(prediction[box], {value: candidate}, background) for candidate in CANDIDATES)
-        rows.append([_dice(found == value, true[box], total) for found in cleaned])
+        rows.append([dice_of_masks(found == value, true[box], total) for found in cleaned])
     return np.array(rows)
 
 
@@ -199,10 +200,4 @@ def _dice_together(
     values = {name: values_of(entry)[0] for name, entry in labels.items()}
     cleaned = clean(prediction, {values[name]: cleaning for name, cleaning in chosen.items()}, background)
     true = {name: np.isin(reference, values_of(entry)) for name, entry in labels.items()}
-    return np.array([[_dice(cleaned == values[name], true[name], int(true[name].sum()))] for name in labels])
-
-
-def _dice(found: np.ndarray, true: np.ndarray, total: int) -> float:
-    """Of a structure with `total` voxels in the reference, all `found` ones in these arrays; NaN where neither is."""
-    both = int(found.sum()) + total
-    return 2 * int((found & true).sum()) / both if both else float("nan")
+    return np.array([[dice_of_masks(cleaned == values[name], true[name])] for name in labels])

@@ -102,7 +102,6 @@ def _sums_of(logits: torch.Tensor) -> torch.Tensor:
     highest = shares.sum(dim=1).reciprocal_()  # probability of the most probable class, whose share is 1
     total = shares.mul_(highest[:, None]).sum(dim=(0, 2)).double()
     places = index.flatten().long()
-    hits = torch.bincount(
-        places, highest.flatten().double(), number
-    )  # float64: the order of sums doesn't show
+    # in float64 the order of the sums doesn't show
+    hits = torch.bincount(places, highest.flatten().double(), number)
     return torch.stack([hits, torch.bincount(places, minlength=number).double(), total])

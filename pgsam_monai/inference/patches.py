@@ -190,9 +190,7 @@ def restore_labels(logits: torch.Tensor, size: Size) -> torch.Tensor:
 
 def soft(logits: torch.Tensor, size: Size) -> torch.Tensor:
     """(K+1, h, w, d) logits, which are lost -> float16 softmax (K+1, *the fewer voxels of h, w, d and of `size`)."""
-    for rows in logits.split(
-        SLAB, dim=1
-    ):  # in place: a second float32 copy of all would be the largest thing here
+    for rows in logits.split(SLAB, dim=1):  # in place: another copy of all would be the largest thing here
         rows.copy_(rows.softmax(dim=0))
     kept = tuple(min(own, other) for own, other in zip(logits.shape[1:], size, strict=True))
     found = torch.empty((len(logits), *kept), dtype=torch.float16, device=logits.device)

@@ -168,9 +168,8 @@ class SliceInferer(Inferer):
             step = max(1, frame.image_size // SIDE)
             items = [b for b, _ in where]
             for b in sorted(set(items)) if sure else ():
-                rows = slice(
-                    items.index(b), items.index(b) + items.count(b)
-                )  # the walk goes volume by volume
+                first = items.index(b)  # the walk goes volume by volume
+                rows = slice(first, first + items.count(b))
                 sure[b].add(logits[rows, :, : frame.fitted_height : step, : frame.fitted_width : step])
         return result
 

@@ -1,6 +1,6 @@
 """How good a prediction is: per class and case, in millimetres, or by the Synapse papers' protocol."""
 
-from pgsam_monai.metrics.cases import CaseMetrics, ClassMetrics, evaluate_case
+from pgsam_monai.metrics.cases import CaseMetrics, ClassMetrics, dice_of_masks, evaluate_case
 from pgsam_monai.metrics.files import evaluate_files, read_label_file
 from pgsam_monai.metrics.label_dice import LabelDice, LabelDiceHandler
 from pgsam_monai.metrics.summary import Score, Summary, format_table, read_metrics, summarise, write_metrics
@@ -12,6 +12,7 @@ __all__ = [
     "LabelDiceHandler",
     "Score",
     "Summary",
+    "dice_of_masks",
     "evaluate_case",
     "evaluate_files",
     "format_table",

@@ -125,6 +125,12 @@ def evaluate_case(
     return CaseMetrics(name=name, protocol=protocol, tolerance_mm=tolerance_mm, classes=tuple(rows))
 
 
+def dice_of_masks(found: np.ndarray, true: np.ndarray, total: int | None = None) -> float:
+    """Dice of two masks; NaN where both are empty. `total`: voxels of the reference, where `true` is a part of it."""
+    both = int(found.sum()) + (int(true.sum()) if total is None else total)
+    return 2 * int((found & true).sum()) / both if both else NAN
+
+
 def _millimetres(dice: float, sizes, masks, spacing, tolerance_mm: float) -> dict[str, float]:
     if masks is None:
         return dict(dice=dice, hd95=NAN, nsd=0.0 if sum(sizes) else NAN)

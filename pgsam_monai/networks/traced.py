@@ -142,9 +142,7 @@ class TracedMean(nn.Module):
         """As the members' → the logarithm of their mean probability."""
         found: list[Tensor] = []
         for member in self.members:
-            found.append(
-                member(image)
-            )  # TorchScript unrolls this loop, and knows no comprehension over modules
+            found.append(member(image))  # TorchScript knows no comprehension over modules
         return log_of_mean(found)
 
 

@@ -93,7 +93,8 @@ class Confidence:
         """A sentence or two: what expected Dice rests on."""
         if not self.calibrated_on:
             return (
-                "No Dice is expected: the bundle's confidence was not calibrated (pgsam train --folds all)."
+                "No Dice is expected: the bundle's confidence was not calibrated. pgsam train --folds all does so, of "
+                "one network; ensembles have none."
             )
         usual = [name for name, each in self.of.items() if each.map == CONSTANT]
         told = f"Expected Dice is calibrated on {self.calibrated_on}."

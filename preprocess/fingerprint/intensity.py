@@ -24,7 +24,7 @@ CHUNK = 1 << 18
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Values of one channel of one case: every value (`counts` None), or each value, rising, with its count."""
+    """Values of one channel of one case: every value (`counts` None), or each value with its count."""
 
     values: np.ndarray  # (N,) float32
     counts: np.ndarray | None  # (N,) int64
@@ -47,11 +47,12 @@ def measure_channel(voxels: np.ndarray, inside: np.ndarray) -> tuple[ChannelFact
     if _countable(voxels, low, high):
         counts = count_values(voxels, int(low), int(high))
         grid = np.arange(int(low), int(high) + 1)
+        every = Sample(values=grid.astype(np.float32), counts=counts)
         histogram = np.bincount(_bin(grid, low, high), weights=counts, minlength=HISTOGRAM_BINS)
         mean = float(counts @ grid.astype(np.float64)) / voxels.size
-        first, last = percentiles([Sample(values=grid, counts=counts)], voxels.size, PERCENTILES)
+        first, last = percentiles([every], voxels.size, PERCENTILES)
         held = count_values(inside, int(low), int(high))
-        sample = Sample(values=grid[held > 0].astype(np.float32), counts=held[held > 0])
+        sample = Sample(values=every.values[held > 0], counts=held[held > 0])
     else:
         histogram = sum(
             np.bincount(_bin(part, low, high), minlength=HISTOGRAM_BINS) for part in _chunks(voxels)
@@ -130,8 +131,6 @@ def percentiles(samples: Iterable[Sample], count: int, wanted: Sequence[float]) 
     places = [(count - 1) * percent / 100.0 for percent in wanted]
     ranks = sorted({rank for place in places for rank in (math.floor(place), math.ceil(place))})
     ranked = _ranked_by_sorting if count <= SORTED_AT_ONCE else _ranked_by_bits
-    if isinstance(samples, list) and len(samples) == 1 and samples[0].counts is not None:
-        ranked = _ranked_by_counts
     value_at = dict(zip(ranks, ranked(samples, ranks), strict=True))
     return [
         value_at[math.floor(place)]
@@ -140,15 +139,16 @@ def percentiles(samples: Iterable[Sample], count: int, wanted: Sequence[float]) 
     ]
 
 
-def _ranked_by_counts(samples: list[Sample], ranks: list[int]) -> list[float]:
-    """Of one sample, whose values rise."""
-    (sample,) = samples
-    places = np.searchsorted(np.cumsum(sample.counts), ranks, side="right")
-    return sample.values[places].astype(float).tolist()
-
-
 def _ranked_by_sorting(samples: Iterable[Sample], ranks: list[int]) -> list[float]:
-    every = [s.values if s.counts is None else np.repeat(s.values, s.counts) for s in samples]
+    """Where all values come with counts, only the different ones are sorted."""
+    held = list(samples)
+    values = np.concatenate([sample.values for sample in held])
+    counts = [sample.counts for sample in held if sample.counts is not None]
+    if len(counts) == len(held):
+        order = np.argsort(values)
+        places = np.searchsorted(np.cumsum(np.concatenate(counts)[order]), ranks, side="right")
+        return values[order][places].astype(float).tolist()
+    every = [s.values if s.counts is None else np.repeat(s.values, s.counts) for s in held]
     ordered = np.sort(np.concatenate(every))
     return [float(ordered[rank]) for rank in ranks]
 

@@ -121,18 +121,24 @@ def choose_spacing(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
             f"The median in plane; between {SLICE_AXES[worst]} slices, {median / finer:.1f} times coarser, "
             f"the 10th percentile ({tenth:.4g} mm) in place of the median ({median:.4g} mm), nnU-Net's rule."
         )
-    voxels = math.prod(
-        n * mm / new for n, mm, new in zip(shape, evidence.median_spacing, spacing, strict=True)
-    )
-    if decided["target"] == "cpu" and shape[2] > 1 and voxels > PATCH_VOXELS["cpu"] / CPU_COVERAGE:
-        full, spacing = _mm(tuple(spacing)), _raised(spacing, voxels * CPU_COVERAGE / PATCH_VOXELS["cpu"])
-        reason = (
-            f"{reason.rstrip('.')} would be {full} mm (R-L, A-P, S-I), of which a CPU's patch of 64^3 voxels shows "
-            f"{PATCH_VOXELS['cpu'] / voxels:.0%} of a median case: made coarser, the finest axes first, until it shows "
-            f"{CPU_COVERAGE:.0%}, as nnU-Net's 3d_lowres. Networks of slices see every pixel all the same."
-        )
+    if decided["target"] == "cpu":
+        spacing, reason = _within_a_cpus_reach(evidence, spacing, reason)
     value = [round(mm, 6) for mm in in_oriented_order(tuple(spacing), decided["slice_axis"])]
     return Decision(value=value, reason=reason)
+
+
+def _within_a_cpus_reach(evidence: Evidence, spacing: list[float], reason: str) -> tuple[list[float], str]:
+    """Spacing in mm (R-L, A-P, S-I) at which a CPU's patch shows enough of a median case, and why."""
+    extents = zip(evidence.median_shape, evidence.median_spacing, spacing, strict=True)
+    shown = PATCH_VOXELS["cpu"] / math.prod(n * mm / new for n, mm, new in extents)
+    if shown >= CPU_COVERAGE or evidence.median_shape[2] <= 1:
+        return spacing, reason
+    why = (
+        f"{reason.rstrip('.')} would be {_mm(tuple(spacing))} mm (R-L, A-P, S-I), of which a CPU's patch of 64^3 "
+        f"voxels shows {shown:.0%} of a median case: made coarser, the finest axes first, until it shows "
+        f"{CPU_COVERAGE:.0%}, as nnU-Net's 3d_lowres. Networks of slices see every pixel all the same."
+    )
+    return _raised(spacing, CPU_COVERAGE / shown), why
 
 
 def _raised(spacing: Sequence[float], excess: float) -> list[float]:

@@ -243,7 +243,7 @@ def test_post_processing_is_chosen_once_all_folds_are_finished(planned, tmp_path
     assert all(flag(command, "--clean_predictions") == "False" for command in fake.commands)
     said = []
     assert choose_postprocessing(validation, say=said.append) is None
-    assert said == ["Post-processing is not chosen: not all folds are finished."]
+    assert said == ["Post-processing is not chosen, nor which Dice to expect: not all folds are finished."]
     run_folds(validation, [2], parallel=1, call=fake, say=lambda line: None)
     with_stray_voxels(validation)
     file = choose_postprocessing(validation, say=said.append)
