@@ -111,6 +111,11 @@ class Bundle:
             MissingFile: not trained yet.
         """
         bundle = cls(folder, **options)
+        if not bundle.model_file.is_file() and not bundle.capabilities.trains:
+            raise MissingFile(
+                f"Ensemble '{folder}' isn't finished: it has no models/model.pt; run the pgsam ensemble command again "
+                "that makes it."
+            )
         if not bundle.model_file.is_file():
             raise MissingFile(
                 f"Bundle '{folder}' has no models/model.pt; train it first: "
@@ -351,10 +356,14 @@ class Bundle:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where the network computes."""
-        import torch
+        """Where the network computes.
 
-        return torch.device(self.content("device"))
+        Raises:
+            UserFault: there is no such device here.
+        """
+        from pgsam_monai.networks.precision import usable_device
+
+        return usable_device(self.content("device"))
 
     @property
     def network(self) -> nn.Module:

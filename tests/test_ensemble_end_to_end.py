@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import jsonschema
@@ -13,7 +14,7 @@ from tiny_bundle import check_predicted_as_inferred, read_voxels, run_bundle
 from pgsam_monai.base.trained_on import trained_on
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
-from pgsam_monai.ensembles import out_of_fold
+from pgsam_monai.ensembles import making, out_of_fold
 
 UNET = [(0.0, 4.0, 0.0), (0.0, 4.0, 0.0), (0.0, 0.0, 4.0)]
 """the folds' networks find class 1, 1 and 2 everywhere"""
@@ -178,6 +179,48 @@ def test_places_of_other_bundles_are_left_alone(bundles, tmp_path):
     other = shutil.copytree(bundles[1] / "configs", tmp_path / "other/configs").parent
     with pytest.raises(SystemExit, match="is another bundle; choose another folder"):
         ensemble(bundles[:1], other)
+    with pytest.raises(SystemExit, match="is a folder of one of the bundles"):
+        ensemble(bundles[:1], bundles[0] / "configs")
+    with pytest.raises(SystemExit, match="holds other files; choose a new folder"):
+        ensemble(bundles[:1], bundles[0].parent)
+    with pytest.raises(SystemExit, match="with --output the new bundle's folder"):
+        ensemble(bundles[:1], "")  # as of a shell's empty variable
+
+
+def test_what_is_missing_shows_before_any_work(bundles, tmp_path):
+    for name in ("plan", "splits", "train", "evaluate"):
+        bundle = shutil.copytree(bundles[0] / "configs", tmp_path / name / "configs").parent
+        write_weights(bundle / "models/model.pt", bundle, UNET[0], [])
+        (bundle / f"configs/{name}.json").unlink()
+        with pytest.raises(SystemExit, match=f"configs/{name}.json"):
+            ensemble([bundle], tmp_path / "out", "--choose", "False")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_were_copied_in_part_leave_nothing_behind(bundles, tmp_path):
+    bundle = shutil.copytree(bundles[0] / "configs", tmp_path / "unet_pair/configs").parent
+    write_weights(bundle / "models/model.pt", bundle, UNET[0], [])
+    os.truncate(bundle / "models/model.pt", 1000)
+    with pytest.raises(SystemExit, match="may be a part of a file: fetch or copy it again"):
+        ensemble([bundle], tmp_path / "out", "--choose", "False")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_earlier_weights_pass_for_those_of_an_unfinished_ensemble(bundles, both, tmp_path, monkeypatch):
+    output = shutil.copytree(both, tmp_path / "both")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(making, "save_checkpoint", interrupted)
+    with pytest.raises(SystemExit, match="the same command goes on"):
+        ensemble(bundles, output, "--choose", "False")
+    with pytest.raises(SystemExit, match="isn't finished: it has no models/model.pt; run the pgsam ensemble"):
+        cli.main(["predict", str(output), "scan.nii.gz", str(tmp_path)])
+    monkeypatch.undo()
+    ensemble(bundles, output, "--choose", "False")
+    assert (output / "models/previous.pt").read_bytes() == (both / "models/model.pt").read_bytes()
+    assert Bundle.trained(output, device="cpu").network
 
 
 def test_without_a_case_out_of_fold_nothing_is_chosen(bundles, tmp_path):

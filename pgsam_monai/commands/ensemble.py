@@ -46,7 +46,7 @@ def ensemble(
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
     set_limit(max_gb)
-    if not bundles or output is None:
+    if not bundles or not output:
         raise UserFault(
             "ensemble: name at least one trained bundle, and with --output the new bundle's folder."
         )

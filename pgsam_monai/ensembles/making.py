@@ -28,16 +28,15 @@ from pgsam_monai.ensembles.out_of_fold import (
     keep_chosen,
     predict_candidates,
 )
-from pgsam_monai.ensembles.writing import ensemble_files, require_place, write_files
+from pgsam_monai.ensembles.writing import RESULTS, ensemble_files, require_place, write_files
 from pgsam_monai.evaluation.postprocessing import choose_for_bundle
 from pgsam_monai.evaluation.predictions import PREDICTIONS
 from pgsam_monai.metrics.summary import finite_or_none
 from pgsam_monai.networks.description import DescribedNetwork
 from pgsam_monai.networks.ensemble import Ensemble
 from pgsam_monai.networks.trained import load_trained
-from pgsam_monai.training.checkpoints import BEST_MODEL, save_checkpoint
+from pgsam_monai.training.checkpoints import BEST_MODEL, put_aside, save_checkpoint
 
-RESULTS = "eval/out_of_fold"
 RECORD = "configs/ensemble.json"
 NEITHER = "nothing was measured, and nothing chosen: all networks answer together, with all their members"
 
@@ -78,14 +77,16 @@ def make_ensemble(
     require_place(folder, [source.bundle.folder for source in sources])
     for source in sources:
         say(f"{source.name}: {len(source.models)} member{'s' * (len(source.models) > 1)}")
+    network = load_members(sources)
     with hold(folder, refusal="wait until it is done"):
-        network = load_members(sources)
         measured = _measure(sources, network, folder, say) if choosing else None
         if measured is None:
             say(NEITHER[0].upper() + NEITHER[1:] + ".")
         places = measured.chosen.networks if measured else tuple(range(len(sources)))
         chosen = [sources[place] for place in places]
-        write_files(folder, ensemble_files(chosen, folder.resolve().name, text))
+        files = ensemble_files(chosen, folder.resolve().name, text)
+        put_aside(folder / "models" / BEST_MODEL)  # an earlier ensemble's would seem to be of the new configs
+        write_files(folder, files)
         write_text(folder / RECORD, json.dumps(_record(sources, chosen, measured), indent=1) + "\n")
         _clean(folder, measured, say)
         _save(Ensemble.of([network.networks[place] for place in places]), folder)

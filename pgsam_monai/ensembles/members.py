@@ -45,6 +45,16 @@ class Source:
         """The content of its splits.json."""
         return read_splits(self.bundle.config_file("splits.json"), remedy=REMEDY)
 
+    def read(self) -> None:
+        """Read all that an ensemble is made of but the weights, so that what is missing shows before any work.
+
+        Raises:
+            UserFault: a config is missing or damaged.
+        """
+        for name in ("train.json", "evaluate.json", "plan.json"):
+            self.bundle.config(name)
+        self.splits  # noqa: B018
+
     def seen(self, model: Path) -> frozenset[str] | None:
         """The cases that a member was trained on, and all that show a subject of these; None where it isn't known."""
         cases = self.splits["cases"]
@@ -88,6 +98,8 @@ def read_sources(
         Source(Bundle(folder, device=device, overrides=overrides), tuple(models))
         for folder, models in found.items()
     ]
+    for source in sources:
+        source.read()
     _check(sources)
     return sources
 
@@ -145,8 +157,8 @@ def _check(sources: Sequence[Source]) -> None:
         if len({model.resolve() for model in source.models}) < len(source.models):
             raise UserFault(f"ensemble: the same weights of '{source.name}' are named twice; name them once.")
     names = [source.name for source in sources]
-    if len(set(names)) < len(names):
-        raise UserFault(f"ensemble: two bundles are called '{names[0]}'; rename the folder of one.")
+    for name in (name for name in names if names.count(name) > 1):
+        raise UserFault(f"ensemble: two bundles are called '{name}'; rename the folder of one.")
     for other in sources[1:]:
         _check_alike(sources[0], other)
 

@@ -11,7 +11,7 @@ from pgsam_monai import __version__
 from pgsam_monai.base.capabilities import ENSEMBLE, METADATA_KEY, SEVERAL, Capabilities
 from pgsam_monai.base.edits import PLANNED, planned_digests
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.files import write_text
+from pgsam_monai.base.files import visible, write_text
 from pgsam_monai.base.json_files import read_json
 from pgsam_monai.base.replacing import backup_name
 from pgsam_monai.base.trained_for import KEY, TrainedFor
@@ -22,20 +22,29 @@ from pgsam_monai.ensembles.members import Source
 COPIED = ("configs/splits.json", "configs/logging.conf", f"configs/{FACTS}", "LICENSE")
 """from the first network's bundle, where it has them"""
 SCHEMAS = "meta_schema_*.json"
+METADATA = "configs/metadata.json"
+"""What tells an ensemble's folder from others, hence what is written first."""
+RESULTS = "eval/out_of_fold"
+"""All that lies there while networks are chosen."""
 
 
 def require_place(folder: Path, read: Sequence[Path]) -> None:
-    """Raise UserFault where an ensemble's bundle would take the place of another bundle."""
-    if folder.resolve() in [source.resolve() for source in read]:
-        raise UserFault(
-            f"--output {folder} is one of the bundles that are put together; choose another folder."
-        )
-    metadata = folder / "configs/metadata.json"
-    if not metadata.is_file():
+    """Raise UserFault where an ensemble's bundle would lie among other files: another bundle's, or anything else."""
+    place = folder.resolve()
+    for source in read:
+        if place.is_relative_to(source.resolve()):
+            where = "one" if place == source.resolve() else "a folder of one"
+            raise UserFault(
+                f"--output {folder} is {where} of the bundles that are put together; choose another folder."
+            )
+    if (folder / METADATA).is_file():
+        content = read_json(folder / METADATA, remedy="choose another --output")
+        if content.get(METADATA_KEY, {}).get("network") != ENSEMBLE:
+            raise UserFault(f"--output {folder} is another bundle; choose another folder, or move it away.")
         return
-    content = read_json(metadata, remedy="choose another --output")
-    if content.get(METADATA_KEY, {}).get("network") != ENSEMBLE:
-        raise UserFault(f"--output {folder} is another bundle; choose another folder, or move it away.")
+    begun = (folder / RESULTS).is_dir()
+    if folder.is_dir() and not begun and visible(folder):
+        raise UserFault(f"--output {folder} holds other files; choose a new folder.")
 
 
 def ensemble_files(
@@ -60,8 +69,7 @@ def ensemble_files(
     texts = {file: text(content) for file, content in configs.items()}
     metadata = _metadata(sources, name)
     metadata[METADATA_KEY][PLANNED] = planned_digests(texts)
-    files = {f"configs/{file}": content for file, content in texts.items()}
-    files["configs/metadata.json"] = text(metadata)
+    files = {METADATA: text(metadata)} | {f"configs/{file}": content for file, content in texts.items()}
     files["configs/plan.json"] = text(_plan(sources))
     for place, source in enumerate(sources):
         if TEXTS in source.bundle.config("inference.json"):

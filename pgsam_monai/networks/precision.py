@@ -16,6 +16,22 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def usable_device(device: str | torch.device) -> torch.device:
+    """A device that tensors can lie on.
+
+    Raises:
+        UserFault: no device is called so, or none such is here.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's own for either
+        raise UserFault(
+            f"There is no device '{device}' here; take cpu, or cuda on a machine with a GPU and a torch for it."
+        ) from error
+    return found
+
+
 def choose_dtype(device: str | torch.device, precision: str = "auto") -> torch.dtype | None:
     """The autocast type, or None for plain float32.
 

@@ -53,6 +53,12 @@ def keep_previous(model: Path) -> None:
             shutil.copyfile(model, partial)
 
 
+def put_aside(model: Path) -> None:
+    """Let model.pt be previous.pt, where there is one, so that none lies there until another is whole."""
+    if model.is_file():
+        os.replace(model, model.with_name(PREVIOUS))
+
+
 def bare(network: nn.Module) -> nn.Module:
     """The network itself, without its data-parallel wrapper."""
     return network.module if isinstance(network, DistributedDataParallel) else network

@@ -270,8 +270,8 @@ def _plain_tensors(file: Path) -> Any:
             return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # every library below raises its own kinds
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).partition(". ")[0].split())[:200] or "it ends too early"
         raise UserFault(
             f"Weights file '{file}' can't be read as plain tensors ({type(error).__name__}: {reason}); "
-            "fetch it again, or save its state dict with torch.save or safetensors."
+            "it may be a part of a file: fetch or copy it again, or save its state dict with torch.save or safetensors."
         ) from error

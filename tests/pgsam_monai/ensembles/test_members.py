@@ -163,6 +163,14 @@ def test_too_many_networks_are_refused(bundles):
         read_sources(list(map(str, more)))
 
 
+def test_two_bundles_of_one_name_are_told_by_it(bundles):
+    same = shutil.copytree(bundles[1], bundles[1].parent / "elsewhere" / bundles[1].name)
+    for bundle in (*bundles, same):
+        touch(bundle / "models/model.pt")
+    with pytest.raises(UserFault, match="two bundles are called 'dynunet_3d_pair'"):
+        read_sources(list(map(str, (*bundles, same))))
+
+
 def test_constant_weights_are_constant(bundles):
     """What the tests of this folder rest on."""
     from pgsam_monai.bundle import Bundle

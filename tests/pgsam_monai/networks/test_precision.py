@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pgsam_monai.inference.slices import PrecisionInferer
-from pgsam_monai.networks.precision import autocast, choose_dtype, full_precision
+from pgsam_monai.networks.precision import autocast, choose_dtype, full_precision, usable_device
 
 
 def test_named_precisions():
@@ -17,6 +17,13 @@ def test_faulty_precisions():
         choose_dtype("cpu", "fp16")
     with pytest.raises(ValueError, match="got 'half'"):
         choose_dtype("cpu", "half")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "cuda:x"])
+def test_devices_that_are_not_here(device):
+    assert usable_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match=f"There is no device '{device}' here; take cpu"):
+        usable_device(device)
 
 
 def test_autocast_changes_the_type_of_products():
