@@ -22,6 +22,9 @@ class DynUNet3D(BaselineVolumeNetwork):
     As in the 2-D `DynUNet` its blocks are run in MONAI's order, and training gets each supervised output at its own
     size: the label is made smaller for it, as in nnU-Net. Unlike nnU-Net's, a decoder stage of MONAI's has the kernels
     of the encoder stage below it.
+
+    With a first stride above 1 no stage works at the volume's own resolution, which costs most of the time and learns
+    least: a transposed convolution brings the finest stage onto it.
     """
 
     name = "dynunet_3d"
@@ -43,14 +46,14 @@ class DynUNet3D(BaselineVolumeNetwork):
             num_classes: foreground classes K.
             patch: rows, columns and slices in voxels, multiples of all strides' product; other multiples work too.
             kernels: of each stage's convolutions along rows, columns and slices, odd; the finest stage first.
-            strides: of each stage, likewise; the first is 1 along all.
+            strides: of each stage, likewise; the first above 1 where the finest stage is to be coarser than the volume.
             filters: channels of each stage.
             in_channels: channels of the volume.
             deep_supervision: supervise every decoder stage but the coarsest, as nnU-Net does.
 
         Raises:
-            ValueError: lists of different lengths, fewer than 3 stages, a first stride above 1, kernels that are even
-                or too small for their strides, or an argument outside its range.
+            ValueError: lists of different lengths, fewer than 3 stages, kernels that are even or too small for their
+                strides, or an argument outside its range.
         """
         kernels, strides = _stages(kernels, "kernels"), _stages(strides, "strides")
         _check_topology(kernels, strides, filters)
@@ -79,6 +82,8 @@ class DynUNet3D(BaselineVolumeNetwork):
         self.encoder = nn.ModuleList([built.input_block, *built.downsamples, built.bottleneck])
         self.decoder = built.upsamples  # the coarsest first
         self.output = built.output_block
+        if max(strides[0]) > 1:
+            self.output = nn.ConvTranspose3d(filters[0], num_classes + 1, strides[0], strides[0])
         self.heads = built.deep_supervision_heads if heads else nn.ModuleList()  # the finest first
 
     def segment(self, image: Tensor) -> Tensor:
@@ -102,10 +107,10 @@ def _stages(sides: Sequence[Sequence[int]], what: str) -> Stages:
 
 def _check_topology(kernels: Stages, strides: Stages, filters: Sequence[int]) -> None:
     lengths = {len(kernels), len(strides), len(filters)}
-    if len(lengths) > 1 or len(strides) < LEAST_STAGES or max(strides[0]) > 1:
+    if len(lengths) > 1 or len(strides) < LEAST_STAGES:
         raise UserFault(
-            f"DynUNet3D: kernels, strides and filters must list the same {LEAST_STAGES} or more stages, the first of "
-            f"stride 1; got {_listed(kernels)}, {_listed(strides)} and {list(filters)}."
+            f"DynUNet3D: kernels, strides and filters must list the same {LEAST_STAGES} or more stages, got "
+            f"{_listed(kernels)}, {_listed(strides)} and {list(filters)}."
         )
     pairs = zip(sum(kernels, ()), sum(strides, ()), strict=True)
     if any(kernel % 2 == 0 or stride > kernel + 1 for kernel, stride in pairs):

@@ -32,8 +32,8 @@ def plan(*wishes, networks=(NAME,), **changes):
     )
 
 
-def topology(patch, spacing):
-    return choose_topology(evidence(), {"patch": patch, "spacing": spacing}).value
+def topology(patch, spacing, target="gpu"):
+    return choose_topology(evidence(), {"patch": patch, "spacing": spacing, "target": target}).value
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,31 @@ def test_topology_is_nnunets(patch, spacing, strides, kernels, filters):
     assert made["filters"] == filters
 
 
+@pytest.mark.parametrize(
+    ("patch", "spacing", "strides", "kernels"),
+    [
+        ([64] * 3, [1.0] * 3, ["222"] * 4, ["333"] * 4),
+        # pixels of 0.75 mm are halved first, slices of 3 mm later
+        ([80, 96, 32], [0.75, 0.75, 3.0], ["221", "221", "222", "222", "112"], ["331", *["333"] * 4]),
+        # 16 8 4: without the finest stage two would be left
+        ([16] * 3, [1.0] * 3, ["111", "222", "222"], ["333"] * 3),
+    ],
+)
+def test_on_a_cpu_nnunets_second_stage_is_the_finest(patch, spacing, strides, kernels):
+    made = topology(patch, spacing, "cpu")
+    assert ["".join(map(str, stage)) for stage in made["strides"]] == strides
+    assert ["".join(map(str, stage)) for stage in made["kernels"]] == kernels
+    assert made["filters"] == [32, 64, 128, 256, 320][: len(strides)]
+
+
 def test_the_reason_of_the_topology_states_its_numbers():
-    reason = decide(evidence(), NAME, spacing=[0.75, 0.75, 3.0])["topology_3d"].reason
-    assert "80 x 96 x 32 voxels of 0.75 x 0.75 x 3 mm are halved in 5 steps to 5 x 6 x 4" in reason
+    reasons = [
+        decide(evidence(machine=machine), NAME, spacing=[0.75, 0.75, 3.0])["topology_3d"].reason
+        for machine in (CPU, GPU)
+    ]
+    assert "80 x 96 x 32 voxels of 0.75 x 0.75 x 3 mm are halved to 5 x 6 x 4: " in reasons[0]
+    assert "On a CPU the finest stage has 40 x 48 x 32 voxels" in reasons[0]
+    assert "On a CPU" not in reasons[1]
 
 
 @pytest.mark.parametrize("machine", [CPU, GPU])
@@ -189,7 +211,7 @@ def test_single_slices_are_refused():
     "change",
     [
         {"filters": [8, 8]}, {"kernels": [[3, 3, 1]] * 2}, {"kernels": [[3, 3]] * 3}, {"kernels": [3, 3, 3]},
-        {"kernels": [[2, 3, 3]] * 3}, {"strides": [[1, 1, 1], [2, 2, 4], [1, 1, 1]]}, {"strides": [[2, 2, 2]] * 3},
+        {"kernels": [[2, 3, 3]] * 3}, {"strides": [[1, 1, 1], [2, 2, 4], [1, 1, 1]]},
         {"strides": [[1, 1, 1], [2, 2, 0], [2, 2, 2]]}, {"filters": [8, 8, 8.0]}, {"filters": 8}, {"more": []},
     ],
 )  # fmt: skip
@@ -233,7 +255,7 @@ def test_its_bundle_differs_from_refsam3ds_in_the_network_and_its_loss(files):
     )
     assert other["loss"]["_target_"] == "pgsam_monai.training.losses.RequestLoss"
     topology = own["network_def"]["strides"], own["network_def"]["filters"]
-    assert topology == ([[1, 1, 1], *[[2, 2, 2]] * 4], [32, 64, 128, 256, 320])
+    assert topology == ([[2, 2, 2]] * 4, [32, 64, 128, 256])
 
 
 def test_its_papers_speak_of_no_sam_and_no_texts(files):

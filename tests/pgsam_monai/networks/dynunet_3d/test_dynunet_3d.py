@@ -17,6 +17,8 @@ FLAT = {
     "filters": [4, 8, 16, 16],
 }
 
+HALVED = CUBIC | {"strides": [[2, 2, 1], [2] * 3, [2] * 3, [1] * 3]}
+
 
 def make(topology=CUBIC, **changes):
     torch.manual_seed(0)
@@ -49,6 +51,23 @@ def test_strides_give_the_multiples_and_the_sizes_of_what_is_supervised():
     )
 
 
+@torch.no_grad()
+def test_a_first_stride_makes_the_finest_stage_coarser_than_the_volume_and_logits_as_fine():
+    network, image = make(HALVED), torch.rand(1, 1, 32, 32, 16)
+    assert network.decode(image)[0].shape == (1, 4, 16, 16, 16)
+    assert [tuple(logits.shape[2:]) for logits in network(image)] == [(32, 32, 16), (8, 8, 8)]
+    # each of the 2 x 2 voxels within a cell of the finest stage has weights of its own
+    torch.nn.init.zeros_(network.output.weight)
+    network.output.weight[2, 0, 1, 0, 0] = (
+        7.0  # the cell's third channel counts for the background of its voxel (1, 0)
+    )
+    network.eval()
+    cell, logits = network.decode(image)[0][:, 2], network(image) - network.output.bias.view(1, 3, 1, 1, 1)
+    torch.testing.assert_close(logits[:, 0, 1::2, 0::2], 7 * cell)
+    logits[:, 0, 1::2, 0::2] = 0
+    assert logits.abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("topology", [CUBIC, FLAT])
 def test_it_computes_what_monais_own_forward_does(topology):
     torch.manual_seed(0)
@@ -64,7 +83,7 @@ def test_it_computes_what_monais_own_forward_does(topology):
     torch.testing.assert_close(ours.eval()(image), monai.eval()((image - 0.5) / 0.25), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("topology", [CUBIC, FLAT])
+@pytest.mark.parametrize("topology", [CUBIC, FLAT, HALVED])
 def test_every_parameter_gets_a_gradient(topology):
     network, label = make(topology, in_channels=2), torch.randint(0, 3, (2, 1, 32, 32, 16)).float()
     loss = DeepSupervisionLoss(DiceCELoss(to_onehot_y=True, softmax=True), weight_mode="exp")
@@ -113,7 +132,6 @@ def test_bad_images(shape, message):
         ({"patch": (36, 32, 16)}, r"of patch must be multiples of \(8, 8, 8\).*choose for example \(32, 32, 16\)"),
         ({"patch": (8, 8, 8)}, "one of them at least twice"),
         ({"filters": [4, 8]}, "the same 3 or more stages"),
-        ({"strides": [[2] * 3] * 4}, "the first of stride 1"),
         ({"strides": [[1] * 3, [2, 2], [2] * 3, [2] * 3]}, "strides of a stage must be three numbers"),
         ({"kernels": [[3] * 3, [2] * 3, [3] * 3, [3] * 3]}, "kernels must be odd"),
         ({"strides": [[1] * 3, [8] * 3, [1] * 3, [1] * 3]}, "strides at most one larger"),
@@ -138,9 +156,10 @@ def test_another_topologys_checkpoint_is_refused_with_a_sentence():
         network.load_state_dict(make(CUBIC).state_dict(), strict=False)
 
 
+@pytest.mark.parametrize("topology", [FLAT, HALVED])
 @torch.no_grad()
-def test_torchscript_equals_the_network_for_any_batch():
-    network = make(FLAT).eval()
+def test_torchscript_equals_the_network_for_any_batch(topology):
+    network = make(topology).eval()
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(network), buffer)
     buffer.seek(0)
