@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import jsonschema
@@ -15,12 +16,17 @@ ODD_NAME = "Task01_it's $os.remove('x') \"odd\""
 ODD_LABELS = ["background", "$1/0", "@seed", "a#b::c", "%configs"]
 
 
-@pytest.fixture(scope="module", params=[*NETWORKS, *COMMITTED])
-def bundle(request, tmp_path_factory):
-    if request.param in COMMITTED:
-        return ROOT / "bundles" / request.param
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """Name of a network -> its bundle, planned when it is first wanted."""
     work = tmp_path_factory.mktemp("contract")
-    return plan_tiny(write_msd(work / "Task02_Heart", cases=5), work, networks=request.param)
+    scans = write_msd(work / "Task02_Heart", cases=5)
+    return functools.cache(lambda network: plan_tiny(scans, work / network, networks=network))
+
+
+@pytest.fixture(scope="module", params=[*NETWORKS, *COMMITTED])
+def bundle(request, planned):
+    return ROOT / "bundles" / request.param if request.param in COMMITTED else planned(request.param)
 
 
 def config(bundle, name):
@@ -106,10 +112,10 @@ def test_preprocessing_stands_in_both_configs_alike(bundle):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_monai_finds_what_it_requires(network, tmp_path):
+def test_monai_finds_what_it_requires(network, planned):
     from monai.bundle import ConfigWorkflow
 
-    bundle = plan_tiny(write_msd(tmp_path / "Task02_Heart", cases=5), tmp_path, networks=network)
+    bundle = planned(network)
     for name, kind in (("train", "train"), ("inference", "infer")):
         workflow = ConfigWorkflow(
             config_file=str(bundle / f"configs/{name}.json"), workflow_type=kind, logging_file=False,

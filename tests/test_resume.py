@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import pytest
 import torch
 from dataset_builders import write_nnunet
 from tiny_bundle import plan_tiny
-from typed import typed
+from typed import begin, typed
 
 EPOCHS = 20
 
@@ -31,15 +28,13 @@ def train(bundle: Path, *flags: str) -> None:
 
 def kill_after_some_epochs(bundle: Path) -> int:
     last = bundle / "models/checkpoint_last.pt"
-    process = subprocess.Popen(
-        [sys.executable, *training(bundle)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    process = begin(*training(bundle), outputs=[bundle / "stdout.txt", bundle / "stderr.txt"])
     deadline = time.monotonic() + 240
-    while not last.is_file() and time.monotonic() < deadline and process.poll() is None:
+    while not last.is_file() and time.monotonic() < deadline and process.is_alive():
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     return torch.load(last, weights_only=True)["epoch"]
 
 

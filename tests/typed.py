@@ -30,10 +30,7 @@ def typed(*words: object, timeout: float = 300) -> subprocess.CompletedProcess:
     given = [str(word) for word in words]
     with TemporaryDirectory() as folder:
         outputs = [Path(folder) / name for name in ("stdout", "stderr")]
-        child = _servers.Process(
-            target=_run, args=(given, os.getcwd(), {**os.environ, "OMP_NUM_THREADS": "1"}, outputs)
-        )
-        child.start()
+        child = begin(*given, outputs=outputs)
         child.join(timeout)
         if child.exitcode is None:
             child.kill()
@@ -41,6 +38,15 @@ def typed(*words: object, timeout: float = 300) -> subprocess.CompletedProcess:
             raise TimeoutError(f"{given} took over {timeout} s")
         out, errors = (file.read_text() for file in outputs)
     return subprocess.CompletedProcess(given, child.exitcode, out, errors)
+
+
+def begin(*words: object, outputs: Sequence[Path]) -> multiprocessing.process.BaseProcess:
+    """The same as a process that has just begun; stdout and stderr go into these two files."""
+    given = [str(word) for word in words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    child = _servers.Process(target=_run, args=(given, os.getcwd(), environment, outputs))
+    child.start()
+    return child
 
 
 def _run(words: Sequence[str], folder: str, environment: dict[str, str], outputs: Sequence[Path]) -> None:

@@ -32,6 +32,8 @@ UNPACKED = 4
 """how much larger than its file a case is taken to be where the header doesn't tell"""
 MEMORY_SHARE = 0.7
 """of the free memory that filling may take"""
+WORTH_PROCESSES_VOXELS = 2_000_000
+"""below this many in all cases together, starting other processes takes longer than making the cases"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class WorkerChoice:
 
     workers: int
     bound: str
-    """'cores', 'memory', 'cases' or 'argument'"""
+    """'cores', 'memory', 'cases', 'size' or 'argument'"""
 
 
 def fill_store(
@@ -74,13 +76,16 @@ def fill_store(
 def choose_workers(cases: Sequence[Mapping[str, Any]], workers: int | None = None) -> WorkerChoice:
     """Processes for making these cases: the given number, else what cores and free memory allow.
 
-    Under torchrun the ranks of a machine share both. Never more than cases.
+    Under torchrun the ranks of a machine share both. Never more than cases, and one where all are soon made.
     """
     if workers is not None:
         return WorkerChoice(workers=max(1, min(workers, len(cases))), bound="argument")
+    sizes = [case_memory(case) for case in cases]
+    if 0 < sum(sizes) < WORTH_PROCESSES_VOXELS * BYTES_PER_VOXEL:
+        return WorkerChoice(workers=1, bound="size")
     ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     free = (free_memory_bytes() or 0) * MEMORY_SHARE
-    needed = max(max(case_memory(case) for case in cases), 1)
+    needed = max([*sizes, 1])
     limits = {"cores": usable_cores() // ranks, "memory": int(free / needed) // ranks, "cases": len(cases)}
     bound = min(limits, key=limits.__getitem__)
     return WorkerChoice(workers=max(1, limits[bound]), bound=bound)

@@ -228,11 +228,16 @@ def _decide(name: str, structures: Mapping[str, frozenset[str]], context: str) -
     )
 
 
+@functools.cache
+def _sides() -> Mapping[str, str]:
+    """Id -> "left", "right" or ""."""
+    return {key: side_of(spelling_keys(structure.name)[0]) for key, structure in load_library().items()}
+
+
 def _near(key: str) -> tuple[str, ...]:
     """Up to three names whose spelling is close to `key`, never of the other side."""
     index, library = _index(), load_library()
     side = side_of(key)
-    sides = {key: side_of(spelling_keys(structure.name)[0]) for key, structure in library.items()}
-    candidates = [other for other, meant in index.items() if not side or sides[meant] in ("", side)]
+    candidates = [other for other, meant in index.items() if not side or _sides()[meant] in ("", side)]
     close = nearest_few(key, candidates, most=8, cutoff=0.7)
     return tuple(dict.fromkeys(library[index[other]].name for other in close))[:3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def load_tokenizer(model: ClipModel, *, cache: Path) -> Tokenizer:
     text = model.config["text_cfg"]
     context_length = int(text.get("context_length", DEFAULT_CONTEXT))
     if model.name == TINY:
-        return Tokenizer(open_clip.SimpleTokenizer(context_length=context_length), context_length)
+        return Tokenizer(_clips_vocabulary(), context_length)
     name = f"{FOLDER}{model.folder}" if model.folder else model.name
     try:
         if "hf_tokenizer_name" not in text:
@@ -128,6 +129,14 @@ def load_tokenizer(model: ClipModel, *, cache: Path) -> Tokenizer:
         source = text.get("hf_tokenizer_name") or model.name
         raise _missing_text_files(model, source, "tokenizer.json and tokenizer_config.json") from error
     return Tokenizer(encode, context_length)
+
+
+@functools.cache
+def _clips_vocabulary() -> Any:
+    """open_clip's tokenizer for CLIP's own models, one for all networks: reading it takes a good part of a second."""
+    import open_clip
+
+    return open_clip.SimpleTokenizer()
 
 
 def _described_by(content: Mapping[str, Any], *, name: str, folder: Path | None = None) -> ClipModel:

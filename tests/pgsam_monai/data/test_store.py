@@ -293,7 +293,12 @@ def test_workers_are_bounded(item, monkeypatch):
     items = [item] * 50
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert choose_workers(items, 3).workers == 3
+    assert (choose_workers(items).workers, choose_workers(items).bound) == (1, "size")
+    voxels = 7 * 9 * 5
+    monkeypatch.setattr("pgsam_monai.data.filling.WORTH_PROCESSES_VOXELS", 50 * voxels)
+    assert choose_workers(items[1:]).bound == "size"
     assert (choose_workers(items).workers, choose_workers(items).bound) == (8, "cores")
+    monkeypatch.setattr("pgsam_monai.data.filling.WORTH_PROCESSES_VOXELS", 1)
     assert choose_workers([item] * 2).bound == "cases"
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert choose_workers(items).workers == 2

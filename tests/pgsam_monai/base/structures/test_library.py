@@ -145,11 +145,11 @@ def folder(monkeypatch, tmp_path):
     """An empty folder in the library's place."""
     (tmp_path / "library").mkdir()
     monkeypatch.setattr(module, "files", lambda package: tmp_path)
-    for cached in (module.load_library, module._index, module._contextual):
+    for cached in (module.load_library, module._index, module._contextual, module._sides):
         cached.cache_clear()
     yield tmp_path / "library"
     monkeypatch.undo()
-    for cached in (module.load_library, module._index, module._contextual):
+    for cached in (module.load_library, module._index, module._contextual, module._sides):
         cached.cache_clear()
 
 

@@ -1,10 +1,12 @@
 """Every backbone serves every SAM network: images, volumes, a training step, exports; random weights at 64 pixels."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
+from pgsam_monai.base import backbones
 from pgsam_monai.export.network import load_adapters, save_adapters
 from pgsam_monai.networks.autosam import AutoSAM
 from pgsam_monai.networks.hsam import HSAM
@@ -24,7 +26,23 @@ EXPORTED = [(name, "lite_medsam") for name in NETWORKS]
 EXPORTED += [("samed", "mobile_sam"), ("samed", "efficient_sam_ti")]
 STRIDES = {"vit_tiny": 16, "mobile_sam": 16, "efficient_sam_ti": 16, "lite_medsam": 4}
 
+SHALLOW = {
+    name: replace(sizes, depths=(1, 1, 1, 1))
+    if isinstance(sizes, backbones.TinyVit)
+    else replace(sizes, depth=2, global_blocks=(0, 1))
+    for name, sizes in backbones.BACKBONES.items()
+    if name in STRIDES
+}
+
 every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+@pytest.fixture(autouse=True)
+def shallow(request, monkeypatch):
+    """SAMed's encoders are as deep as published; those of the others have each kind of block once or twice."""
+    if request.node.callspec.params["name"] != "samed":
+        for backbone, sizes in SHALLOW.items():
+            monkeypatch.setitem(backbones.BACKBONES, backbone, sizes)
 
 
 def make(name, backbone, **changes):
