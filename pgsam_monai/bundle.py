@@ -126,6 +126,11 @@ class Bundle:
     def _check_overrides(self) -> None:
         """MONAI takes an override of a value that no config has, and then nothing happens; here it is a fault."""
         known = {entry: value for name in self._configs for entry, value in self.config(name).items()}
+        if "mirror" in self._overrides and "mirror" not in known:
+            raise UserFault(
+                f"Bundle '{self.folder}' was planned by a version that knew no mirroring; write it again with "
+                f"pgsam-plan --from_plan {self.config_file('plan.json')}."
+            )
         for name, value in self._overrides.items():
             check_known(name.replace("::", "#").split("#")[0], known)
             if name in known and value != WORDS.get(name) and not _is_like(value, known[name]):
@@ -424,8 +429,17 @@ class Bundle:
 
     @property
     def inferer(self) -> Inferer:
-        """(1, C, H, W, D) and the network -> class indices (1, 1, H, W, D)."""
+        """(1, C, H, W, D) and the network -> class indices (1, 1, H, W, D); nothing is mirrored."""
         return self.content("inferer")
+
+    @cached_property
+    def answering_inferer(self) -> Inferer:
+        """As `inferer`, and mirror images are asked as well where the config's `mirror` says so.
+
+        Raises:
+            UserFault: axes that can't be mirrored.
+        """
+        return self.content("mirrored_inferer" if "mirrored_inferer" in self.parser.get() else "inferer")
 
     @cached_property
     def postprocessing(self) -> Compose:
@@ -506,7 +520,7 @@ class Bundle:
             batch = list_data_collate([self.preprocessing({"image": path_or_paths(image)})])
         amp = "amp" in self.parser.get() and self.content("amp")
         with torch.no_grad(), torch.autocast("cuda", enabled=bool(amp) and device.type == "cuda"):
-            batch["pred"] = self.inferer(batch["image"].to(device), self._network)
+            batch["pred"] = self.answering_inferer(batch["image"].to(device), self._network)
         (item,) = decollate_batch(batch)
         sure = confidence_of(item["pred"])
         pred = after(item)["pred"]

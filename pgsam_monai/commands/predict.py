@@ -7,7 +7,7 @@ from typing import Any
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.memory import set_limit
-from pgsam_monai.commands.values import numbers, one_number, window_numbers
+from pgsam_monai.commands.values import axes_typed, numbers, one_number, window_numbers
 
 FORMATS = ("same", "dicom-seg")
 """Those of `predicting.products`, which brings torch."""
@@ -18,7 +18,8 @@ def predict(
     overlays: bool = False, html: bool = False, guide_maps: bool = False, device: str | None = None,
     clicks: str | None = None, box: object = None, label: str | None = None, propagate: bool | int = False,
     background: str = "empty", window: object = None, text: str | None = None, format: str = "same",
-    summary: bool = False, overwrite: bool = False, labels_of: str | None = None, max_gb: object = None,
+    summary: bool = False, overwrite: bool = False, labels_of: str | None = None, mirror: str | None = None,
+    max_gb: object = None,
 ) -> None:  # fmt: skip
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
@@ -30,6 +31,9 @@ def predict(
 
     --text segments what you ask for in words, with a network that reads any text (refsam3d): label maps hold 1 where it
     answers, 0 elsewhere. Texts close to those that it was trained with are answered best.
+
+    With --mirror, the network also answers mirror images of the scan, along one axis twice as long, along three eight
+    times. It helps networks that were trained with mirroring (pgsam-plan --override mirror=[...]), hardly others.
 
     With --summary, summary.json and summary.csv tell of each case its structures' millilitres, pieces and places, which
     weights found them, and what of image and structures lies outside what training saw; runs into the same folder share
@@ -64,6 +68,8 @@ def predict(
         format: same as the input's (NIfTI for DICOM); or dicom-seg, segmentations that refer to a DICOM series' slices.
         overwrite: replace whatever lies where results go, but inputs.
         labels_of: with a bundle of merged data sets, the one whose structures and label values results have.
+        mirror: axes along which mirror images are asked as well, and the mean counts: front-back, up-down, left-right
+            (never where classes are told by their side), with commas between; auto, those that training mirrored; none.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
     set_limit(max_gb)
@@ -76,11 +82,20 @@ def predict(
     if clicks is None and box is None:
         shown = background != "empty"
         _check_no_prompts({"label": label, "propagate": propagate, "background": shown, "window": window})
-        options |= {"guide_maps": guide_maps, "text": text, "labels_of": labels_of}
+        options |= {
+            "guide_maps": guide_maps,
+            "text": text,
+            "labels_of": labels_of,
+            "mirror": axes_typed(mirror),
+        }
     else:
         _check_pointing(guide_maps, text, label, box)
         if labels_of is not None:
             raise UserFault("--labels_of is not for --clicks and --box; leave it out.")
+        if mirror is not None:
+            raise UserFault(
+                "--mirror is not for --clicks and --box, which are said of one place; leave it out."
+            )
         options["wishes"] = _wishes(clicks, box, label, propagate, background, window)
     from pgsam_monai.predicting.each import SomeFailed
 

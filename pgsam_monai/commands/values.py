@@ -8,6 +8,7 @@ from typing import Any
 
 from pgsam_monai.base.command_line import DECIMAL, TRUTHS, WHOLE
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.mirroring import AUTO
 from pgsam_monai.bundle import Bundle
 
 PLACES = ("_dir", "_file", "_root", "_folder")
@@ -97,3 +98,10 @@ def _number(word: str) -> int | float | str:
 
 def _typed(value: object) -> str:
     return ",".join(map(str, _several(value)))
+
+
+def axes_typed(typed: str | None) -> list[str] | str | None:
+    """What --mirror says: a list of axes' names, AUTO, or None where nothing was said."""
+    if typed is None or typed == AUTO:
+        return typed
+    return [] if typed == "none" else [name.strip() for name in typed.split(",")]

@@ -19,7 +19,8 @@ ENTRY = re.compile(r"@(\w+)")
 PARTS = ("network_def", "inferer")
 """of a bundle's inference.json, what a network has for itself, with all that they refer to"""
 INFERENCE_ALONE = (
-    "dataset", "dataloader", "postprocessing", "handlers", "evaluator", "initialize", "inferring", "run",
+    "dataset", "dataloader", "postprocessing", "handlers", "evaluator", "initialize", "inferring", "run", "mirror",
+    "mirrored_inferer",
 )  # fmt: skip
 """of inference.json, what evaluating has of its own"""
 NO_TRAINING = "pgsam_monai.ensembles.no_training.refuse_training"

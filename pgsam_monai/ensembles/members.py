@@ -171,7 +171,7 @@ def _check_alike(first: Source, other: Source) -> None:
     ]
     if not differing:
         configs = [source.bundle.config("inference.json") for source in (first, other)]
-        differing = [name for name in ("preprocessing", "labels") if _differ(configs, name)]
+        differing = [name for name in ("preprocessing", "labels", "mirror") if _differ(configs, name)]
         parts = [source.splits for source in (first, other)]
         listed = {"cases": "cases", "test": "test cases"}
         differing += [f"the {told} of splits.json" for name, told in listed.items() if _differ(parts, name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -120,8 +121,14 @@ def _metadata(sources: Sequence[Source], name: str) -> dict[str, Any]:
 
 
 def _plan(sources: Sequence[Source]) -> dict[str, Any]:
-    """The first network's plan.json, with the ensemble as the one network."""
-    plan = dict(sources[0].bundle.config("plan.json"))
+    """The first network's plan.json, with the ensemble as the one network, and axes that all were trained to mirror."""
+    plans = [source.bundle.config("plan.json") for source in sources]
+    plan = copy.deepcopy(plans[0])
+    mirrored = [each["decisions"].get("mirror", {}).get("value", []) for each in plans]
+    if "mirror" in plan["decisions"]:
+        plan["decisions"]["mirror"]["value"] = [
+            axis for axis in mirrored[0] if all(axis in each for each in mirrored)
+        ]
     members = {source.name: len(source.models) for source in sources}
     reason = (
         "Networks, and how many members of each, that pgsam ensemble has put together; see ensemble.json."

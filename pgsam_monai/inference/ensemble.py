@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.inference.patches import PatchInferer
-from pgsam_monai.inference.slices import OUTPUTS, SliceInferer
+from pgsam_monai.inference.slices import OUTPUTS
 from pgsam_monai.networks.ensemble import Ensemble
 from pgsam_monai.transforms.meta import with_meta_of
 from pgsam_monai.transforms.resample import Size, resample_volume
@@ -34,16 +33,15 @@ class EnsembleInferer(Inferer):
     is the best probability so far, one class's, and the result.
 
     Args:
-        members: for each network of the ensemble, how it walks over a volume, its precision and device included.
+        members: for each network of the ensemble, how it walks over a volume, its precision and device included: a
+            SliceInferer or PatchInferer, or such a one mirrored (`inference.mirroring`).
         output: "labels" or "logits".
         progress: show a progress bar over the members.
     """
 
-    def __init__(
-        self, members: Sequence[SliceInferer | PatchInferer], output: str = "labels", progress: bool = False
-    ) -> None:
+    def __init__(self, members: Sequence[Any], output: str = "labels", progress: bool = False) -> None:
         super().__init__()
-        if not members or not all(isinstance(inferer, SliceInferer | PatchInferer) for inferer in members):
+        if not members or not all(hasattr(inferer, "probabilities") for inferer in members):
             raise UserFault(
                 "EnsembleInferer: members are a SliceInferer or PatchInferer for each network, got "
                 f"{', '.join(type(inferer).__name__ for inferer in members) or 'none'}."

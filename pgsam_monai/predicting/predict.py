@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.mirroring import AUTO, LEFT_RIGHT, sided_names
 from pgsam_monai.base.volume import notes_of
 from pgsam_monai.bundle import ASKED, Bundle
 from pgsam_monai.predicting.each import for_each
@@ -36,6 +37,7 @@ def predict(
     format: str = SAME,
     overwrite: bool = False,
     labels_of: str | None = None,
+    mirror: Sequence[str] | str | None = None,
 ) -> list[Path]:
     """Write one label map per input on the input's own grid, with the data set's own label values.
 
@@ -52,6 +54,8 @@ def predict(
         format: "dicom-seg" writes <name>.seg.dcm for DICOM series, instead of label maps.
         overwrite: replace what is there, even if it is none of ours or was changed since; inputs never.
         labels_of: of a bundle for merged data sets, the one whose structures and values label maps hold.
+        mirror: axes along which mirror images are asked as well, such as "up-down"; AUTO: those that training mirrored;
+            None: as the bundle's inference.json says.
 
     Returns:
         the written files, in the order of the inputs.
@@ -59,9 +63,9 @@ def predict(
     Raises:
         SomeFailed: of several cases; all were tried. It has the files that were written.
         UserFault: guide maps of a network that has none; a text for one that reads none, or without words; something
-            that was there before would be lost.
+            that was there before would be lost; axes that can't be mirrored.
     """
-    whole = Bundle.trained(bundle, device=device)
+    whole = _opened(bundle, device, mirror, text)
     if text is not None:
         whole.require_requests(text)
         if guide_maps:
@@ -74,7 +78,8 @@ def predict(
             "--labels_of names structures of a data set, --text asks for one in words; give one of them."
         )
     cases = list_inputs(source, channels=whole.channels)
-    settings = {"text": text, "device": str(whole.device), "format": format}
+    asked = list(whole.content("mirror")) if "mirror" in whole.parser.get() else []
+    settings = {"text": text, "device": str(whole.device), "format": format, "mirror": asked or None}
     products = Products(
         folder=Path(output),
         format=format,
@@ -90,6 +95,23 @@ def predict(
         names = {name: values[value] for name, value in names.items() if value in values}
     legend = Legend(labels=names, background=background, window=whole.window)
     return predict_cases(whole, cases, products, legend=legend, text=text, part=part)
+
+
+def _opened(
+    folder: str | Path, device: str | None, mirror: Sequence[str] | str | None, text: str | None
+) -> Bundle:
+    """The bundle, with what it is to mirror, which is checked here."""
+    if mirror is None:
+        return Bundle.trained(folder, device=device)
+    if mirror == AUTO:
+        mirror = Bundle(folder).decisions.get("mirror", [])
+    whole = Bundle.trained(folder, device=device, overrides={"mirror": list(mirror)})
+    if text is not None and LEFT_RIGHT in mirror and sided_names([text]):
+        raise UserFault(
+            f"--mirror {LEFT_RIGHT}: --text asks for one side, and a mirrored left one is a right one."
+        )
+    whole.answering_inferer  # noqa: B018
+    return whole
 
 
 def predict_cases(

@@ -30,12 +30,15 @@ from preprocess.bundle.transforms import (
     augmentation_transforms,
     cleaning_transform,
     confidence_transform,
+    mirrored_inferer,
     postprocessing_transforms,
     preprocessing_transforms,
+    with_mirroring,
 )
 from preprocess.networks.declared import FOLDER as NETWORKS
 from preprocess.networks.declared import capabilities
 from preprocess.networks.declared import settings as declared_settings
+from preprocess.rules.mirroring import is_sided
 
 TEMPLATES = Path(__file__).parent / "templates"
 FACTS = f"configs/{FILE}"
@@ -134,9 +137,13 @@ def bundle_values(plan: Mapping, network: str, *, partial: bool = False) -> dict
     planned, settings, can = decided(plan, network), _settings(network), capabilities(network)
     values = {name: as_data(value) for name, value in _data(plan, network, planned).items()}
     augmentation, size = AUGMENTATIONS[can.input]
+    sided = is_sided(planned["label_names"], plan["dataset"])
     values |= {
         "preprocessing": preprocessing_transforms(planned | {"ignore": plan["dataset"].get("ignore")}),
-        "augmentation": augmentation(planned["augmentation"], planned[size]),
+        "augmentation": with_mirroring(
+            augmentation(planned["augmentation"], planned[size]), planned, seen=can.input, sided=sided
+        ),
+        "mirrored_inferer": mirrored_inferer(planned, sided),
         "cleaning": cleaning_transform(planned),
         "evaluation_postprocessing": postprocessing_transforms(
             planned, "@prediction_dir", first=[confidence_transform(values["label_names"])]

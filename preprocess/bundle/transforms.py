@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pgsam_monai.base.capabilities import SLICES
 from pgsam_monai.base.labels import class_of
+from pgsam_monai.base.mirroring import mirrored_axes
 
 BOTH = ["image", "label"]
 HSAM_SHARES = (0.45, 0.4125, 0.1169, 0.0206)
@@ -103,6 +105,34 @@ def augmentation_transforms(name: str, image_size: int) -> dict[str, Any]:
         "none": [],
     }  # fmt: skip
     return {"_target_": "Compose", "transforms": lists[name]}
+
+
+def with_mirroring(
+    augmentation: dict[str, Any], values: Mapping[str, Any], *, seen: str, sided: bool
+) -> dict[str, Any]:
+    """An augmentation that first mirrors half of the samples along each of the planned axes, image and label alike.
+
+    Args:
+        augmentation: a Compose.
+        values: the plan's.
+        seen: SLICES, which are mirrored in plane alone, or PATCHES.
+        sided: classes are told by their side.
+    """
+    axes = mirrored_axes(values["mirror"], values["orientation"], sided=sided)
+    flips = [
+        {"_target_": "RandFlipd", "keys": BOTH, "prob": 0.5, "spatial_axis": axis}
+        for axis in axes
+        if axis < 2 or seen != SLICES
+    ]
+    return augmentation | {"transforms": flips + augmentation["transforms"]}
+
+
+def mirrored_inferer(values: Mapping[str, Any], sided: bool) -> dict[str, Any]:
+    """The inferer that also asks for mirror images, along the axes that the config's entry `mirror` names."""
+    return {
+        "_target_": "pgsam_monai.inference.mirroring.mirrored", "inferer": "@inferer", "mirror": "@mirror",
+        "orientation": values["orientation"], "sided": sided,
+    }  # fmt: skip
 
 
 def _hsam_choices(sampling: Mapping[str, Any], image_size: int) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from preprocess.plan.records import Plan
 from preprocess.recipes import Recipe
 from preprocess.rules import OVERRIDE, SHARED_RULES, Decision, Evidence, overridden
 from preprocess.rules.evidence import WORLD_SLICE_AXIS
+from preprocess.rules.mirroring import mirror_fault
 from preprocess.rules.patches import input_fault
 
 PER_CLASS = ("label_names", "class_frequencies")
@@ -136,6 +137,7 @@ def check_consistency(plan: Plan) -> None:
         _check_length(name, value(name), value("labels"))
     _refuse(region_fault(plan.dataset.get("regions", {}), [values_of(entry) for entry in value("labels")]))
     shared = {name: decision.value for name, decision in plan.decisions.items()}
+    _refuse(mirror_fault(shared, plan.dataset))
     for network, entries in plan.configurations.items():
         values = {name: decision.value for name, decision in entries.items()}
         _refuse(input_fault(capabilities(network), shared))

@@ -8,7 +8,7 @@ earlier decision from `decided`, so a decision that the user overrides carries a
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from preprocess.rules import geometry, intensity, labels, resources, texts, training
+from preprocess.rules import geometry, intensity, labels, mirroring, resources, texts, training
 from preprocess.rules.decision import OVERRIDE, RECIPE, RULE, Decision, overridden
 from preprocess.rules.evidence import Evidence, Machine, collect_evidence
 
@@ -22,6 +22,7 @@ SHARED_RULES: dict[str, Rule] = {
     "modality": intensity.choose_modality,
     "slice_axis": geometry.choose_slice_axis,
     "orientation": geometry.choose_orientation,
+    "mirror": mirroring.choose_mirror,
     "spacing": geometry.choose_spacing,
     "dimension": geometry.choose_dimension,
     "patch_3d": geometry.choose_patch_3d,

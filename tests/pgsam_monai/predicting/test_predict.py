@@ -158,3 +158,64 @@ def test_a_file_that_is_called_like_an_expression(reading_bundle, tmp_path, monk
     shutil.copy(folder / "imagesTr/case_1_0000.nii.gz", "$exit(3).nii.gz")
     (written,) = predict(bundle, "$exit(3).nii.gz", "out", text="liver")
     assert written.name == "$exit(3).nii.gz"
+
+
+def mirroring(bundle, **values):
+    """Write into a bundle's plan which axes training mirrored, and what its classes are called."""
+    file = bundle / "configs/plan.json"
+    plan = json.loads(file.read_text())
+    for name, value in values.items():
+        plan["decisions"][name]["value"] = value
+    file.write_text(json.dumps(plan))
+
+
+def test_mirror_images_are_asked_along_the_axes_that_were_typed(reading_bundle, tmp_path):
+    bundle, folder = reading_bundle
+    bundle = shutil.copytree(bundle, tmp_path / "bundle")
+    scan, asked = folder / "imagesTr/case_1_0000.nii.gz", {"text": "liver"}
+    for name, mirror, passes in [
+        ("plain", None, 1),
+        ("none", [], 1),
+        ("two", ["front-back", "left-right"], 4),
+    ]:
+        Reader.heard.clear()
+        (written,) = predict(bundle, scan, tmp_path / name, mirror=mirror, summary=True, **asked)
+        assert len(Reader.heard) == passes
+        (run,) = json.loads((tmp_path / name / "summary.json").read_text())["runs"]
+        assert run["settings"].get("mirror") == (mirror or None)
+    mirroring(bundle, mirror=["front-back"])
+    Reader.heard.clear()
+    cli.main(
+        ["predict", str(bundle), str(scan), str(tmp_path / "auto"), "--text", "liver", "--mirror", "auto"]
+    )
+    assert len(Reader.heard) == 2
+    voxels, affine = read_voxels(written)
+    assert np.array_equal(affine, read_voxels(scan)[1]) and voxels.shape == read_voxels(scan)[0].shape
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--mirror", "sideways"], "'sideways' is no axis; there are left-right, front-back, up-down"),
+        (["--mirror", "left-right", "--text", "left kidney"], "--text asks for one side"),
+        (["--mirror", "auto", "--box", "0,1,0,1,0,1"], "--mirror is not for --clicks and --box"),
+        (["--mirror", "True"], "'True' is no axis"),
+        (["--mirror"], "--mirror needs a value"),
+    ],
+)
+def test_what_cannot_be_mirrored_is_refused(reading_bundle, tmp_path, words, said):
+    bundle, folder = reading_bundle
+    with pytest.raises(SystemExit, match=said):
+        cli.main(["predict", str(bundle), str(folder / "imagesTr"), str(tmp_path), *words])
+
+
+def test_a_bundle_of_before_mirroring_is_written_again(reading_bundle, tmp_path):
+    bundle = shutil.copytree(reading_bundle[0], tmp_path / "bundle")
+    config = json.loads((bundle / "configs/inference.json").read_text())
+    del config["mirror"], config["mirrored_inferer"]
+    config["evaluator"]["inferer"] = "@inferer"
+    (bundle / "configs/inference.json").write_text(json.dumps(config))
+    scan = reading_bundle[1] / "imagesTr/case_1_0000.nii.gz"
+    assert predict(bundle, scan, tmp_path / "plain", text="liver")
+    with pytest.raises(ValueError, match="knew no mirroring; write it again with pgsam-plan --from_plan"):
+        predict(bundle, scan, tmp_path / "mirrored", text="liver", mirror=["up-down"])

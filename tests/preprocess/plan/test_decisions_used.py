@@ -26,6 +26,7 @@ OTHERS = {
     "labels": [0, 7, 8],
     "label_names": ["background", "kidney", "aorta"],
     "orientation": "LPS",
+    "mirror": ["up-down", "front-back"],
     "intensity": {"scheme": "unit8"},
     "postprocessing": {"largest_component": [2]},
     "prompt_kinds": ["box"],
