@@ -100,7 +100,7 @@ def test_settings_that_archives_have_settled_are_left_to_the_rules():
     assert recipe.published("archive").keys() == recipe.decisions.keys() - set(PREPARED_IN_ARCHIVES)
     assert recipe.published(None).keys() == recipe.decisions.keys() | recipe.unmeasured.keys()
     facts = evidence(file_format="archive", orientations={"": 10}, image_range=(0.0, 1.0))
-    plan = make_plan(facts, dataset={"name": "x"}, recipe=recipe)
+    plan = make_plan(facts, dataset={"name": "x", "folder": "/data/x"}, recipe=recipe)
     assert plan.value("labels") == sorted([0, *facts.labels])
     assert (plan.value("intensity"), plan.value("slice_axis")) == ({"scheme": "none"}, "none")
     assert plan.value("image_size", "samed") == 512
