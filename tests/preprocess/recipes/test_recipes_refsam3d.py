@@ -151,7 +151,10 @@ def test_what_a_drawn_recipe_leaves_open_is_planned_from_the_data():
         cases={f"case{n}": (420, 500) for n in range(10)}, single_component_cases={},
     )  # fmt: skip
     made = make_plan(
-        facts, dataset={"name": "x", "folder": "/data/x"}, networks=("refsam3d",), recipe=load_recipe("refsam3d_mmwhs")
+        facts,
+        dataset={"name": "x", "folder": "/data/x"},
+        networks=("refsam3d",),
+        recipe=load_recipe("refsam3d_mmwhs"),
     )
     assert made.decisions["intensity"].source == "rule" and made.value("intensity")["scheme"] == "window"
     assert made.value("class_frequencies")[1:] == [0.01, 0.01, 0.0, 0.0, 0.0]
