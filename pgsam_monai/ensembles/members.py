@@ -183,4 +183,7 @@ def _check_alike(first: Source, other: Source) -> None:
 
 
 def _differ(contents: Sequence[Mapping[str, Any]], entry: str) -> bool:
-    return contents[0].get(entry) != contents[1].get(entry)
+    one, other = (
+        content.get(entry) or None for content in contents
+    )  # older bundles lack what is empty since
+    return one != other

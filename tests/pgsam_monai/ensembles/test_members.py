@@ -155,6 +155,16 @@ def test_networks_that_see_other_things_are_refused(bundles, change, said):
         read_sources(list(map(str, bundles)))
 
 
+def test_a_bundle_of_a_version_without_mirroring_goes_with_one_that_mirrors_nothing(bundles):
+    for bundle in bundles:
+        touch(bundle / "models/model.pt")
+    edit(bundles[1], "inference.json", lambda content: content.pop("mirror"))
+    assert len(read_sources(list(map(str, bundles)))) == 2
+    edit(bundles[0], "inference.json", lambda content: content.update(mirror=["up-down"]))
+    with pytest.raises(UserFault, match="differ in mirror"):
+        read_sources(list(map(str, bundles)))
+
+
 def test_too_many_networks_are_refused(bundles):
     more = [shutil.copytree(bundles[0], bundles[0].with_name(f"copy_{n}")) for n in range(5)]
     for bundle in more:
