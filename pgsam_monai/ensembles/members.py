@@ -183,7 +183,6 @@ def _check_alike(first: Source, other: Source) -> None:
 
 
 def _differ(contents: Sequence[Mapping[str, Any]], entry: str) -> bool:
-    one, other = (
-        content.get(entry) or None for content in contents
-    )  # older bundles lack what is empty since
+    # bundles of older versions lack what is empty since
+    one, other = (content.get(entry) or None for content in contents)
     return one != other
