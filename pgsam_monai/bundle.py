@@ -126,11 +126,6 @@ class Bundle:
     def _check_overrides(self) -> None:
         """MONAI takes an override of a value that no config has, and then nothing happens; here it is a fault."""
         known = {entry: value for name in self._configs for entry, value in self.config(name).items()}
-        if "mirror" in self._overrides and "mirror" not in known:
-            raise UserFault(
-                f"Bundle '{self.folder}' was planned by a version that knew no mirroring; write it again with "
-                f"pgsam-plan --from_plan {self.config_file('plan.json')}."
-            )
         for name, value in self._overrides.items():
             check_known(name.replace("::", "#").split("#")[0], known)
             if name in known and value != WORDS.get(name) and not _is_like(value, known[name]):

@@ -33,7 +33,7 @@ UNPACKED = 4
 MEMORY_SHARE = 0.7
 """of the free memory that filling may take"""
 WORTH_PROCESSES_VOXELS = 2_000_000
-"""below this many in all cases together, starting other processes takes longer than making the cases"""
+"""below this many in all cases together one process makes them: starting others would take about as long"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,7 +126,10 @@ def evaluate_case(
 
 
 def dice_of_masks(found: np.ndarray, true: np.ndarray, total: int | None = None) -> float:
-    """Dice of two masks; NaN where both are empty. `total`: voxels of the reference, where `true` is a part of it."""
+    """Dice of two bool masks of one shape; NaN where both are empty.
+
+    `total`: voxels of the whole reference, where `true` is a part of it that holds all of `found`.
+    """
     both = int(found.sum()) + (int(true.sum()) if total is None else total)
     return 2 * int((found & true).sum()) / both if both else NAN
 

@@ -103,8 +103,14 @@ def _opened(
     """The bundle, with what it is to mirror, which is checked here."""
     if mirror is None:
         return Bundle.trained(folder, device=device)
+    planned = Bundle(folder)
+    if "mirror" not in planned.config("inference.json"):
+        raise UserFault(
+            f"Bundle '{folder}' was planned by a version that knew no mirroring; write it again with pgsam-plan "
+            f"--from_plan {planned.config_file('plan.json')}."
+        )
     if mirror == AUTO:
-        mirror = Bundle(folder).decisions.get("mirror", [])
+        mirror = planned.decisions.get("mirror", [])
     whole = Bundle.trained(folder, device=device, overrides={"mirror": list(mirror)})
     if text is not None and LEFT_RIGHT in mirror and sided_names([text]):
         raise UserFault(

@@ -14,7 +14,10 @@ from preprocess.rules.kind import Kind, takes
 
 MIRROR = Kind(
     what=f"a list of {', '.join(AXES)}",
-    fits=lambda value: isinstance(value, list) and set(value) <= set(AXES) and len(set(value)) == len(value),
+    # a list of names, since what JSON can hold can't always be hashed
+    fits=lambda value: (
+        isinstance(value, list) and all(axis in [*AXES] and value.count(axis) == 1 for axis in value)
+    ),
 )
 
 

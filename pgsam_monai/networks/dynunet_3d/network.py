@@ -23,8 +23,8 @@ class DynUNet3D(BaselineVolumeNetwork):
     size: the label is made smaller for it, as in nnU-Net. Unlike nnU-Net's, a decoder stage of MONAI's has the kernels
     of the encoder stage below it.
 
-    With a first stride above 1 no stage works at the volume's own resolution, which costs most of the time and learns
-    least: a transposed convolution brings the finest stage onto it.
+    With a first stride above 1 no stage works at the volume's own resolution, which would take most of the time: a
+    transposed convolution brings the finest stage onto it.
     """
 
     name = "dynunet_3d"

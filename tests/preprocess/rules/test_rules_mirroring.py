@@ -40,6 +40,7 @@ def test_asked_for_it_is_planned():
         ('["sideways"]', {}, "must be a list of left-right, front-back, up-down"),
         ("up-down", {}, "must be a list of left-right, front-back, up-down"),
         ('["up-down","up-down"]', {}, "must be a list of"),
+        ('[["up-down"]]', {}, "must be a list of"),
     ],
 )
 def test_what_cannot_be_mirrored_is_refused(wish, changes, said):
