@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.networks.description import DescribedNetwork, unpack_description
+from pgsam_monai.networks.sam.position import fit_table
 from pgsam_monai.training.checkpoints import BEST_MODEL, bare
 from pgsam_monai.weights.files import load_weights
 
@@ -28,9 +29,10 @@ NAMED = 8
 def start_from(network: nn.Module, file: str | Path | None) -> None:
     """Load what fits of a trained network, in place; the rest, such as what is sized by the classes, stays as it is.
 
-    An entry fits whose name and shape are the same; other classes, if equally many, thus fit as well. Of the file's
-    description the kind of network and the backbone must be the same; image size and classes may differ. The cases that
-    it was trained on are remembered.
+    An entry fits whose name and shape are the same; other classes, if equally many, thus fit as well. Position tables
+    of another image size are resized, so that a network can learn on small images first. Of the file's description the
+    kind of network and the backbone must be the same; image size and classes may differ. The cases that it was trained
+    on are remembered.
 
     Args:
         network: the network to be trained, also in a data-parallel wrapper.
@@ -48,11 +50,13 @@ def start_from(network: nn.Module, file: str | Path | None) -> None:
     nested = content.get("model")
     content = nested if isinstance(nested, Mapping) else content
     _check_kind(network, content.get(DESCRIPTION), file)
-    state = {
+    given = {
         name: value
         for name, value in content.items()
         if isinstance(value, Tensor) and not name.endswith(DESCRIPTION)
     }
+    wanted = network.state_dict()
+    state = {name: fit_table(name, value, wanted.get(name)) for name, value in given.items()}
     filled, taken, _ = copy_model_state(network, state, inplace=False)
     share = _share(network, set(taken))
     if share < LEAST_SHARE:
@@ -64,12 +68,14 @@ def start_from(network: nn.Module, file: str | Path | None) -> None:
     if DESCRIPTION in content and isinstance(network, DescribedNetwork):
         network.remember_cases(unpack_description(content[DESCRIPTION]))
     own = [name for name in filled if not name.endswith(DESCRIPTION)]
-    resized = [name for name in own if name in state and name not in taken]
+    resized = [name for name in taken if state[name] is not given[name]]
+    others = [name for name in own if name in state and name not in taken]
     lacking = [name for name in own if name not in state]
     logger.info(
-        "Training starts from %s: %d of %d entries taken, %.1f %% of the parameters; other shapes, start anew: %s; "
-        "not in the file, start anew: %s; %d entries of the file left unread.",
-        file, len(taken), len(own), 100 * share, _listed(resized), _listed(lacking), len(state.keys() - set(own)),
+        "Training starts from %s: %d of %d entries taken, %.1f %% of the parameters; position tables resized: %s; "
+        "other shapes, start anew: %s; not in the file, start anew: %s; %d entries of the file left unread.",
+        file, len(taken), len(own), 100 * share, _listed(resized), _listed(others), _listed(lacking),
+        len(state.keys() - set(own)),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.networks.sam.position import resize_absolute, resize_relative
+from pgsam_monai.networks.sam.position import fit_table
 
 REINITIALISED = (
     "mask_decoder.mask_tokens.",
@@ -74,7 +74,7 @@ def load_sam_state(
     anew = () if keep_masks else REINITIALISED
     wanted = {key for key in own if not key.startswith(anew)}
     given = {key: value for key, value in to_our_layout(state, own).items() if not key.startswith(anew)}
-    given = {key: _fit_table(key, value, own.get(key)) for key, value in given.items()}
+    given = {key: fit_table(key, value, own.get(key)) for key, value in given.items()}
     faults = _faults(own, wanted, given)
     if faults:
         raise UserFault(
@@ -175,17 +175,6 @@ def _grid_table(table: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def _is_sam_key(key: str) -> bool:
     return key.startswith(("image_encoder.", "prompt_encoder.", "mask_decoder."))
-
-
-def _fit_table(key: str, value: Tensor, own: Tensor | None) -> Tensor:
-    """Resize a position table to the network's own shape; anything else as it is."""
-    if own is None or own.shape == value.shape:
-        return value
-    if key.endswith("pos_embed") and own.shape[-1] == value.shape[-1]:
-        return resize_absolute(value.float(), tuple(own.shape[1:3]))
-    if key.endswith((".rel_pos_h", ".rel_pos_w")) and own.shape[-1] == value.shape[-1]:
-        return resize_relative(value.float(), own.shape[0])
-    return value
 
 
 def _faults(own: Mapping[str, Tensor], wanted: set[str], given: Mapping[str, Tensor]) -> list[str]:

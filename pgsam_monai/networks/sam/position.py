@@ -31,6 +31,17 @@ def resize_relative(table: Tensor, rows: int) -> Tensor:
     return resized.squeeze(0).t()
 
 
+def fit_table(key: str, value: Tensor, own: Tensor | None) -> Tensor:
+    """A position table of the name `key`, resized to the shape of the network's `own`; anything else as it is."""
+    if own is None or own.shape == value.shape or own.ndim != value.ndim or own.shape[-1] != value.shape[-1]:
+        return value
+    if key.endswith("pos_embed"):
+        return resize_absolute(value.float(), tuple(own.shape[1:3]))
+    if key.endswith((".rel_pos_h", ".rel_pos_w")):
+        return resize_relative(value.float(), own.shape[0])
+    return value
+
+
 def crop_relative(table: Tensor, rows: int) -> Tensor:
     """The middle `rows` rows of a relative position table, where every offset keeps its meaning."""
     start = (sides(table, 0)[0] - rows) // 2

@@ -8,6 +8,7 @@ from torch import nn
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.description import pack_description
+from pgsam_monai.networks.samed import SAMed
 from pgsam_monai.training.starting import start_from
 
 
@@ -128,3 +129,39 @@ def test_another_kind_of_network_is_refused_though_its_weights_fit(tmp_path, fie
     with pytest.raises(ValueError, match=rf"another network's: {field} other \(here: "):
         start_from(described(), folder)
     start_from(described(), saved(tmp_path / "same", described(num_classes=7)))
+
+
+class Placed(nn.Module):
+    """A body, and SAM's position tables for a square grid of tokens, one channel."""
+
+    def __init__(self, side, value=0.0):
+        super().__init__()
+        self.body = nn.Linear(8, 8)
+        self.pos_embed = nn.Parameter(torch.full((1, side, side, 1), value))
+        self.attention = nn.Module()
+        self.attention.rel_pos_h = nn.Parameter(torch.full((2 * side - 1, 1), value))
+
+
+def test_position_tables_of_another_image_size_are_resized(tmp_path, caplog):
+    small, large = Placed(2), Placed(4, value=9.0)
+    small.pos_embed.data[0, 1] = 4.0  # the lower row of tokens
+    small.attention.rel_pos_h.data[1] = 7.0  # no offset
+    with caplog.at_level(logging.INFO, "pgsam_monai.training.starting"):
+        start_from(large, saved(tmp_path, small))
+    assert large.pos_embed[0, :, 0, 0].tolist() == [0.0, 1.0, 3.0, 4.0]
+    assert large.attention.rel_pos_h[[0, 3, 6], 0].tolist() == [0.0, 7.0, 0.0]
+    assert "position tables resized: 2 (attention.rel_pos_h, pos_embed)" in caplog.text
+
+
+def test_a_samed_goes_on_at_a_larger_image_size(tmp_path):
+    def samed(size):
+        return SAMed(
+            num_classes=2, image_size=size, in_channels=1, backbone="vit_tiny", weights=None, encoder_training="full"
+        )  # fmt: skip
+
+    small, large = samed(32), samed(64)
+    start_from(large, saved(tmp_path, small))
+    own, learnt = large.state_dict(), small.state_dict()
+    differing = [name for name in own if not torch.equal(own[name], learnt[name])]
+    assert differing == ["_extra_state", "image_encoder.pos_embed"]
+    assert own["image_encoder.pos_embed"].shape[1:3] == (4, 4)
