@@ -24,8 +24,8 @@ class RandAffineSliced(RandomizableTransform, MapTransform):
     """One random rotation, scaling, shift and smooth deformation of image and label; outside becomes 0.
 
     Rotation and scaling go about the centre. The deformation moves a coarse grid of points at random and what lies
-    between them smoothly (Ronneberger et al., MICCAI 2015, section 3.1). Labels are sampled at the nearest pixel, never interpolated. Tensors (C, H, W); only what all keys share
-    in H and W is assumed.
+    between them smoothly (Ronneberger et al., MICCAI 2015, section 3.1). Labels are sampled at the nearest pixel, never
+    interpolated. Tensors (C, H, W); only what all keys share in H and W is assumed.
 
     Args:
         keys: image and label keys.
