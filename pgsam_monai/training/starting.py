@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.networks.description import DescribedNetwork, unpack_description
-from pgsam_monai.networks.sam.position import fit_table
+from pgsam_monai.networks.position import fit_table
 from pgsam_monai.training.checkpoints import BEST_MODEL, bare
 from pgsam_monai.weights.files import load_weights
 

@@ -19,6 +19,9 @@ class DynUNet(BaselineNetwork):
 
     MONAI's own forward enlarges the supervised outputs to full size and stacks them. Here its blocks are run in the
     same order, and training gets each output at its own size: the label is made smaller for it, as in nnU-Net.
+
+    With a first stride above 1 no stage works at the image's own resolution, which would take most of the time: a
+    transposed convolution brings the finest stage onto it.
     """
 
     name = "dynunet"
@@ -40,14 +43,13 @@ class DynUNet(BaselineNetwork):
             num_classes: foreground classes K.
             image_size: side in pixels, a multiple of all strides' product; any other multiple works too.
             kernels: side of the convolutions of each stage, the finest first.
-            strides: of each stage; the first is 1.
+            strides: of each stage; the first above 1 where the finest stage is to be coarser than the image.
             filters: channels of each stage.
             in_channels: channels of the image.
             deep_supervision: supervise every decoder stage but the coarsest, as nnU-Net does.
 
         Raises:
-            ValueError: lists of different lengths, fewer than 3 stages, a first stride above 1, or an argument
-                outside its range.
+            ValueError: lists of different lengths, fewer than 3 stages, or an argument outside its range.
         """
         _check_topology(kernels, strides, filters)
         total = math.prod(strides)
@@ -77,10 +79,12 @@ class DynUNet(BaselineNetwork):
         self.encoder = nn.ModuleList([built.input_block, *built.downsamples, built.bottleneck])
         self.decoder = built.upsamples  # the coarsest first
         self.output = built.output_block
+        if strides[0] > 1:
+            self.output = nn.ConvTranspose2d(filters[0], num_classes + 1, strides[0], strides[0])
         self.heads = built.deep_supervision_heads if heads else nn.ModuleList()  # the finest first
 
     def decode(self, image: Tensor, label: Tensor | None) -> list[Tensor]:
-        """Image (B, C, H, W) → float32 logits (B, K+1, H, W); in training then (B, K+1, H/2, W/2), H/4, …"""
+        """Image (B, C, H, W) → float32 logits (B, K+1, H, W); in training then those of coarser stages."""
         stages = decoder_stages(self.encoder, self.decoder, self.normalise(image))
         outputs = [self.output(stages[0])]
         if self.training:
@@ -102,10 +106,10 @@ def decoder_stages(encoder: nn.ModuleList, decoder: nn.ModuleList, x: Tensor) ->
 
 def _check_topology(kernels: Sequence[int], strides: Sequence[int], filters: Sequence[int]) -> None:
     lengths = {len(kernels), len(strides), len(filters)}
-    if len(lengths) > 1 or len(strides) < LEAST_STAGES or strides[0] != 1:
+    if len(lengths) > 1 or len(strides) < LEAST_STAGES:
         raise UserFault(
-            f"DynUNet: kernels, strides and filters must list the same {LEAST_STAGES} or more stages, the first of "
-            f"stride 1; got {_listed(kernels)}, {_listed(strides)} and {_listed(filters)}."
+            f"DynUNet: kernels, strides and filters must list the same {LEAST_STAGES} or more stages; got "
+            f"{_listed(kernels)}, {_listed(strides)} and {_listed(filters)}."
         )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pgsam_monai.networks.position import crop_relative, relative_rows
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
-from pgsam_monai.networks.sam.position import crop_relative, relative_rows
 from pgsam_monai.transforms.fit import sides
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.networks.position import crop_relative, resize_absolute
 from pgsam_monai.networks.sam.checkpoint import to_our_layout
-from pgsam_monai.networks.sam.position import crop_relative, resize_absolute
 
 logger = logging.getLogger(__name__)
 

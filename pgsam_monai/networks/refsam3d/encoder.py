@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.networks.position import resize_absolute, resize_relative
 from pgsam_monai.networks.refsam3d.adapter import VolumeAdapter
 from pgsam_monai.networks.refsam3d.attention import WindowAttention
 from pgsam_monai.networks.refsam3d.patch_embedding import FactoredPatchEmbedding, check_sides
 from pgsam_monai.networks.refsam3d.windows import WindowLayout, lay_out, merge, partition, region_mask
 from pgsam_monai.networks.sam.attention import LAYER_NORM
-from pgsam_monai.networks.sam.position import resize_absolute, resize_relative
 from pgsam_monai.networks.volumes import three
 from pgsam_monai.transforms.fit import sides
 

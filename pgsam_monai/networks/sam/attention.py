@@ -10,8 +10,8 @@ from segment_anything.modeling.common import MLPBlock
 from segment_anything.modeling.image_encoder import window_partition, window_unpartition
 from torch import Tensor, nn
 
+from pgsam_monai.networks.position import crop_relative, decomposed_bias, grid_of, resize_relative
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
-from pgsam_monai.networks.sam.position import crop_relative, decomposed_bias, grid_of, resize_relative
 
 LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
 

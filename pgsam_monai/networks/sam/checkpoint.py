@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.networks.sam.position import fit_table
+from pgsam_monai.networks.position import fit_table
 
 REINITIALISED = (
     "mask_decoder.mask_tokens.",

@@ -8,9 +8,9 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.networks.position import grid_of, resize_absolute
 from pgsam_monai.networks.sam.attention import LAYER_NORM, Block
 from pgsam_monai.networks.sam.norm import LayerNorm2d
-from pgsam_monai.networks.sam.position import grid_of, resize_absolute
 from pgsam_monai.networks.sam.stem import ConvStem
 
 PATCH = 16

@@ -8,8 +8,8 @@ import torch
 from segment_anything.modeling import PromptEncoder as SamPromptEncoder
 from torch import Tensor
 
+from pgsam_monai.networks.position import grid_coordinates
 from pgsam_monai.networks.sam.image_encoder import PATCH
-from pgsam_monai.networks.sam.position import grid_coordinates
 
 
 class PromptEncoder(SamPromptEncoder):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from pgsam_monai.base.backbones import TinyVit
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.networks.position import grid_of
 from pgsam_monai.networks.sam.attend import attend, join_heads
 from pgsam_monai.networks.sam.attention import across_slices
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures, check_size
 from pgsam_monai.networks.sam.norm import LayerNorm2d
-from pgsam_monai.networks.sam.position import grid_of
 
 
 class TinyAttention(Attention):

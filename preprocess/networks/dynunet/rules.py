@@ -16,6 +16,8 @@ TITLE = capabilities("dynunet").title
 # nnU-Net's 2-D rule
 MIN_FEATURE_MAP, MAX_STAGES = 4, 8
 FIRST_FILTERS, MOST_FILTERS = 32, 512
+LEAST_STAGES = 3
+"""MONAI's DynUNet has no fewer."""
 
 LEARNING_RATE, COMPARED = 0.003, 3
 """In the trial that rules/baselines.py tells of, Dice was 0.880 at 0.003, 0.865 at 0.001, 0.640 at 0.0003."""
@@ -26,34 +28,36 @@ def _is_topology(value: Any) -> bool:
         return False
     lists = list(value.values())
     whole = all(isinstance(item, list) and all(is_whole(n) and n > 0 for n in item) for item in lists)
-    return (
-        whole and len({len(item) for item in lists}) == 1 and len(lists[0]) > 2 and value["strides"][0] == 1
-    )
+    return whole and len({len(item) for item in lists}) == 1 and len(lists[0]) >= LEAST_STAGES
 
 
 TOPOLOGY = Kind(
-    what='equally long lists of whole numbers {"kernels":[3,…],"strides":[1,2,…],"filters":[32,…]} of 3 stages or '
-    "more, the first stride 1",
+    what='equally long lists of whole numbers {"kernels":[3,…],"strides":[1,2,…],"filters":[32,…]} of 3 stages or more',
     fits=_is_topology,
 )
 
 
 @takes(TOPOLOGY)
 def choose_topology(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Kernels, strides and channels of DynUNet's stages, the finest first: nnU-Net's 2-D rule."""
+    """Kernels, strides and channels of DynUNet's stages, the finest first: nnU-Net's 2-D rule, on a CPU without its
+    finest stage."""
     sides = [decided["image_size"]]
     while sides[-1] >= 2 * MIN_FEATURE_MAP and sides[-1] % 2 == 0 and len(sides) < MAX_STAGES:
         sides.append(sides[-1] // 2)
+    coarse = decided["target"] == "cpu" and len(sides) > LEAST_STAGES
+    stages = len(sides) - coarse
     value = {
-        "kernels": [3] * len(sides),
-        "strides": [1] + [2] * (len(sides) - 1),
-        "filters": [min(MOST_FILTERS, FIRST_FILTERS * 2**stage) for stage in range(len(sides))],
+        "kernels": [3] * stages,
+        "strides": [2 if coarse else 1] + [2] * (stages - 1),
+        "filters": [min(MOST_FILTERS, FIRST_FILTERS * 2**stage) for stage in range(stages)],
     }
     reason = (
         f"By nnU-Net's 2-D rule {sides[0]} pixels are halved {len(sides) - 1} times, to {sides[-1]}, as long as a side "
         f"is even, the map keeps {MIN_FEATURE_MAP} pixels and there are at most {MAX_STAGES} stages; channels double "
         f"from {FIRST_FILTERS} to {MOST_FILTERS} at most, kernels are 3 x 3."
     )
+    if coarse:
+        reason += f" On a CPU the finest stage has {sides[1]} pixels a side: one at full resolution would take most of the time."
     return Decision(value=value, reason=reason)
 
 

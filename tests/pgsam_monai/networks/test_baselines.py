@@ -83,6 +83,18 @@ def test_dynunet_supervises_every_decoder_stage_but_the_coarsest_at_its_own_size
     assert len(make("dynunet", **three)(torch.rand(1, 1, 64, 64))) == 1
 
 
+def test_a_first_stride_makes_dynunets_finest_stage_coarser_and_its_logits_as_fine_as_the_image():
+    halved = make("dynunet", strides=[2] * 5)
+    outputs = halved(torch.rand(2, 1, 64, 64))
+    assert [logits.shape[-1] for logits in outputs] == [
+        64,
+        16,
+        8,
+    ]  # the stages have 32, 16, 8, 4; the bottleneck 2
+    assert halved.output.weight.shape[2:] == (2, 2)  # each pixel of a cell has weights of its own
+    assert halved.eval()(torch.rand(1, 1, 96, 64)).shape == (1, 3, 96, 64)
+
+
 def test_dynunet_computes_what_monais_own_forward_does():
     torch.manual_seed(0)
     monai = nets.DynUNet(
@@ -133,7 +145,6 @@ def test_bad_images(name, shape, message):
         ("unetr", {"in_channels": 0}, "in_channels must be at least 1"),
         ("swinunetr", {"image_size": 48}, "image_size must be multiples of 32 .*64 x 64"),
         ("dynunet", {"filters": [4, 8]}, "the same 3 or more stages"),
-        ("dynunet", {"strides": [2, 2, 2, 2, 2]}, "the first of stride 1"),
     ],
 )
 def test_bad_arguments(name, arguments, message):
