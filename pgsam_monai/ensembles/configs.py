@@ -24,6 +24,7 @@ INFERENCE_ALONE = (
 )  # fmt: skip
 """of inference.json, what evaluating has of its own"""
 NO_TRAINING = "pgsam_monai.ensembles.no_training.refuse_training"
+TURNED = "pgsam_monai.inference.turning.TurnedInferer"
 TEXTS, PRETRAINED = "texts_file", "weights"
 SHARED = (
     "bundle_name", "bundle_root", "dataset_dir", "device", "precision", "labels", "num_classes", "weights_dir",
@@ -36,7 +37,7 @@ Config = Mapping[str, Any]
 
 def ensemble_configs(
     inference: Sequence[Config], train: Config, evaluate: Config, *, names: Sequence[str], members: Sequence[int],
-    bundle_name: str,
+    bundle_name: str, orientations: Sequence[str],
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """train.json, evaluate.json and inference.json of an ensemble, by name.
 
@@ -46,10 +47,11 @@ def ensemble_configs(
         names: of the networks' bundles.
         members: of each network how many there are.
         bundle_name: of the ensemble.
+        orientations: axis codes that each network sees; volumes are read in the first one's.
     """
     networks = [
-        {"bundle": as_data(name), **_own(config, inference[0], place)}
-        for place, (name, config) in enumerate(zip(names, inference, strict=True))
+        {"bundle": as_data(name), **_along(_own(config, inference[0], place), own, orientations[0])}
+        for place, (name, config, own) in enumerate(zip(names, inference, orientations, strict=True))
     ]
     numbers = range(len(networks))
     whole = {
@@ -106,6 +108,14 @@ def _own(config: Config, first: Config, place: int) -> dict[str, Any]:
     if TEXTS in content:
         content[TEXTS] = f"$@bundle_root + '/configs/{texts_name(place)}'"
     return {entry: _turned(value, place, own) for entry, value in content.items()}
+
+
+def _along(network: dict[str, Any], own: str, volume: str) -> dict[str, Any]:
+    """A network's part, its inferer turned where it sees other axes than the volumes that are read."""
+    if own == volume:
+        return network
+    turned = {"_target_": TURNED, "inferer": network["inferer"], "own": own, "volume": volume}
+    return network | {"inferer": turned}
 
 
 def _is_own(entry: str, config: Config, first: Config) -> bool:

@@ -19,8 +19,10 @@ from pgsam_monai.evaluation.folds import FOLDER
 AT = "@"
 MOST_NETWORKS = 4
 """15 ways to put them together; more would be chosen by chance"""
-ALIKE = ("dataset", "labels", "channels", "orientation", "intensity")
+ALIKE = ("dataset", "labels", "channels", "intensity")
 """of `TrainedFor`, what all networks of an ensemble must have in common"""
+AXES = "axcodes"
+"""of preprocessing, by which axes a volume is read: each network may have its own"""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def _check_alike(first: Source, other: Source) -> None:
         if name in ALIKE
     ]
     if not differing:
-        configs = [source.bundle.config("inference.json") for source in (first, other)]
+        configs = [_without_axes(source.bundle.config("inference.json")) for source in (first, other)]
         differing = [name for name in ("preprocessing", "labels", "mirror") if _differ(configs, name)]
         parts = [source.splits for source in (first, other)]
         listed = {"cases": "cases", "test": "test cases"}
@@ -180,6 +182,12 @@ def _check_alike(first: Source, other: Source) -> None:
             f"ensemble: '{first.name}' and '{other.name}' differ in {', '.join(differing)}; networks that answer "
             "together must see the same data set in the same way: plan them at once, pgsam-plan … --networks a,b."
         )
+
+
+def _without_axes(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _without_axes(item) for key, item in content.items() if key != AXES}
+    return [_without_axes(item) for item in content] if isinstance(content, list) else content
 
 
 def _differ(contents: Sequence[Mapping[str, Any]], entry: str) -> bool:

@@ -32,6 +32,7 @@ from pgsam_monai.ensembles.members import Source
 from pgsam_monai.evaluation.folds import CLEANED
 from pgsam_monai.evaluation.predictions import PREDICTIONS, evaluate_predictions
 from pgsam_monai.inference.ensemble import add_up, most_probable
+from pgsam_monai.inference.turning import TurnedInferer
 from pgsam_monai.metrics import dice_of_masks
 from pgsam_monai.metrics.files import read_pair
 from pgsam_monai.metrics.summary import finite_or_none
@@ -141,7 +142,7 @@ class _Walk:
         untouched = {CLEANED: False} if CLEANED in first.config("inference.json") else {}
         self.bundle = Bundle(first.folder, overrides=untouched)
         self.device = sources[0].bundle.device
-        self.inferers = [source.bundle.inferer for source in sources]
+        self.inferers = [_inferer_of(source, sources[0].planned.orientation) for source in sources]
         self.network, self.folder, self.measures = network, folder, Measures.of(sources[0])
         self.savers = {
             way: SavePredictiond("pred", output_dir=folder_of(folder, way)) for way in subsets(len(sources))
@@ -172,6 +173,12 @@ class _Walk:
             add_up((inferer.probabilities(image, group[place])[0], 1 / len(places)) for place in places)[0]
             for inferer, group, places in zip(self.inferers, self.network.networks, members, strict=True)
         ]
+
+
+def _inferer_of(source: Source, volume: str) -> Any:
+    """How a network walks over volumes of this orientation."""
+    inferer, own = source.bundle.inferer, source.planned.orientation
+    return inferer if own == volume else TurnedInferer(inferer, own, volume)
 
 
 def candidates(folder: Path, names: Sequence[str], count: int) -> list[Candidate]:

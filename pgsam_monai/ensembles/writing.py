@@ -66,6 +66,7 @@ def ensemble_files(
         names=[source.name for source in sources],
         members=[len(source.models) for source in sources],
         bundle_name=name,
+        orientations=[source.planned.orientation for source in sources],
     )
     texts = {file: text(content) for file, content in configs.items()}
     metadata = _metadata(sources, name)

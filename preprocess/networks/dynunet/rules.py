@@ -19,6 +19,9 @@ FIRST_FILTERS, MOST_FILTERS = 32, 512
 LEAST_STAGES = 3
 """MONAI's DynUNet has no fewer."""
 
+FULL_COST = 4
+"""CPU seconds of a step of 12 slices of 128 pixels with a finest stage at full resolution, 5.6, over those without."""
+
 LEARNING_RATE, COMPARED = 0.003, 3
 """In the trial that rules/baselines.py tells of, Dice was 0.880 at 0.003, 0.865 at 0.001, 0.640 at 0.0003."""
 
@@ -57,7 +60,11 @@ def choose_topology(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
         f"from {FIRST_FILTERS} to {MOST_FILTERS} at most, kernels are 3 x 3."
     )
     if coarse:
-        reason += f" On a CPU the finest stage has {sides[1]} pixels a side: one at full resolution would take most of the time."
+        reason += (
+            f" On a CPU the finest stage has {sides[1]} pixels a side: one at full resolution takes {FULL_COST} times "
+            "as long, and in like time a network without it learnt more (Synapse at 128 pixels, 14 and 17 minutes: "
+            "Dice of eight organs 0.700 and 0.528)."
+        )
     return Decision(value=value, reason=reason)
 
 

@@ -11,6 +11,9 @@ from tiny_bundle import plan_tiny
 
 from pgsam_monai.configs import read_configs
 from pgsam_monai.ensembles.configs import ensemble_configs
+from pgsam_monai.inference.patches import PatchInferer
+from pgsam_monai.inference.slices import SliceInferer
+from pgsam_monai.inference.turning import TurnedInferer
 
 
 def read(bundle, name):
@@ -19,6 +22,7 @@ def read(bundle, name):
 
 def together(bundles, **options):
     names = options.pop("names", [bundle.name for bundle in bundles])
+    options = {"orientations": ["PLS"] * len(bundles), **options}
     return ensemble_configs(
         [read(bundle, "inference.json") for bundle in bundles], read(bundles[0], "train.json"),
         read(bundles[0], "evaluate.json"), names=names, members=[2] * len(bundles), bundle_name="both", **options,
@@ -46,6 +50,14 @@ def test_each_network_has_its_own_sizes_and_all_share_the_rest(pair):
     assert second["network_def"]["num_classes"] == "@num_classes"
     assert inference["preprocessing"] == read(pair[0], "inference.json")["preprocessing"]
     assert inference["handlers"][0]["seen"] == {}
+
+
+def test_a_network_of_other_axes_is_turned_and_volumes_are_read_as_the_first_ones(pair, tmp_path):
+    inference = together(pair, orientations=["PLS", "ILP"])["inference.json"]
+    assert inference["preprocessing"] == read(pair[0], "inference.json")["preprocessing"]
+    plain, turned = parsed(tmp_path, pair[0], inference).get_parsed_content("inferer").members
+    assert isinstance(plain, SliceInferer) and isinstance(turned, TurnedInferer)
+    assert isinstance(turned.inferer, PatchInferer) and turned.inferer.patch == (16, 16, 16)
 
 
 def test_what_two_bundles_have_otherwise_is_each_ones_own(pair, tmp_path):

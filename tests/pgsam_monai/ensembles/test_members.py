@@ -155,6 +155,17 @@ def test_networks_that_see_other_things_are_refused(bundles, change, said):
         read_sources(list(map(str, bundles)))
 
 
+def test_networks_may_see_other_axes(bundles):
+    def turn(content):
+        (step,) = [step for step in content["preprocessing"]["transforms"] if "axcodes" in step]
+        step["axcodes"] = "ILP"
+
+    for bundle in bundles:
+        touch(bundle / "models/model.pt")
+    edit(bundles[1], "inference.json", turn)
+    assert len(read_sources(list(map(str, bundles)))) == 2
+
+
 def test_a_bundle_of_a_version_without_mirroring_goes_with_one_that_mirrors_nothing(bundles):
     for bundle in bundles:
         touch(bundle / "models/model.pt")
