@@ -20,8 +20,9 @@ def ensemble(
 
     The members of a bundle's network are the finished folds of its cross-validation or, where there is none, its
     models/model.pt. BUNDLE@FOLDER names another cross-validation's folder, or one of checkpoints, instead, and may
-    stand beside BUNDLE: more seeds of one network. 2-D and 3-D networks go together, up to four, if they were planned
-    for the same data set, labels and preprocessing; each network counts alike, however many members it has.
+    stand beside BUNDLE: more seeds of one network. 2-D and 3-D networks go together, and axial with coronal slices, up
+    to four, if they were planned for the same data set, labels and preprocessing; each network counts alike, however
+    many members it has.
 
     Which networks are best together is measured out of fold: each case is predicted by the members that didn't train on
     it, in all ways to put the networks together, and the best mean Dice is taken, or fewer networks that are as good.

@@ -15,6 +15,7 @@ from pgsam_monai.base.mirroring import mirrored_axes
 from pgsam_monai.inference.ensemble import EnsembleInferer, add_up, log_mean, most_probable
 from pgsam_monai.inference.patches import PatchInferer
 from pgsam_monai.inference.slices import SliceInferer
+from pgsam_monai.inference.turning import TurnedInferer
 from pgsam_monai.transforms.meta import with_meta_of
 
 
@@ -83,6 +84,8 @@ def mirrored(inferer: Inferer, mirror: Sequence[str], orientation: str, sided: b
 
 
 def _along(inferer: Inferer, axes: Sequence[int]) -> Inferer:
-    if isinstance(inferer, SliceInferer) and inferer.stack_depth == 1:
-        axes = [axis for axis in axes if axis < 2]
+    turned = isinstance(inferer, TurnedInferer)
+    walk, slices = (inferer.inferer, inferer.slice_axis) if turned else (inferer, 2)
+    if isinstance(walk, SliceInferer) and walk.stack_depth == 1:
+        axes = [axis for axis in axes if axis != slices]
     return MirrorInferer(inferer, axes) if axes else inferer

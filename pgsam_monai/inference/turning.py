@@ -38,6 +38,8 @@ class TurnedInferer:
         self.flips = [axis + 2 for axis in range(3) if self.turn[axis, 1] < 0]
         """of a batch's dimensions, the volume's that run the other way"""
         self.back = [0, 1, *(place + 2 for place in places)]
+        self.slice_axis = places.index(2)
+        """of the volume, along which the network sees slices"""
         self.order = [0, 1, *(places.index(axis) + 2 for axis in range(3))]
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from small_volumes import oblique_affine
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.inference.ensemble import EnsembleInferer
+from pgsam_monai.inference.mirroring import mirrored
 from pgsam_monai.inference.patches import PatchInferer
 from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.inference.turning import TurnedInferer
@@ -76,6 +77,14 @@ def test_patches_have_the_turned_spacing():
     found = turned.probabilities(inputs, Lowest())
     expected = (inputs.shape[2], round(inputs.shape[3] / 2), inputs.shape[4])
     assert found.shape[2:][2] == expected[2] and abs(found.shape[3] - expected[1]) <= 1
+
+
+def test_a_turned_network_of_slices_is_mirrored_within_them_alone():
+    turned = TurnedInferer(SliceInferer(4), "ILP", "PLS")
+    plain, coronal = mirrored(
+        EnsembleInferer([SliceInferer(4), turned]), ["front-back", "up-down"], "PLS", True
+    ).members
+    assert plain.axes == (0,) and coronal.axes == (2,)
 
 
 @pytest.mark.parametrize("codes", ["PPS", "PL", "XYZ"])
