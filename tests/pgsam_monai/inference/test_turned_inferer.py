@@ -29,14 +29,14 @@ class Echo:
 def volume(codes, shape=(4, 5, 6)):
     """Oblique, anisotropic, every voxel another number, its axes in this order."""
     image = MetaTensor(torch.arange(120.0).reshape(1, *shape), affine=torch.from_numpy(oblique_affine()))
-    return Orientation(axcodes=codes)(image)[None]
+    return Orientation(axcodes=codes, labels=None)(image)[None]
 
 
 @pytest.mark.parametrize(("own", "read"), [("ILP", "PLS"), ("RAS", "SPL"), ("RPI", "LAS"), ("PLS", "PLS")])
 def test_a_network_is_shown_what_reorienting_gives_and_answers_where_the_volume_lies(own, read):
     inputs, echo = volume(read), Echo()
     answer = TurnedInferer(echo, own, read).probabilities(inputs, None)
-    expected = Orientation(axcodes=own)(inputs[0])
+    expected = Orientation(axcodes=own, labels=None)(inputs[0])
     assert torch.equal(echo.shown[0].as_tensor(), expected.as_tensor())
     torch.testing.assert_close(echo.shown.affine, expected.affine, atol=1e-6, rtol=0)
     assert torch.equal(answer, inputs.as_tensor())
