@@ -16,7 +16,7 @@ from pgsam_monai.networks.unet import UNet
 from pgsam_monai.networks.unetr import UNETR
 
 COMMON = {"num_classes": 2, "image_size": 64, "in_channels": 2}
-TOPOLOGY = {"kernels": [3] * 4, "strides": [1, 2, 2, 2], "filters": [4, 8, 16, 16]}
+TOPOLOGY = {"kernels": [3] * 4, "strides": [2, 2, 2, 2], "filters": [4, 8, 16, 16]}
 MAKERS = {
     "dynunet": lambda: DynUNet(**COMMON, **TOPOLOGY),
     "unet": lambda: UNet(**COMMON, filters=(4, 8, 8, 8, 8)),
