@@ -29,11 +29,10 @@ label: $(VENV_LABEL)/.installed
 demo: install
 	$(BIN)/pgsam demo $(if $(DATA),--data '$(DATA)')
 
-# One thread a process: workers with two threads each would wait for each other. Three workers on two cores, for tests wait
-# for servers and children, too. A file's tests stay with one worker, so that a server or a trained bundle is made once; the
-# longest files come first, so that all end together.
+# One thread a process: two of pytest's workers with two threads each would wait for each other. A file's tests stay with
+# one worker, so that a server or a trained bundle is made once; the longest files come first, so that both end together.
 # What needs MONAI Label runs in its environment.
-PYTEST := -m pytest -m "not slow and not gpu" -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 NEED_LABEL := $(addprefix tests/pgsam_monai/,label/tasks/test_label_tasks.py label/tasks/test_label_studies.py label/training/test_label_training.py \
     label/tasks/test_label_scoring.py label/http/test_file_as_it_is.py dicom base/dicom predicting/test_predict_segmentations.py) \
     tests/fuzz/test_fuzz_requests.py
