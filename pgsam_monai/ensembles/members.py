@@ -172,7 +172,10 @@ def _check_alike(first: Source, other: Source) -> None:
         if name in ALIKE
     ]
     if not differing:
-        configs = [_without_axes(source.bundle.config("inference.json")) for source in (first, other)]
+        configs = [
+            _without_axes(source.bundle.config("inference.json"), source.planned.orientation)
+            for source in (first, other)
+        ]
         differing = [name for name in ("preprocessing", "labels", "mirror") if _differ(configs, name)]
         parts = [source.splits for source in (first, other)]
         listed = {"cases": "cases", "test": "test cases"}
@@ -184,10 +187,15 @@ def _check_alike(first: Source, other: Source) -> None:
         )
 
 
-def _without_axes(content: Any) -> Any:
+def _without_axes(content: Any, planned: str) -> Any:
+    """Without the orientation that the stamp tells; a config edited to another keeps it, and differs."""
     if isinstance(content, Mapping):
-        return {key: _without_axes(item) for key, item in content.items() if key != AXES}
-    return [_without_axes(item) for item in content] if isinstance(content, list) else content
+        return {
+            key: _without_axes(item, planned)
+            for key, item in content.items()
+            if (key, item) != (AXES, planned)
+        }
+    return [_without_axes(item, planned) for item in content] if isinstance(content, list) else content
 
 
 def _differ(contents: Sequence[Mapping[str, Any]], entry: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
@@ -13,8 +14,6 @@ from torch import Tensor
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.inference.patches import PatchInferer
 from pgsam_monai.inference.slices import SliceInferer
-
-AXES = ("LR", "PA", "IS")
 
 
 class TurnedInferer:
@@ -30,9 +29,7 @@ class TurnedInferer:
     """
 
     def __init__(self, inferer: SliceInferer | PatchInferer, own: str, volume: str) -> None:
-        if not (is_orientation(own) and is_orientation(volume)):
-            raise UserFault(f"TurnedInferer: '{own}' and '{volume}' must be axis codes, such as PLS.")
-        self.turn = ornt_transform(axcodes2ornt(tuple(volume)), axcodes2ornt(tuple(own)))
+        self.turn = ornt_transform(_axes(volume), _axes(own))
         places = self.turn[:, 0].astype(int).tolist()
         self.inferer, self.output = inferer, inferer.output
         self.flips = [axis + 2 for axis in range(3) if self.turn[axis, 1] < 0]
@@ -62,9 +59,12 @@ class TurnedInferer:
         return placed
 
 
-def is_orientation(codes: str) -> bool:
-    """Three letters, each of another of the body's axes."""
-    return (
-        sorted(axis for letter in codes for axis in AXES if letter in axis) == sorted(AXES)
-        and len(codes) == 3
-    )
+def _axes(codes: str) -> np.ndarray:
+    """(3, 2) of a volume's axes: which of the body's, and its direction, as nibabel has it."""
+    try:
+        axes = axcodes2ornt(tuple(codes))
+    except ValueError:
+        axes = np.empty((0, 2))
+    if sorted(axes[:, 0]) != [0, 1, 2]:
+        raise UserFault(f"TurnedInferer: '{codes}' must be three axis codes, such as PLS.")
+    return axes

@@ -3,7 +3,6 @@
 from pgsam_monai.transforms.augment import RandAffineSliced, RandCropSliced, RandIntensitySliced
 from pgsam_monai.transforms.augment_volume import RandPosterized, RandSharpnessd
 from pgsam_monai.transforms.cleaning import CleanClassesd
-from pgsam_monai.transforms.deform_volume import RandDeformVolumed
 from pgsam_monai.transforms.intensity import ScalePercentilesd
 from pgsam_monai.transforms.labels import MapLabelsd, RestoreLabelsd
 from pgsam_monai.transforms.read import ReadCased
@@ -14,7 +13,6 @@ __all__ = [
     "MapLabelsd",
     "RandAffineSliced",
     "RandCropSliced",
-    "RandDeformVolumed",
     "RandIntensitySliced",
     "RandPosterized",
     "RandSharpnessd",

@@ -16,16 +16,12 @@ from monai.transforms import MapTransform, RandomizableTransform
 
 from pgsam_monai.base.errors import UserFault
 
-POINTS = 5
-"""along a side of the grid that deforms a slice: four organs or so lie between them"""
-
 
 class RandAffineSliced(RandomizableTransform, MapTransform):
-    """One random rotation, scaling, shift and smooth deformation of image and label; outside becomes 0.
+    """One random rotation, scaling and shift of image and label about the centre; outside becomes 0.
 
-    Rotation and scaling go about the centre. The deformation moves a coarse grid of points at random and what lies
-    between them smoothly (Ronneberger et al., MICCAI 2015, section 3.1). Labels are sampled at the nearest pixel, never
-    interpolated. Tensors (C, H, W); only what all keys share in H and W is assumed.
+    Labels are sampled at the nearest pixel, never interpolated. Tensors (C, H, W); only what all keys share
+    in H and W is assumed.
 
     Args:
         keys: image and label keys.
@@ -34,8 +30,6 @@ class RandAffineSliced(RandomizableTransform, MapTransform):
         rotate: largest angle, degrees, either way.
         scale: (smallest, largest) factor by which structures grow.
         shift: largest shift, as a share of the side, either way along both axes.
-        stretch: largest ratio of the factors along rows and columns; 1 keeps circles round.
-        bend: largest standard deviation of the points' displacement, as a share of the side; 0 bends nothing.
     """
 
     def __init__(
@@ -46,8 +40,6 @@ class RandAffineSliced(RandomizableTransform, MapTransform):
         rotate: float = 20.0,
         scale: Sequence[float] = (0.8, 1.25),
         shift: float = 0.1,
-        stretch: float = 1.0,
-        bend: float = 0.0,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
@@ -55,10 +47,7 @@ class RandAffineSliced(RandomizableTransform, MapTransform):
         if not 0 < scale[0] <= scale[1]:
             raise UserFault(f"RandAffineSliced: scale must be 0 < smallest <= largest, got {tuple(scale)}.")
         self.label_keys = (label_keys,) if isinstance(label_keys, str) else tuple(label_keys)
-        if stretch < 1 or bend < 0:
-            raise UserFault(f"RandAffineSliced: needs stretch >= 1 and bend >= 0, got {stretch} and {bend}.")
         self.rotate, self.scale, self.shift = rotate, tuple(scale), shift
-        self.stretch, self.bend = stretch, bend
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -66,24 +55,15 @@ class RandAffineSliced(RandomizableTransform, MapTransform):
         if not self._do_transform:
             return d
         angle = math.radians(self.R.uniform(-self.rotate, self.rotate))
-        factor = _log_uniform(self.R, self.scale)
+        factor = math.exp(self.R.uniform(math.log(self.scale[0]), math.log(self.scale[1])))
         shift = self.R.uniform(-2 * self.shift, 2 * self.shift, size=2)  # grid coordinates run from -1 to 1
-        ratio = _log_uniform(self.R, (1 / self.stretch, self.stretch)) if self.stretch > 1 else 1.0
-        points = self._displacements() if self.bend else None
         grids: dict[tuple[int, int], torch.Tensor] = {}
         for key in self.key_iterator(d):
             size = tuple(d[key].shape[-2:])
             if size not in grids:
-                grids[size] = _grid(*size, angle=angle, factor=factor, shift=shift, ratio=ratio)
-                if points is not None:
-                    grids[size] = grids[size] + _between(points, size)
+                grids[size] = _grid(*size, angle=angle, factor=factor, shift=shift)
             d[key] = _sample(d[key], grids[size], nearest=key in self.label_keys)
         return d
-
-    def _displacements(self) -> torch.Tensor:
-        """Of `POINTS` x `POINTS` points, in grid coordinates: (1, 2, POINTS, POINTS)."""
-        deviation = 2 * self.R.uniform(0, self.bend)  # grid coordinates run from -1 to 1
-        return torch.from_numpy(self.R.normal(0, deviation, size=(1, 2, POINTS, POINTS))).float()
 
 
 class RandCropSliced(RandomizableTransform, MapTransform):
@@ -185,25 +165,11 @@ def _log_uniform(random: np.random.RandomState, limits: Sequence[float]) -> floa
     return math.exp(random.uniform(math.log(limits[0]), math.log(limits[1])))
 
 
-def _grid(
-    H: int, W: int, *, angle: float, factor: float, shift: np.ndarray, ratio: float = 1.0
-) -> torch.Tensor:
-    """(1, H, W, 2) sampling positions: where each output pixel comes from, in grid_sample's coordinates.
-
-    `ratio` is that of the factors along the image's columns and rows.
-    """
-    cos, sin, root = math.cos(angle) / factor, math.sin(angle) / factor, math.sqrt(ratio)
-    matrix = [
-        [cos / root, -sin * H / W / root, -float(shift[0])],
-        [sin * W / H * root, cos * root, -float(shift[1])],
-    ]
+def _grid(H: int, W: int, *, angle: float, factor: float, shift: np.ndarray) -> torch.Tensor:
+    """(1, H, W, 2) sampling positions: where each output pixel comes from, in grid_sample's coordinates."""
+    cos, sin = math.cos(angle) / factor, math.sin(angle) / factor
+    matrix = [[cos, -sin * H / W, -float(shift[0])], [sin * W / H, cos, -float(shift[1])]]
     return F.affine_grid(torch.tensor([matrix]), [1, 1, H, W], align_corners=False)
-
-
-def _between(points: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Displacements of all pixels, (1, H, W, 2), smoothly between those of a few points (1, 2, n, n)."""
-    smooth = F.interpolate(points, size=size, mode="bicubic", align_corners=True)
-    return smooth.permute(0, 2, 3, 1)
 
 
 def _sample(image: Any, grid: torch.Tensor, *, nearest: bool) -> torch.Tensor:

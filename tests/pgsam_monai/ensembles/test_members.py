@@ -155,15 +155,34 @@ def test_networks_that_see_other_things_are_refused(bundles, change, said):
         read_sources(list(map(str, bundles)))
 
 
-def test_networks_may_see_other_axes(bundles):
-    def turn(content):
+def turn(bundle, *, planned=True):
+    """Coronal slices, by the configs and the plan's stamp, or by an edited config alone."""
+
+    def change_config(content):
         (step,) = [step for step in content["preprocessing"]["transforms"] if "axcodes" in step]
         step["axcodes"] = "ILP"
 
+    def change_stamp(metadata):
+        metadata["pgsam_monai"]["trained_for"]["orientation"] = "ILP"
+
+    edit(bundle, "inference.json", change_config)
+    if planned:
+        edit(bundle, "metadata.json", change_stamp)
+
+
+def test_networks_may_see_other_axes(bundles):
     for bundle in bundles:
         touch(bundle / "models/model.pt")
-    edit(bundles[1], "inference.json", turn)
+    turn(bundles[1])
     assert len(read_sources(list(map(str, bundles)))) == 2
+
+
+def test_axes_that_only_the_config_tells_are_refused(bundles):
+    for bundle in bundles:
+        touch(bundle / "models/model.pt")
+    turn(bundles[1], planned=False)
+    with pytest.raises(UserFault, match="differ in preprocessing"):
+        read_sources(list(map(str, bundles)))
 
 
 def test_a_bundle_of_a_version_without_mirroring_goes_with_one_that_mirrors_nothing(bundles):

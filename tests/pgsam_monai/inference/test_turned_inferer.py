@@ -89,5 +89,5 @@ def test_a_turned_network_of_slices_is_mirrored_within_them_alone():
 
 @pytest.mark.parametrize("codes", ["PPS", "PL", "XYZ"])
 def test_codes_that_name_no_three_axes(codes):
-    with pytest.raises(UserFault, match="must be axis codes"):
+    with pytest.raises(UserFault, match=f"'{codes}' must be three axis codes"):
         TurnedInferer(SliceInferer(4), codes, "PLS")
