@@ -49,7 +49,8 @@ class DynUNet(BaselineNetwork):
             deep_supervision: supervise every decoder stage but the coarsest, as nnU-Net does.
 
         Raises:
-            ValueError: lists of different lengths, fewer than 3 stages, or an argument outside its range.
+            ValueError: lists of different lengths, fewer than 3 stages, kernels that are even or too small for their
+                strides, or an argument outside its range.
         """
         _check_topology(kernels, strides, filters)
         total = math.prod(strides)
@@ -110,6 +111,11 @@ def _check_topology(kernels: Sequence[int], strides: Sequence[int], filters: Seq
         raise UserFault(
             f"DynUNet: kernels, strides and filters must list the same {LEAST_STAGES} or more stages; got "
             f"{_listed(kernels)}, {_listed(strides)} and {_listed(filters)}."
+        )
+    if any(kernel % 2 == 0 or stride > kernel + 1 for kernel, stride in zip(kernels, strides, strict=True)):
+        raise UserFault(
+            f"DynUNet: kernels must be odd, and strides at most one larger; got kernels {_listed(kernels)} and strides "
+            f"{_listed(strides)}."
         )
 
 

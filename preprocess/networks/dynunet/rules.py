@@ -31,11 +31,15 @@ def _is_topology(value: Any) -> bool:
         return False
     lists = list(value.values())
     whole = all(isinstance(item, list) and all(is_whole(n) and n > 0 for n in item) for item in lists)
-    return whole and len({len(item) for item in lists}) == 1 and len(lists[0]) >= LEAST_STAGES
+    if not whole or len({len(item) for item in lists}) > 1 or len(lists[0]) < LEAST_STAGES:
+        return False
+    pairs = zip(value["kernels"], value["strides"], strict=True)
+    return all(kernel % 2 and stride <= kernel + 1 for kernel, stride in pairs)
 
 
 TOPOLOGY = Kind(
-    what='equally long lists of whole numbers {"kernels":[3,…],"strides":[1,2,…],"filters":[32,…]} of 3 stages or more',
+    what='equally long lists of whole numbers {"kernels":[3,…],"strides":[1,2,…],"filters":[32,…]} of 3 stages or '
+    "more, kernels odd, no stride above its kernel by more than 1",
     fits=_is_topology,
 )
 

@@ -145,6 +145,8 @@ def test_bad_images(name, shape, message):
         ("unetr", {"in_channels": 0}, "in_channels must be at least 1"),
         ("swinunetr", {"image_size": 48}, "image_size must be multiples of 32 .*64 x 64"),
         ("dynunet", {"filters": [4, 8]}, "the same 3 or more stages"),
+        ("dynunet", {"strides": [8, 2, 2, 2, 2]}, "strides at most one larger"),
+        ("dynunet", {"kernels": [4, 3, 3, 3, 3]}, "kernels must be odd"),
     ],
 )
 def test_bad_arguments(name, arguments, message):

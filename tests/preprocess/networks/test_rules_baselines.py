@@ -127,7 +127,7 @@ def test_a_backbone_is_refused_where_there_is_none(network):
         ("unet", "image_size=16", "UNet takes multiples of 16 from 32 on"),
         (
             "dynunet",
-            'topology={"kernels":[3,3,3],"strides":[1,4,16],"filters":[8,8,8]}',
+            'topology={"kernels":[3,3,3,3],"strides":[1,4,4,4],"filters":[8,8,8,8]}',
             "image_size 224: DynUNet takes multiples of 64 from 128 on",
         ),
     ],
@@ -138,7 +138,9 @@ def test_sizes_that_a_network_cannot_take_are_refused_by_the_plan(network, wish,
 
 
 @pytest.mark.parametrize(
-    "topology", ['{"kernels":[3,3,3]}', '{"kernels":[3,3],"strides":[1,2],"filters":[8,8]}', "[1,2]"],
+    "topology", ['{"kernels":[3,3,3]}', '{"kernels":[3,3],"strides":[1,2],"filters":[8,8]}', "[1,2]",
+                 '{"kernels":[3,3,3],"strides":[8,2,2],"filters":[8,8,8]}',
+                 '{"kernels":[2,3,3],"strides":[1,2,2],"filters":[8,8,8]}'],
 )  # fmt: skip
 def test_wrong_topologies_are_refused(topology):
     with pytest.raises(UserFault, match="topology must be equally long lists"):
