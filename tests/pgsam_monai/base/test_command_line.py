@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -227,7 +228,23 @@ def test_who_hears_no_signal_is_ended_after_a_while_and_its_children_too():
         process.terminate()
         _, said = process.communicate(timeout=20)
     assert said == "pgsam: ended by SIGTERM.\n" and process.returncode == 128 + signal.SIGTERM
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert wait_until(lambda: is_gone(child))  # killed, but an ending process is still seen for a moment
+
+
+def is_gone(number: int) -> bool:
+    """No process has this number, or one that nobody has buried."""
+    try:
+        return psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until(holds, limit_s=10.0) -> bool:
+    """Whether it comes true in time."""
+    deadline = time.monotonic() + limit_s
+    while not (done := holds()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return done
 
 
 def test_a_sentence_with_an_endless_name_is_short():
