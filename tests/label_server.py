@@ -178,6 +178,16 @@ class LabelServer:
     def next_sample(self, strategy: str, **params: Any) -> dict:
         return good(self.post(f"/activelearning/{strategy}", json=params)).json()
 
+    def wait_until_running(self, what: str, *, seconds: float = 60) -> dict:
+        """The task of "train" or "batch/infer" that was just begun: MONAI Label answers 404 until its process is there."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            reply = self.get(f"/{what}/", params={"check_if_running": True})
+            if reply.status_code == 200 and reply.json()["status"] == "RUNNING":
+                return reply.json()
+            time.sleep(0.05)
+        raise AssertionError(f"{what} wasn't seen running within {seconds} s:\n{self.tail()}")
+
     def wait_for(self, what: str, *, seconds: float = 300) -> dict:
         """The last task of "train", "scoring" or "batch/infer", once it has ended."""
         deadline = time.monotonic() + seconds

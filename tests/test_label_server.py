@@ -278,14 +278,9 @@ def test_it_trains_on_saved_labels_and_then_on_newer_ones(server, bundles, image
 def test_a_training_is_stopped(server, bundles, images):
     before = (bundles["medsa"] / "models/model.pt").read_bytes()
     server.train("medsa_lab", max_epochs=500)
-    assert good(server.get("/train/", params={"check_if_running": True})).json()["status"] in (
-        "SUBMITTED",
-        "RUNNING",
-    )
-    assert good(server.get("/health")).json()["training"] is True
     assert server.post("/train/medsa_lab", json={"max_epochs": 1}).status_code == 429
-    while server.get("/train/", params={"check_if_running": True}).json().get("status") != "RUNNING":
-        pass
+    server.wait_until_running("train")
+    assert good(server.get("/health")).json()["training"] is True
     stopped = good(server.delete("/train/")).json()
     assert stopped["status"] == "STOPPED"
     assert server.wait_for("train")["status"] == "STOPPED"

@@ -338,10 +338,7 @@ def test_a_batch_with_the_stock_settings(server):
     """Which are for several GPUs."""
     body = {"images": ["case_a", "case_b"], "multi_gpu": True, "label_tag": "original"}
     good(server.post(f"/batch/infer/{MODEL}", json=body))
-    deadline = time.monotonic() + 60
-    while server.get("/batch/infer/?check_if_running=true").status_code != 200:  # its process isn't there yet
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    server.wait_until_running("batch/infer")
     assert server.post(f"/batch/infer/{MODEL}", json=body).status_code == 429
     assert server.wait_for("batch/infer")["status"] == "DONE"
     assert good(server.get("/datastore/")).json()["label_tags"] == {"original": 2}
