@@ -12,6 +12,7 @@ from typing import Any
 from pgsam_monai.base.child_processes import end_with_parent
 from pgsam_monai.base.command_line import asks_for_help, read_words, told
 from pgsam_monai.base.errors import UserFault, did_you_mean
+from pgsam_monai.base.needless_imports import hide_needless_imports
 from pgsam_monai.commands.demo import demo
 from pgsam_monai.commands.describe import describe
 from pgsam_monai.commands.ensemble import ensemble
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return plan_main(words[1:])
     with told("pgsam"):
         end_with_parent()
+        hide_needless_imports()
         names, command = _chosen(words)
         rest = words[len(names) :]
         if isinstance(command, dict) or asks_for_help(rest):

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-import uvicorn
-from monailabel.main import Main
-from monailabel.utils.others.generic import init_log_config
+from pgsam_monai.base.needless_imports import hide_needless_imports
 
-from pgsam_monai.label.http.connections import PatientConnection
+hide_needless_imports()  # before MONAI Label imports MONAI
+
+import uvicorn  # noqa: E402
+from monailabel.main import Main  # noqa: E402
+from monailabel.utils.others.generic import init_log_config  # noqa: E402
+
+from pgsam_monai.label.http.connections import PatientConnection  # noqa: E402
 
 BACKLOG = 512
 SHUTDOWN_S = 20
