@@ -179,7 +179,7 @@ class LabelServer:
         return good(self.post(f"/activelearning/{strategy}", json=params)).json()
 
     def wait_until_running(self, what: str, *, seconds: float = 60) -> dict:
-        """The task of "train" or "batch/infer" that was just begun: MONAI Label answers 404 until its process is there."""
+        """The task of "train" or "batch/infer" that was begun; MONAI Label answers 404 until its process is there."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             reply = self.get(f"/{what}/", params={"check_if_running": True})
