@@ -1,6 +1,7 @@
 """The input of networks of slices, and how many slices they take at once."""
 
 from collections.abc import Mapping
+from math import log
 from typing import Any
 
 from pgsam_monai.base.labels import class_of
@@ -76,13 +77,20 @@ def choose_image_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
 
 @takes(choice("pad", "stretch"))
 def choose_fit(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """How a slice becomes square: "pad" (aspect kept) or "stretch"."""
+    """How a slice becomes square: "pad" (aspect of pixels kept) or "stretch", whichever leaves shapes truer in mm."""
     rows, cols, _ = in_oriented_order(evidence.median_shape, decided["slice_axis"])
-    reason = (
-        f"A median slice has {rows:.0f} x {cols:.0f} pixels; scaled with its aspect kept and "
-        "zero-padded, shapes stay true."
+    row_mm, col_mm, _ = in_oriented_order(evidence.median_spacing, decided["slice_axis"])
+    padded, stretched = row_mm / col_mm, rows * row_mm / (cols * col_mm)
+    size = f"A median slice has {rows:.0f} x {cols:.0f} pixels"
+    if abs(log(stretched)) < abs(log(padded)):
+        reason = (
+            f"{size} of {row_mm:.2g} x {col_mm:.2g} mm; stretched to a square, shapes are truer (heights {stretched:.2g} "
+            f"times what they are beside widths) than with pixels kept square ({padded:.2g} times)."
+        )
+        return Decision(value="stretch", reason=reason)
+    return Decision(
+        value="pad", reason=f"{size}; scaled with its aspect kept and zero-padded, shapes stay true."
     )
-    return Decision(value="pad", reason=reason)
 
 
 @takes(whole(1))

@@ -63,6 +63,17 @@ def test_slice_axis_is_the_coarse_one():
     assert values(coronal)["orientation"] == "ILP"
 
 
+def test_slices_are_stretched_where_that_leaves_shapes_truer():
+    assert slices.choose_fit(evidence(), {"slice_axis": "axial"}).value == "pad"
+    decision = slices.choose_fit(
+        evidence(), {"slice_axis": "coronal"}
+    )  # rows 100 x 3 mm, columns 512 x 0.75 mm
+    assert decision.value == "stretch"
+    assert "heights 0.78 times" in decision.reason and "(4 times)" in decision.reason
+    cubes = evidence(spacings=((1.0, 1.0, 1.0),) * 10)
+    assert slices.choose_fit(cubes, {"slice_axis": "coronal"}).value == "pad"
+
+
 def test_slice_axis_of_isotropic_scans():
     same = evidence(spacings=((1.0, 1.0, 1.0),) * 10)
     assert values(same)["slice_axis"] == "axial"  # CT, by custom
