@@ -2,6 +2,7 @@
 
     python benchmarks/equal_minutes.py /data/Task04_Hippocampus --networks refsam3d,samed,dynunet --cpu_minutes 10
     python benchmarks/equal_minutes.py /data/Task04_Hippocampus --few_shot 10 --cpu_minutes 10 --folder ten_cases
+    python benchmarks/equal_minutes.py /data/LA2018 --training 06SR,0RZD,1D7C,1GU1 --held_out 10 --folder four_scans
 
 Plans the data set for a CPU; measures how many CPU seconds a step of each network takes and trains each, from random
 weights, for as many steps as fit, keeping the last network; then measures it on --held_out cases of fold 0. Runs take
@@ -54,6 +55,11 @@ def read_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--few_shot", type=int, default=0, help="training cases; 0 for all of the fold")
     parser.add_argument(
+        "--training",
+        default="",
+        help="beginnings of the training cases' names, with commas; else the plan's fold 0",
+    )
+    parser.add_argument(
         "--cpu_minutes", type=float, default=10.0, help="of training steps, for every network"
     )
     parser.add_argument(
@@ -78,7 +84,22 @@ def plan_bundles(folder: Path, arguments: argparse.Namespace) -> None:
         bundles_dir=str(folder / "bundles"),
     )  # fmt: skip
     for bundle in folder.glob("bundles/*"):
+        if arguments.training:
+            train_on(bundle, tuple(arguments.training.split(",")))
         hold_out(bundle, arguments.held_out)
+
+
+def train_on(bundle: Path, beginnings: tuple[str, ...]) -> None:
+    """Fold 0 trains on the cases whose names begin so, and holds the others out."""
+    splits = bundle / "configs/splits.json"
+    content = json.loads(splits.read_text())
+    chosen = [name for name in content["cases"] if name.startswith(beginnings)]
+    if not chosen:
+        sys.exit(f"--training: no case's name begins with {' or '.join(beginnings)}")
+    content["folds"][0] |= {
+        "training": chosen, "validation": [name for name in content["cases"] if name not in chosen]
+    }  # fmt: skip
+    splits.write_text(json.dumps(content))
 
 
 def hold_out(bundle: Path, cases: int) -> None:
