@@ -61,8 +61,8 @@ def calibrate_confidence(
     sure_file = validation.folder / SOFT_DICE
     if not sure_file.is_file():
         say(
-            "Confidence is not calibrated: these folds don't tell how sure their networks were, as mirrored answers and "
-            "bundles of older versions don't; write the bundle again with pgsam-plan --from_plan, and train the "
+            "Confidence is not calibrated: these folds don't tell how sure their networks were, as mirrored answers "
+            "and bundles of older versions don't; write the bundle again with pgsam-plan --from_plan, and train the "
             "folds anew without mirror."
         )
         return None
