@@ -23,6 +23,7 @@ from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.files import time_and_size
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.labels import check_labels, restored_values
+from pgsam_monai.base.mirroring import AUTO
 from pgsam_monai.base.trained_for import KEY, OtherPlan, TrainedFor, planned_by
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.configs import read_configs
@@ -274,6 +275,19 @@ class Bundle:
         """The grey values between which its network sees, None where they depend on the image."""
         scheme = self.decisions["intensity"]
         return (scheme["low"], scheme["high"]) if scheme["scheme"] == "window" else None
+
+    def mirror_axes(self, wish: Sequence[str] | str) -> list[str]:
+        """Axes along which mirror images are to be asked as well; AUTO means those that training mirrored.
+
+        Raises:
+            UserFault: its configs know no mirroring.
+        """
+        if not any("mirror" in self.config(name) for name in self._configs):
+            raise UserFault(
+                f"Bundle '{self.folder}' was planned by a version that knew no mirroring; write it again with "
+                f"pgsam-plan --from_plan {self.config_file('plan.json')}."
+            )
+        return list(self.decisions.get("mirror", []) if wish == AUTO else wish)
 
     @cached_property
     def class_texts(self) -> dict[str, list[str]]:

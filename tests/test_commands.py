@@ -16,6 +16,7 @@ from tiny_bundle import plan_tiny, run_bundle
 from typed import typed
 
 from pgsam_monai.commands.main import main
+from pgsam_monai.evaluation.soft_dice import read_soft_dice
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,27 @@ def test_another_data_set_from_the_command_line(trained, tmp_path):
     assert (trained / "eval/again/predictions/case_1.nii.gz").is_file()
     done = typed(*words, "--fold", "1")
     assert done.returncode != 0 and "--fold is no option here" in done.stderr
+
+
+def test_mirror_images_are_measured_as_they_are_predicted(trained, tmp_path):
+    """Mirrored answers don't tell how sure the network is, plain ones do."""
+    words = ["evaluate", str(trained), "--device", "cpu", "--output_dir", str(tmp_path)]
+    measured = tmp_path / "validation"
+    for axes, told in (
+        ("none", True),
+        ("front-back,up-down", False),
+        ('["front-back"]', False),
+        ("auto", True),
+    ):
+        main([*words, "--mirror", axes])
+        assert (measured / "metrics.json").is_file()
+        assert bool(read_soft_dice(measured / "soft_dice.json")) is told
+    (measured / "metrics.json").unlink()
+    with pytest.raises(SystemExit, match="'sideways' is no axis; there are left-right, front-back, up-down"):
+        main([*words, "--mirror", "sideways"])
+    with pytest.raises(SystemExit, match="--mirror is not for --interaction; leave it out"):
+        main([*words, "--mirror", "auto", "--interaction"])
+    assert not (measured / "metrics.json").exists()
 
 
 def test_an_unreadable_image_is_one_sentence(trained, tmp_path):

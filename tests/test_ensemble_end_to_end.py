@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import shutil
 
@@ -15,6 +16,8 @@ from pgsam_monai.base.trained_on import trained_on
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.commands import main as cli
 from pgsam_monai.ensembles import making, out_of_fold
+from pgsam_monai.evaluation.soft_dice import read_soft_dice
+from pgsam_monai.predicting.predict import predict
 
 UNET = [(0.0, 4.0, 0.0), (0.0, 4.0, 0.0), (0.0, 0.0, 4.0)]
 """the folds' networks find class 1, 1 and 2 everywhere"""
@@ -103,7 +106,10 @@ def test_an_interrupted_choice_goes_on_and_ends_alike(bundles, chosen, tmp_path,
     assert not (tmp_path / "chosen/configs").exists()
     ensemble(bundles, tmp_path / "chosen")
     assert len(measured) == 8 + 4 * 3
-    for name in ("configs/ensemble.json", "eval/out_of_fold/metrics.csv", "configs/inference.json"):
+    for name in (
+        "configs/ensemble.json", "configs/inference.json", "configs/confidence.json", "eval/out_of_fold/metrics.csv",
+        "eval/out_of_fold/soft_dice.json",
+    ):  # fmt: skip
         assert (tmp_path / "chosen" / name).read_bytes() == (chosen / name).read_bytes()
     ensemble(bundles, tmp_path / "chosen")
     assert len(measured) == 20
@@ -113,6 +119,78 @@ def test_results_of_other_weights_are_refused(bundles, chosen, tmp_path):
     output = shutil.copytree(chosen, tmp_path / "chosen")
     with pytest.raises(SystemExit, match="holds results of other networks or weights"):
         ensemble(bundles[:1], output)
+    stamp = output / "eval/out_of_fold/settings.json"
+    stamp.write_text(json.dumps({"networks": json.loads(stamp.read_text())["networks"]}))
+    with pytest.raises(SystemExit, match="or of an older version; delete the folder"):
+        ensemble(bundles, output)
+
+
+def share(place, *logits):
+    """The softmax of one class."""
+    return math.exp(logits[place]) / sum(map(math.exp, logits))
+
+
+def everywhere(probability):
+    """Soft Dice Confidence of a class that all voxels are, each with this probability."""
+    return 2 * probability / (1 + probability)
+
+
+def test_how_sure_each_way_was_is_recorded_and_the_choices_stands_beside_its_predictions(bundles, chosen):
+    alone = share(1, *UNET[0])
+    together = (alone + share(1, *DYNUNET[0])) / 2
+    told = read_soft_dice(chosen / "eval/out_of_fold/soft_dice.json")
+    for fold, answer in enumerate(("organ1", "organ1", "organ2")):
+        for name in splits_of(bundles[0])["folds"][fold]["validation"]:
+            ways = json.loads((chosen / f"eval/out_of_fold/candidates/{name}.json").read_text())["candidates"]
+            sure = [way["soft_dice"] for way in ways]
+            assert told[name] == sure[0] == pytest.approx({answer: everywhere(alone)}, rel=1e-3)
+            assert sure[1] == {} and sure[2] == pytest.approx({answer: everywhere(together)}, rel=1e-3)
+    assert len(told) == 6
+
+
+def test_too_few_subjects_calibrate_nothing(chosen):
+    content = json.loads((chosen / "configs/confidence.json").read_text())
+    assert content["calibrated_on"] == "6 cases of 6 subjects out of fold"
+    assert [each["map"] for each in content["structures"]] == [None, None]
+    assert content["structures"][0]["why"] == "found in 4 subjects only, at least 10 are needed"
+
+
+def test_a_calibrated_ensemble_expects_a_dice(bundles, tmp_path, monkeypatch, capsys):
+    """All folds together find class 1, less sure of it than the two whose answers it was calibrated on."""
+    monkeypatch.setattr("pgsam_monai.evaluation.calibration.LEAST_SUBJECTS", 3)
+    output = ensemble(bundles, tmp_path / "ensemble")
+    said = capsys.readouterr().out
+    assert "organ1: the usual Dice, sureness tells nothing" in said
+    assert "organ2: nothing, found in 2 subjects only" in said
+    image = bundles[0].parents[1] / "Dataset001_Pair/imagesTr/case_1_0000.nii.gz"
+    predict(output, image, tmp_path / "out", device="cpu", summary=True)
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    found, missing = summary["cases"][0]["structures"]
+    dice = expected_dice(bundles[0])[:4, 0]
+    assert found["expected_dice"] == pytest.approx(np.median(dice), abs=1e-5)
+    errors = [abs(each - np.median(np.delete(dice, place))) for place, each in enumerate(dice)]
+    assert found["expected_dice_error"] == pytest.approx(np.mean(errors), abs=1e-4)
+    sure = everywhere(sum(share(1, *logits) for logits in UNET) / 3)
+    assert any(
+        f"organ1: soft Dice {sure:.2f}; 0.98 to 0.98 out of fold" in told for told in found["warnings"]
+    )
+    assert missing["expected_dice"] is None
+    assert summary["runs"][0]["expected_dice"].startswith(
+        "Expected Dice is calibrated on 6 cases of 6 subjects"
+    )
+    ensemble(bundles, output, "--choose", "False")
+    assert not (output / "configs/confidence.json").exists()
+    assert (output / "configs/confidence.json.bak").is_file()
+
+
+def test_unknown_voxels_calibrate_nothing(bundles, tmp_path, capsys):
+    bundle = shutil.copytree(bundles[0], tmp_path / "unet_pair")
+    plan = json.loads((bundle / "configs/plan.json").read_text())
+    plan["dataset"]["ignore"] = 9
+    (bundle / "configs/plan.json").write_text(json.dumps(plan))
+    output = ensemble([bundle], tmp_path / "ensemble")
+    assert "nor which Dice to expect: some voxels of the labels are unknown" in capsys.readouterr().out
+    assert not (output / "configs/confidence.json").exists()
 
 
 def test_members_of_both_networks_answer_together(bundles, both):
@@ -121,7 +199,8 @@ def test_members_of_both_networks_answer_together(bundles, both):
     answer = Bundle.trained(both, device="cpu").label_map(image)
     assert np.unique(answer.voxels).tolist() == [1] and answer.voxels.shape == (12, 10, 6)
     assert record(both)["candidates"] == [] and record(both)["chosen_on"].startswith("nothing was measured")
-    assert not (both / "eval").exists() and not (both / "configs/postprocessing.json").exists()
+    assert not (both / "eval").exists()
+    assert not [name for name in ("postprocessing", "confidence") if (both / f"configs/{name}.json").exists()]
 
 
 def test_it_predicts_as_monais_bundle_runner_infers(both, tmp_path):
@@ -135,6 +214,7 @@ def test_what_any_member_has_seen_is_not_measured(bundles, both):
     with pytest.raises(SystemExit, match="was trained on 2 of these 2 cases"):
         cli.main(["evaluate", str(both), "--device", "cpu"])
     cli.main(["evaluate", str(both), "--device", "cpu", "--allow_trained", "True"])
+    assert len(read_soft_dice(both / "eval/validation/soft_dice.json")) == 2
     assert (both / "eval/validation/metrics.json").is_file()
     shutil.rmtree(both / "eval")
 

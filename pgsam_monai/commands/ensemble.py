@@ -27,7 +27,8 @@ def ensemble(
     Which networks are best together is measured out of fold: each case is predicted by the members that didn't train on
     it, in all ways to put the networks together, and the best mean Dice is taken, or fewer networks that are as good.
     OUTPUT/eval/out_of_fold then has the chosen networks' predictions and their metrics, OUTPUT/configs/ensemble.json
-    each way's Dice, the members and their hashes; post-processing is chosen on the same predictions. Test cases have no
+    each way's Dice, the members and their hashes; on the same predictions post-processing is chosen, and calibrated
+    which Dice to expect, which `pgsam predict --summary` tells (OUTPUT/configs/confidence.json). Test cases have no
     say. Interrupted, the same command goes on.
 
     The result is a bundle for predict, evaluate, view and label; export takes it if all members are of one network.
@@ -41,7 +42,7 @@ def ensemble(
     Args:
         bundles: folders of trained bundles, each perhaps with @FOLDER.
         output: the new bundle's folder.
-        choose: False takes all networks, and measures nothing.
+        choose: False takes all networks, and measures nothing, so that no Dice is expected of predictions either.
         device: cpu or cuda; by default a GPU if there is one.
         dataset_dir: where the data set lies, if not where it was planned.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.

@@ -11,8 +11,17 @@ from typing import Any
 from pgsam_monai.base.command_line import check_known
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.memory import set_limit
-from pgsam_monai.commands.values import one_number, seed_numbers, settle_overrides, whole_numbers
+from pgsam_monai.bundle import Bundle
+from pgsam_monai.commands.values import (
+    axes_typed,
+    one_number,
+    seed_numbers,
+    settle_overrides,
+    whole_numbers,
+)
 from pgsam_monai.running import run_bundle
+
+CONFIGS = ["train.json", "evaluate.json"]
 
 OF_ANOTHER_DATASET = ("protocol", "tolerance_mm")
 """Values of evaluate.json that a measurement on another data set takes too."""
@@ -27,6 +36,7 @@ MODES_OF = {
     "cases": ("--interaction", "--dataset", "--rank_labels"),
     "predictions": ("--rank_labels",),
     "device": ("", "--interaction", "--dataset"),
+    "mirror": ("",),
     "map": ("--dataset",),
     "intensity": ("--dataset",),
 }
@@ -46,6 +56,7 @@ def evaluate(
     intensity: str | None = None,
     rank_labels: bool = False,
     predictions: str | None = None,
+    mirror: str | None = None,
     device: str | None = None,
     max_gb: object = None,
     **overrides: object,
@@ -69,6 +80,7 @@ def evaluate(
 
     Examples:
         pgsam evaluate bundles/samed_synapse --part test --protocol synapse
+        pgsam evaluate bundles/samed_synapse --mirror front-back --output_dir bundles/samed_synapse/eval/mirrored
         pgsam evaluate bundles/refsam3d_btcv --dataset /data/AMOS
         pgsam evaluate bundles/refsam3d_btcv --dataset /data/CHAOS_MR --map chaos.json --intensity percentile --cases 5
         pgsam evaluate bundles/medsa_hippocampus --interaction --clicks 1,3 --seeds 3 --cases 5
@@ -88,6 +100,7 @@ def evaluate(
         rank_labels: list the training cases with the most doubtful labels.
         predictions: folder of the training cases' predictions by networks that didn't train on them, for --rank_labels;
             by default eval/folds/predictions of the bundle.
+        mirror: axes along which mirror images are asked as well, as pgsam predict does: front-back,up-down, auto, none.
         device: cpu or cuda; by default a GPU if there is one.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
         overrides: any value of configs/evaluate.json or train.json; with --dataset protocol and tolerance_mm only.
@@ -95,21 +108,23 @@ def evaluate(
     set_limit(max_gb)
     given = {
         "part": part, "clicks": clicks, "seeds": seeds, "cases": cases, "map": map, "intensity": intensity,
-        "predictions": predictions, "device": device,
+        "predictions": predictions, "mirror": mirror, "device": device,
     }  # fmt: skip
     modes = {"--interaction": interaction, "--dataset": dataset is not None, "--rank_labels": rank_labels}
     _check_mode(modes, given)
     count = None if cases is None else one_number("cases", cases)
-    overrides = settle_overrides(bundle, ["train.json", "evaluate.json"], overrides)
+    overrides = settle_overrides(bundle, CONFIGS, overrides)
     if rank_labels:
         return _rank_labels(bundle, predictions, count, overrides)
     if dataset is not None:
         options = {"label_map": map or "auto", "cases": count, "intensity": intensity, "device": device}
         return _measure_elsewhere(bundle, dataset, overrides, **options)
     overrides |= {"part": part or "validation"} | ({} if device is None else {"device": device})
+    if mirror is not None:
+        overrides["mirror"] = Bundle(bundle, configs=CONFIGS).mirror_axes(axes_typed(mirror))
     if interaction:
         return _measure_interaction(bundle, clicks, seeds, cases=count, overrides=overrides)
-    run_bundle("evaluating", bundle, ["train.json", "evaluate.json"], overrides)
+    run_bundle("evaluating", bundle, CONFIGS, overrides)
 
 
 def _check_mode(modes: Mapping[str, bool], given: Mapping[str, object]) -> None:

@@ -101,7 +101,7 @@ def _typed(value: object) -> str:
 
 
 def axes_typed(typed: str | None) -> list[str] | str | None:
-    """What --mirror says: a list of axes' names, AUTO, or None where nothing was said."""
+    """What --mirror says: a list of axes' names, typed as a,b or as ["a","b"]; AUTO; or None where nothing was said."""
     if typed is None or typed == AUTO:
         return typed
-    return [] if typed == "none" else [name.strip() for name in typed.split(",")]
+    return [] if typed in ("none", "[]") else [name.strip(" []'\"") for name in typed.split(",")]

@@ -29,15 +29,22 @@ from pgsam_monai.ensembles.out_of_fold import (
     predict_candidates,
 )
 from pgsam_monai.ensembles.writing import RESULTS, ensemble_files, require_place, write_files
+from pgsam_monai.evaluation.after_folds import UNDECIDED, UNKNOWN_VOXELS
+from pgsam_monai.evaluation.calibration import calibrate_for_bundle
 from pgsam_monai.evaluation.postprocessing import choose_for_bundle
 from pgsam_monai.evaluation.predictions import PREDICTIONS
+from pgsam_monai.evaluation.soft_dice import FILE as SOFT_DICE
+from pgsam_monai.evaluation.soft_dice import read_soft_dice
 from pgsam_monai.metrics.summary import finite_or_none
 from pgsam_monai.networks.description import DescribedNetwork
 from pgsam_monai.networks.ensemble import Ensemble
 from pgsam_monai.networks.trained import load_trained
+from pgsam_monai.predicting.confidence import FILE as CONFIDENCE
 from pgsam_monai.training.checkpoints import BEST_MODEL, put_aside, save_checkpoint
 
 RECORD = "configs/ensemble.json"
+RESULTS_VERSION = 2
+"""of what is kept of each case: since 2 how sure the networks were, too"""
 NEITHER = "nothing was measured, and nothing chosen: all networks answer together, with all their members"
 
 
@@ -88,7 +95,7 @@ def make_ensemble(
         put_aside(folder / "models" / BEST_MODEL)  # an earlier ensemble's would seem to be of the new configs
         write_files(folder, files)
         write_text(folder / RECORD, json.dumps(_record(sources, chosen, measured), indent=1) + "\n")
-        _clean(folder, measured, say)
+        _decide_by(measured, folder, say)
         _save(Ensemble.of([network.networks[place] for place in places]), folder)
     return Made(
         folder=folder, networks=tuple(source.name for source in chosen), chosen=measured and measured.chosen
@@ -150,12 +157,15 @@ def _measure(
 
 def _claim(results: Path, sources: Sequence[Source]) -> None:
     """Stamp the folder of results with what they are of; refuse one of other members."""
-    stamp, own = results / "settings.json", {"networks": [_origin(source) for source in sources]}
+    stamp = results / "settings.json"
+    own = {"schema_version": RESULTS_VERSION, "networks": [_origin(source) for source in sources]}
     for network in own["networks"]:
         network["members"] = [member["sha256"] for member in network["members"]]  # wherever they lie
     remedy = "delete the folder, or choose another --output"
     if stamp.is_file() and read_json(stamp, remedy=remedy) != own:
-        raise UserFault(f"ensemble: '{results}' holds results of other networks or weights; {remedy}.")
+        raise UserFault(
+            f"ensemble: '{results}' holds results of other networks or weights, or of an older version; {remedy}."
+        )
     write_text(stamp, json.dumps(own, indent=1) + "\n")
 
 
@@ -199,15 +209,27 @@ def _record(
     }
 
 
-def _clean(folder: Path, measured: _Measured | None, say: Callable[[str], None]) -> None:
-    """Choose post-processing; what was chosen for an earlier ensemble in the folder is put aside."""
+def _decide_by(measured: _Measured | None, folder: Path, say: Callable[[str], None]) -> None:
+    """Choose post-processing, then calibrate which Dice to expect of predictions to which it was done.
+
+    What was decided for an earlier ensemble in the folder is put aside.
+    """
     bundle = Bundle(folder)
-    file = bundle.config_file(CLEANING)
-    if file.is_file():
-        file.rename(backup_name(file))
-    if measured is None or bundle.config("plan.json")["dataset"].get("ignore") is not None:
-        return  # of voxels that nobody labelled some may be what a rule removes or fills
-    choose_for_bundle(bundle, measured.cases, folder / RESULTS / PREDICTIONS, file=file, say=say)
+    cleaning, confidence = files = [bundle.config_file(name) for name in (CLEANING, CONFIDENCE)]
+    for file in files:
+        if file.is_file():
+            file.rename(backup_name(file))
+    if measured is None:
+        return
+    if bundle.config("plan.json")["dataset"].get("ignore") is not None:
+        say(f"{UNDECIDED}{UNKNOWN_VOXELS}.")
+        return
+    results = folder / RESULTS
+    choose_for_bundle(bundle, measured.cases, results / PREDICTIONS, file=cleaning, say=say)
+    calibrate_for_bundle(
+        bundle, measured.cases, results / PREDICTIONS, read_soft_dice(results / SOFT_DICE), cleaning=cleaning,
+        file=confidence, say=say,
+    )  # fmt: skip
 
 
 def _save(network: Ensemble, folder: Path) -> None:

@@ -31,6 +31,9 @@ from pgsam_monai.data.splits import located, require_files
 from pgsam_monai.ensembles.members import Source
 from pgsam_monai.evaluation.folds import CLEANED
 from pgsam_monai.evaluation.predictions import PREDICTIONS, evaluate_predictions
+from pgsam_monai.evaluation.soft_dice import FILE as SOFT_DICE
+from pgsam_monai.evaluation.soft_dice import write_soft_dice
+from pgsam_monai.inference.confidence import SoftDice, by_name
 from pgsam_monai.inference.ensemble import add_up, most_probable
 from pgsam_monai.inference.turning import TurnedInferer
 from pgsam_monai.metrics import dice_of_masks
@@ -47,6 +50,8 @@ LEAST_GAIN = 0.001
 """of the mean Dice: less is not worth another network"""
 CANDIDATES = "candidates"
 """folder of each case's results"""
+DICE, SURE = "by_structure", "soft_dice"
+"""entries of a way's results: structure or region -> Dice; structure -> Soft Dice Confidence, where it was found"""
 REMEDY = "delete it, and that case is predicted again"
 
 Subset = tuple[int, ...]
@@ -158,11 +163,13 @@ class _Walk:
         maps = self._maps(image, members)
         results = []
         for way, save in self.savers.items():
-            labels = most_probable([maps[place] for place in way], tuple(image.shape[2:]))
+            sure = SoftDice()
+            labels = most_probable([maps[place] for place in way], tuple(image.shape[2:]), sure)
             (item,) = decollate_batch({**batch, "pred": with_meta_of(labels[None].cpu(), batch["image"])})
             save(self.bundle.postprocessing(item))
             dice = _dice(prediction_file(save.output_dir, case["name"]), case, self.measures)
-            results.append({"networks": list(way), "by_structure": finite_or_none(dice)})
+            told = by_name(sure.per_class().tolist(), self.bundle.names)
+            results.append({"networks": list(way), DICE: finite_or_none(dice), SURE: told})
         content = {"members": list(map(list, members)), "candidates": results}
         return write_text(_case_file(self.folder, case["name"]), json.dumps(content, indent=1) + "\n")
 
@@ -184,7 +191,7 @@ def _inferer_of(source: Source, volume: str) -> Any:
 def candidates(folder: Path, names: Sequence[str], count: int) -> list[Candidate]:
     """What the cases' results come to, for each of the `subsets` of so many networks."""
     found = []
-    records = [_read(_case_file(folder, name)) for name in names]
+    records = [_read(_case_file(folder, name), DICE) for name in names]
     for way in subsets(count):
         each = [record[way] for record in records]
         means = {label: _mean([case[label] for case in each]) for label in each[0]}
@@ -211,7 +218,10 @@ def choose(found: Sequence[Candidate]) -> Candidate:
 def keep_chosen(
     chosen: Candidate, cases: Sequence[Mapping[str, Any]], folder: Path, measures: Measures
 ) -> None:
-    """The chosen networks' label maps become the predictions of `folder`, and are measured in full; others go."""
+    """The chosen networks' label maps become the predictions of `folder`, and are measured in full; others go.
+
+    How sure the networks were of them stands in soft_dice.json beside, as after folds.
+    """
     (folder / PREDICTIONS).mkdir(exist_ok=True)
     kept = folder_of(folder, chosen.networks)
     for file in sorted(kept.iterdir()) if kept.is_dir() else ():  # gone where this was done before
@@ -219,6 +229,9 @@ def keep_chosen(
     for other in (folder / CANDIDATES).iterdir():
         if other.is_dir():
             shutil.rmtree(other)
+    names = [case["name"] for case in cases]
+    sure = {name: _read(_case_file(folder, name), SURE)[chosen.networks] for name in names}
+    write_soft_dice(folder / SOFT_DICE, sure)
     evaluate_predictions(
         cases, folder, labels=measures.labels, protocol=measures.protocol, tolerance_mm=measures.tolerance_mm,
         ignore=measures.ignore,
@@ -234,14 +247,16 @@ def _case_file(folder: Path, name: str) -> Path:
     return folder / CANDIDATES / f"{name}.json"
 
 
-def _read(file: Path) -> dict[Subset, dict[str, float]]:
+def _read(file: Path, entry: str) -> dict[Subset, dict[str, float]]:
+    """Of each way what a case's results have in an entry, DICE or SURE."""
+
     def made(content: Mapping[str, Any]) -> dict[Subset, dict[str, float]]:
         return {
-            tuple(entry["networks"]): {
-                label: float("nan") if dice is None else float(dice)
-                for label, dice in entry["by_structure"].items()
+            tuple(result["networks"]): {
+                label: float("nan") if value is None else float(value)
+                for label, value in result[entry].items()
             }
-            for entry in content["candidates"]
+            for result in content["candidates"]
         }
 
     return made_of(read_json(file, remedy=REMEDY), made, file=file, remedy=REMEDY)

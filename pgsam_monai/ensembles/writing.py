@@ -150,7 +150,8 @@ def _readme(sources: Sequence[Source], name: str) -> str:
 
 Networks that answer together, by the mean of their class probabilities: of a network's members first, then of the
 networks. Put together by `pgsam ensemble`; `configs/ensemble.json` says which weights these are, by their hashes, and
-how good each way to put them together was on cases that the members who answered had not been trained on.
+how good each way to put them together was on cases that the members who answered had not been trained on. Where that
+was measured, `pgsam predict … --summary` tells which Dice to expect, by `configs/confidence.json`.
 
 | bundle | network | members |
 |---|---|---|

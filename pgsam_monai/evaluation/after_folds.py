@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pgsam_monai.base.cleaning import FILE, read_cleanings
-from pgsam_monai.base.labels import Entry, known_classes
-from pgsam_monai.bundle import Bundle
+from pgsam_monai.base.cleaning import FILE
 from pgsam_monai.data.splits import select_cases
-from pgsam_monai.evaluation.calibration import calibrate, dice_of_found, write_calibration
+from pgsam_monai.evaluation.calibration import calibrate_for_bundle
 from pgsam_monai.evaluation.folds import FOLDER, CrossValidation
-from pgsam_monai.evaluation.postprocessing import choose_for_bundle, of_cases
+from pgsam_monai.evaluation.postprocessing import choose_for_bundle
 from pgsam_monai.evaluation.predictions import PREDICTIONS
 from pgsam_monai.evaluation.soft_dice import FILE as SOFT_DICE
 from pgsam_monai.evaluation.soft_dice import read_soft_dice
 from pgsam_monai.metrics import read_metrics
 from pgsam_monai.predicting.confidence import FILE as CONFIDENCE
-from pgsam_monai.predicting.inputs import prediction_file
 
 METRICS = "metrics.json"
+UNDECIDED = "Post-processing is not chosen, nor which Dice to expect: "
+UNKNOWN_VOXELS = "some voxels of the labels are unknown, and may be what a rule removes or fills"
 
 
 def choose_postprocessing(validation: CrossValidation, *, say: Callable[[str], None] = print) -> Path | None:
@@ -39,7 +35,7 @@ def choose_postprocessing(validation: CrossValidation, *, say: Callable[[str], N
         the postprocessing.json; None where it is too early.
     """
     if why := _too_early(validation):
-        say(f"Post-processing is not chosen, nor which Dice to expect: {why}.")
+        say(f"{UNDECIDED}{why}.")
         return None
     return choose_for_bundle(
         validation.bundle, _predicted(validation), validation.folder / PREDICTIONS,
@@ -62,34 +58,18 @@ def calibrate_confidence(
     Returns:
         the confidence.json; None of a bundle that doesn't tell how sure its network is.
     """
-    bundle, sure_file = validation.bundle, validation.folder / SOFT_DICE
+    sure_file = validation.folder / SOFT_DICE
     if not sure_file.is_file():
         say(
-            "Confidence is not calibrated: these folds don't tell how sure their networks were; write the bundle again "
-            "with pgsam-plan --from_plan, and train the folds anew."
+            "Confidence is not calibrated: these folds don't tell how sure their networks were, as mirrored answers "
+            "and bundles of older versions don't; write the bundle again with pgsam-plan --from_plan, and train the "
+            "folds anew without mirror."
         )
         return None
-    cases, labels, sure = _predicted(validation), _labels(bundle), read_soft_dice(sure_file)
-    entries = bundle.decisions["labels"]
-    measure = partial(
-        dice_of_found,
-        labels=labels,
-        background=bundle.background,
-        cleanings=read_cleanings(cleaning, entries),
-    )
-    subjects = [validation.splits["cases"][case["name"]].get("subject", case["name"]) for case in cases]
-    structures = calibrate(
-        np.array([[sure.get(case["name"], {}).get(name, np.nan) for name in labels] for case in cases]),
-        np.where(_known(bundle, cases), of_cases(measure, _pairs(validation, cases)), np.nan),
-        labels=labels, subjects=subjects,
+    return calibrate_for_bundle(
+        validation.bundle, _predicted(validation), validation.folder / PREDICTIONS, read_soft_dice(sure_file),
+        cleaning=cleaning, file=_chosen_file(validation, CONFIDENCE), say=say,
     )  # fmt: skip
-    on = f"{len(cases)} cases of {len(set(subjects))} subjects out of fold"
-    file = write_calibration(
-        structures, _chosen_file(validation, CONFIDENCE), labels=entries, calibrated_on=on
-    )
-    for line in ("Expected Dice, calibrated out of fold (errors are of subjects left out):", *structures):
-        say(str(line))
-    return file
 
 
 def _predicted(validation: CrossValidation) -> list[dict[str, Any]]:
@@ -102,22 +82,6 @@ def _predicted(validation: CrossValidation) -> list[dict[str, Any]]:
         for case in _kept_out(validation, fold)
         if case["name"] in names
     ]
-
-
-def _pairs(validation: CrossValidation, cases: Sequence[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
-    """Files of predictions and references."""
-    folder = validation.folder / PREDICTIONS
-    return [(prediction_file(folder, case["name"]), case["label"]) for case in cases]
-
-
-def _labels(bundle: Bundle) -> dict[str, Entry]:
-    """Foreground names -> values in label files."""
-    return dict(zip(bundle.names[1:], bundle.decisions["labels"][1:], strict=True))
-
-
-def _known(bundle: Bundle, cases: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """(N, K) whether a case's label was searched for a structure."""
-    return np.array([known_classes(bundle.decisions["labels"], case.get("labelled"))[1:] for case in cases])
 
 
 def _chosen_file(validation: CrossValidation, name: str) -> Path:
@@ -134,7 +98,7 @@ def _too_early(validation: CrossValidation) -> str | None:
         for step in validation.bundle.config("evaluate.json")["evaluating"]
         if isinstance(step, dict)
     ):
-        return "some voxels of the labels are unknown, and may be what a rule removes or fills"
+        return UNKNOWN_VOXELS
     if len(validation.finished()) < len(validation.splits["folds"]):
         return "not all folds are finished"
     return None

@@ -1,4 +1,4 @@
-"""Expected Dice: how sure a network was of cases that it didn't see, held against the Dice that they came to.
+"""Expected Dice: how sure networks were of cases that they didn't see, held against the Dice that they came to.
 
 Per structure a monotone map from Soft Dice Confidence (`inference.confidence`) to Dice, the one whose error is least on
 subjects that it wasn't made of. What can't be told from the cases isn't.
@@ -10,18 +10,23 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from pgsam_monai.base.cases import Paths
-from pgsam_monai.base.cleaning import Cleaning
+from pgsam_monai.base.cleaning import Cleaning, read_cleanings
 from pgsam_monai.base.files import write_text
-from pgsam_monai.base.labels import Entry, values_of
+from pgsam_monai.base.labels import Entry, known_classes, values_of
+from pgsam_monai.bundle import Bundle
+from pgsam_monai.evaluation.postprocessing import of_cases
 from pgsam_monai.metrics import dice_of_masks
 from pgsam_monai.metrics.files import read_pair
 from pgsam_monai.predicting.confidence import CONSTANT, ISOTONIC, LINE, Calibration
+from pgsam_monai.predicting.inputs import prediction_file
 from pgsam_monai.transforms.cleaning import clean
 
 LEAST_SUBJECTS = 10
@@ -69,6 +74,49 @@ class Calibrated:
             f"{self.name}: {told}, error {self.calibration.error:.3f} (9 in 10 within {self.error_90:.3f}; usual Dice "
             f"{self.usual_error:.3f}), rank correlation {rank}, {self.cases} cases"
         )
+
+
+def calibrate_for_bundle(
+    bundle: Bundle, cases: Sequence[Mapping[str, Any]], predictions: Path, sure: Mapping[str, Mapping[str, float]], *,
+    cleaning: Path, file: Path, say: Callable[[str], None],
+) -> Path:  # fmt: skip
+    """Calibrate which Dice to expect on predictions out of fold, cleaned as the bundle's are, and write it.
+
+    Args:
+        bundle: whose structures they are.
+        cases: [{"name", "label", ("labelled", "subject")}], all of them predicted.
+        predictions: folder of the label maps, to which nothing was done.
+        sure: case -> structure -> Soft Dice Confidence of what was found.
+        cleaning: the postprocessing.json of what is done to the bundle's predictions.
+        file: the confidence.json that is written.
+        say: hears a line per structure, or that nothing can be calibrated.
+
+    Returns:
+        the file.
+    """
+    entries = bundle.decisions["labels"]
+    labels = dict(zip(bundle.names[1:], entries[1:], strict=True))
+    cleanings = read_cleanings(cleaning, entries)
+    measure = partial(dice_of_found, labels=labels, background=bundle.background, cleanings=cleanings)
+    dice = of_cases(measure, [(prediction_file(predictions, case["name"]), case["label"]) for case in cases])
+    known = [known_classes(entries, case.get("labelled"))[1:] for case in cases]
+    soft_dice = [[sure.get(case["name"], {}).get(name, np.nan) for name in labels] for case in cases]
+    subjects = [case.get("subject", case["name"]) for case in cases]
+    structures = calibrate(
+        np.array(soft_dice), np.where(known, dice, np.nan), labels=labels, subjects=subjects
+    )
+    on = f"{len(cases)} cases of {len(set(subjects))} subjects out of fold"
+    write_calibration(structures, file, labels=entries, calibrated_on=on)
+    if any(each.calibration for each in structures):
+        say("Expected Dice, calibrated out of fold (errors are of subjects left out):")
+        for each in structures:
+            say(str(each))
+    else:
+        say(
+            f"No Dice is expected of predictions: on {on}, no structure was found in the {LEAST_SUBJECTS} subjects "
+            "that it takes to calibrate one."
+        )
+    return file
 
 
 def calibrate(

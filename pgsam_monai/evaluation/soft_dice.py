@@ -35,7 +35,8 @@ class KeepSoftDiced(MapTransform):
     """Writes the Soft Dice Confidence that an inferer noted of each case into a folder's soft_dice.json.
 
     The file is whole after every case, so that a killed run has kept what it did; other cases in it stay. It belongs
-    before `Invertd`, which passes on the image's meta data only. Predictions of inferers that note nothing pass.
+    before `Invertd`, which passes on the image's meta data only. Predictions of inferers that note nothing pass; what
+    was written of their cases before goes.
 
     Args:
         keys: of predictions, of items that have a "name".
@@ -51,9 +52,11 @@ class KeepSoftDiced(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         for key in self.key_iterator(data):
+            before = read_soft_dice(self.file) if self.file.is_file() else {}
+            cases = {name: sure for name, sure in before.items() if name != data["name"]}
             if confidence := confidence_of(data[key]):
-                cases = read_soft_dice(self.file) if self.file.is_file() else {}
                 cases[data["name"]] = by_name(confidence, self.names)
+            if cases != before:
                 write_soft_dice(self.file, cases)
         return dict(data)
 

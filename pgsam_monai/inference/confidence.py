@@ -17,6 +17,8 @@ KEY = "soft_dice"
 """of a label map's meta data: (B, K+1), of a decollated one (K+1,)"""
 VALUES = 1 << 22
 """logits that are looked at together: beside them about as many floats are held, however many classes there are"""
+CACHED = 1 << 18
+"""numbers whose float64 stays in a processor's cache: a whole volume's took seven times as long to add up"""
 SIDE = 256
 """pixels of a network's square that are looked at along each side: of twice as wide a one every second, for SAM's own
 masks are a quarter as wide as its square"""
@@ -38,8 +40,27 @@ class SoftDice:
         rows = max(1, VALUES // logits[0].numel())
         for part in logits.split(rows):
             for piece in _pieces(part.flatten(2)):
-                sums = _sums_of(piece.float()).cpu()
-                self._sums = sums if self._sums is None else self._sums + sums
+                self._hear(_sums_of(piece.float()))
+
+    def add_compared(self, labels: torch.Tensor, best: torch.Tensor, totals: torch.Tensor) -> None:
+        """Probabilities that were compared one class at a time, as those never lie side by side.
+
+        Of each voxel they may add up to any one number, such as that of networks whose probabilities were added up.
+
+        Args:
+            labels: (…) index of the most probable class.
+            best: (…) its probability, float32.
+            totals: (K+1,) `total_of` each class's.
+        """
+        pieces = zip(labels.flatten().split(CACHED), best.flatten().split(CACHED), strict=True)
+        found = [_winners(index, highest, len(totals)) for index, highest in pieces]
+        hits, voxels = torch.stack(found).sum(dim=0)
+        whole = totals.sum() / labels.numel()
+        self._hear(torch.stack([hits / whole, voxels, totals / whole]))
+
+    def _hear(self, sums: torch.Tensor) -> None:
+        """(3, K+1) as of `_sums_of`."""
+        self._sums = sums.cpu() if self._sums is None else self._sums + sums.cpu()
 
     def per_class(self) -> torch.Tensor:
         """(K+1,) float32 on the CPU, 0 to 1; NaN of a class that is nowhere the most probable.
@@ -50,7 +71,7 @@ class SoftDice:
         if self._sums is None:
             raise ValueError("SoftDice: no logits were added.")
         hits, voxels, total = self._sums
-        found = 2 * hits / (voxels + total)
+        found = (2 * hits / (voxels + total)).clamp(max=1)  # rounded probabilities may add up to more
         return found.masked_fill(voxels == 0, float("nan")).float()
 
 
@@ -60,6 +81,11 @@ def soft_dice(probabilities: torch.Tensor) -> torch.Tensor:
     for piece in _pieces(probabilities.flatten(1)[None]):
         gathered.add(piece.float().log())
     return gathered.per_class()
+
+
+def total_of(probabilities: torch.Tensor) -> torch.Tensor:
+    """Σ of one class's probabilities (…), float64 (), without a copy of them in float64."""
+    return torch.stack([piece.double().sum() for piece in probabilities.flatten().split(CACHED)]).sum()
 
 
 def noted(label_map: torch.Tensor, gathered: Sequence[SoftDice]) -> torch.Tensor:
@@ -101,7 +127,12 @@ def _sums_of(logits: torch.Tensor) -> torch.Tensor:
     shares = (logits - best[:, None]).exp_()
     highest = shares.sum(dim=1).reciprocal_()  # probability of the most probable class, whose share is 1
     total = shares.mul_(highest[:, None]).sum(dim=(0, 2)).double()
-    places = index.flatten().long()
-    # in float64 the order of the sums doesn't show
-    hits = torch.bincount(places, highest.flatten().double(), number)
-    return torch.stack([hits, torch.bincount(places, minlength=number).double(), total])
+    return torch.cat([_winners(index.flatten(), highest.flatten(), number), total[None]])
+
+
+def _winners(index: torch.Tensor, highest: torch.Tensor, number: int) -> torch.Tensor:
+    """(N,) most probable classes, and their probabilities -> (2, K+1): Σ p_c where c is the most probable, the number
+    of these voxels. In float64 the order of the sums doesn't show."""
+    places = index.long()
+    hits = torch.bincount(places, highest.double(), number)
+    return torch.stack([hits, torch.bincount(places, minlength=number).double()])

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.inference.confidence import SoftDice, noted, total_of
 from pgsam_monai.inference.slices import OUTPUTS
 from pgsam_monai.networks.ensemble import Ensemble
 from pgsam_monai.transforms.meta import with_meta_of
@@ -25,7 +27,8 @@ class EnsembleInferer(Inferer):
     so that each network counts alike, as nnU-Net has it (Isensee et al., Nature Methods 2021). The inferer gives
     "labels": class indices (B, 1, H, W, D), uint8 (int16 above 255 classes), the lower index on a tie;
     "logits": the mean probability's logarithm, float32 (B, K+1, H, W, D).
-    A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it.
+    A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it; that of labels
+    tells how sure the networks are together, "soft_dice" (B, K+1), see `confidence`, by the mean on the volume's grid.
 
     Probabilities are kept in float16 and at the resolution at which a network gives them, or the volume's where that is
     lower; members of equal resolution share one map, so that the folds of a network take no more room than one of them.
@@ -37,9 +40,12 @@ class EnsembleInferer(Inferer):
             SliceInferer or PatchInferer, or such a one mirrored (`inference.mirroring`).
         output: "labels" or "logits".
         progress: show a progress bar over the members.
+        confidence: tell how sure the networks are.
     """
 
-    def __init__(self, members: Sequence[Any], output: str = "labels", progress: bool = False) -> None:
+    def __init__(
+        self, members: Sequence[Any], output: str = "labels", progress: bool = False, confidence: bool = True
+    ) -> None:
         super().__init__()
         if not members or not all(hasattr(inferer, "probabilities") for inferer in members):
             raise UserFault(
@@ -49,6 +55,7 @@ class EnsembleInferer(Inferer):
         if output not in OUTPUTS:
             raise UserFault(f"EnsembleInferer: output must be one of {OUTPUTS}, got {output!r}.")
         self.members, self.output, self.progress = list(members), output, progress
+        self.confidence = confidence
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         if inputs.ndim not in (4, 5) or not inputs.numel():
@@ -57,16 +64,20 @@ class EnsembleInferer(Inferer):
             )
         groups = self._networks(network)
         volumes = inputs if inputs.ndim == 5 else inputs[..., None]
+        told = self.confidence and self.output == "labels" and isinstance(inputs, MetaTensor)
+        sure = [SoftDice() for _ in volumes] if told else []
         single = len(volumes) == 1
         results = [
-            self._one(volumes if single else volumes[place : place + 1], groups)
+            self._one(
+                volumes if single else volumes[place : place + 1], groups, sure[place] if told else None
+            )
             for place in range(len(volumes))
         ]
         result = results[0][None] if single else torch.stack(results)
-        return with_meta_of(result if inputs.ndim == 5 else result[..., 0], inputs)
+        return noted(with_meta_of(result if inputs.ndim == 5 else result[..., 0], inputs), sure)
 
-    def _one(self, volume: Tensor, groups: Sequence[Sequence[nn.Module]]) -> Tensor:
-        """(1, C, H, W, D) -> (1 or K+1, H, W, D)."""
+    def _one(self, volume: Tensor, groups: Sequence[Sequence[nn.Module]], sure: SoftDice | None) -> Tensor:
+        """(1, C, H, W, D) -> (1 or K+1, H, W, D); `sure` hears the mean probabilities."""
         walks = [
             (inferer, member, 1 / (len(groups) * len(members)))
             for inferer, members in zip(self.members, groups, strict=True)
@@ -74,8 +85,8 @@ class EnsembleInferer(Inferer):
         ]
         shown = tqdm(walks, unit="network", leave=False) if self.progress else walks
         maps = add_up((inferer.probabilities(volume, member)[0], share) for inferer, member, share in shown)
-        restore = most_probable if self.output == "labels" else log_mean
-        return restore(maps, tuple(volume.shape[2:]))
+        size = tuple(volume.shape[2:])
+        return most_probable(maps, size, sure) if self.output == "labels" else log_mean(maps, size)
 
     def _networks(self, network: Callable[..., Tensor]) -> list[list[nn.Module]]:
         if not isinstance(network, Ensemble) or len(network.networks) != len(self.members):
@@ -102,17 +113,25 @@ def add_up(found: Iterable[tuple[Tensor, float]]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def most_probable(maps: Sequence[Tensor], size: Size) -> Tensor:
-    """Maps (K+1, h, w, d) that are added up on a grid -> (1, *size) index of the highest sum, the lower on a tie."""
+def most_probable(maps: Sequence[Tensor], size: Size, sure: SoftDice | None = None) -> Tensor:
+    """Maps (K+1, h, w, d) that are added up on a grid -> (1, *size) index of the highest sum, the lower on a tie.
+
+    `sure` hears the sums.
+    """
     count = len(maps[0])
     labels = torch.zeros(
         (1, *size), dtype=torch.uint8 if count <= 256 else torch.int16, device=maps[0].device
     )
     best = _on_grid(maps, 0, size)
+    totals = [] if sure is None else [total_of(best)]
     for index in range(1, count):
         rival = _on_grid(maps, index, size)
         labels.masked_fill_(rival > best, index)
         torch.maximum(best, rival, out=best)
+        if sure is not None:
+            totals.append(total_of(rival))
+    if sure is not None:
+        sure.add_compared(labels, best, torch.stack(totals))
     return labels
 
 

@@ -65,7 +65,8 @@ class MirrorInferer(Inferer):
 def mirrored(inferer: Inferer, mirror: Sequence[str], orientation: str, sided: bool) -> Inferer:
     """The inferer itself where nothing is mirrored, else one that averages over mirror images.
 
-    Of an ensemble each network's is mirrored. Along its slices no network of single slices is: its answer is the same.
+    Of an ensemble each network's is mirrored, and how sure they are isn't told either. Along its slices no network of
+    single slices is: its answer is the same.
 
     Args:
         inferer: a SliceInferer, PatchInferer or EnsembleInferer.
@@ -77,10 +78,12 @@ def mirrored(inferer: Inferer, mirror: Sequence[str], orientation: str, sided: b
     axes = mirrored_axes(mirror, orientation, sided=sided)
     if not axes:
         return inferer
-    if isinstance(inferer, EnsembleInferer):
-        members = [_along(member, axes) for member in inferer.members]
-        return EnsembleInferer(members, output=inferer.output, progress=inferer.progress)
-    return _along(inferer, axes)
+    if not isinstance(inferer, EnsembleInferer):
+        return _along(inferer, axes)
+    members = [_along(member, axes) for member in inferer.members]
+    if members == inferer.members:
+        return inferer
+    return EnsembleInferer(members, output=inferer.output, progress=inferer.progress, confidence=False)
 
 
 def _along(inferer: Inferer, axes: Sequence[int]) -> Inferer:

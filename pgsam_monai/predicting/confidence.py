@@ -18,7 +18,9 @@ from pgsam_monai.base.labels import Entry, values_of
 from pgsam_monai.base.training_facts import margin_share
 
 FILE = "confidence.json"
-REMEDY = "delete it, and no Dice is expected, or calibrate again with pgsam train --folds all"
+REMEDY = (
+    "delete it, and no Dice is expected, or calibrate again with pgsam train --folds all or pgsam ensemble"
+)
 CONSTANT, LINE, ISOTONIC = MAPS = ("constant", "line", "isotonic")
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 SCHEMA = {
@@ -93,8 +95,8 @@ class Confidence:
         """A sentence or two: what expected Dice rests on."""
         if not self.calibrated_on:
             return (
-                "No Dice is expected: the bundle's confidence was not calibrated. pgsam train --folds all does so, of "
-                "one network; ensembles have none."
+                "No Dice is expected: the bundle's confidence was not calibrated. pgsam train --folds all does so, and "
+                "pgsam ensemble where it chooses by cases out of fold."
             )
         usual = [name for name, each in self.of.items() if each.map == CONSTANT]
         told = f"Expected Dice is calibrated on {self.calibrated_on}."

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.mirroring import AUTO, LEFT_RIGHT, sided_names
+from pgsam_monai.base.mirroring import LEFT_RIGHT, sided_names
 from pgsam_monai.base.volume import notes_of
 from pgsam_monai.bundle import ASKED, Bundle
 from pgsam_monai.predicting.each import for_each
@@ -54,8 +54,8 @@ def predict(
         format: "dicom-seg" writes <name>.seg.dcm for DICOM series, instead of label maps.
         overwrite: replace what is there, even if it is none of ours or was changed since; inputs never.
         labels_of: of a bundle for merged data sets, the one whose structures and values label maps hold.
-        mirror: axes along which mirror images are asked as well, such as "up-down"; AUTO: those that training mirrored;
-            None: as the bundle's inference.json says.
+        mirror: axes along which mirror images are asked as well, such as "up-down"; "auto": those that training
+            mirrored; None: as the bundle's inference.json says.
 
     Returns:
         the written files, in the order of the inputs.
@@ -103,16 +103,9 @@ def _opened(
     """The bundle, with what it is to mirror, which is checked here."""
     if mirror is None:
         return Bundle.trained(folder, device=device)
-    planned = Bundle(folder)
-    if "mirror" not in planned.config("inference.json"):
-        raise UserFault(
-            f"Bundle '{folder}' was planned by a version that knew no mirroring; write it again with pgsam-plan "
-            f"--from_plan {planned.config_file('plan.json')}."
-        )
-    if mirror == AUTO:
-        mirror = planned.decisions.get("mirror", [])
-    whole = Bundle.trained(folder, device=device, overrides={"mirror": list(mirror)})
-    if text is not None and LEFT_RIGHT in mirror and sided_names([text]):
+    axes = Bundle(folder).mirror_axes(mirror)
+    whole = Bundle.trained(folder, device=device, overrides={"mirror": axes})
+    if text is not None and LEFT_RIGHT in axes and sided_names([text]):
         raise UserFault(
             f"--mirror {LEFT_RIGHT}: --text asks for one side, and a mirrored left one is a right one."
         )

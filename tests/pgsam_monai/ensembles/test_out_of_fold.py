@@ -9,7 +9,16 @@ import pytest
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.json_files import DamagedFile
-from pgsam_monai.ensembles.out_of_fold import Candidate, Measures, _dice, candidates, choose, subsets
+from pgsam_monai.ensembles.out_of_fold import (
+    SURE,
+    Candidate,
+    Measures,
+    _dice,
+    _read,
+    candidates,
+    choose,
+    subsets,
+)
 
 NAN = float("nan")
 
@@ -66,6 +75,11 @@ def test_damaged_results_are_told_with_the_remedy(tmp_path):
     write_results(tmp_path, "a", [{"x": 1}] * 3).write_text('{"candidates": [{}]}')
     with pytest.raises(DamagedFile, match="delete it, and that case is predicted again"):
         candidates(tmp_path, ["a"], 2)
+
+
+def test_results_that_tell_of_no_sureness_are_damaged(tmp_path):
+    with pytest.raises(DamagedFile, match="delete it, and that case is predicted again"):
+        _read(write_results(tmp_path, "a", [{"x": 1}] * 3), SURE)
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,12 @@ def test_confidence_is_calibrated_on_the_cleaned_predictions_out_of_fold(planned
 def test_too_few_cases_tell_nothing(planned, tmp_path, monkeypatch):
     file, said = calibrated(planned, tmp_path, monkeypatch, least=10)
     assert not read_confidence(file, Bundle(planned).decisions["labels"]).of
-    assert said[1] == "organ1: nothing, found in 6 subjects only, at least 10 are needed"
+    assert said == [
+        "No Dice is expected of predictions: on 6 cases of 6 subjects out of fold, no structure was found in the 10 "
+        "subjects that it takes to calibrate one."
+    ]
+    reasons = [each["why"] for each in json.loads(file.read_text())["structures"]]
+    assert reasons[0] == "found in 6 subjects only, at least 10 are needed"
 
 
 def test_folds_of_older_bundles_say_that_confidence_is_not_calibrated(planned, tmp_path, monkeypatch):

@@ -31,8 +31,12 @@ def test_a_case_after_the_other(tmp_path):
 
 
 def test_inferers_that_tell_nothing_leave_nothing(tmp_path):
-    KeepSoftDiced("pred", folder=tmp_path, names=NAMES)(item("a"))
+    keep = KeepSoftDiced("pred", folder=tmp_path, names=NAMES)
+    keep(item("a"))
     assert not (tmp_path / FILE).exists()
+    for each in (item("a", 0.99, 0.5, 0.25), item("b", 0.99, 0.5, 0.25), item("a")):  # mirrored, say
+        keep(each)
+    assert list(read_soft_dice(tmp_path / FILE)) == ["b"]
 
 
 def test_a_killed_write_loses_nothing(tmp_path, monkeypatch):

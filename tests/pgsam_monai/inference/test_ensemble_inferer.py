@@ -1,4 +1,6 @@
-"""Several networks as one: means by hand, 2-D beside 3-D, what is held, refusals."""
+"""Several networks as one: means by hand, 2-D beside 3-D, what is held, how sure they are, refusals."""
+
+import math
 
 import pytest
 import torch
@@ -6,8 +8,9 @@ from monai.data import MetaTensor
 from small_volumes import oblique_affine
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.inference import ensemble
-from pgsam_monai.inference.ensemble import EnsembleInferer, add_up, most_probable
+from pgsam_monai.inference import confidence, ensemble
+from pgsam_monai.inference.confidence import SoftDice, soft_dice
+from pgsam_monai.inference.ensemble import EnsembleInferer, add_up, log_mean, most_probable
 from pgsam_monai.inference.patches import PatchInferer
 from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.networks.description import DescribedNetwork
@@ -132,6 +135,40 @@ def test_on_the_grid_one_class_is_held_at_a_time(monkeypatch):
     monkeypatch.setattr(ensemble, "resample_volume", resample)
     most_probable([torch.rand(5, 2, 2, 2).half(), torch.rand(5, 3, 3, 2).half()], (9, 8, 7))
     assert sizes == [1] * 10
+
+
+def test_it_tells_how_sure_the_mean_is():
+    """Of the mean (0.375, 0.5, 0.125) class 1 is everywhere; each of two volumes is told of."""
+    networks = together([Constant(0.5, 0.375, 0.125)], [Constant(0.25, 0.625, 0.125)])
+    inputs = oblique(torch.rand(1, 6, 4, 3))
+    found = EnsembleInferer([slices(), PatchInferer(**PATCHES)])(inputs, networks)
+    expected = [math.nan, 2 * 0.5 / (1 + 0.5), math.nan]
+    assert found.meta[confidence.KEY].tolist() == [pytest.approx(expected, abs=1e-3, nan_ok=True)]
+    two = MetaTensor(torch.rand(2, 1, 6, 4, 3))
+    assert EnsembleInferer([slices(), slices()])(two, networks).meta[confidence.KEY].shape == (2, 3)
+
+
+def test_that_is_soft_dice_of_all_mean_probabilities(monkeypatch):
+    """Two voxels by hand, the sums of two networks; then drawn maps of two resolutions, in pieces of 7 voxels."""
+    sums, sure = torch.tensor([[0.5, 1.25], [1.5, 0.75]]).reshape(2, 2, 1, 1), SoftDice()
+    assert most_probable([sums], (2, 1, 1), sure).flatten().tolist() == [1, 0]
+    assert sure.per_class().tolist() == pytest.approx(
+        [2 * 0.625 / (1 + 0.875), 2 * 0.75 / (1 + 1.125)], rel=1e-6
+    )
+    draw = torch.Generator().manual_seed(0)
+    maps = [(3 * torch.randn(5, *size, generator=draw)).softmax(0).half() for size in ((3, 4, 2), (5, 3, 4))]
+    whole = soft_dice(log_mean(maps, (6, 5, 4)).exp() / 2)
+    for pieces in (confidence.CACHED, 7):
+        monkeypatch.setattr(confidence, "CACHED", pieces)
+        most_probable(maps, (6, 5, 4), sure := SoftDice())
+        torch.testing.assert_close(sure.per_class(), whole, atol=2e-4, rtol=0, equal_nan=True)
+
+
+def test_logits_and_plain_tensors_tell_nothing_of_sureness():
+    networks, inputs = together([Constant(*MOSTLY_1)]), oblique(torch.rand(1, 6, 4, 3))
+    for walk in (EnsembleInferer([slices()], "logits"), EnsembleInferer([slices()], confidence=False)):
+        assert confidence.KEY not in walk(inputs, networks).meta
+    assert type(EnsembleInferer([slices()])(inputs.as_tensor(), networks)) is torch.Tensor
 
 
 def test_the_lower_class_wins_a_tie():

@@ -6,6 +6,7 @@ from monai.data import MetaTensor
 from small_volumes import oblique_affine
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.inference.confidence import KEY
 from pgsam_monai.inference.ensemble import EnsembleInferer
 from pgsam_monai.inference.mirroring import MirrorInferer, mirrored
 from pgsam_monai.inference.patches import PatchInferer
@@ -91,6 +92,15 @@ def test_of_an_ensemble_each_network_is_mirrored():
     slices[0, 0] = 0.9  # in every slice, which mirroring along them doesn't change
     torch.testing.assert_close(found, (corners((2,)) + slices) / 2, atol=2e-3, rtol=0)
     assert inferer.members[1] is walks[1]
+
+
+def test_how_sure_mirrored_networks_are_is_not_told():
+    both, walks = Ensemble([First(), First()], [1, 1]).eval(), [PatchInferer((4, 4, 4)), SliceInferer(4)]
+    plain, image = EnsembleInferer(walks), MetaTensor(torch.rand(1, 1, 4, 4, 4))
+    assert KEY in plain(image, both).meta
+    assert KEY not in mirrored(plain, ["up-down"], "PLS", True)(image, both).meta
+    flat = EnsembleInferer(walks[1:])  # in slices, which mirroring along them doesn't change
+    assert mirrored(flat, ["up-down"], "PLS", True) is flat
 
 
 def test_nothing_mirrored_is_the_inferer_itself():
