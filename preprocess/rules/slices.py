@@ -84,8 +84,8 @@ def choose_fit(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     size = f"A median slice has {rows:.0f} x {cols:.0f} pixels"
     if abs(log(stretched)) < abs(log(padded)):
         reason = (
-            f"{size} of {row_mm:.2g} x {col_mm:.2g} mm; stretched to a square, shapes are truer (heights {stretched:.2g} "
-            f"times what they are beside widths) than with pixels kept square ({padded:.2g} times)."
+            f"{size} of {row_mm:.2g} x {col_mm:.2g} mm; stretched to a square, shapes are truer (heights "
+            f"{stretched:.2g} times what they are beside widths) than with pixels kept square ({padded:.2g} times)."
         )
         return Decision(value="stretch", reason=reason)
     return Decision(
