@@ -19,8 +19,9 @@ from pgsam_monai.evaluation.folds import FOLDER
 AT = "@"
 MOST_NETWORKS = 4
 """15 ways to put them together; more would be chosen by chance"""
-ALIKE = ("dataset", "labels", "channels", "intensity")
-"""of `TrainedFor`, what all networks of an ensemble must have in common"""
+ALIKE = ("labels", "channels", "intensity")
+"""of `TrainedFor`, what all networks of an ensemble must have in common; a data set may have been planned under several
+names, its cases are compared"""
 AXES = "axcodes"
 """of preprocessing, by which axes a volume is read: each network may have its own"""
 

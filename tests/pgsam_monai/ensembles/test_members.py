@@ -177,6 +177,13 @@ def test_networks_may_see_other_axes(bundles):
     assert len(read_sources(list(map(str, bundles)))) == 2
 
 
+def test_one_data_set_may_have_been_planned_under_two_names(bundles):
+    for bundle in bundles:
+        touch(bundle / "models/model.pt")
+    edit(bundles[1], "metadata.json", lambda m: m["pgsam_monai"]["trained_for"].update(dataset="coronal"))
+    assert len(read_sources(list(map(str, bundles)))) == 2
+
+
 def test_axes_that_only_the_config_tells_are_refused(bundles):
     for bundle in bundles:
         touch(bundle / "models/model.pt")
