@@ -130,7 +130,7 @@ def put_together(folder: Path, arguments: argparse.Namespace, bundles: list[Path
 
 def print_dice(ensemble: Path) -> None:
     content = json.loads((ensemble / "configs/ensemble.json").read_text())
-    print("chosen:", " + ".join(content["chosen"]), "on", content["chosen_on"])
+    print(f"chosen: {' + '.join(content['chosen'])} ({content['chosen_on']})")
     if not content["candidates"]:
         return
     structures = list(content["candidates"][0]["by_structure"])
