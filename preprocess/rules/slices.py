@@ -1,7 +1,7 @@
 """The input of networks of slices, and how many slices they take at once."""
 
 from collections.abc import Mapping
-from math import log
+from math import isclose, log
 from typing import Any
 
 from pgsam_monai.base.labels import class_of
@@ -88,9 +88,12 @@ def choose_fit(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
             f"{stretched:.2g} times what they are beside widths) than with pixels kept square ({padded:.2g} times)."
         )
         return Decision(value="stretch", reason=reason)
-    return Decision(
-        value="pad", reason=f"{size}; scaled with its aspect kept and zero-padded, shapes stay true."
+    stay = (
+        "shapes stay true"
+        if isclose(padded, 1, rel_tol=0.02)
+        else "shapes are truer than stretched to a square"
     )
+    return Decision(value="pad", reason=f"{size}; scaled with its aspect kept and zero-padded, {stay}.")
 
 
 @takes(whole(1))
