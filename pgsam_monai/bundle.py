@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from monai.transforms import Compose
     from torch import nn
 
-    from pgsam_monai.inference.result import LabelResult
     from pgsam_monai.networks.pgsam.other_texts import ClassTextEditor
+    from pgsam_monai.voxels.result import LabelResult
 
 SEEN = ("image_size", "fit", "patch", "spacing")
 """Entries of configs that say what the network sees."""
@@ -501,7 +501,7 @@ class Bundle:
             WeightsFault: see `network`.
         """
         from pgsam_monai.inference.confidence import by_name
-        from pgsam_monai.inference.result import LabelResult
+        from pgsam_monai.voxels.result import LabelResult
 
         device, source = device or self.device, str(as_paths(image)[0])
         with self.lock, self._moved(device), self._asked(text, texts), self._blaming_edits():
@@ -540,7 +540,7 @@ class Bundle:
         import numpy as np
         import torch
 
-        from pgsam_monai.transforms.labels import label_indices, label_values
+        from pgsam_monai.voxels.labels import label_indices, label_values
 
         data = {"pred": torch.from_numpy(label_indices(label_map, self.values))[None]}
         cleaned = self._cleaning_and_inverse[0](data)["pred"]

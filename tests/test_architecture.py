@@ -37,10 +37,10 @@ def test_the_planner_knows_no_torch_and_no_runtime_but_what_is_lent():
         assert not {name.split(".")[0] for name in known} & HEAVY, file
 
 
-def test_neither_the_base_nor_the_planner_brings_torch_or_monai():
+def test_neither_base_planner_nor_runtime_brings_torch_or_monai():
     code = (
-        "import importlib, pkgutil, sys, pgsam_monai.base, preprocess\n"
-        "for package in (pgsam_monai.base, preprocess):\n"
+        "import importlib, pkgutil, sys, pgsam_monai.base, pgsam_monai.runtime, pgsam_monai.voxels, preprocess\n"
+        "for package in (pgsam_monai.base, pgsam_monai.runtime, pgsam_monai.voxels, preprocess):\n"
         "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        importlib.import_module(found.name)\n"
         "sys.exit(' '.join({'torch', 'monai'} & set(sys.modules)) or 0)"

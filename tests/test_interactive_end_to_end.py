@@ -19,7 +19,7 @@ from pgsam_monai.evaluation.interaction import evaluate as evaluating
 from pgsam_monai.interactive.model import prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.volume import read_volume
-from pgsam_monai.transforms.labels import label_values
+from pgsam_monai.voxels.labels import label_values
 
 SHAPE, VALUES = (20, 18, 7), (0, 2, 300)
 

@@ -19,7 +19,7 @@ def predict(
     clicks: str | None = None, box: object = None, label: str | None = None, propagate: bool | int = False,
     background: str = "empty", window: object = None, text: str | None = None, format: str = "same",
     summary: bool = False, overwrite: bool = False, labels_of: str | None = None, mirror: str | None = None,
-    max_gb: object = None,
+    max_gb: object = None, engine: str = "auto",
 ) -> None:  # fmt: skip
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
@@ -70,6 +70,8 @@ def predict(
         labels_of: with a bundle of merged data sets, the one whose structures and label values results have.
         mirror: axes along which mirror images are asked as well, and the mean counts: front-back, up-down, left-right
             (never where classes are told by their side), with commas between; auto, those that training mirrored; none.
+        engine: torch; openvino or onnxruntime, after pgsam export --form openvino or onnx; auto takes the faster of
+            these that was seen to answer as the trained network does, unless there is a GPU.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
     set_limit(max_gb)
@@ -87,6 +89,7 @@ def predict(
             "text": text,
             "labels_of": labels_of,
             "mirror": axes_typed(mirror),
+            "engine": engine,
         }
     else:
         _check_pointing(guide_maps, text, label, box)
@@ -96,6 +99,8 @@ def predict(
             raise UserFault(
                 "--mirror is not for --clicks and --box, which are said of one place; leave it out."
             )
+        if engine not in ("auto", "torch"):
+            raise UserFault(f"--engine {engine} is not for --clicks and --box; leave it out.")
         options["wishes"] = _wishes(clicks, box, label, propagate, background, window)
     from pgsam_monai.predicting.each import SomeFailed
 

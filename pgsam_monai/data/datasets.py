@@ -16,8 +16,9 @@ from pgsam_monai.data.known import known_of
 from pgsam_monai.data.samplers import DrawnDataset, SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
-from pgsam_monai.transforms.fit import fit_image, fit_label, slice_frame
-from pgsam_monai.transforms.stacks import stack_around, unfold_stack
+from pgsam_monai.transforms.fit import fit_image, fit_label
+from pgsam_monai.voxels.frame import slice_frame
+from pgsam_monai.voxels.stacks import stack_around
 
 
 class CaseDataset(Dataset):
@@ -59,7 +60,7 @@ class SliceDataset(DrawnDataset):
     ClassAwareSliceSampler gives them; whatever worker reads it, a draw always gives the same tensors.
 
     With a stack_depth D > 1 image (C, S, S, D) and label (1, S, S, D) are the slice and its neighbours
-    (`transforms.stacks.stack_around`), all augmented alike; the sampler still draws slices.
+    (`voxels.stacks.stack_around`), all augmented alike; the sampler still draws slices.
 
     Args:
         data: [{"image": path(s), "label": path(s), ("slices": [int])}] of whole volumes; "slices" restricts a
@@ -112,7 +113,7 @@ class SliceDataset(DrawnDataset):
         case = self.cases[case_index]
         item = self.augmented(self._read(case, slice_index), draw)
         if self.stack_depth > 1:
-            item = {key: unfold_stack(folded, self.stack_depth) for key, folded in item.items()}
+            item = {key: _unfold_stack(folded, self.stack_depth) for key, folded in item.items()}
         return {**self.finished(item, case_index), "name": case.name, "slice": slice_index}
 
     def _read(self, case: StoredCase, index: int) -> dict[str, torch.Tensor]:
@@ -125,6 +126,11 @@ class SliceDataset(DrawnDataset):
             "image": fit_image(image, frame).flatten(0, 1),
             "label": fit_label(label, frame).flatten(0, 1),
         }
+
+
+def _unfold_stack(channels: torch.Tensor, stack_depth: int) -> torch.Tensor:
+    """(D * C, H, W), slice after slice -> (C, H, W, D)."""
+    return channels.unflatten(0, (stack_depth, -1)).movedim(0, -1)
 
 
 def _check_stack(stack_depth: int, data: Sequence[Mapping[str, Any]], few_slices: FewSlices | None) -> None:

@@ -19,7 +19,8 @@ from pgsam_monai.data.known import known_of
 from pgsam_monai.data.samplers import DrawnDataset, SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
-from pgsam_monai.transforms.resample import Size, grid_size, resample_labels, resample_volume
+from pgsam_monai.transforms.resample import resample_labels, resample_volume
+from pgsam_monai.voxels.grid import Size, grid_size
 
 
 class AxisWindow(NamedTuple):

@@ -27,7 +27,7 @@ from pgsam_monai.metrics import dice_of_masks
 from pgsam_monai.metrics.files import read_pair
 from pgsam_monai.predicting.confidence import CONSTANT, ISOTONIC, LINE, Calibration
 from pgsam_monai.predicting.inputs import prediction_file
-from pgsam_monai.transforms.cleaning import clean
+from pgsam_monai.voxels.cleaning import clean
 
 LEAST_SUBJECTS = 10
 """with fewer, the error that 9 in 10 cases keep to is none but the largest, and a line through them is each one's"""

@@ -29,7 +29,7 @@ from pgsam_monai.metrics.files import evaluate_files, read_pair
 from pgsam_monai.pictures.overlays import write_overlays
 from pgsam_monai.predicting.each import SomeFailed
 from pgsam_monai.predicting.inputs import prediction_file
-from pgsam_monai.transforms.labels import label_indices
+from pgsam_monai.voxels.labels import label_indices
 
 OUT_OF_FOLD = "eval/folds/predictions"
 """below a bundle: predictions of its training cases, each by a network that didn't train on the case"""

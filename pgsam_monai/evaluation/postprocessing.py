@@ -21,7 +21,7 @@ from pgsam_monai.bundle import Bundle
 from pgsam_monai.metrics import dice_of_masks
 from pgsam_monai.metrics.files import read_pair
 from pgsam_monai.predicting.inputs import prediction_file
-from pgsam_monai.transforms.cleaning import around, clean
+from pgsam_monai.voxels.cleaning import around, clean
 
 LEAST_GAIN = 0.001
 """of the mean Dice: less is not worth a rule"""

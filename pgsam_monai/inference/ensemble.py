@@ -16,7 +16,8 @@ from pgsam_monai.inference.confidence import SoftDice, noted, total_of
 from pgsam_monai.inference.slices import OUTPUTS
 from pgsam_monai.networks.ensemble import Ensemble
 from pgsam_monai.transforms.meta import with_meta_of
-from pgsam_monai.transforms.resample import Size, resample_volume
+from pgsam_monai.transforms.resample import resample_volume
+from pgsam_monai.voxels.grid import Size
 
 
 class EnsembleInferer(Inferer):

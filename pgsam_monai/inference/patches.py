@@ -15,7 +15,8 @@ from pgsam_monai.inference.confidence import SoftDice, noted
 from pgsam_monai.inference.slices import OUTPUTS
 from pgsam_monai.networks.precision import autocast
 from pgsam_monai.transforms.meta import with_meta_of
-from pgsam_monai.transforms.resample import Size, grid_size, resample_volume
+from pgsam_monai.transforms.resample import resample_volume
+from pgsam_monai.voxels.grid import Size, grid_size
 
 SLAB = 16
 """rows of a volume whose softmax is computed at once"""

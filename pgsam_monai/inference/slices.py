@@ -14,17 +14,10 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.inference.confidence import SIDE, SoftDice, noted
 from pgsam_monai.networks.precision import autocast
 from pgsam_monai.networks.slices import fold_slices, unfold_slices
-from pgsam_monai.transforms.fit import (
-    SliceFrame,
-    crop_logits,
-    fit_image,
-    resize,
-    slice_frame,
-    unfit_labels,
-    unfit_logits,
-)
+from pgsam_monai.transforms.fit import crop_logits, fit_image, resize, unfit_labels, unfit_logits
 from pgsam_monai.transforms.meta import with_meta_of
-from pgsam_monai.transforms.stacks import Stack, stacks_over
+from pgsam_monai.voxels.frame import SliceFrame, slice_frame
+from pgsam_monai.voxels.stacks import Stack, stacks_over
 
 OUTPUTS = ("labels", "logits")
 
@@ -49,7 +42,7 @@ class SliceInferer(Inferer):
     `__call__(inputs, network)`: inputs (B, C, H, W, D), any float dtype, or (B, C, H, W) for one slice each;
     `network` is any callable from float32 (n, C, S, S) to logits (n, K+1, S, S). With a stack_depth d > 1 it is given
     stacks of neighbouring slices (n, C, S, S, d) and gives logits (n, K+1, S, S, d); each slice counts once
-    (`transforms.stacks.stacks_over`). The inferer gives
+    (`voxels.stacks.stacks_over`). The inferer gives
     "labels": class indices (B, 1, H, W, D), uint8 (int16 above 255 classes);
     "logits": float32 (B, K+1, H, W, D), which needs (K+1) x 4 bytes a voxel.
     A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it; that of labels

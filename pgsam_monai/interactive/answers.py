@@ -16,8 +16,9 @@ from pgsam_monai.interactive.volume import Place, SlicedVolume
 from pgsam_monai.networks.precision import autocast
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.prompts.points import PointList, Prompts, point_list, stack_points
-from pgsam_monai.transforms.fit import SliceFrame, enlarge, fit_image, on_slices, resize, unfit_labels
-from pgsam_monai.transforms.stacks import Stack, stacks_over
+from pgsam_monai.transforms.fit import enlarge, fit_image, on_slices, resize, unfit_labels
+from pgsam_monai.voxels.frame import SliceFrame
+from pgsam_monai.voxels.stacks import Stack, stacks_over
 
 
 class SliceEmbeddings:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgsam_monai.prompts.points import POSITIVE, PointList
-from pgsam_monai.transforms.fit import SliceFrame
+from pgsam_monai.voxels.frame import SliceFrame
 
 MARGIN = 1.0
 """Logit that a clicked pixel gets, or minus that."""

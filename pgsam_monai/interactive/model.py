@@ -33,7 +33,7 @@ class PromptModel:
     batch_size: int = 8
     """slices encoded, or prompts answered, at a time"""
     stack_overlap: int = 0
-    """slices that stacks of a network with `stack_depth` above 1 share (`transforms.stacks`)"""
+    """slices that stacks of a network with `stack_depth` above 1 share (`voxels.stacks`)"""
     precision: str = "auto"
     """what the network computes in, see `networks.precision.choose_dtype`"""
     device: torch.device = torch.device("cpu")

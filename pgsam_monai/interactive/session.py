@@ -21,7 +21,8 @@ from pgsam_monai.interactive.corrections import pull
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.volume import DrawnLabelMap, Place, SlicedVolume
 from pgsam_monai.prompts.points import POSITIVE, PointList, point_list
-from pgsam_monai.transforms.fit import SliceFrame, enlarge, fit_image, resize
+from pgsam_monai.transforms.fit import enlarge, fit_image, resize
+from pgsam_monai.voxels.frame import SliceFrame
 
 MASK_LOGIT = 10.0
 """Logit inside a mask that the user gives, and minus the one outside: about what SAM's own sure answers have."""

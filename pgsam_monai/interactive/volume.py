@@ -21,9 +21,9 @@ from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.prompts.click_files import Clicks
 from pgsam_monai.prompts.frames import Placed, place_prompts
 from pgsam_monai.transforms import ReadCased
-from pgsam_monai.transforms.fit import SliceFrame, slice_frame
-from pgsam_monai.transforms.labels import label_indices, label_values
-from pgsam_monai.transforms.save import prediction_suffix, save_label_map
+from pgsam_monai.voxels.frame import SliceFrame, slice_frame
+from pgsam_monai.voxels.labels import label_indices, label_values
+from pgsam_monai.voxels.saving import prediction_suffix, save_label_map
 
 WHOLE = 1e-3
 """How far a turn of axes may be from whole numbers: headers are rounded."""

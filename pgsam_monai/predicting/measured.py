@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
 from pgsam_monai.base.measures import by_percentiles, percentiles_of, relative_position, to_anatomical
 from pgsam_monai.base.volume import Volume
-from pgsam_monai.transforms.labels import label_indices
+from pgsam_monai.voxels.labels import label_indices
 
 FEW = 256
 """Values below it are looked for as they are; larger ones, and 0, are numbered first."""
@@ -86,6 +85,8 @@ def measure_structures(
         image: on the label map's grid, as it was read; None where that isn't known.
         measured: that image measured; None likewise.
     """
+    from scipy import ndimage  # here, for predictions without a summary start without it
+
     boxes = _boxes(label_map, list(labels.values()))
     voxels = None if image is None or image.voxels.shape[1:] != label_map.shape else image.voxels
     has_mm = measured is not None and bool(measured.orientation)
@@ -124,6 +125,8 @@ def _boxes(label_map: np.ndarray, values: Sequence[int]) -> list[tuple[slice, ..
         numbers, found = label_map, values
     else:
         numbers, found = label_indices(label_map, [(), *values]), range(1, len(values) + 1)
+    from scipy import ndimage
+
     boxes = ndimage.find_objects(_in_memory_order(numbers), max_label=max(found))
     step = -1 if numbers.flags.f_contiguous else 1
     return [None if boxes[number - 1] is None else boxes[number - 1][::step] for number in found]

@@ -11,16 +11,20 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.mirroring import LEFT_RIGHT, sided_names
-from pgsam_monai.base.volume import notes_of
+from pgsam_monai.base.volume import Volume, notes_of
 from pgsam_monai.bundle import ASKED, Bundle
 from pgsam_monai.predicting.each import for_each
 from pgsam_monai.predicting.inputs import list_inputs, require_channels
 from pgsam_monai.predicting.products import DICOM_SEG, SAME, Answer, Legend, Products
 from pgsam_monai.predicting.segmentations import require_dicom
 from pgsam_monai.predicting.summary import Maker, Summary
-from pgsam_monai.transforms.read import watching
+from pgsam_monai.runtime.choosing import exported_network
+from pgsam_monai.runtime.engines import AUTO
+from pgsam_monai.runtime.network import ExportedNetwork
+from pgsam_monai.voxels.result import LabelResult
 
 
 def predict(
@@ -38,6 +42,7 @@ def predict(
     overwrite: bool = False,
     labels_of: str | None = None,
     mirror: Sequence[str] | str | None = None,
+    engine: str = AUTO,
 ) -> list[Path]:
     """Write one label map per input on the input's own grid, with the data set's own label values.
 
@@ -56,6 +61,8 @@ def predict(
         labels_of: of a bundle for merged data sets, the one whose structures and values label maps hold.
         mirror: axes along which mirror images are asked as well, such as "up-down"; "auto": those that training
             mirrored; None: as the bundle's inference.json says.
+        engine: "torch"; "openvino" or "onnxruntime", of a network that was exported for it; "auto": one of these if it
+            was seen to answer as the trained network does, and nothing is wished that needs torch.
 
     Returns:
         the written files, in the order of the inputs.
@@ -65,7 +72,9 @@ def predict(
         UserFault: guide maps of a network that has none; a text for one that reads none, or without words; something
             that was there before would be lost; axes that can't be mirrored.
     """
-    whole = _opened(bundle, device, mirror, text)
+    needs = {"--text": text, "--guide_maps": guide_maps, "--mirror": mirror, "--device": device}
+    exported = exported_network(bundle, engine, needs_torch=[flag for flag, wish in needs.items() if wish])
+    whole = exported.bundle if exported else _opened(bundle, device, mirror, text)
     if text is not None:
         whole.require_requests(text)
         if guide_maps:
@@ -78,8 +87,7 @@ def predict(
             "--labels_of names structures of a data set, --text asks for one in words; give one of them."
         )
     cases = list_inputs(source, channels=whole.channels)
-    asked = list(whole.content("mirror")) if "mirror" in whole.parser.get() else []
-    settings = {"text": text, "device": str(whole.device), "format": format, "mirror": asked or None}
+    settings = {"text": text, "format": format, **(exported.settings if exported else _torch_settings(whole))}
     products = Products(
         folder=Path(output),
         format=format,
@@ -94,7 +102,12 @@ def predict(
         values, background = part
         names = {name: values[value] for name, value in names.items() if value in values}
     legend = Legend(labels=names, background=background, window=whole.window)
-    return predict_cases(whole, cases, products, legend=legend, text=text, part=part)
+    return predict_cases(whole, cases, products, legend=legend, text=text, part=part, exported=exported)
+
+
+def _torch_settings(bundle: Bundle) -> dict[str, Any]:
+    asked = list(bundle.content("mirror")) if "mirror" in bundle.parser.get() else []
+    return {"device": str(bundle.device), "mirror": asked or None}
 
 
 def _opened(
@@ -121,10 +134,12 @@ def predict_cases(
     legend: Legend | None = None,
     text: str | None = None,
     part: tuple[Mapping[int, int], int] | None = None,
+    exported: ExportedNetwork | None = None,
 ) -> list[Path]:
     """Write what is wanted of `cases`, [{"name", "image": path or paths}], one after the other; returns the files.
 
-    `part`: of a bundle for merged data sets the one whose values label maps hold, see `Bundle.part`.
+    `part`: of a bundle for merged data sets the one whose values label maps hold, see `Bundle.part`. `exported` answers
+    instead of the bundle's own network.
 
     Raises:
         SomeFailed: of several cases; all were tried.
@@ -140,15 +155,17 @@ def predict_cases(
         require_channels(case, bundle.channels)
         if products.format == DICOM_SEG:
             require_dicom(case["image"])
-        with watching() as images:
-            answer = bundle.label_map(case["image"], text=text)
+        if exported:
+            answer, image = exported.label_map(case["image"], sure=products.summary is not None)
+        else:
+            answer, image = _answer_with_torch(bundle, case["image"], text)
         answer = answer if part is None else answer.of_part(*part)
         for note in notes_of(case["image"]):  # what pgsam-plan warns of
             tqdm.write(f"note: {note}", file=sys.stderr)
         told = Answer(
             label_map=answer.voxels,
             affine=answer.affine,
-            image=images[-1] if images else None,
+            image=image,
             started=started,
             soft_dice=answer.soft_dice,
         )
@@ -162,8 +179,16 @@ def predict_cases(
             bundle=bundle.folder,
         )
 
-    bundle.load()  # what is wrong with the weights is wrong for every case
+    exported.run if exported else bundle.load()  # what is wrong with the weights is wrong for every case
     return for_each(cases, one, hear=products.summary and products.summary.fail)
+
+
+def _answer_with_torch(bundle: Bundle, image: Paths, text: str | None) -> tuple[LabelResult, Volume | None]:
+    from pgsam_monai.transforms.read import watching
+
+    with watching() as images:
+        answer = bundle.label_map(image, text=text)
+    return answer, images[-1] if images else None
 
 
 def _draw_guide_map(bundle: Bundle, case: Mapping[str, Any], folder: Path, label_map: Path) -> Path:

@@ -18,7 +18,7 @@ from pgsam_monai.base.room import require_room
 from pgsam_monai.base.volume import Volume
 from pgsam_monai.predicting.segmentations import ENDING, segmentation_of
 from pgsam_monai.predicting.summary import Summary
-from pgsam_monai.transforms.save import prediction_suffix
+from pgsam_monai.voxels.saving import prediction_suffix
 
 SAME, DICOM_SEG = FORMATS = ("same", "dicom-seg")
 RAW = {".nhdr": (".raw", ".raw.gz"), ".mhd": (".raw", ".zraw")}

@@ -20,7 +20,7 @@ from pgsam_monai.predicting.summary import Maker, Summary
 from pgsam_monai.prompts.click_files import Clicks, read_clicks
 from pgsam_monai.transforms import ReadCased
 from pgsam_monai.transforms.read import watching
-from pgsam_monai.transforms.save import prediction_suffix
+from pgsam_monai.voxels.saving import prediction_suffix
 
 UNNAMED = "object"
 """The class that published weights are asked about where the user names none."""

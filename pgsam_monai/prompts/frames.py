@@ -24,7 +24,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.prompts.boxes import Box
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks, Place, Region
 from pgsam_monai.prompts.points import BOX_FIRST, NEGATIVE, POSITIVE, PointList, box_points, point_list
-from pgsam_monai.transforms.fit import SliceFrame
+from pgsam_monai.voxels.frame import SliceFrame
 
 EDGE = 1e-3
 """voxels; how far rounding in affines may push a click off the volume's outer faces"""

@@ -9,51 +9,12 @@ restores by permutation and flips alone, without loss.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from pgsam_monai.base.errors import UserFault
-
-FITS = ("pad", "stretch")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SliceFrame:
-    """How slices of one size lie in the square input."""
-
-    height: int
-    """rows of the slice"""
-    width: int
-    """columns of the slice"""
-    image_size: int
-    """side S of the square, pixels"""
-    fitted_height: int
-    """rows of the square that the slice fills, from the top"""
-    fitted_width: int
-    """columns of the square that the slice fills, from the left"""
-
-
-def slice_frame(height: int, width: int, image_size: int, fit: str = "pad") -> SliceFrame:
-    """Frame of (height, width) slices in S x S.
-
-    fit "pad" scales both axes alike and leaves zeros at the bottom or the right; "stretch" fills the square.
-    Raises ValueError for another fit or sizes below one.
-    """
-    if fit not in FITS:
-        raise UserFault(f"slice_frame: fit must be one of {FITS}, got {fit!r}.")
-    if min(height, width, image_size) < 1:
-        raise UserFault(
-            f"slice_frame: sizes must be at least 1, got slice {(height, width)}, square {image_size}."
-        )
-    fitted = (image_size, image_size)
-    if fit == "pad":
-        scale = image_size / max(height, width)
-        fitted = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return SliceFrame(
-        height=height, width=width, image_size=image_size, fitted_height=fitted[0], fitted_width=fitted[1]
-    )
+from pgsam_monai.voxels.frame import SliceFrame
 
 
 def fit_image(image: torch.Tensor, frame: SliceFrame) -> torch.Tensor:

@@ -13,6 +13,7 @@ from monai.transforms import MapTransform
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.transforms.meta import with_meta_of
+from pgsam_monai.voxels.intensity import scale_channel
 
 
 class ScalePercentilesd(MapTransform):
@@ -47,14 +48,3 @@ class ScalePercentilesd(MapTransform):
             )
             d[key] = with_meta_of(scaled, image)
         return d
-
-
-def scale_channel(channel: np.ndarray, low: float, high: float) -> np.ndarray:
-    """One channel, any shape -> float32 in [0, 1]."""
-    bottom, top = np.percentile(channel, (low, high))
-    if not top > bottom:  # more than 99 % one value (a mostly empty field): the full range, if there is one
-        bottom, top = float(channel.min()), float(channel.max())
-    if not top > bottom:
-        return np.zeros(channel.shape, dtype=np.float32)
-    scaled = (channel - np.float32(bottom)) * np.float32(1 / (top - bottom))
-    return np.clip(scaled, 0, 1, out=scaled)

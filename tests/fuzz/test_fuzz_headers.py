@@ -15,7 +15,7 @@ from hypothesis import given
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.volume import read_classes, read_geometry, read_image, read_label, read_volume
-from pgsam_monai.transforms.save import save_label_map
+from pgsam_monai.voxels.saving import save_label_map
 
 SECRET = bytes(range(1, 255)) * 200
 

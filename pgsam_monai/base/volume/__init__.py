@@ -1,6 +1,7 @@
 """Reads one volume: voxels, affine, spacing. One file per family of formats; `reading` chooses among them."""
 
 from pgsam_monai.base.volume.reading import (
+    as_networks_take,
     notes_of,
     read_classes,
     read_geometry,
@@ -14,6 +15,7 @@ __all__ = [
     "Geometry",
     "ReadError",
     "Volume",
+    "as_networks_take",
     "notes_of",
     "read_classes",
     "read_geometry",

@@ -105,7 +105,11 @@ def read_image(paths: Paths, *, finite: bool = True) -> Volume:
 
     Raises ReadError; with `finite` also for values that are NaN or infinite, which a network would spread.
     """
-    image = read_volume(paths)
+    return as_networks_take(read_volume(paths), paths, finite=finite)
+
+
+def as_networks_take(image: Volume, paths: Paths, *, finite: bool = True) -> Volume:
+    """The same in float32. Raises as `read_image`."""
     with np.errstate(over="ignore"):  # of float64 values, which become infinite: told below
         voxels = image.voxels.astype(np.float32, copy=False)
     if finite and image.voxels.dtype.kind == "f":

@@ -15,7 +15,6 @@ from monailabel.utils.others.generic import device_list, device_map
 
 from pgsam_monai.base.capabilities import CLASS_TEXTS, REQUESTS
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.label.faults import RequestFault, short
 from pgsam_monai.label.fields import text_of
 from pgsam_monai.label.reading.reader import read_image_safely
@@ -39,6 +38,7 @@ from pgsam_monai.label.tasks.inference_request import (
 from pgsam_monai.label.tasks.open_images import OpenImages
 from pgsam_monai.label.tasks.results import cast, send_file
 from pgsam_monai.transforms.read import image_reader
+from pgsam_monai.voxels.result import LabelResult
 
 CPU = "cpu"
 DIMENSION = 3

@@ -12,12 +12,12 @@ from scipy import ndimage
 
 from pgsam_monai.base.cases import Paths, as_paths
 from pgsam_monai.base.files import time_and_size
-from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.interactive.model import prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.label.tasks.inference_request import BACKGROUND, EVERYTHING, ClickRequest
 from pgsam_monai.prompts.frames import Placed
 from pgsam_monai.transforms.read import reading
+from pgsam_monai.voxels.result import LabelResult
 
 if TYPE_CHECKING:
     from pgsam_monai.bundle import Bundle

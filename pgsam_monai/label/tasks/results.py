@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from pgsam_monai.base.cases import file_format
-from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.transforms.save import prediction_suffix
+from pgsam_monai.voxels.result import LabelResult
+from pgsam_monai.voxels.saving import prediction_suffix
 
 NIFTI = (".nii.gz", ".nii")
 ITK = (".nrrd", ".mha")

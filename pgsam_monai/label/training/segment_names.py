@@ -167,7 +167,7 @@ def _write_copy(
     """At a path that depends on the label's own alone, so that what was made of an earlier copy is renewed."""
     import hashlib
 
-    from pgsam_monai.transforms.save import save_label_map
+    from pgsam_monai.voxels.saving import save_label_map
 
     values, places = np.unique(voxels, return_inverse=True)
     new = np.asarray([meant[int(value)] for value in values], dtype=np.int32)

@@ -14,7 +14,8 @@ from pgsam_monai.data.samplers import ClassAwareSliceSampler, SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
 from pgsam_monai.transforms import RandAffineSliced, RandIntensitySliced
-from pgsam_monai.transforms.fit import fit_image, fit_label, slice_frame
+from pgsam_monai.transforms.fit import fit_image, fit_label
+from pgsam_monai.voxels.frame import slice_frame
 
 
 def augmentation():

@@ -15,7 +15,8 @@ from pgsam_monai.data.samplers import ClassAwareSliceSampler, SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
 from pgsam_monai.inference.patches import PatchInferer
-from pgsam_monai.transforms.resample import grid_size, resample_labels, resample_volume
+from pgsam_monai.transforms.resample import resample_labels, resample_volume
+from pgsam_monai.voxels.grid import grid_size
 
 SPACING = (0.5, 0.5, 2.0)
 """mm of the cases' voxels, rows, columns and slices after orientation"""

@@ -5,7 +5,8 @@ import torch
 from monai.data import MetaTensor
 
 from pgsam_monai.inference.slices import SliceInferer
-from pgsam_monai.transforms.fit import slice_frame, unfit_labels, unfit_logits
+from pgsam_monai.transforms.fit import unfit_labels, unfit_logits
+from pgsam_monai.voxels.frame import slice_frame
 
 
 def three_classes(image):

@@ -4,7 +4,7 @@ import torch
 
 from pgsam_monai.interactive.corrections import MARGIN, pull
 from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, point_list
-from pgsam_monai.transforms.fit import slice_frame
+from pgsam_monai.voxels.frame import slice_frame
 
 FRAME = slice_frame(32, 32, 32, "stretch")
 

@@ -75,7 +75,7 @@ def test_means_say_how_many_cases_they_have(tmp_path):
 
 
 def test_files_say_it_case_by_case(tmp_path):
-    from pgsam_monai.transforms.save import save_label_map
+    from pgsam_monai.voxels.saving import save_label_map
 
     for name, values in (("p", [1, 2, 2]), ("r", [1, 0, 9])):
         save_label_map(line(*values), tmp_path, name, "x.dcm", affine=np.eye(4))

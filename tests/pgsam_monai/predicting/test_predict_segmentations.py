@@ -19,11 +19,11 @@ from pgsam_monai.base.dicom.series import read_series
 from pgsam_monai.base.replacing import RECORD
 from pgsam_monai.commands import main as cli
 from pgsam_monai.dicom.seg_reading import read_segmentation
-from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.predicting.inputs import list_inputs
 from pgsam_monai.predicting.predict import predict_cases
 from pgsam_monai.predicting.products import Legend, Products
 from pgsam_monai.predicting.segmentations import segmentation_of
+from pgsam_monai.voxels.result import LabelResult
 
 SHAPE = (8, 7, 5)
 IMAGE = tiny_image(1, tiny_label(1, SHAPE))

@@ -13,11 +13,11 @@ from dicom_files import make_series
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.volume import ReadError, read_image
 from pgsam_monai.bundle import WeightsFault
-from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.predicting.each import SomeFailed
 from pgsam_monai.predicting.inputs import list_inputs
 from pgsam_monai.predicting.predict import predict_cases
 from pgsam_monai.predicting.products import Products
+from pgsam_monai.voxels.result import LabelResult
 
 LABELS = {"organ1": 1, "organ2": 2}
 

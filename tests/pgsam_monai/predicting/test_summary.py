@@ -11,7 +11,6 @@ from dataset_builders import tiny_image, tiny_label, write_volume
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.training_facts import Range, StructureRanges, TrainingFacts
 from pgsam_monai.base.volume import ReadError
-from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.predicting.confidence import Calibration, Confidence
 from pgsam_monai.predicting.each import SomeFailed
 from pgsam_monai.predicting.inputs import list_inputs, prediction_file
@@ -19,6 +18,7 @@ from pgsam_monai.predicting.predict import predict_cases
 from pgsam_monai.predicting.products import Products
 from pgsam_monai.predicting.summary import Maker, Summary
 from pgsam_monai.transforms.read import image_reader
+from pgsam_monai.voxels.result import LabelResult
 
 LABELS = {"bright": 1, "lost": 2}
 SMALL = Range(cases=9, min=0.001, max=0.002, quantiles=())

@@ -12,7 +12,8 @@ from small_volumes import oblique_affine
 from pgsam_monai.prompts.boxes import Box, corners, tight_box
 from pgsam_monai.prompts.frames import box_to_frame, from_frame, roi_from_frame, roi_to_frame, to_frame
 from pgsam_monai.transforms import ReadCased
-from pgsam_monai.transforms.fit import fit_image, fit_label, slice_frame
+from pgsam_monai.transforms.fit import fit_image, fit_label
+from pgsam_monai.voxels.frame import slice_frame
 
 SHAPE = (34, 26, 21)
 SPOT = (20, 9, 13)

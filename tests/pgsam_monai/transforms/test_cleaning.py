@@ -10,7 +10,8 @@ import torch
 
 from pgsam_monai.base.cleaning import Cleaning
 from pgsam_monai.base.json_files import DamagedFile
-from pgsam_monai.transforms.cleaning import CleanClassesd, clean
+from pgsam_monai.transforms.cleaning import CleanClassesd
+from pgsam_monai.voxels.cleaning import clean
 
 LABELS = [0, 5, [7, 8]]
 

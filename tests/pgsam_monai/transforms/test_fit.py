@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pgsam_monai.transforms.fit import fit_image, fit_label, slice_frame, unfit_logits
+from pgsam_monai.transforms.fit import fit_image, fit_label, unfit_logits
+from pgsam_monai.voxels.frame import slice_frame
 
 
 def test_frames():

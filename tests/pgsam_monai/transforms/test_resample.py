@@ -6,7 +6,8 @@ from monai.data.utils import affine_to_spacing
 from small_volumes import oblique_affine
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pgsam_monai.transforms.resample import grid_size, resample_labels, resample_volume
+from pgsam_monai.transforms.resample import resample_labels, resample_volume
+from pgsam_monai.voxels.grid import grid_size
 
 
 class LargestTensor(TorchDispatchMode):

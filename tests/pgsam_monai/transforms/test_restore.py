@@ -15,7 +15,7 @@ from small_volumes import LABELS, bundle_preprocessing, make_arrays, oblique_aff
 from pgsam_monai.base.volume import read_classes, read_geometry, read_image
 from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.transforms import ReadCased, RestoreLabelsd, SavePredictiond
-from pgsam_monai.transforms.save import save_label_map
+from pgsam_monai.voxels.saving import save_label_map
 
 ORIENTATIONS = {
     "identity": ((0, 1, 2), (1, 1, 1)),

@@ -10,7 +10,6 @@ from dataset_builders import OBLIQUE, tiny_label, write_volume
 from PIL import Image
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.label.faults import status_and_sentence
 from pgsam_monai.label.tasks.inference_request import (
     CLICK_LIMIT,
@@ -25,6 +24,7 @@ from pgsam_monai.label.tasks.inference_request import (
 )
 from pgsam_monai.label.tasks.open_images import state_of
 from pgsam_monai.label.tasks.results import cast, send_file
+from pgsam_monai.voxels.result import LabelResult
 
 CLICK = [[1, 2, 3]]
 NAMES = ["Liver", "left kidney"]

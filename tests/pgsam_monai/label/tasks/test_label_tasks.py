@@ -23,9 +23,9 @@ from monailabel.interfaces.utils.app import app_instance, clear_cache
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.volume import ReadError
 from pgsam_monai.bundle import WeightsFault
-from pgsam_monai.inference.result import LabelResult
 from pgsam_monai.label.faults import RequestFault, status_and_sentence
 from pgsam_monai.predicting.predict import predict
+from pgsam_monai.voxels.result import LabelResult
 
 MODELS = ("samed", "pgsam", "medsa", "refsam3d")
 SLICER = {"result_extension": ".nrrd", "result_dtype": "uint8", "client_id": "user"}

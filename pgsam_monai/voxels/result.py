@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pgsam_monai.transforms.labels import label_indices, label_values
-from pgsam_monai.transforms.save import save_label_map
+from pgsam_monai.voxels.labels import label_indices, label_values
+from pgsam_monai.voxels.saving import save_label_map
 
 
 @dataclass(frozen=True, kw_only=True)

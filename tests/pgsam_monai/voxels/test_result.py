@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pgsam_monai.inference.result import LabelResult
+from pgsam_monai.voxels.result import LabelResult
 
 
 def test_another_data_set_s_values_and_structures():

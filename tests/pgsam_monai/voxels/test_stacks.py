@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgsam_monai.transforms.stacks import stack_around, stacks_over
+from pgsam_monai.voxels.stacks import stack_around, stacks_over
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 7, 12])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 
 class Stack(NamedTuple):
@@ -48,11 +47,6 @@ def stacks_over(depth: int, *, stack_depth: int, overlap: int = 0) -> list[Stack
         )
         for number, start in enumerate(starts)
     ]
-
-
-def unfold_stack(channels: torch.Tensor, stack_depth: int) -> torch.Tensor:
-    """(D * C, H, W), slice after slice -> (C, H, W, D)."""
-    return channels.unflatten(0, (stack_depth, -1)).movedim(0, -1)
 
 
 def _slices(start: int, *, depth: int, stack_depth: int) -> list[int]:

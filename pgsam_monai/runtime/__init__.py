@@ -1,0 +1,1 @@
+"""Predictions of exported networks, without torch and MONAI."""

@@ -1,0 +1,155 @@
+"""A bundle's exported network, from an image's files to its label map; neither torch nor MONAI is imported."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+
+import numpy as np
+
+from pgsam_monai.base.cases import Paths, as_paths
+from pgsam_monai.base.cleaning import FILE as CLEANING
+from pgsam_monai.base.cleaning import LARGEST, Cleaning, read_cleanings
+from pgsam_monai.base.cores import usable_cores
+from pgsam_monai.base.labels import class_of
+from pgsam_monai.base.volume import Volume, as_networks_take, read_volume
+from pgsam_monai.bundle import Bundle
+from pgsam_monai.runtime.engines import OPENVINO, Run, open_network
+from pgsam_monai.runtime.patches import walk_patches
+from pgsam_monai.runtime.record import FILES, PatchInput, Record, SliceInput, require_whole
+from pgsam_monai.runtime.slices import Scale, batch_of, walk_slices
+from pgsam_monai.runtime.sureness import Sureness
+from pgsam_monai.voxels.intensity import percentiles_of, scale_between, scale_window
+from pgsam_monai.voxels.labels import label_values
+from pgsam_monai.voxels.orientation import along_axes, oriented
+from pgsam_monai.voxels.resampling import class_type
+from pgsam_monai.voxels.result import LabelResult
+
+
+class ExportedNetwork:
+    """Answers as `Bundle.label_map` does."""
+
+    def __init__(self, bundle: Bundle, record: Record, engine: str, *, threads: int | None = None) -> None:
+        """
+        Args:
+            bundle: whose network was exported.
+            record: of its models folder.
+            engine: one of the record's.
+            threads: cores to use; all that this process may by default.
+        """
+        self.bundle, self.record, self.engine = bundle, record, engine
+        self.threads = threads or usable_cores()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a summary tells of how it answers."""
+        return {"engine": self.engine, "precision": self.record.engines[self.engine].precision}
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of what the network is given at once."""
+        seen = self.record.seen
+        if isinstance(seen, PatchInput):
+            return (1, self.bundle.channels, *seen.patch)
+        stack = (seen.stack_depth,) if seen.stack_depth > 1 else ()
+        return (self._batch, self.bundle.channels, seen.image_size, seen.image_size, *stack)
+
+    @property
+    def _batch(self) -> int:
+        """Slices, or stacks, at once: ONNX Runtime gains nothing by several."""
+        return batch_of(self.record.seen) if self.engine == OPENVINO else 1
+
+    @cached_property
+    def run(self) -> Run:
+        """The network.
+
+        Raises:
+            UserFault: its files aren't those that were exported, or the engine isn't here.
+        """
+        models, exported = self.bundle.folder / "models", self.record.engines[self.engine]
+        require_whole(exported, models)
+        return open_network(
+            models / FILES[self.engine][0], self.engine, precision=exported.precision, threads=self.threads,
+            workers=self.threads, shapes=[self.input_shape],
+        )  # fmt: skip
+
+    def label_map(self, image: Paths, *, sure: bool = False) -> tuple[LabelResult, Volume]:
+        """Segment an image: a file, a DICOM series folder, or one file per channel; the image as it was read with it.
+
+        `sure`: the result has the Soft Dice Confidence.
+
+        Raises:
+            ReadError: an unreadable file.
+        """
+        volume = _read(image)
+        classes = np.zeros(volume.voxels.shape[1:], class_type(len(self.bundle.names)))
+        sureness = Sureness(len(self.bundle.names)) if sure else None
+        self._walk(volume, classes, sureness)
+        names, values = self.bundle.names, self.bundle.values
+        told = zip(names[1:], sureness.per_class()[1:], strict=True) if sureness else ()
+        return LabelResult(
+            voxels=label_values(self._cleaned(volume, classes), self.bundle.decisions["labels"]), affine=volume.affine,
+            source=str(as_paths(image)[0]), names=names, values=values,
+            soft_dice={name: float(f"{share:.6g}") for name, share in told if np.isfinite(share)},
+        ), volume  # fmt: skip
+
+    def _walk(self, volume: Volume, classes: np.ndarray, sureness: Sureness | None) -> None:
+        """Class indices are written into `classes` (i, j, k)."""
+        turn, seen = self.record.orientation, self.record.seen
+        image, labels = (oriented(voxels, volume.affine, turn) for voxels in (volume.voxels, classes))
+        scale = scaling(volume.voxels, self.record.intensity)
+        options = {"workers": self.threads, "sureness": sureness}
+        if isinstance(seen, SliceInput):
+            walk_slices(image, labels, self.run, seen, scale, batch=self._batch, **options)
+        else:
+            spacing = along_axes(volume.spacing, volume.affine, turn)
+            walk_patches(image, labels, self.run, seen, scale, spacing=spacing, **options)
+
+    def _cleaned(self, volume: Volume, classes: np.ndarray) -> np.ndarray:
+        """As `transforms.cleaning.CleanClassesd`, in the orientation in which that cleans."""
+        if not self.cleanings:
+            return classes
+        from pgsam_monai.voxels.cleaning import clean  # SciPy takes longer to import than to clean
+
+        turned = oriented(classes, volume.affine, self.record.orientation)
+        turned[:] = clean(turned, self.cleanings)
+        return classes
+
+    @cached_property
+    def cleanings(self) -> dict[int, Cleaning]:
+        """Class index -> what is done to the structure."""
+        labels, file = self.bundle.decisions["labels"], self.bundle.config_file(CLEANING)
+        chosen = (
+            read_cleanings(file, labels) if file.is_file() else dict.fromkeys(self.record.largest, LARGEST)
+        )
+        classes = {class_of(labels, value): cleaning for value, cleaning in chosen.items()}
+        return (
+            {index: cleaning for index, cleaning in classes.items() if index} if self.record.cleaned else {}
+        )
+
+
+def _read(image: Paths) -> Volume:
+    """As `base.volume.read_image`, but whole numbers stay what they are: in float32 they would take twice the room."""
+    volume = read_volume(image)
+    return volume if volume.voxels.dtype.kind in "iub" else as_networks_take(volume, image)
+
+
+def scaling(voxels: np.ndarray, intensity: dict) -> Scale:
+    """How grey values of a volume (C, i, j, k) become what networks see, a part (C, …) of it at a time.
+
+    They go through float16, in which training stores them.
+    """
+    if intensity["scheme"] == "window":
+        scale = partial(scale_window, low=intensity["low"], high=intensity["high"])
+    elif intensity["scheme"] == "percentile":
+        ends = [
+            percentiles_of(channel.astype(np.float32), intensity["low"], intensity["high"])
+            for channel in voxels
+        ]
+
+        def scale(part: np.ndarray) -> np.ndarray:
+            return np.stack(
+                [scale_between(own.astype(np.float32), *end) for own, end in zip(part, ends, strict=True)]
+            )
+    else:
+        scale = partial(np.asarray, dtype=np.float32)
+    return lambda part: scale(part).astype(np.float16).astype(np.float32)

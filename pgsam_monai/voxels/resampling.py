@@ -1,0 +1,126 @@
+"""Linear resampling of fields from edge to edge, as torch's `interpolate(align_corners=False, antialias=True)` does it,
+and the class that is highest afterwards, for which hardly anything needs to be resampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+
+CHUNK = 1 << 16
+"""voxels that are interpolated at once: what is held beside the result stays small, however large that is"""
+
+
+def resample(field: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """(C, *spatial) of any type -> float32 (C, *size), antialiased along axes that shrink, which come first.
+
+    A field of that size already comes back with its very values.
+    """
+    field = field.astype(np.float32, copy=False)
+    axes = range(1, field.ndim)
+    for axis in sorted(axes, key=lambda axis: size[axis - 1] / field.shape[axis]):
+        if field.shape[axis] != size[axis - 1]:
+            field = _resample_axis(field, axis, size[axis - 1])
+    return field
+
+
+def highest_class(logits: np.ndarray) -> np.ndarray:
+    """(K+1, …) -> (…) index of the highest, the lower on a tie; uint8, int16 above 256 classes."""
+    best = logits[0].copy()
+    labels = np.zeros(best.shape, class_type(len(logits)))
+    for index in range(1, len(logits)):
+        np.copyto(labels, labels.dtype.type(index), where=logits[index] > best)
+        np.maximum(best, logits[index], out=best)
+    return labels
+
+
+def class_type(number: int) -> type:
+    """Of class indices."""
+    return np.uint8 if number <= 256 else np.int16
+
+
+def resampled_classes(logits: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """(K+1, *spatial) float32 -> (*size): `highest_class` of what `resample` would give.
+
+    Where all logits around a voxel have the same highest class, so has what is interpolated between them: only voxels
+    between different classes are computed, a few of a hundred.
+    """
+    shape = logits.shape[1:]
+    logits = resample(logits, [min(pair) for pair in zip(shape, size, strict=True)])
+    labels = highest_class(logits)
+    if labels.shape == tuple(size):
+        return labels
+    lowest, upmost = labels, labels
+    for axis, target in enumerate(size):
+        if target != labels.shape[axis]:
+            lowest = np.minimum(lowest, _next(lowest, axis))
+            upmost = np.maximum(upmost, _next(upmost, axis))
+    sides = [_neighbours(own, target) for own, target in zip(labels.shape, size, strict=True)]
+    cells = np.ix_(*(lower for lower, _, _ in sides))
+    found = lowest[cells]
+    open_voxels = np.flatnonzero((lowest != upmost)[cells])
+    for start in range(0, len(open_voxels), CHUNK):
+        voxels = open_voxels[start : start + CHUNK]
+        found.reshape(-1)[voxels] = highest_class(_interpolated(logits, voxels, size, sides))
+    return found
+
+
+def _interpolated(
+    logits: np.ndarray,
+    voxels: np.ndarray,
+    size: Sequence[int],
+    sides: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+) -> np.ndarray:
+    """Logits (K+1, *spatial) at flat indices (n,) into `size` -> (K+1, n)."""
+    places = np.unravel_index(voxels, tuple(size))
+    flat = logits.reshape(len(logits), -1)
+    values = np.zeros((len(logits), len(voxels)), np.float32)
+    moving = [own != target for own, target in zip(logits.shape[1:], size, strict=True)]
+    for corner in product(*((0, 1) if moves else (0,) for moves in moving)):
+        index, weight = np.zeros(len(voxels), np.intp), np.ones(len(voxels), np.float32)
+        for far, place, side, own, moves in zip(corner, places, sides, logits.shape[1:], moving, strict=True):
+            index = index * own + side[far][place]
+            if moves:
+                share = side[2][place]
+                weight = weight * (share if far else 1 - share)
+        values += flat.take(index, axis=1) * weight
+    return values
+
+
+@lru_cache(maxsize=64)
+def _neighbours(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `target` voxels the lower and upper of `source`'s around its centre, and the upper one's share."""
+    centres = ((np.arange(target) + 0.5) * (source / target) - 0.5).clip(0, source - 1)
+    lower = np.floor(centres).astype(np.intp)
+    return lower, np.minimum(lower + 1, source - 1), (centres - lower).astype(np.float32)
+
+
+def _next(field: np.ndarray, axis: int) -> np.ndarray:
+    """Each voxel's next one along an axis, the last one's itself."""
+    return field.take([*range(1, field.shape[axis]), field.shape[axis] - 1], axis=axis)
+
+
+def _resample_axis(field: np.ndarray, axis: int, count: int) -> np.ndarray:
+    index, weight = _taps(field.shape[axis], count)
+    spread = (-1, *(1,) * (field.ndim - axis - 1))
+    total = np.zeros((*field.shape[:axis], count, *field.shape[axis + 1 :]), np.float32)
+    for places, shares in zip(index, weight, strict=True):
+        total += field.take(places, axis=axis) * shares.reshape(spread)
+    return total
+
+
+@lru_cache(maxsize=64)
+def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which source voxels (taps, target) count for each of `target`, and how much: a triangle as wide as a voxel of the
+    coarser grid to each side of its centre."""
+    scale = source / target
+    reach = max(scale, 1.0)
+    centres = (np.arange(target) + 0.5) * scale
+    first = np.maximum(np.floor(centres - reach + 0.5), 0).astype(np.intp)
+    last = np.minimum(np.floor(centres + reach + 0.5), source).astype(np.intp)
+    index = first + np.arange((last - first).max())[:, None]
+    weight = np.maximum(0, 1 - np.abs((index + 0.5 - centres) / reach)) * (index < last)
+    return index.clip(max=source - 1), (weight / weight.sum(axis=0)).astype(np.float32)
