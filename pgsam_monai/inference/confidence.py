@@ -8,11 +8,15 @@ of numerator and denominator each. Networks are mostly too sure, hence no Dice t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from monai.data import MetaTensor
 
+wanted: ContextVar[bool] = ContextVar("wanted", default=True)
+"""Whether inferers tell it: on a CPU it takes as long as a small network."""
 KEY = "soft_dice"
 """of a label map's meta data: (B, K+1), of a decollated one (K+1,)"""
 VALUES = 1 << 22
@@ -86,6 +90,16 @@ def soft_dice(probabilities: torch.Tensor) -> torch.Tensor:
 def total_of(probabilities: torch.Tensor) -> torch.Tensor:
     """Σ of one class's probabilities (…), float64 (), without a copy of them in float64."""
     return torch.stack([piece.double().sum() for piece in probabilities.flatten().split(CACHED)]).sum()
+
+
+@contextmanager
+def told(wish: bool) -> Iterator[None]:
+    """Within it, inferers tell how sure networks are, or don't."""
+    token = wanted.set(wish)
+    try:
+        yield
+    finally:
+        wanted.reset(token)
 
 
 def noted(label_map: torch.Tensor, gathered: Sequence[SoftDice]) -> torch.Tensor:

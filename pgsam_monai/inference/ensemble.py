@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.inference.confidence import SoftDice, noted, total_of
+from pgsam_monai.inference.confidence import SoftDice, noted, total_of, wanted
 from pgsam_monai.inference.slices import OUTPUTS
 from pgsam_monai.networks.ensemble import Ensemble
 from pgsam_monai.transforms.meta import with_meta_of
@@ -65,7 +65,7 @@ class EnsembleInferer(Inferer):
             )
         groups = self._networks(network)
         volumes = inputs if inputs.ndim == 5 else inputs[..., None]
-        told = self.confidence and self.output == "labels" and isinstance(inputs, MetaTensor)
+        told = wanted.get() and self.confidence and self.output == "labels" and isinstance(inputs, MetaTensor)
         sure = [SoftDice() for _ in volumes] if told else []
         single = len(volumes) == 1
         results = [

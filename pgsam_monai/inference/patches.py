@@ -11,12 +11,13 @@ from monai.data.utils import affine_to_spacing
 from monai.inferers import Inferer, SlidingWindowInferer
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.inference.confidence import SoftDice, noted
+from pgsam_monai.inference.confidence import SoftDice, noted, wanted
 from pgsam_monai.inference.slices import OUTPUTS
 from pgsam_monai.networks.precision import autocast
 from pgsam_monai.transforms.meta import with_meta_of
 from pgsam_monai.transforms.resample import resample_volume
 from pgsam_monai.voxels.grid import Size, grid_size
+from pgsam_monai.voxels.resampling import resampled_classes
 
 SLAB = 16
 """rows of a volume whose softmax is computed at once"""
@@ -83,7 +84,7 @@ class PatchInferer(Inferer):
     ) -> torch.Tensor:
         if self.output == "logits":
             return with_meta_of(self._run(inputs, restore_logits, network, *args, **kwargs), inputs)
-        told, heard = isinstance(inputs, MetaTensor), []
+        told, heard = wanted.get() and isinstance(inputs, MetaTensor), []
 
         def take(logits: torch.Tensor, size: Size) -> torch.Tensor:
             if told:
@@ -179,6 +180,11 @@ def restore_logits(logits: torch.Tensor, size: Size) -> torch.Tensor:
 
 def restore_labels(logits: torch.Tensor, size: Size) -> torch.Tensor:
     """(K+1, h, w, d) -> (1, *size) class of the highest restored logit, the lower index on a tie."""
+    grows = all(own <= target for own, target in zip(logits.shape[1:], size, strict=True))
+    if (
+        logits.device.type == "cpu" and grows
+    ):  # what shrinks is brought to its size first, all classes at once
+        return torch.from_numpy(resampled_classes(logits.numpy(), size))[None]
     dtype = torch.uint8 if len(logits) <= 256 else torch.int16
     labels = torch.zeros((1, *size), dtype=dtype, device=logits.device)
     best = resample_volume(logits[:1], size).clone()  # its own: at equal size it is the logits' memory

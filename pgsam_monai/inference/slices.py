@@ -11,7 +11,7 @@ from monai.inferers import Inferer
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.inference.confidence import SIDE, SoftDice, noted
+from pgsam_monai.inference.confidence import SIDE, SoftDice, noted, wanted
 from pgsam_monai.networks.precision import autocast
 from pgsam_monai.networks.slices import fold_slices, unfold_slices
 from pgsam_monai.transforms.fit import crop_logits, fit_image, resize, unfit_labels, unfit_logits
@@ -105,7 +105,7 @@ class SliceInferer(Inferer):
         volume = volume if volume.ndim == 5 else volume[..., None]
         B, C, H, W, D = volume.shape
         slices = volume.permute(0, 4, 1, 2, 3)  # (B, D, C, H, W), a view
-        told = self.output == "labels" and isinstance(inputs, MetaTensor)
+        told = wanted.get() and self.output == "labels" and isinstance(inputs, MetaTensor)
         sure = [SoftDice() for _ in range(B)] if told else []
         result = self._run(
             slices, slice_frame(H, W, self.image_size, self.fit), sure, network, *args, **kwargs

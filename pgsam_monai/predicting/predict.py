@@ -158,7 +158,7 @@ def predict_cases(
         if exported:
             answer, image = exported.label_map(case["image"], sure=products.summary is not None)
         else:
-            answer, image = _answer_with_torch(bundle, case["image"], text)
+            answer, image = _answer_with_torch(bundle, case["image"], text, sure=products.summary is not None)
         answer = answer if part is None else answer.of_part(*part)
         for note in notes_of(case["image"]):  # what pgsam-plan warns of
             tqdm.write(f"note: {note}", file=sys.stderr)
@@ -183,10 +183,13 @@ def predict_cases(
     return for_each(cases, one, hear=products.summary and products.summary.fail)
 
 
-def _answer_with_torch(bundle: Bundle, image: Paths, text: str | None) -> tuple[LabelResult, Volume | None]:
+def _answer_with_torch(
+    bundle: Bundle, image: Paths, text: str | None, *, sure: bool
+) -> tuple[LabelResult, Volume | None]:
+    from pgsam_monai.inference.confidence import told
     from pgsam_monai.transforms.read import watching
 
-    with watching() as images:
+    with watching() as images, told(sure):
         answer = bundle.label_map(image, text=text)
     return answer, images[-1] if images else None
 

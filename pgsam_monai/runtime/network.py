@@ -18,7 +18,7 @@ from pgsam_monai.runtime.patches import walk_patches
 from pgsam_monai.runtime.record import FILES, PatchInput, Record, SliceInput, require_whole
 from pgsam_monai.runtime.slices import Scale, batch_of, walk_slices
 from pgsam_monai.runtime.sureness import Sureness
-from pgsam_monai.voxels.intensity import percentiles_of, scale_between, scale_window
+from pgsam_monai.voxels.intensity import grey_range, scale_between, scale_window
 from pgsam_monai.voxels.labels import label_values
 from pgsam_monai.voxels.orientation import along_axes, oriented
 from pgsam_monai.voxels.resampling import class_type
@@ -136,15 +136,12 @@ def _read(image: Paths) -> Volume:
 def scaling(voxels: np.ndarray, intensity: dict) -> Scale:
     """How grey values of a volume (C, i, j, k) become what networks see, a part (C, …) of it at a time.
 
-    They go through float16, in which training stores them.
+    They go through float16, in which training stores them. Of 8 or 16 bits each grey value is scaled once.
     """
     if intensity["scheme"] == "window":
         scale = partial(scale_window, low=intensity["low"], high=intensity["high"])
     elif intensity["scheme"] == "percentile":
-        ends = [
-            percentiles_of(channel.astype(np.float32), intensity["low"], intensity["high"])
-            for channel in voxels
-        ]
+        ends = [grey_range(channel, intensity["low"], intensity["high"]) for channel in voxels]
 
         def scale(part: np.ndarray) -> np.ndarray:
             return np.stack(
@@ -152,4 +149,15 @@ def scaling(voxels: np.ndarray, intensity: dict) -> Scale:
             )
     else:
         scale = partial(np.asarray, dtype=np.float32)
-    return lambda part: scale(part).astype(np.float16).astype(np.float32)
+
+    def stored(part: np.ndarray) -> np.ndarray:
+        return scale(part).astype(np.float16).astype(np.float32)
+
+    if voxels.dtype.kind not in "iu" or voxels.dtype.itemsize > 2:
+        return stored
+    least, most = int(voxels.min()), int(voxels.max())
+    greys = np.arange(least, most + 1, dtype=np.int32)
+    tables = stored(np.broadcast_to(greys, (len(voxels), len(greys))))
+    return lambda part: np.stack([
+        table.take(own.astype(np.intp) - least) for table, own in zip(tables, part, strict=True)
+    ])  # fmt: skip

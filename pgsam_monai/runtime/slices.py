@@ -17,7 +17,7 @@ from pgsam_monai.voxels.stacks import Stack, stacks_over
 
 Scale = Callable[[np.ndarray], np.ndarray]
 """Grey values (C, …) of a volume -> what networks see, float32."""
-PIXELS = 2 * 224 * 224
+PIXELS = 4 * 224 * 224
 """of the slices that go through a network at once: of small ones several, for each call costs"""
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.voxels.frame import SliceFrame
+from pgsam_monai.voxels.resampling import resampled_classes
 
 
 def fit_image(image: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
@@ -56,6 +58,10 @@ def on_slices(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
 
 def unfit_labels(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
     """(B, K+1, S, S) -> (B, 1, H, W) class of the highest un-fitted logit, the lower index on a tie."""
+    if logits.device.type == "cpu":
+        size = (frame.height, frame.width)
+        found = [resampled_classes(own.numpy(), size) for own in crop_logits(logits.detach(), frame)]
+        return torch.from_numpy(np.stack(found))[:, None]
     classes = logits.shape[1]
     best = unfit_logits(logits[:, :1], frame).clone()  # its own: logits may be returned unresized
     dtype = torch.uint8 if classes <= 256 else torch.int16

@@ -62,26 +62,27 @@ def resampled_classes(logits: np.ndarray, size: Sequence[int]) -> np.ndarray:
     cells = np.ix_(*(lower for lower, _, _ in sides))
     found = lowest[cells]
     open_voxels = np.flatnonzero((lowest != upmost)[cells])
+    flat = logits.reshape(len(logits), -1)
     for start in range(0, len(open_voxels), CHUNK):
         voxels = open_voxels[start : start + CHUNK]
-        found.reshape(-1)[voxels] = highest_class(_interpolated(logits, voxels, size, sides))
+        found.reshape(-1)[voxels] = highest_class(_interpolated(flat, labels.shape, voxels, size, sides))
     return found
 
 
 def _interpolated(
-    logits: np.ndarray,
+    flat: np.ndarray,
+    shape: Sequence[int],
     voxels: np.ndarray,
     size: Sequence[int],
     sides: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
 ) -> np.ndarray:
-    """Logits (K+1, *spatial) at flat indices (n,) into `size` -> (K+1, n)."""
+    """Logits (K+1, voxels of `shape`) at flat indices (n,) into `size` -> (K+1, n)."""
     places = np.unravel_index(voxels, tuple(size))
-    flat = logits.reshape(len(logits), -1)
-    values = np.zeros((len(logits), len(voxels)), np.float32)
-    moving = [own != target for own, target in zip(logits.shape[1:], size, strict=True)]
+    values = np.zeros((len(flat), len(voxels)), np.float32)
+    moving = [own != target for own, target in zip(shape, size, strict=True)]
     for corner in product(*((0, 1) if moves else (0,) for moves in moving)):
         index, weight = np.zeros(len(voxels), np.intp), np.ones(len(voxels), np.float32)
-        for far, place, side, own, moves in zip(corner, places, sides, logits.shape[1:], moving, strict=True):
+        for far, place, side, own, moves in zip(corner, places, sides, shape, moving, strict=True):
             index = index * own + side[far][place]
             if moves:
                 share = side[2][place]

@@ -204,8 +204,14 @@ def test_restoring_holds_one_class_at_a_time(classes, monkeypatch):
     )
     logits = torch.randn(classes, 6, 5, 4)
     with Largest():
-        labels = restore_labels(logits, (12, 10, 8))
-    assert restored == [1] * classes and Largest.voxels <= 12 * 10 * 8
+        labels = restore_labels(logits, (12, 10, 3))
+    assert restored == [1] * classes and Largest.voxels <= 12 * 10 * 4
+    assert torch.equal(labels.long()[0], restore_logits(logits, (12, 10, 3)).argmax(0))
+
+
+def test_restoring_to_more_voxels_computes_those_between_classes():
+    logits = torch.randn(3, 6, 5, 4)
+    labels = restore_labels(logits, (12, 10, 8))
     assert torch.equal(labels.long()[0], restore_logits(logits, (12, 10, 8)).argmax(0))
 
 
