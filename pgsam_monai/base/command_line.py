@@ -23,6 +23,8 @@ OURS = (
     "this is a fault of pgsam-monai, not of yours. "
     "Please report it, with the lines above and the command, to the project's issue tracker."
 )
+LEFT_OUT = frozenset({"torch", "monai"})
+"""where networks are only asked, see docs/engines.md"""
 FLAG = re.compile(r"--.|-[A-Za-z]", re.DOTALL)
 HELP_WORDS = ("-h", "--help")
 REST = "--"
@@ -63,6 +65,10 @@ def told(program: str) -> Iterator[None]:
             sys.exit(f"{program}: {LONG_WORD.sub(_shortened, str(root))}")
         if sentence := system_sentence(fault):
             sys.exit(f"{program}: {sentence}")
+        if isinstance(root, ModuleNotFoundError) and root.name in LEFT_OUT:
+            sys.exit(
+                f"{program}: {root.name} is needed for that, which pgsam-runtime leaves out; install pgsam-monai."
+            )
         traceback.print_exc()
         sys.exit(f"{program}: {OURS}")
 

@@ -1,7 +1,7 @@
 """How good a prediction is: per class and case, in millimetres, or by the Synapse papers' protocol."""
 
 from pgsam_monai.metrics.cases import CaseMetrics, ClassMetrics, dice_of_masks, evaluate_case
-from pgsam_monai.metrics.files import evaluate_files, read_label_file
+from pgsam_monai.metrics.files import evaluate_files
 from pgsam_monai.metrics.label_dice import LabelDice, LabelDiceHandler
 from pgsam_monai.metrics.summary import Score, Summary, format_table, read_metrics, summarise, write_metrics
 
@@ -16,7 +16,6 @@ __all__ = [
     "evaluate_case",
     "evaluate_files",
     "format_table",
-    "read_label_file",
     "read_metrics",
     "summarise",
     "write_metrics",

@@ -11,7 +11,7 @@ from rich.progress import track
 from pgsam_monai.base.cases import Paths, as_paths, case_name
 from pgsam_monai.base.cores import usable_cores
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.volume import read_classes
+from pgsam_monai.base.volume import read_label_file
 from pgsam_monai.base.volume.records import GRID_TOLERANCE, apart_mm
 from pgsam_monai.metrics.cases import CaseMetrics, evaluate_case
 
@@ -112,12 +112,3 @@ def read_pair(
             f"{spacing.min():.2f} mm {files}; bring both onto one grid."
         )
     return prediction, reference, tuple(float(mm) for mm in spacing)
-
-
-def read_label_file(files: Paths) -> tuple[np.ndarray, np.ndarray]:
-    """Label map (i, j, k) int32 and affine (4, 4) voxel -> mm, RAS+; identity for pictures and archives.
-
-    Raises ReadError for unreadable files and values that are no integers.
-    """
-    label = read_classes(files)
-    return label.voxels[0], label.affine

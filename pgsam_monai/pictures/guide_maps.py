@@ -17,8 +17,8 @@ from torch import nn
 
 from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.colours import colour_of
+from pgsam_monai.base.volume import read_label_file
 from pgsam_monai.inference.slices import SliceInferer
-from pgsam_monai.metrics.files import read_label_file
 from pgsam_monai.pictures.overlays import (
     LINE_PX,
     MARGIN_PX,

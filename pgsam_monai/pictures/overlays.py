@@ -16,8 +16,7 @@ from pgsam_monai.base.colours import colour_of
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import whole
 from pgsam_monai.base.planes import PLANES, choose_plane
-from pgsam_monai.base.volume import read_image
-from pgsam_monai.metrics.files import read_label_file
+from pgsam_monai.base.volume import read_image, read_label_file
 
 PANEL_PX, MARGIN_PX, LINE_PX, OPACITY = 400, 10, 22, 0.35
 

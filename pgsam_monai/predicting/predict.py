@@ -88,6 +88,7 @@ def predict(
         )
     cases = list_inputs(source, channels=whole.channels)
     settings = {"text": text, "format": format, **(exported.settings if exported else _torch_settings(whole))}
+    maker = partial(Maker.of, whole, asked=text is not None, weights=exported and exported.weights)
     products = Products(
         folder=Path(output),
         format=format,
@@ -95,7 +96,7 @@ def predict(
         html=html,
         guide_maps=guide_maps,
         overwrite=overwrite,
-        summary=Summary(output, Maker.of(whole, asked=text is not None), settings) if summary else None,
+        summary=Summary(output, maker(), settings) if summary else None,
     )
     names, background = (whole.labels, whole.background) if text is None else ({text: ASKED}, 0)
     if part:

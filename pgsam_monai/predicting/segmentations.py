@@ -39,7 +39,7 @@ def segmentation_of(
     Raises:
         ValueError: the series can't be read, or the label map isn't on its grid; the message names the series.
     """
-    from pgsam_monai.metrics.files import read_label_file
+    from pgsam_monai.base.volume import read_label_file
     from pgsam_monai.predicting.inputs import stem
 
     label_map = Path(label_map)

@@ -30,7 +30,6 @@ from pgsam_monai.predicting.confidence import Confidence, read_confidence
 from pgsam_monai.predicting.measured import MeasuredStructure, measure_image, measure_structures
 from pgsam_monai.predicting.outside import compared_with, image_warnings, structure_warnings
 from pgsam_monai.predicting.summary_file import SummaryFile
-from pgsam_monai.weights.files import resolve_weights
 
 SHOWN = 3
 """warnings of a case that are said at once"""
@@ -53,8 +52,10 @@ class Maker:
     """which Dice to expect of these classes"""
 
     @classmethod
-    def of(cls, bundle: Bundle, *, asked: bool = False) -> Maker:
+    def of(cls, bundle: Bundle, *, asked: bool = False, weights: Path | None = None) -> Maker:
         """A trained bundle; `asked`: by a text or prompts, so that its classes aren't all that is there to find.
+
+        `weights`: the file of an exported network, which answers in its model.pt's place.
 
         Raises:
             DamagedFile: its training_facts.json or confidence.json isn't what it must be.
@@ -62,7 +63,7 @@ class Maker:
         entries = zip(bundle.names[1:], bundle.decisions["labels"][1:], strict=True)
         return cls(
             bundle=bundle.name,
-            weights=lambda: bundle.model_file,
+            weights=lambda: weights or bundle.model_file,
             trained_for=planned_by(bundle.config("metadata.json"), bundle.folder).to_json(),
             classes={} if asked else {name: values_of(entry) for name, entry in entries},
             facts=read_training_facts(bundle.config_file(FILE)),
@@ -74,6 +75,8 @@ class Maker:
     @classmethod
     def published(cls, weights: str) -> Maker:
         """A name of `pgsam weights list`."""
+        from pgsam_monai.weights.files import resolve_weights  # which brings torch
+
         return cls(
             bundle=weights,
             weights=lambda: resolve_weights(weights),

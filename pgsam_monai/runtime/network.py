@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 
@@ -43,6 +44,11 @@ class ExportedNetwork:
     def settings(self) -> dict[str, str]:
         """What a summary tells of how it answers."""
         return {"engine": self.engine, "precision": self.record.engines[self.engine].precision}
+
+    @property
+    def weights(self) -> Path:
+        """The file that holds what was learnt."""
+        return self.bundle.folder / "models" / FILES[self.engine][-1]
 
     @property
     def input_shape(self) -> tuple[int, ...]:

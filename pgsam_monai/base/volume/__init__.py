@@ -7,6 +7,7 @@ from pgsam_monai.base.volume.reading import (
     read_geometry,
     read_image,
     read_label,
+    read_label_file,
     read_volume,
 )
 from pgsam_monai.base.volume.records import Geometry, ReadError, Volume
@@ -21,5 +22,6 @@ __all__ = [
     "read_geometry",
     "read_image",
     "read_label",
+    "read_label_file",
     "read_volume",
 ]

@@ -133,6 +133,15 @@ def read_classes(paths: Paths) -> Volume:
     return replace(label, voxels=voxels.astype(np.int32, copy=False))
 
 
+def read_label_file(files: Paths) -> tuple[np.ndarray, np.ndarray]:
+    """Label map (i, j, k) int32 and affine (4, 4) voxel -> mm, RAS+; identity for pictures and archives.
+
+    Raises ReadError for unreadable files and values that are no integers.
+    """
+    label = read_classes(files)
+    return label.voxels[0], label.affine
+
+
 def notes_of(paths: Paths) -> list[str]:
     """What reading an image decides about oddities of its headers, each with its file's name. Raises ReadError."""
     return [f"{file.name}: {note}" for file in as_paths(paths) for note in read_geometry(file).notes]

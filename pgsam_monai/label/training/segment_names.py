@@ -73,7 +73,7 @@ def read_study_label(
     Raises:
         ReadError: the file can't be read.
     """
-    from pgsam_monai.metrics.files import read_label_file
+    from pgsam_monai.base.volume import read_label_file
 
     voxels, affine = read_label_file(label)
     present = [int(value) for value in np.unique(voxels)]

@@ -10,8 +10,7 @@ import numpy as np
 from pgsam_monai.base.cases import Paths, as_paths, case_name, file_format, file_suffix
 from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.planes import choose_plane
-from pgsam_monai.base.volume import read_image
-from pgsam_monai.metrics.files import read_label_file
+from pgsam_monai.base.volume import read_image, read_label_file
 from pgsam_monai.pictures.page.classes import MAX_VALUE
 from pgsam_monai.pictures.page.grid import Grid, make_grid
 

@@ -145,6 +145,12 @@ def test_a_fault_of_ours_keeps_its_traceback_and_says_where_to_report_it(capsys)
     assert "Traceback" in told_before and "operands could not be broadcast" in told_before
 
 
+def test_what_pgsam_runtime_leaves_out_is_told(capsys):
+    with pytest.raises(SystemExit) as end, told("pgsam"):
+        raise ModuleNotFoundError("No module named 'monai'", name="monai")
+    assert str(end.value).startswith("pgsam: monai is needed for that, which pgsam-runtime leaves out")
+
+
 def test_an_interruption_is_quiet(capsys):
     with pytest.raises(SystemExit, match="^pgsam: interrupted.$"), told("pgsam"):
         raise KeyboardInterrupt

@@ -13,8 +13,10 @@ from tiny_bundle import read_voxels
 from untrained import draw_weights, plan_untrained
 
 from pgsam_monai.base.errors import MissingFile, UserFault
+from pgsam_monai.base.files import sha256_of
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.export.engines import agreement, cases_to_compare, described, export_engine
+from pgsam_monai.predicting.predict import predict
 from pgsam_monai.runtime.choosing import exported_network
 from pgsam_monai.runtime.engines import installed
 from pgsam_monai.runtime.record import AGREEMENT, SliceInput, read_record
@@ -82,6 +84,17 @@ def test_prediction_needs_neither_torch_nor_monai(bundle, folder, tmp_path):
     voxels, _ = read_voxels(next(tmp_path.glob("*.nii.gz")))
     exact = Bundle.trained(bundle, device="cpu", overrides={"precision": "fp32"})
     assert agreement(exact.label_map(str(image)).voxels, voxels, 0) > AGREEMENT
+
+
+def test_a_summary_tells_which_engine_answered(bundle, folder, tmp_path):
+    export(bundle, "onnxruntime")
+    weights = (bundle / "models/model.pt").read_bytes()
+    (bundle / "models/model.pt").unlink()  # as on a machine that only predicts
+    predict(bundle, next((folder / "imagesTr").iterdir()), tmp_path, summary=True)
+    (run,) = json.loads((tmp_path / "summary.json").read_text())["runs"]
+    assert run["settings"] == {"format": "same", "engine": "onnxruntime", "precision": "fp32"}
+    assert run["weights_sha256"] == sha256_of(bundle / "models/model.onnx")
+    (bundle / "models/model.pt").write_bytes(weights)
 
 
 def test_a_network_that_was_trained_again_is_not_taken(bundle, capsys):

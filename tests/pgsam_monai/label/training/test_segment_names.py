@@ -93,7 +93,7 @@ def read(tmp_path, label, info, classes=SYNAPSE, suffix=".nii.gz"):
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
 def test_a_copy_has_the_data_sets_values_on_the_labels_own_grid(tmp_path, suffix):
-    from pgsam_monai.metrics.files import read_label_file
+    from pgsam_monai.base.volume import read_label_file
 
     label = voxels(1, 2, 2, 3)
     file, found = read(tmp_path, label, slicer("liver", "adrenal GLANDS", "lung"), suffix=suffix)
