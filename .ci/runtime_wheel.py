@@ -2,7 +2,7 @@
 
     python .ci/runtime_wheel.py
 
-Its requirements are those of the extra `runtime` in setup.cfg. It can't be installed beside pgsam-monai, which holds it.
+Its requirements are those of the extra `runtime` in setup.cfg. It is not for beside pgsam-monai, which holds it.
 """
 
 from __future__ import annotations
