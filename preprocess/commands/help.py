@@ -48,7 +48,7 @@ structure (TotalSegmentator and the like), paired folders, pictures with masks, 
 options
   --target cpu|gpu       plan for this kind of machine         (default: gpu if nvidia-smi lists one)
   --memory_gb N          memory to plan for                    (default: the GPU's, or the RAM)
-  --resolution N         input side of the network, e.g. 512   (default: from the smallest structures)
+  --resolution N         input side of the network, e.g. 512   (default: from pixels and structures)
                          for networks of slices; of volumes: --override patch=[128,128,64]
   --backbone NAME        vit_tiny, lite_medsam, mobile_sam, efficient_sam_ti, efficient_sam_s, vit_b, vit_l or vit_h
                          (default: vit_tiny, vit_b or vit_l, from target and memory); refsam3d: vit_mini, vit_b,

@@ -41,7 +41,7 @@ def make_report(plan: Plan, splits: Splits, measured: Any | None) -> str:
         "folds": splits.folds,
         "faults": _faults(measured),
         "tiles": _tiles(plan, splits, measured),
-        "sizes": (SMALL_SIZE, LARGE_SIZE),
+        "sizes": _shown_sizes(plan),
         "min_span": MIN_SPAN,
         "stride": LOW_RES_STRIDE,
     }
@@ -98,14 +98,23 @@ def _frame_ratio(thumbnails: Sequence[Any]) -> float:
     return round(min(max(min(ratios, default=1.0), 0.8), 1.6), 3)
 
 
+def _shown_sizes(plan: Plan) -> tuple[int, int]:
+    """Input sides in pixels between which the plan had the choice, the smaller first."""
+    planned = [
+        entries["image_size"].value for entries in plan.configurations.values() if "image_size" in entries
+    ]
+    least = min(planned, default=SMALL_SIZE)
+    return (least, SMALL_SIZE) if least < SMALL_SIZE else (SMALL_SIZE, LARGE_SIZE)
+
+
 def _structures(plan: Plan, measured: Any) -> list[dict[str, Any]]:
-    """One row per foreground label: its sizes, and its span in the low-resolution mask at 224 and 512."""
+    """One row per foreground label: its sizes, and its spans in the low-resolution mask at `_shown_sizes`."""
     from preprocess.rules import Machine
 
     machine = Machine(target="cpu", memory_gb=1, target_reason="", memory_reason="")
     evidence = collect_evidence(measured.fingerprint, measured.dataset, machine=machine)
     axis, labels, names = plan.value("slice_axis"), plan.value("labels"), plan.value("label_names")
-    spans = [structure_spans(evidence, slice_axis=axis, image_size=size) for size in (SMALL_SIZE, LARGE_SIZE)]
+    spans = [structure_spans(evidence, slice_axis=axis, image_size=size) for size in _shown_sizes(plan)]
     rows = []
     for index, value in ((n, value) for n, entry in enumerate(labels) if n for value in values_of(entry)):
         facts = evidence.labels.get(value)

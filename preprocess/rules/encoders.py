@@ -25,6 +25,9 @@ class Blocks:
     stride: int = PATCH
     """pixels per side of a token"""
 
+    narrows: bool = False
+    """whether a grid smaller than a window is one window, as in SAM's ViT; TinyViT pads it"""
+
     def padded_tokens(self, image_size: int) -> int:
         """Of an image, in whole windows."""
         return self.windows(image_size) * self._window(image_size) ** 2
@@ -37,7 +40,8 @@ class Blocks:
         return self.heads * self.depth * self.windows(image_size) * self._window(image_size) ** 4
 
     def _window(self, image_size: int) -> int:
-        return self.window or image_size // self.stride
+        grid = image_size // self.stride
+        return min(self.window, grid) if self.window and self.narrows else self.window or grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ class Encoder:
 
 def _vit(sizes: Vit) -> Encoder:
     many, width, heads = len(sizes.global_blocks), sizes.embed_dim, sizes.heads
-    windowed = Blocks(width=width, depth=sizes.depth - many, heads=heads, window=WINDOW)
+    windowed = Blocks(width=width, depth=sizes.depth - many, heads=heads, window=WINDOW, narrows=True)
     whole = Blocks(width=width, depth=many, heads=heads)
     return Encoder(
         blocks=tuple(some for some in (windowed, whole) if some.depth),

@@ -1,7 +1,7 @@
 """The input of networks of slices, and how many slices they take at once."""
 
 from collections.abc import Mapping
-from math import isclose, log
+from math import ceil, isclose, log
 from typing import Any
 
 from pgsam_monai.base.labels import class_of
@@ -18,6 +18,12 @@ MIN_SPAN = 4.0
 """Pixels of the low-resolution mask that the smallest structure should span."""
 
 SMALL_SIZE, LARGE_SIZE = 224, 512
+SIZE_STEP, LEAST_SIZE = 32, 64
+"""Below 224: what every network of slices takes, SwinUNETR being the choosiest."""
+
+ENLARGED = 2.5
+"""Times that a slice's pixels are enlarged at least, below 224."""
+
 CPU_BATCH = 12
 GPU_BATCH = 24
 """SAMed's batch; also enough for `vit_l` to be preferred over `vit_b`."""
@@ -46,14 +52,61 @@ def structure_spans(evidence: Evidence, *, slice_axis: str, image_size: int) -> 
 
 @takes(whole(PATCH, PATCH))
 def choose_image_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Input side in pixels: 224, or 512 where the smallest structure would be lost in the mask at 224."""
+    """Input side in pixels: 224; 512 where the smallest structure would be lost in the mask at 224; on a CPU less than
+    224 where slices have too few pixels to fill it."""
     small = structure_spans(evidence, slice_axis=decided["slice_axis"], image_size=SMALL_SIZE)
     small = {value: span for value, span in small.items() if class_of(decided["labels"], value)}
     if not small:
         return Decision(value=SMALL_SIZE, reason="No structure could be measured; the quicker size is taken.")
     smallest = min(small, key=small.__getitem__)
-    span, large_span = small[smallest], small[smallest] * LARGE_SIZE / SMALL_SIZE
-    name = decided["label_names"][class_of(decided["labels"], smallest)]
+    name, span = decided["label_names"][class_of(decided["labels"], smallest)], small[smallest]
+    grid = in_oriented_order(evidence.median_shape, decided["slice_axis"])[:2]
+    largest = max(max(in_oriented_order(shape, decided["slice_axis"])[:2]) for shape in evidence.shapes)
+    filled = filling_size(max(grid), span, largest)
+    if filled >= SMALL_SIZE:
+        return _by_structure(name, span, cpu=decided["target"] == "cpu")
+    size = f"A median slice has {grid[0]:.0f} x {grid[1]:.0f} pixels only"
+    if decided["target"] != "cpu":
+        reason = (
+            f"{size}, which {filled} would hold; but SAM's pretrained encoders see tokens of {PATCH} pixels, and "
+            f"{SMALL_SIZE} is the least that SAMed and H-SAM were published for."
+        )
+        return Decision(value=SMALL_SIZE, reason=reason)
+    return Decision(value=filled, reason=f"{size}: {_filled(name, span, filled, max(grid))}")
+
+
+def filling_size(grid: float, span: float, largest: float) -> int:
+    """Input side in pixels, a multiple of 32 from 64 on, beyond which enlarging slices shows nothing more.
+
+    Args:
+        grid: the longer side of a median slice in pixels.
+        span: pixels of the low-resolution mask at 224 that the smallest structure spans. It should span `MIN_SPAN`,
+            but a mask needs no more pixels than the slice has.
+        largest: the longer side of the largest slice in pixels; none is to be shrunk.
+    """
+    for_structure = min(SMALL_SIZE * MIN_SPAN / span, LOW_RES_STRIDE * grid)
+    wanted = max(ENLARGED * grid, for_structure, largest)
+    return max(LEAST_SIZE, SIZE_STEP * ceil(round(wanted / SIZE_STEP, 6)))
+
+
+def _filled(name: str, span: float, size: int, grid: float) -> str:
+    """Why `size` below 224 is enough."""
+    there = span * size / SMALL_SIZE
+    wanted = (
+        f"at least {MIN_SPAN:.0f} are wanted"
+        if there >= MIN_SPAN
+        else "less than wanted, but a pixel of it is no larger than one of the slice"
+    )
+    return (
+        f"enlarged {size / grid:.1f} times, to {size}, they show what they hold, and the smallest structure, {name}, "
+        f"spans {there:.1f} pixels of the network's low-resolution mask; {wanted}. "
+        f"{SMALL_SIZE} would have {(SMALL_SIZE / size) ** 2:.1f} times as many pixels."
+    )
+
+
+def _by_structure(name: str, span: float, *, cpu: bool) -> Decision:
+    """224 or 512, by what the smallest structure spans of the low-resolution mask at 224."""
+    large_span = span * LARGE_SIZE / SMALL_SIZE
     measured = (
         f"The smallest structure, {name}, would span {span:.1f} pixels of the network's "
         "low-resolution mask at "
@@ -61,7 +114,7 @@ def choose_image_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
     )
     if span >= MIN_SPAN:
         return Decision(value=SMALL_SIZE, reason=f"{measured}, so {SMALL_SIZE} is enough.")
-    if decided["target"] == "cpu":
+    if cpu:
         reason = (
             f"{measured}. But on a CPU {LARGE_SIZE} costs over 5 times the time: {SMALL_SIZE}; "
             "override it if you can wait."

@@ -17,6 +17,7 @@ from preprocess.planning import Request, carry_out
 from preprocess.recipes import load_recipe, published_splits
 from preprocess.report import make_report
 from preprocess.report.charts import _chart
+from preprocess.report.page import _shown_sizes
 from preprocess.report.thumbnails import (
     _class_indices,
     _painted,
@@ -83,13 +84,21 @@ def test_the_page_tells_cases_decisions_and_splits(planned):
         "slice_axis",
         "Faults",
         "Splits",
+        "At 96",
         "At 224",
-        "At 512",
         "24 × 20 × 10",
     ):
         assert text in page, text
     for decision in planned.plan.configurations["samed"].values():
         assert decision.reason.split("'")[0][:40].replace("&", "&amp;") in page
+
+
+def test_structures_are_measured_at_the_sizes_there_was_a_choice_of():
+    header = {"name": "x", "folder": "f", "layout": "l", "channels": ["CT"], "num_cases": 1, "skipped": []}
+    for shape, sizes in ((512, (224, 512)), (50, (128, 224))):
+        facts = evidence(shapes=((shape, shape, 20),))
+        assert _shown_sizes(make_plan(facts, dataset=header, networks=("samed", "refsam3d"))) == sizes
+    assert _shown_sizes(make_plan(facts, dataset=header, networks=("refsam3d",))) == (224, 512)
 
 
 def test_names_are_escaped():

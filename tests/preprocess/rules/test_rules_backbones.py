@@ -46,6 +46,10 @@ def test_windows_and_scores_of_blocks():
     assert blocks.scores(48) == 2 * 3 * 4 * 49**2
     whole = Blocks(width=8, depth=1, heads=1)
     assert (whole.windows(48), whole.padded_tokens(48), whole.scores(48)) == (1, 9, 81)
+    narrow = Blocks(width=8, depth=1, heads=1, window=14, narrows=True)  # 48 pixels: 3 tokens per side
+    assert (narrow.windows(48), narrow.padded_tokens(48), narrow.scores(48)) == (1, 9, 81)
+    assert (narrow.windows(240), narrow.padded_tokens(240)) == (4, 28**2)  # 15 tokens per side
+    assert narrow.padded_tokens(48) < Blocks(width=8, depth=1, heads=1, window=14).padded_tokens(48) == 14**2
 
 
 @pytest.mark.parametrize(
