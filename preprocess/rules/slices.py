@@ -22,7 +22,8 @@ SIZE_STEP, LEAST_SIZE = 32, 64
 """Below 224: what every network of slices takes, SwinUNETR being the choosiest."""
 
 ENLARGED = 2.5
-"""Times that a slice's pixels are enlarged at least, below 224."""
+"""Times that a slice's pixels are enlarged at least, below 224. SAMed's Dice on Hippocampus after 2.5 CPU minutes of
+steps: 0.869 at 2.6 times (128 pixels), 0.865 at 1.9 (96); after 6 minutes at 224 0.863 (docs/results.md)."""
 
 CPU_BATCH = 12
 GPU_BATCH = 24
