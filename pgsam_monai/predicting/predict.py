@@ -38,6 +38,7 @@ def predict(
     overwrite: bool = False,
     labels_of: str | None = None,
     mirror: Sequence[str] | str | None = None,
+    compile: bool = False,
 ) -> list[Path]:
     """Write one label map per input on the input's own grid, with the data set's own label values.
 
@@ -56,6 +57,7 @@ def predict(
         labels_of: of a bundle for merged data sets, the one whose structures and values label maps hold.
         mirror: axes along which mirror images are asked as well, such as "up-down"; "auto": those that training
             mirrored; None: as the bundle's inference.json says.
+        compile: compile the network's blocks, see `networks.compiled`; pays where many images follow.
 
     Returns:
         the written files, in the order of the inputs.
@@ -65,7 +67,7 @@ def predict(
         UserFault: guide maps of a network that has none; a text for one that reads none, or without words; something
             that was there before would be lost; axes that can't be mirrored.
     """
-    whole = _opened(bundle, device, mirror, text)
+    whole = _opened(bundle, device, mirror, text, overrides={"compile": True} if compile else {})
     if text is not None:
         whole.require_requests(text)
         if guide_maps:
@@ -98,13 +100,14 @@ def predict(
 
 
 def _opened(
-    folder: str | Path, device: str | None, mirror: Sequence[str] | str | None, text: str | None
-) -> Bundle:
+    folder: str | Path, device: str | None, mirror: Sequence[str] | str | None, text: str | None,
+    *, overrides: Mapping[str, object],
+) -> Bundle:  # fmt: skip
     """The bundle, with what it is to mirror, which is checked here."""
     if mirror is None:
-        return Bundle.trained(folder, device=device)
+        return Bundle.trained(folder, device=device, overrides=overrides)
     axes = Bundle(folder).mirror_axes(mirror)
-    whole = Bundle.trained(folder, device=device, overrides={"mirror": axes})
+    whole = Bundle.trained(folder, device=device, overrides={**overrides, "mirror": axes})
     if text is not None and LEFT_RIGHT in axes and sided_names([text]):
         raise UserFault(
             f"--mirror {LEFT_RIGHT}: --text asks for one side, and a mirrored left one is a right one."
