@@ -34,15 +34,16 @@ def tell_each_loss(engine: Engine, heard: Heard) -> None:
 
 
 def loss_of(engine: Engine) -> Tensor | float:
-    """Of the iteration that was just completed, where it lies."""
+    """Of the iteration that was just completed, where it lies, without its gradients' history."""
     output = engine.state.output
-    return output[0]["loss"] if isinstance(output, list) else output["loss"]
+    loss = output[0]["loss"] if isinstance(output, list) else output["loss"]
+    return loss.detach() if isinstance(loss, Tensor) else loss
 
 
 def _fetch(loss: Tensor) -> Callable[[], float]:
     """Begin to copy a number from a GPU; the result waits for that copy alone and not for what was queued since."""
     number = torch.empty((), dtype=loss.dtype, pin_memory=True)
-    number.copy_(loss.detach(), non_blocking=True)
+    number.copy_(loss, non_blocking=True)
     there = torch.cuda.Event()
     there.record(torch.cuda.current_stream(loss.device))
 

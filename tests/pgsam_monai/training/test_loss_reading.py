@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -32,6 +34,14 @@ def run(make, *, epochs=2, length=3):
 @pytest.mark.parametrize("make", [torch.tensor, float])
 def test_on_a_cpu_it_is_told_when_the_step_is_done(make):
     assert run(make, epochs=1) == [(1, 1.0), "step", (2, 2.0), "step", (3, 3.0), "step", "epoch"]
+
+
+def test_a_loss_with_its_history_is_read_without_a_word():
+    """As a trainer has it that doesn't take its outputs apart."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = run(lambda value: torch.tensor(value, requires_grad=True) * 1, epochs=1)
+    assert told[0] == (1, 1.0)
 
 
 def test_a_decollated_output_has_it_too():
