@@ -24,7 +24,7 @@ TINY = (
     "image_size=32",
 )
 PGSAM, PLAN = ("-m", "pgsam_monai.commands.main"), ("-m", "preprocess.commands.main")
-TRIED_STEPS = 30
+TRIED_STEPS = 12
 EPOCH_STEPS = 50
 START_S, EVALUATE_S = 25, 60
 """What starting a training takes, imports first of all, and what is kept for measuring the network afterwards."""
