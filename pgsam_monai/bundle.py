@@ -395,6 +395,7 @@ class Bundle:
         Raises:
             WeightsFault: it is gone, or doesn't fit the network that the configs describe. Nothing is predicted then
                 until a file lies there that fits.
+            UserFault: it is to be compiled, and there is nothing to compile with.
         """
         with self.lock:
             try:
@@ -405,7 +406,7 @@ class Bundle:
                 ) from error
             if stamp == self._stamp:
                 return
-            self._stamp = None
+            is_new, self._stamp = self._network is None, None
             try:
                 self._renew()
             except OtherPlan as error:
@@ -416,6 +417,10 @@ class Bundle:
                     "the bundle again, or restore the configs that it was trained with."
                 ) from error
             self._stamp = stamp
+            if is_new and self.parser.get().get("compile"):
+                from pgsam_monai.networks.compiled import compile_blocks
+
+                compile_blocks(self._network)
 
     def _renew(self) -> None:
         """Into the network that is there: a second copy would need twice the memory."""

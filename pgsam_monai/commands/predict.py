@@ -19,7 +19,7 @@ def predict(
     clicks: str | None = None, box: object = None, label: str | None = None, propagate: bool | int = False,
     background: str = "empty", window: object = None, text: str | None = None, format: str = "same",
     summary: bool = False, overwrite: bool = False, labels_of: str | None = None, mirror: str | None = None,
-    max_gb: object = None, engine: str = "auto",
+    max_gb: object = None, engine: str = "auto", compile: bool = False,
 ) -> None:  # fmt: skip
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
@@ -72,6 +72,8 @@ def predict(
             (never where classes are told by their side), with commas between; auto, those that training mirrored; none.
         engine: torch; openvino or onnxruntime, after pgsam export --form openvino or onnx; auto takes the faster of
             these that was seen to answer as the trained network does, unless there is a GPU.
+        compile: first make code of the network's blocks for this machine (torch.compile), which takes a minute or more
+            and needs a C++ compiler; for many scans on a GPU.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
     set_limit(max_gb)
@@ -90,9 +92,12 @@ def predict(
             "labels_of": labels_of,
             "mirror": axes_typed(mirror),
             "engine": engine,
+            "compile": compile,
         }
     else:
         _check_pointing(guide_maps, text, label, box)
+        if compile:
+            raise UserFault("--compile is not for --clicks and --box; leave it out.")
         if labels_of is not None:
             raise UserFault("--labels_of is not for --clicks and --box; leave it out.")
         if mirror is not None:

@@ -64,6 +64,13 @@ class DescribedNetwork(nn.Module):
     trained_on: frozenset[str] | None = None
     """`base.trained_on.digests_of` all cases that its weights have learnt from; None where that isn't known"""
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """The modules in which its time goes, each called as a whole, which `compiled.compile_blocks` compiles.
+
+        They are its image encoder's blocks; a network without such an encoder says otherwise.
+        """
+        return list(self.image_encoder.blocks)
+
     def full_description(self) -> dict[str, Any]:
         """`description`, what the network is trained for, and on."""
         stamp = {} if self.trained_for is None else {KEY: self.trained_for.to_json()}

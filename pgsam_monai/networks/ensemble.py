@@ -67,6 +67,10 @@ class Ensemble(DescribedNetwork):
         made.trained_on = None if None in known else frozenset().union(*known)
         return made
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """As `DescribedNetwork`: those of all members."""
+        return [part for members in self.networks for member in members for part in member.compiled_parts()]
+
     def forward(self, image: Tensor) -> Tensor:
         """Logarithm of the mean of the members' class probabilities, where all members take the same input.
 

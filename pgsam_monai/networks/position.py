@@ -69,15 +69,45 @@ def decomposed_bias(query: Tensor, table_h: Tensor, table_w: Tensor, grid: tuple
     Returns:
         (B, heads, H * W, H * W) in the query's data type: [..., query token, key token].
     """
-    height, width = grid
-    batch, heads, tokens, channels = query.shape
-    query = query.reshape(batch, heads, height, width, channels)
-    rows_h = relative_rows(table_h, height).to(query.dtype)  # (H, C, H)
-    rows_w = relative_rows(table_w, width).to(query.dtype)  # (W, C, W)
-    bias_h = query @ rows_h  # (B, heads, H, W, H)
-    bias_w = (query.transpose(2, 3) @ rows_w).transpose(2, 3)  # (B, heads, H, W, W)
+    batch, heads, tokens, _ = query.shape
+    bias_h, bias_w = _offset_products(query, table_h, table_w, grid)
     bias = bias_h.unsqueeze(-1) + bias_w.unsqueeze(-2)  # (B, heads, H, W, H, W)
     return bias.reshape(batch, heads, tokens, tokens)
+
+
+def fold_positions(
+    query: Tensor, key: Tensor, table_h: Tensor, table_w: Tensor, grid: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Query and key whose plain product is query · keyᵀ / √C + `decomposed_bias`, which is never made.
+
+    A query gets its products with all row and column offsets as further channels, a key a 1 where its own row and
+    column are. Memory grows with N · (H + W) instead of N², attention's kernels need no mask, and for half-precise
+    numbers the sum is taken in float32, which halves the error.
+
+    Args:
+        query, key: (B, heads, N = H * W, C), not scaled; tables and grid as in `decomposed_bias`.
+
+    Returns:
+        both (B, heads, N, C + H + W, rounded up to a multiple of 8, which kernels for half-precise numbers ask for).
+    """
+    channels, (height, width) = query.shape[-1], grid
+    products = torch.cat(_offset_products(query, table_h, table_w, grid), dim=-1).flatten(2, 3)
+    row, column = (torch.eye(side, dtype=key.dtype, device=key.device) for side in grid)
+    own = torch.cat([row.repeat_interleave(width, 0), column.repeat(height, 1)], dim=1)  # (N, H + W)
+    filled = (0, -(channels + height + width) % 8)
+    folded_query = torch.cat([query * channels**-0.5, products], dim=-1)
+    folded_key = torch.cat([key, own.expand(*key.shape[:2], -1, -1)], dim=-1)
+    return F.pad(folded_query, filled), F.pad(folded_key, filled)
+
+
+def _offset_products(
+    query: Tensor, table_h: Tensor, table_w: Tensor, grid: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Arguments as in `decomposed_bias` → query · row offset embedding (B, heads, H, W, H), and of columns (…, W)."""
+    query = query.unflatten(2, grid)
+    rows_h = relative_rows(table_h, grid[0]).to(query.dtype)  # (H, C, H)
+    rows_w = relative_rows(table_w, grid[1]).to(query.dtype)  # (W, C, W)
+    return query @ rows_h, (query.transpose(2, 3) @ rows_w).transpose(2, 3)
 
 
 def grid_coordinates(like: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from pgsam_monai.base.trained_for import TrainedFor, planned_in
+from pgsam_monai.networks.compiled import compile_blocks
 from pgsam_monai.weights.files import load_weights
 
 
@@ -31,12 +32,17 @@ def load_trained(network: nn.Module, file: str | Path, *, planned: TrainedFor) -
 class TrainedWeights:
     """Loads a bundle's weights before its engine starts: `load_trained` as a handler."""
 
-    def __init__(self, network: nn.Module, file: str, bundle: str, seen: Mapping[str, Any]) -> None:
-        """`seen`: what `TrainedFor.seeing` takes."""
+    def __init__(
+        self, network: nn.Module, file: str, bundle: str, seen: Mapping[str, Any], *, compile: bool = False
+    ) -> None:
+        """`seen`: what `TrainedFor.seeing` takes. `compile`: see `compiled.compile_blocks`."""
         self.network, self.file, self.bundle, self.seen = network, file, bundle, dict(seen)
+        self.compile = compile
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
         load_trained(self.network, self.file, planned=planned_in(self.bundle).seeing(**self.seen))
+        if self.compile:
+            compile_blocks(self.network)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import prod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.slices import SliceNetwork
@@ -62,6 +62,10 @@ class BaselineNetwork(SliceNetwork):
             **description,
         }
         logger.info("%s starts from random weights.", self.title)
+
+    def compiled_parts(self) -> list[nn.Module]:
+        """As `DescribedNetwork`: all of MONAI's network, unless a subclass has it in pieces."""
+        return [self.body]
 
     def check_size(self, height: int, width: int, *, what: str = "image") -> None:
         """Raise ValueError unless both sides are multiples of `multiple` and at least `least` pixels."""

@@ -43,6 +43,7 @@ def predict(
     labels_of: str | None = None,
     mirror: Sequence[str] | str | None = None,
     engine: str = AUTO,
+    compile: bool = False,
 ) -> list[Path]:
     """Write one label map per input on the input's own grid, with the data set's own label values.
 
@@ -63,6 +64,7 @@ def predict(
             mirrored; None: as the bundle's inference.json says.
         engine: "torch"; "openvino" or "onnxruntime", of a network that was exported for it; "auto": one of these if it
             was seen to answer as the trained network does, and nothing is wished that needs torch.
+        compile: compile the network's blocks, see `networks.compiled`; pays where many images follow.
 
     Returns:
         the written files, in the order of the inputs.
@@ -72,9 +74,12 @@ def predict(
         UserFault: guide maps of a network that has none; a text for one that reads none, or without words; something
             that was there before would be lost; axes that can't be mirrored.
     """
-    needs = {"--text": text, "--guide_maps": guide_maps, "--mirror": mirror, "--device": device}
+    needs = {
+        "--text": text, "--guide_maps": guide_maps, "--mirror": mirror, "--device": device, "--compile": compile,
+    }  # fmt: skip
     exported = exported_network(bundle, engine, needs_torch=[flag for flag, wish in needs.items() if wish])
-    whole = exported.bundle if exported else _opened(bundle, device, mirror, text)
+    overrides = {"compile": True} if compile else {}
+    whole = exported.bundle if exported else _opened(bundle, device, mirror, text, overrides=overrides)
     if text is not None:
         whole.require_requests(text)
         if guide_maps:
@@ -112,13 +117,14 @@ def _torch_settings(bundle: Bundle) -> dict[str, Any]:
 
 
 def _opened(
-    folder: str | Path, device: str | None, mirror: Sequence[str] | str | None, text: str | None
-) -> Bundle:
+    folder: str | Path, device: str | None, mirror: Sequence[str] | str | None, text: str | None,
+    *, overrides: Mapping[str, object],
+) -> Bundle:  # fmt: skip
     """The bundle, with what it is to mirror, which is checked here."""
     if mirror is None:
-        return Bundle.trained(folder, device=device)
+        return Bundle.trained(folder, device=device, overrides=overrides)
     axes = Bundle(folder).mirror_axes(mirror)
-    whole = Bundle.trained(folder, device=device, overrides={"mirror": axes})
+    whole = Bundle.trained(folder, device=device, overrides={**overrides, "mirror": axes})
     if text is not None and LEFT_RIGHT in axes and sided_names([text]):
         raise UserFault(
             f"--mirror {LEFT_RIGHT}: --text asks for one side, and a mirrored left one is a right one."

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.training.loss_reading import tell_each_loss
 from pgsam_monai.weights.checks import is_finite, tensors_of
 
 SKIPPED = 10
@@ -30,10 +31,9 @@ class FiniteLoss:
         self.skipped = 0
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        tell_each_loss(engine, self)
 
-    def __call__(self, engine: Engine) -> None:
-        loss = loss_of(engine)
+    def __call__(self, engine: Engine, iteration: int, loss: float) -> None:
         if math.isfinite(loss):
             self.skipped = 0
             return
@@ -41,16 +41,10 @@ class FiniteLoss:
         if self.skipped > (SKIPPED if getattr(engine, "scaler", None) else 0):
             rate = self.optimizer.param_groups[0]["lr"]
             raise Diverged(
-                f"The training diverged: in epoch {engine.state.epoch}, iteration {engine.state.iteration}, the loss "
+                f"The training diverged: in epoch {engine.state.epoch}, iteration {iteration}, the loss "
                 f"is {loss}, no finite number; train again with a learning_rate lower than {rate:.3g}. What was saved "
                 "after earlier epochs is kept."
             )
-
-
-def loss_of(engine: Engine) -> float:
-    """Of the iteration that was just completed."""
-    output = engine.state.output
-    return float(output[0]["loss"] if isinstance(output, list) else output["loss"])
 
 
 def check_weights(content: Any) -> None:

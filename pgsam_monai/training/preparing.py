@@ -11,13 +11,14 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.utils import set_determinism
-from torch import nn
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.locks import TRAINING, keep, release
 from pgsam_monai.base.trained_for import planned_in
 from pgsam_monai.base.trained_on import digests_of
 from pgsam_monai.data.splits import require_files
+from pgsam_monai.networks.compiled import compile_blocks
+from pgsam_monai.networks.description import DescribedNetwork
 from pgsam_monai.training.checkpoints import EarlyStop, TrainingCheckpoints
 from pgsam_monai.training.divergence import FiniteLoss
 from pgsam_monai.training.ranks import is_main_process, join_ranks
@@ -54,9 +55,10 @@ def prepare_process(
 
 
 def prepare_training(
-    network: nn.Module, trainer: Engine, evaluator: Engine, checkpoints: TrainingCheckpoints, *, bundle: str,
+    network: DescribedNetwork, trainer: Engine, evaluator: Engine, checkpoints: TrainingCheckpoints, *, bundle: str,
     seen: Mapping[str, Any], cases: Sequence[Mapping[str, Any]] | None = None,
     initial_model: str | Path | None = None, early_stop_epochs: int = 0, resume: bool = False,
+    compile: bool = False,
 ) -> None:  # fmt: skip
     """The weights that training starts from, what watches it, and whether it goes on with an earlier one.
 
@@ -70,9 +72,10 @@ def prepare_training(
         initial_model: see `start_from`.
         early_stop_epochs: see `EarlyStop`.
         resume: go on with the last checkpoint.
+        compile: see `compiled.compile_blocks`; a data-parallel wrapper runs the same blocks.
 
     Raises:
-        UserFault: early stopping without validation cases.
+        UserFault: early stopping without validation cases; nothing to compile with.
     """
     network.trained_for = planned_in(bundle).seeing(**seen)
     if cases is not None:
@@ -88,6 +91,8 @@ def prepare_training(
     EarlyStop(checkpoints, early_stop_epochs).attach(trainer)
     if is_main_process():  # after the checkpoints, which save the last network at that event
         trainer.add_event_handler(Events.COMPLETED, lambda: release(checkpoints.folder))
+    if compile:
+        compile_blocks(network)
     if resume:
         checkpoints.resume(trainer)
 

@@ -6,14 +6,18 @@ import math
 
 from ignite.engine import Engine, Events
 from monai.handlers import MLFlowHandler, StatsHandler, TensorBoardStatsHandler, from_engine
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from pgsam_monai.training.divergence import loss_of
+from pgsam_monai.training.loss_reading import tell_each_loss
 from pgsam_monai.training.ranks import is_main_process
+
+TAG = "train_loss"
 
 
 class LossRecords:
-    """Each step's loss, for TensorBoard in `folder` and, where an address is given, for MLflow."""
+    """Each step's loss, for TensorBoard in `folder` and, where an address is given, for MLflow, whose handler waits for
+    a GPU in every step."""
 
     def __init__(self, folder: str, experiment: str, mlflow_uri: str | None = None) -> None:
         self.folder, self.experiment, self.mlflow_uri = folder, experiment, mlflow_uri
@@ -21,10 +25,12 @@ class LossRecords:
     def attach(self, engine: Engine) -> None:
         if not is_main_process():
             return
-        loss = {"tag_name": "train_loss", "output_transform": from_engine(["loss"], first=True)}
-        TensorBoardStatsHandler(log_dir=self.folder, **loss).attach(engine)
+        writer = SummaryWriter(log_dir=self.folder)
+        tell_each_loss(engine, lambda engine, step, loss: writer.add_scalar(TAG, loss, step))
+        engine.add_event_handler(Events.EPOCH_COMPLETED, writer.flush)
         if self.mlflow_uri:
             places = {"tracking_uri": self.mlflow_uri, "experiment_name": self.experiment}
+            loss = {"tag_name": TAG, "output_transform": from_engine(["loss"], first=True)}
             MLFlowHandler(**places, **loss).attach(engine)
 
 
@@ -55,7 +61,7 @@ class TrainingProgress:
         if not is_main_process():
             return
         engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.step)
+        tell_each_loss(engine, self.step)
         engine.add_event_handler(Events.COMPLETED | Events.TERMINATE | Events.EXCEPTION_RAISED, self.stop)
 
     def start(self, engine: Engine) -> None:
@@ -69,8 +75,7 @@ class TrainingProgress:
             mininterval=1,
         )
 
-    def step(self, engine: Engine) -> None:
-        loss = loss_of(engine)
+    def step(self, engine: Engine, iteration: int, loss: float) -> None:
         self.loss = loss if math.isnan(self.loss) else 0.95 * self.loss + 0.05 * loss
         shown = {"epoch": f"{engine.state.epoch}/{engine.state.max_epochs}", "loss": f"{self.loss:.3f}"}
         if self.evaluator is not None and self.evaluator.state.metrics.get(self.key_metric) is not None:

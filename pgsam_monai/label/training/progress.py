@@ -11,6 +11,7 @@ from pathlib import Path
 from ignite.engine import Engine, Events
 
 from pgsam_monai.base.files import write_text
+from pgsam_monai.training.loss_reading import tell_each_loss
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class ProgressLines:
         """To the trainer."""
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.validated, engine)
         engine.add_event_handler(Events.STARTED, self.start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.step)
+        tell_each_loss(engine, self.step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.tell_epoch)
         engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self.finish)
 
@@ -62,10 +63,9 @@ class ProgressLines:
         if self.best is None or dice > self.best[0]:
             self.best = (dice, trainer.state.epoch)
 
-    def step(self, engine: Engine) -> None:
-        output = engine.state.output[0] if isinstance(engine.state.output, list) else engine.state.output
-        self.losses.append(float(output["loss"]))
-        done = (engine.state.iteration - 1) % engine.state.epoch_length + 1
+    def step(self, engine: Engine, iteration: int, loss: float) -> None:
+        self.losses.append(loss)
+        done = (iteration - 1) % engine.state.epoch_length + 1
         if done < engine.state.epoch_length and time.monotonic() - self.told > self.line_s:
             self._tell(engine, f", step {done} of {engine.state.epoch_length}")
 

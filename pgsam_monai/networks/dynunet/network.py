@@ -84,6 +84,10 @@ class DynUNet(BaselineNetwork):
             self.output = nn.ConvTranspose2d(filters[0], num_classes + 1, strides[0], strides[0])
         self.heads = built.deep_supervision_heads if heads else nn.ModuleList()  # the finest first
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """As `DescribedNetwork`: the blocks of both paths."""
+        return [*self.encoder, *self.decoder]
+
     def decode(self, image: Tensor, label: Tensor | None) -> list[Tensor]:
         """Image (B, C, H, W) → float32 logits (B, K+1, H, W); in training then those of coarser stages."""
         stages = decoder_stages(self.encoder, self.decoder, self.normalise(image))

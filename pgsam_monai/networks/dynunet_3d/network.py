@@ -86,6 +86,10 @@ class DynUNet3D(BaselineVolumeNetwork):
             self.output = nn.ConvTranspose3d(filters[0], num_classes + 1, strides[0], strides[0])
         self.heads = built.deep_supervision_heads if heads else nn.ModuleList()  # the finest first
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """As `DescribedNetwork`: the blocks of both paths."""
+        return [*self.encoder, *self.decoder]
+
     def segment(self, image: Tensor) -> Tensor:
         """As `VolumeNetwork`."""
         return self.output(self.decode(image)[0]).float()

@@ -46,7 +46,9 @@ class ClassNoise(nn.Module):
         """Standard deviation of each class's noise (K+1,); `std` for a class never seen."""
         counts = self.counts.float()
         seen = counts > 0
-        rarest = counts[seen].min() if seen.any() else counts.new_ones(())
+        rarest = counts.masked_fill(
+            ~seen, torch.inf
+        ).min()  # a GPU would have to wait for a choice of those seen
         return self.std * torch.where(seen, rarest / counts.clamp(min=1), 1.0).sqrt()
 
     def forward(self, features: Tensor, label: Tensor) -> Tensor:
@@ -59,10 +61,19 @@ class ClassNoise(nn.Module):
             P with noise at each position, in all its channels, by the class there.
         """
         if self.counting:
-            self.counts += torch.bincount(label.flatten().long(), minlength=len(self.counts))
+            self.counts += count_classes(label, len(self.counts))
         classes = F.interpolate(label.float(), size=features.shape[2:], mode="nearest-exact").long()
         deviations = self.deviations()[classes].to(features.dtype)  # (B, 1, h, w)
         return features + deviations * torch.randn_like(features)
+
+
+def count_classes(label: Tensor, number: int) -> Tensor:
+    """How many voxels of class indices of any shape are of each of `number` classes: (number,) int64.
+
+    As `torch.bincount`, which asks a GPU for the largest index and waits for its answer.
+    """
+    classes = torch.arange(number, device=label.device, dtype=label.dtype)
+    return (label.flatten() == classes.unsqueeze(1)).sum(dim=1)
 
 
 def _check_frequencies(frequencies: Sequence[float], num_classes: int) -> None:

@@ -89,18 +89,29 @@ class RequestTexts(ClassTexts):
 
     def _encoded(self, clip: ClipTowers, rows: Sequence[int]) -> Words:
         """The requests in these rows, with gradients where the text tower is trained."""
-        index = torch.tensor(rows, device=self.requests.device)
-        if learns_text(clip):
-            return clip.encode_words(self.requests[index])
-        return self._keep("requests", clip, lambda: clip.encode_words(self.requests)).rows(index)
+        index = self._index(rows)
+        return self._drawn_now(clip, index) if learns_text(clip) else self._all(clip).rows(index)
+
+    def _drawn_now(self, clip: ClipTowers, index: Tensor) -> Words:
+        return clip.encode_words(self.requests[index])
+
+    def _all(self, clip: ClipTowers) -> Words:
+        return self._keep("requests", clip, lambda: clip.encode_words(self.requests))
+
+    def _index(self, rows: Sequence[int]) -> Tensor:
+        return torch.tensor(rows).to(self.requests.device, non_blocking=True)
 
     def drawn(self, clip: ClipTowers) -> Tensor:
         """As `forward`, but each class by one of its requests, drawn alike: unit vectors (K+1, d).
 
         The background has no requests and is one of its descriptions.
         """
-        rows = [several[torch.randint(len(several), ())] for several in self._rows]
-        return F.normalize(self._encoded(clip, rows).sentence.to(self.mean.dtype), dim=-1)
+        index = self._index([several[torch.randint(len(several), ())] for several in self._rows])
+        # Words are cut to the longest text, for which a GPU would have to wait; sentences need none.
+        sentences = (
+            self._drawn_now(clip, index).sentence if learns_text(clip) else self._all(clip).sentence[index]
+        )
+        return F.normalize(sentences.to(self.mean.dtype), dim=-1)
 
     def free(self, clip: ClipTowers, texts: Sequence[str]) -> Words:
         """Any texts, word by word; those of the last call are kept as the classes' are."""

@@ -10,10 +10,29 @@ from segment_anything.modeling.common import MLPBlock
 from segment_anything.modeling.image_encoder import window_partition, window_unpartition
 from torch import Tensor, nn
 
-from pgsam_monai.networks.position import crop_relative, decomposed_bias, grid_of, resize_relative
+from pgsam_monai.networks.position import (
+    crop_relative,
+    decomposed_bias,
+    fold_positions,
+    grid_of,
+    resize_relative,
+)
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 
 LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
+
+
+FOLDED_FROM = 1024
+"""Tokens (512 pixels) from which a GPU is spared the bias of all pairs: 12 heads would keep 25 MB of it per image and
+global block for the backward pass, at 1024 pixels 400 MB."""
+
+
+def folds(query: Tensor) -> bool:
+    """Whether attention of queries (B, heads, N, C) takes its positions folded into them (`position.fold_positions`).
+
+    CPUs, where it took twice as long (docs/gpu.md), and exports don't.
+    """
+    return query.is_cuda and query.shape[2] >= FOLDED_FROM and not torch.jit.is_tracing()
 
 
 class Attention(nn.Module):
@@ -49,7 +68,10 @@ class Attention(nn.Module):
         grid = grid_of(tokens)
         flat = tokens.flatten(1, 2)  # (B, N, C)
         query, key, value = (split_heads(layer(flat), self.heads) for layer in (self.q, self.k, self.v))
-        out = attend(query, key, value, self._bias(query, grid))
+        if self.has_tables and folds(query):
+            out = attend(*fold_positions(query, key, *self._tables(grid), grid), value, scale=1.0)
+        else:
+            out = attend(query, key, value, self._bias(query, grid))
         return self.proj(join_heads(out)).unflatten(1, grid)
 
     def over_sequence(self, tokens: Tensor) -> Tensor:
@@ -58,12 +80,12 @@ class Attention(nn.Module):
         return self.proj(join_heads(attend(query, key, value)))
 
     def _bias(self, query: Tensor, grid: tuple[int, int]) -> Tensor | None:
-        if not self.has_tables:
-            return None
+        return decomposed_bias(query, *self._tables(grid), grid) if self.has_tables else None
+
+    def _tables(self, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Of offsets along rows (2H - 1, C) and columns (2W - 1, C) of a grid (H, W)."""
         fit = resize_relative if self.resize_tables else crop_relative
-        table_h = fit(self.rel_pos_h, 2 * grid[0] - 1)
-        table_w = fit(self.rel_pos_w, 2 * grid[1] - 1)
-        return decomposed_bias(query, table_h, table_w, grid)
+        return fit(self.rel_pos_h, 2 * grid[0] - 1), fit(self.rel_pos_w, 2 * grid[1] - 1)
 
 
 class Block(nn.Module):

@@ -173,6 +173,11 @@ class TinyViTEncoder(nn.Module):
                     module.eval()
         return self
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks of all stages."""
+        return [block for stage in self.stages[1:] for block in stage.blocks]
+
     def forward(self, image: Tensor) -> Tensor:
         """Image (B, 3, H, W), normalised, H and W multiples of 16 → embedding (B, 256, H/stride, W/stride)."""
         return self.encode(image).embedding
