@@ -14,7 +14,8 @@ from untrained import draw_weights, plan_untrained
 
 from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.export.engines import agreement, cases_to_compare, described, export_engine
+from pgsam_monai.export.comparing import agreement, cases_to_compare
+from pgsam_monai.export.engines import described, export_engine
 from pgsam_monai.runtime.choosing import exported_network
 from pgsam_monai.runtime.engines import installed
 from pgsam_monai.runtime.record import AGREEMENT, SliceInput, read_record
@@ -41,7 +42,8 @@ def no_gpu(monkeypatch):
 
 def export(folder, engine, cases=1):
     bundle = Bundle.trained(folder, device="cpu")
-    return export_engine(bundle, engine, cases_to_compare(bundle, cases))
+    part, found = cases_to_compare(bundle, cases)
+    return export_engine(bundle, engine, found, part=part)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -135,9 +137,3 @@ def test_an_unknown_step_is_refused(bundle):
     (bundle / "configs/other.json").write_text(json.dumps(config))
     with pytest.raises(UserFault, match="don't know 'GaussianSmoothd'"):
         described(Bundle.trained(bundle, device="cpu", configs=["other.json"]))
-
-
-def test_agreement_by_hand():
-    expected, found = np.array([0, 1, 1, 2, 0]), np.array([0, 1, 2, 2, 1])
-    assert agreement(expected, found, 0) == 0.5  # two of four voxels that either calls foreground
-    assert agreement(np.zeros(3), np.zeros(3), 0) == 1.0
