@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import scratch, visible
 from pgsam_monai.base.replacing import note_written, require_replaceable
+from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.running import call_command
 from pgsam_monai.runtime.record import AGREEMENT
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pgsam_monai.bundle import Bundle
     from pgsam_monai.runtime.record import Exported
 
@@ -21,6 +24,7 @@ FORMS = {
     "adapters": ["adapters.safetensors"], "torchscript": ["model.ts"], "onnx": ["model.onnx"],
     "openvino": ["openvino.xml", "openvino.bin"], "sam": ["encoder.onnx", "decoder.onnx"],
 }  # fmt: skip
+ENCODER = ["encoder.xml", "encoder.bin"]
 ENGINES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
@@ -41,10 +45,12 @@ def export(
         pgsam export bundles/samed_synapse                       # what was trained, alone (a few MB)
         pgsam export bundles/samed_hippocampus --form openvino   # pip install openvino
         pgsam export bundles/samed_synapse --form openvino --int8 --cases 4   # pip install openvino nncf
+        pgsam export lite_medsam --form openvino   # for pgsam predict lite_medsam … --box
         pgsam export bundles/medsa_hippocampus --form sam   # encoder.onnx, decoder.onnx, as SAM has them
 
     Args:
-        bundle: a trained bundle's folder.
+        bundle: a trained bundle's folder; with "openvino" also a name of `pgsam weights list`, whose image encoder then
+            answers clicks and boxes.
         form: "adapters" (safetensors), "torchscript", "onnx", "openvino", or "sam": the encoder and the prompt decoder
             of a network that takes prompts.
         output: the file; in the bundle's models folder by default, where predictions look for it; for "sam" the
@@ -57,12 +63,16 @@ def export(
     """
     from pgsam_monai.bundle import Bundle
 
-    trained = Bundle.trained(bundle, device="cpu")
     if form not in FORMS:
         raise UserFault(f"export: form must be one of {', '.join(FORMS)}, got '{form}'.")
+    if bundle in KNOWN_WEIGHTS and not Path(bundle).is_dir():
+        return _export_published(bundle, form, overwrite)
+    trained = Bundle.trained(bundle, device="cpu")
     precision = _precision(form, bf16, int8)
     folder = Path(output) if output else trained.folder / "models"
     files = [Path(output)] if output and form != "sam" else [folder / name for name in FORMS[form]]
+    encodes = form == "openvino" and output is None and trained.capabilities.prompts
+    files += [folder / name for name in ENCODER] if encodes else []
     require_replaceable(files, inputs=_read_files(trained), overwrite=overwrite)
     if form == "sam":
         from pgsam_monai.export.prompted import export_prompted
@@ -75,6 +85,8 @@ def export(
         save_adapters(trained.network, files[0])
     elif form in ENGINES and output is None and trained.capabilities.trains:
         _export_engine(trained, ENGINES[form], cases, precision)
+        if encodes:
+            _export_encoder(trained.network, trained.model_file, folder)
     else:
         trained.require_one_input()
         if form == "openvino":
@@ -85,6 +97,34 @@ def export(
     note_written(*files)
     for file in files:
         print(file)
+
+
+def _export_published(weights: str, form: str, overwrite: bool) -> None:
+    from pgsam_monai.interactive.zero_shot import encoder_folder, load_zero_shot
+    from pgsam_monai.runtime.engines import OPENVINO, require_engine
+    from pgsam_monai.weights.files import resolve_weights
+
+    if form != OPENVINO:
+        raise UserFault(f"'{weights}' as published is exported with --form openvino alone.")
+    require_engine(OPENVINO)
+    folder = encoder_folder(weights)
+    files = [folder / name for name in ENCODER]
+    require_replaceable(files, overwrite=overwrite)
+    _export_encoder(load_zero_shot(weights, device="cpu").network, resolve_weights(weights), folder)
+    print(*files, sep="\n")
+
+
+def _export_encoder(network: nn.Module, weights: Path, folder: Path) -> None:
+    from pgsam_monai.export.encoder import export_encoder
+    from pgsam_monai.runtime.encoder import read_encoder_record
+
+    export_encoder(network, weights, folder)
+    made = read_encoder_record(folder)
+    used = "taken unasked" if made.verified else "only with --engine openvino"
+    print(
+        f"OpenVINO's image encoder for clicks and boxes, in {made.precision}: features {made.error:.2%} from exact "
+        f"ones, torch's {made.error_of_torch:.2%}; {used}."
+    )
 
 
 def _precision(form: str, bf16: bool, int8: bool) -> str | None:

@@ -71,7 +71,7 @@ class ExportedNetwork:
             UserFault: its files aren't those that were exported, or the engine isn't here.
         """
         exported = self.record.engines[self.engine]
-        require_whole(exported, self.folder)
+        require_whole(exported.files, self.folder)
         return open_network(
             self.folder / FILES[self.engine][0], self.engine, precision=exported.precision, threads=self.threads,
             workers=self.threads, shapes=[self.input_shape],

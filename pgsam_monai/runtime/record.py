@@ -150,9 +150,9 @@ def stale(record: Record, models: Path, config: Path) -> str | None:
     return None
 
 
-def require_whole(exported: Exported, models: Path) -> None:
-    """Raise UserFault unless an engine's files are those that were exported."""
-    for name, digest in exported.files.items():
-        file = models / name
+def require_whole(files: Mapping[str, str], folder: Path) -> None:
+    """Raise UserFault unless exported files, name -> SHA-256, are what they were."""
+    for name, digest in files.items():
+        file = folder / name
         if not file.is_file() or sha256_of(file) != digest:
-            raise UserFault(f"'{file}' is not what was exported; export the bundle again with pgsam export.")
+            raise UserFault(f"'{file}' is not what was exported; export it again with pgsam export.")

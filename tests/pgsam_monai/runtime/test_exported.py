@@ -37,7 +37,7 @@ def bundle(folder, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    monkeypatch.setattr("pgsam_monai.runtime.choosing._has_gpu", lambda: False)
+    monkeypatch.setattr("pgsam_monai.runtime.choosing.has_gpu", lambda: False)
 
 
 def export(folder, engine, cases=1):
