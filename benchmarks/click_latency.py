@@ -66,17 +66,21 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--slices", type=int, default=5, help="slices to click on")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16, with --weights")
     parser.add_argument("--threads", type=int, help="of the processor; torch chooses without")
+    parser.add_argument(
+        "--engine", default="torch", help="torch or openvino, after pgsam export --form openvino"
+    )
     parser.add_argument("--device", help="cpu or cuda; a GPU if there is one")
     return parser.parse_args()
 
 
 def make_segmenter(arguments: argparse.Namespace) -> Segmenter:
     if arguments.bundle:
-        return Segmenter.from_bundle(arguments.bundle, arguments.device)
+        return Segmenter.from_bundle(arguments.bundle, arguments.device, engine=arguments.engine)
     window = tuple(float(value) for value in arguments.window.split(",")) if arguments.window else None
     return Segmenter.from_weights(
-        arguments.weights, window=window, precision=arguments.precision, device=arguments.device
-    )
+        arguments.weights, window=window, precision=arguments.precision, device=arguments.device,
+        engine=arguments.engine,
+    )  # fmt: skip
 
 
 def draw_image(folder: Path) -> str:

@@ -71,7 +71,8 @@ def predict(
         mirror: axes along which mirror images are asked as well, and the mean counts: front-back, up-down, left-right
             (never where classes are told by their side), with commas between; auto, those that training mirrored; none.
         engine: torch; openvino or onnxruntime, after pgsam export --form openvino or onnx; auto takes the faster of
-            these that was seen to answer as the trained network does, unless there is a GPU.
+            these that was seen to answer as the trained network does, unless there is a GPU. With --clicks and --box
+            openvino encodes slices.
         compile: first make code of the network's blocks for this machine (torch.compile), which takes a minute or more
             and needs a C++ compiler; for many scans on a GPU.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
@@ -104,8 +105,7 @@ def predict(
             raise UserFault(
                 "--mirror is not for --clicks and --box, which are said of one place; leave it out."
             )
-        if engine not in ("auto", "torch"):
-            raise UserFault(f"--engine {engine} is not for --clicks and --box; leave it out.")
+        options["engine"] = engine
         options["wishes"] = _wishes(clicks, box, label, propagate, background, window)
     from pgsam_monai.predicting.each import SomeFailed
 

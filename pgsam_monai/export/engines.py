@@ -8,22 +8,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import scratch, sha256_of, whole
 from pgsam_monai.base.replacing import note_written
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.data.splits import select_cases
+from pgsam_monai.export.comparing import ask_trained, cases_of, measured
+from pgsam_monai.export.quantizing import calibration_inputs, quantized
 from pgsam_monai.inference.patches import PatchInferer
 from pgsam_monai.inference.slices import SliceInferer
 from pgsam_monai.networks.traced import fix_texts, merge_for_inference
-from pgsam_monai.runtime.engines import BF16, FP32, OPENVINO
+from pgsam_monai.runtime.engines import BF16, FP32, INT8, ONNXRUNTIME, OPENVINO
 from pgsam_monai.runtime.network import ExportedNetwork
-from pgsam_monai.runtime.record import FILES, Exported, PatchInput, Record, SliceInput, read_record, stale
+from pgsam_monai.runtime.record import (
+    DICE_LOST,
+    FILES,
+    Exported,
+    PatchInput,
+    Record,
+    SliceInput,
+    read_record,
+    stale,
+)
 
 OPSET = 17
 OURS = "pgsam_monai.transforms."
@@ -32,44 +40,76 @@ NEUTRAL = (READ, f"{OURS}MapLabelsd", "CastToTyped")
 """steps that every prediction without torch takes"""
 
 
-def export_engine(bundle: Bundle, engine: str, cases: Sequence[Mapping[str, Any]]) -> list[Path]:
+def export_engine(
+    bundle: Bundle, engine: str, cases: Sequence[Mapping[str, Any]], *, part: str = "", precision: str | None = None
+) -> list[Path]:  # fmt: skip
     """Write a trained bundle's network for one engine into its models folder, and what is known of it.
 
     Args:
         bundle: on the CPU.
         engine: one of `runtime.engines.ENGINES`.
-        cases: {"name", "image"} that the network is asked in torch, float32, and in the engine.
+        cases: as of `comparing.cases_to_compare`, that the network is asked in torch, float32, and in the engine.
+        part: which these are.
+        precision: of OpenVINO `BF16` or `INT8`, whatever voxels they call otherwise; None: the fastest whose voxels
+            agree, of bfloat16 and float32.
 
     Returns:
         the files that were written, the record last.
 
     Raises:
-        UserFault: what is done to images, as its inference.json says, can't be done without torch.
+        UserFault: what is done to images, as its inference.json says, can't be done without torch; or the precision
+            costs too much Dice, or nobody knows how much. Nothing has changed then.
     """
-    models = bundle.folder / "models"
-    record = described(bundle)
-    shape = ExportedNetwork(bundle, record, engine).input_shape
-    onnx_file = models / FILES["onnxruntime"][0]
-    if engine == OPENVINO:
-        with scratch(models) as folder:
-            _convert(_write_onnx(bundle.network, folder / onnx_file.name, shape), models / FILES[engine][0])
-    else:
-        _write_onnx(bundle.network, onnx_file, shape)
-    files = [models / name for name in FILES[engine]]
+    models, record = bundle.folder / "models", described(bundle)
+    expected = ask_trained(bundle.folder, cases)
+    with scratch(models) as folder:
+        made = _written(bundle, engine, record, folder, precision == INT8)
+        hashes = {file.name: sha256_of(file) for file in made}
+        tried = [precision] if precision else [BF16, FP32] if engine == OPENVINO else [FP32]
+        for each in tried:
+            exported = Exported(files=hashes, precision=each, chosen=precision is not None, part=part)
+            candidate = replace(record, engines={engine: exported})
+            exported = measured(exported, ExportedNetwork(bundle, candidate, engine, folder=folder), expected)
+            if exported.agrees:
+                break
+        if precision and not exported.verified:
+            raise _too_dear(exported)
+        files = [file.replace(models / file.name) for file in made]
     note_written(*files)
     old = read_record(models)
-    if old is not None and stale(old, models, bundle.config_file("inference.json")) is None:
-        record = replace(record, engines=old.engines)
-    hashes = {file.name: sha256_of(file) for file in files}
-    for precision in (BF16, FP32) if engine == OPENVINO else (FP32,):
-        exported = Exported(files=hashes, precision=precision)
-        record = replace(record, engines={**record.engines, engine: exported})
-        agreement = compared(bundle, ExportedNetwork(bundle, record, engine), cases)
-        exported = replace(exported, cases=tuple(case["name"] for case in cases), agreement=agreement)
-        record = replace(record, engines={**record.engines, engine: exported})
-        if exported.verified:
-            break
+    known = old is not None and stale(old, models, bundle.config_file("inference.json")) is None
+    record = replace(record, engines={**(old.engines if known else {}), engine: exported})
     return [*files, record.write(models)]
+
+
+def _written(bundle: Bundle, engine: str, record: Record, folder: Path, integers: bool) -> list[Path]:
+    """An engine's files in `folder`, in integers of 8 bits or not."""
+    shape = ExportedNetwork(bundle, record, engine).input_shape
+    onnx_file = _write_onnx(bundle.network, folder / FILES[ONNXRUNTIME][0], shape)
+    if engine == ONNXRUNTIME:
+        return [onnx_file]
+    import openvino
+
+    if integers:
+        model = quantized(onnx_file, calibration_inputs(bundle, record, cases_of(bundle, "training")))
+    else:
+        model = openvino.Core().read_model(onnx_file)
+    files = [folder / name for name in FILES[engine]]
+    openvino.save_model(model, files[0], compress_to_fp16=False)
+    return files
+
+
+def _too_dear(exported: Exported) -> UserFault:
+    what = f"{exported.precision} isn't offered for this network"
+    if exported.dice_lost is None:
+        return UserFault(
+            f"{what}, for nobody can tell what it costs: no case of its data set with a label is here. Nothing was "
+            "changed."
+        )
+    return UserFault(
+        f"{what}: its Dice is {exported.dice:.4f}, {exported.dice_lost:.4f} less than in float32, on "
+        f"{', '.join(exported.cases)}; {DICE_LOST} is allowed. Nothing was changed."
+    )
 
 
 def described(bundle: Bundle) -> Record:
@@ -144,45 +184,3 @@ def _write_onnx(network: nn.Module, file: Path, shape: Sequence[int]) -> Path:
             opset_version=OPSET, dynamo=False,
         )  # fmt: skip
     return file
-
-
-def _convert(onnx_file: Path, file: Path) -> None:
-    import openvino
-
-    with scratch(file.parent) as folder:
-        openvino.save_model(openvino.Core().read_model(onnx_file), folder / file.name, compress_to_fp16=False)
-        for made in sorted(folder.iterdir(), key=lambda made: made.name == file.name):
-            made.replace(file.parent / made.name)
-
-
-def compared(bundle: Bundle, exported: ExportedNetwork, cases: Sequence[Mapping[str, Any]]) -> float | None:
-    """The smallest share, over cases, of the foreground voxels of either that both call alike; None without cases."""
-    if not cases:
-        return None
-    exact = Bundle.trained(bundle.folder, device="cpu", overrides={"precision": "fp32"})
-    shares = []
-    for case in tqdm(cases, desc=f"comparing {exported.engine}", disable=None):
-        expected = exact.label_map(case["image"]).voxels
-        found = exported.label_map(case["image"])[0].voxels
-        shares.append(agreement(expected, found, bundle.background))
-    return min(shares)
-
-
-def agreement(expected: np.ndarray, found: np.ndarray, background: int) -> float:
-    """Of the voxels that either label map calls foreground, the share that both call alike; 1 where there are none."""
-    either = (expected != background) | (found != background)
-    return float((expected == found)[either].mean()) if either.any() else 1.0
-
-
-def cases_to_compare(bundle: Bundle, number: int) -> list[dict[str, Any]]:
-    """The first cases of the bundle's fold that it didn't train on, if there are any; [] where its data aren't here."""
-    folder = Path(bundle.content("dataset_dir"))
-    if not folder.is_dir():
-        return []
-    for part in ("validation", "test", "training"):
-        chosen = select_cases(
-            splits_file=bundle.config_file("splits.json"), dataset_dir=folder, fold=bundle.content("fold"), part=part
-        )  # fmt: skip
-        if chosen:
-            return [{"name": case["name"], "image": case["image"]} for case in chosen[:number]]
-    return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -78,11 +79,10 @@ def export_prompted(network: MedSA, folder: str | Path) -> tuple[Path, Path]:
     """
     merged, folder = merge_for_inference(network).float(), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    size = merged.image_size
-    image = torch.rand(merged.stack_depth, merged.in_channels, size, size)
+    image = torch.rand(merged.stack_depth, merged.in_channels, merged.image_size, merged.image_size)
     features = OnnxEncoder(merged)(image)
     names = FEATURES[: len(features)]
-    encoder = _export(OnnxEncoder(merged), (image,), folder / "encoder.onnx", ["image"], list(names), {})
+    encoder = write_encoder(merged, image, names, folder / "encoder.onnx")
     side = 4 * features[0].shape[-1]
     asked = (
         torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), torch.tensor([[1.0, 0.0]]), torch.zeros(1, 1, side, side),
@@ -92,6 +92,12 @@ def export_prompted(network: MedSA, folder: str | Path) -> tuple[Path, Path]:
     axes = {"point_coords": {1: "points"}, "point_labels": {1: "points"}}
     outputs = ["low_res_masks", "iou_predictions"]
     return encoder, _export(OnnxDecoder(merged), asked, folder / "decoder.onnx", inputs, outputs, axes)
+
+
+@torch.no_grad()
+def write_encoder(merged: MedSA, image: Tensor, names: Sequence[str], file: Path) -> Path:
+    """The encoder of a network that `merge_for_inference` gave, for images as large, with its features' names."""
+    return _export(OnnxEncoder(merged), (image,), file, ["image"], list(names), {})
 
 
 def _export(

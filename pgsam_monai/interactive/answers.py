@@ -75,8 +75,7 @@ class SliceEmbeddings:
         model, depth = self.model, self.model.network.stack_depth
         order = [index for stack in stacks for index in stack.slices]
         batch = self.volume.image[..., order].movedim(-1, 0).to(model.device)  # (n * depth, C, H, W)
-        with autocast(model.device, model.precision):
-            features = model.network.embed(fit_image(batch, self.volume.frame), depth=depth)
+        features = model.embed(fit_image(batch, self.volume.frame))
         self.encoded += len(order)
         # copies: a view of one slice would keep the whole batch in memory
         return {

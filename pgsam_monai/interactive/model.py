@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from monai.transforms import Compose
-from torch import nn
+from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.base.labels import Entry, restored_values
 from pgsam_monai.bundle import Bundle
+from pgsam_monai.networks.precision import autocast
+from pgsam_monai.networks.sam.image_encoder import ImageFeatures
+from pgsam_monai.runtime.encoder import ExportedEncoder, exported_encoder
+from pgsam_monai.runtime.engines import TORCH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,33 @@ class PromptModel:
     """whether it was trained to find its classes without prompts"""
     trained_with_masks: bool = True
     """whether it was trained with masks, such as its own earlier answers, as prompts"""
+    encoder: ExportedEncoder | None = None
+    """that answers in place of the network's own"""
+
+    @torch.no_grad()
+    def embed(self, image: Tensor) -> ImageFeatures:
+        """What every prompt starts from: images (n * stack_depth, C, S, S), 0..1, of stacks one after the other."""
+        if self.encoder is not None:
+            found = self.encoder(image.float().cpu().numpy())
+            embedding, *skips = (torch.from_numpy(each).to(self.device) for each in found)
+            return ImageFeatures(embedding, tuple(skips))
+        with autocast(self.device, self.precision):
+            return self.network.embed(image, depth=self.network.stack_depth)
+
+    def with_encoder(self, folder: Path, weights: Path, engine: str, source: str) -> PromptModel:
+        """The same, whose images are encoded by what was exported to `folder`, if that can answer.
+
+        Args:
+            folder: where it would lie.
+            weights: file of the network's weights.
+            engine: see `runtime.encoder.exported_encoder`, which raises.
+            source: what `pgsam export` would be called with.
+        """
+        shape = (self.network.stack_depth, self.network.in_channels, self.image_size, self.image_size)
+        encoder = exported_encoder(
+            folder, weights, shape, engine, source=source, threads=torch.get_num_threads()
+        )
+        return replace(self, encoder=encoder)
 
     @property
     def labels(self) -> dict[str, int]:
@@ -70,16 +102,20 @@ class PromptModel:
         raise UserFault(f"{self.source} has no label {label!r}; it has {known}.{hint}")
 
 
-def prompt_model(bundle: Bundle) -> PromptModel:
+def prompt_model(bundle: Bundle, engine: str = TORCH) -> PromptModel:
     """A trained bundle's network as it answers prompts; its weights are renewed with `bundle.network`.
 
+    Args:
+        bundle: trained.
+        engine: what encodes images, see `runtime.encoder.exported_encoder`.
+
     Raises:
-        UserFault: it takes none.
+        UserFault: it takes none, or the engine can't.
         WeightsFault: see `Bundle.network`.
     """
     bundle.require_prompts()
     inferer = bundle.inferer
-    return PromptModel(
+    model = PromptModel(
         network=bundle.network,
         preprocessing=bundle.preprocessing,
         names=bundle.names[1:],
@@ -92,3 +128,6 @@ def prompt_model(bundle: Bundle) -> PromptModel:
         device=bundle.device,
         source=str(bundle),
     )
+    if engine == TORCH:
+        return model
+    return model.with_encoder(bundle.folder / "models", bundle.model_file, engine, str(bundle.folder))

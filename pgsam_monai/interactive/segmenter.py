@@ -27,6 +27,7 @@ from pgsam_monai.interactive.volume import Place, SlicedVolume, masks_by_place, 
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks
 from pgsam_monai.prompts.frames import Placed
 from pgsam_monai.prompts.points import BOX_FIRST
+from pgsam_monai.runtime.engines import TORCH
 
 BACKGROUNDS = ("empty", "everything")
 CORRECTIONS = ("pull", "ask")
@@ -80,9 +81,12 @@ class Segmenter:
         self._session: Session | None = None
 
     @classmethod
-    def from_bundle(cls, bundle: str | Path, device: str | None = None, **options: object) -> Segmenter:
-        """The trained network of a bundle; options are those of the constructor. Raises as `model.prompt_model`."""
-        return cls(prompt_model(Bundle.trained(bundle, device=device)), **options)
+    def from_bundle(
+        cls, bundle: str | Path, device: str | None = None, *, engine: str = TORCH, **options: object
+    ) -> Segmenter:
+        """The trained network of a bundle; `engine` and what is raised are those of `model.prompt_model`, options those
+        of the constructor."""
+        return cls(prompt_model(Bundle.trained(bundle, device=device), engine), **options)
 
     @classmethod
     def from_weights(

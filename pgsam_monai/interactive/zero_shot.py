@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from pgsam_monai.base.planes import PLANES, choose_plane
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.networks.medsa import MedSA
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
+from pgsam_monai.runtime.engines import TORCH
 from pgsam_monai.transforms import MapLabelsd, ReadCased, ScalePercentilesd
-from pgsam_monai.weights.files import KNOWN_WEIGHTS
+from pgsam_monai.weights.files import KNOWN_WEIGHTS, default_weights_dir, resolve_weights
 
 AXCODES = {"axial": "PLS", "coronal": "ILP", "sagittal": "IPR"}
 """Rows, columns and slices as radiologists read them, as plans have them."""
@@ -32,6 +34,7 @@ def load_zero_shot(
     precision: str = "auto",
     device: str | None = None,
     weights_dir: str | None = None,
+    engine: str = TORCH,
 ) -> PromptModel:
     """SAM, or a relative of it, that answers prompts and was trained on nothing here.
 
@@ -49,6 +52,7 @@ def load_zero_shot(
         precision: see `networks.precision.choose_dtype`.
         device: "cpu", "cuda", …; by default a GPU if there is one.
         weights_dir: where weights are kept; None for the default folder.
+        engine: what encodes images, see `runtime.encoder.exported_encoder`.
 
     Raises:
         UserFault: unknown weights, or they are neither here nor obtainable.
@@ -65,7 +69,7 @@ def load_zero_shot(
         pixel_std=(1.0,) * 3 if unit else SAM_STD,
     )  # fmt: skip
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return PromptModel(
+    model = PromptModel(
         network=network.to(place).eval(),
         preprocessing=_preprocessing(values, window, plane),
         names=list(named),
@@ -77,6 +81,15 @@ def load_zero_shot(
         knows_everything=False,
         trained_with_masks=not record.prompts,
     )
+    if engine == TORCH:
+        return model
+    file = resolve_weights(record.name, weights_dir=weights_dir)
+    return model.with_encoder(encoder_folder(record.name, weights_dir), file, engine, record.name)
+
+
+def encoder_folder(weights: str, weights_dir: str | None = None) -> Path:
+    """Where the exported encoder of published weights lies."""
+    return Path(weights_dir or default_weights_dir()) / f"{weights}_encoder"
 
 
 class OrientSlicesd(MapTransform):

@@ -18,6 +18,7 @@ from pgsam_monai.predicting.products import DICOM_SEG, SAME, Answer, Legend, Pro
 from pgsam_monai.predicting.segmentations import require_dicom
 from pgsam_monai.predicting.summary import Maker, Summary
 from pgsam_monai.prompts.click_files import Clicks, read_clicks
+from pgsam_monai.runtime.engines import AUTO, TORCH
 from pgsam_monai.transforms import ReadCased
 from pgsam_monai.transforms.read import watching
 from pgsam_monai.voxels.saving import prediction_suffix
@@ -63,6 +64,7 @@ def predict_prompted(
     device: str | None = None,
     format: str = SAME,
     overwrite: bool = False,
+    engine: str = AUTO,
 ) -> list[Path]:
     """As `predicting.predict.predict` for one image, by clicks and boxes.
 
@@ -77,6 +79,8 @@ def predict_prompted(
         summary: also write output/summary.json and summary.csv, which tell of it.
         device: "cpu", "cuda", …; by default a GPU if there is one.
         format, overwrite: as of `predicting.predict.predict`.
+        engine: what encodes slices: "torch", "openvino", or "auto", the latter if its encoder was exported, found to be
+            as exact, and no device is named.
 
     Returns:
         the one written file.
@@ -90,6 +94,9 @@ def predict_prompted(
     if format == DICOM_SEG:
         require_dicom(case["image"])
     maker = Maker.of(trained, asked=True) if trained else Maker.published(str(bundle))
+    if device is not None and engine not in (AUTO, TORCH):
+        raise UserFault(f"--engine {engine} can't do --device; leave either out.")
+    engine = TORCH if device is not None else engine
     asked = {**wishes.to_json(), "device": device, "format": format}
     products = Products(
         folder=Path(output),
@@ -102,7 +109,7 @@ def predict_prompted(
     products.prepare([case], also_read=[wishes.clicks] if wishes.clicks else [])
     if trained and wishes.window is not None:
         raise UserFault("--window belongs to published weights; a bundle's plan has its own intensities.")
-    model, clicks, window = _asked_model(trained or str(bundle), case["image"], wishes, device)
+    model, clicks, window = _asked_model(trained or str(bundle), case["image"], wishes, device, engine)
     segmenter = Segmenter(model, background=wishes.background, corrections="ask" if published else "pull")
     with watching() as images:
         segmenter.set_image(case["image"])
@@ -126,14 +133,19 @@ def predict_prompted(
 
 
 def _asked_model(
-    network: Bundle | str, image: str | list[str], wishes: PromptWishes, device: str | None
+    network: Bundle | str,
+    image: str | list[str],
+    wishes: PromptWishes,
+    device: str | None,
+    engine: str,
 ) -> tuple[PromptModel, Clicks | None, tuple[float, float] | None]:
     """A bundle's network, or published weights by their name; what is clicked; the grey values that it sees."""
     if isinstance(network, Bundle):
-        model = prompt_model(network)
+        model = prompt_model(network, engine)
         return model, read_clicks(wishes.clicks, names=model.names) if wishes.clicks else None, network.window
     clicks, window = read_clicks(wishes.clicks) if wishes.clicks else None, wishes.window
-    return _published_model(network, image, named_classes(clicks, wishes), window, device), clicks, window
+    names = named_classes(clicks, wishes)
+    return _published_model(network, image, names, window, device, engine), clicks, window
 
 
 def _ask(segmenter: Segmenter, wishes: PromptWishes, clicks: Clicks | None) -> None:
@@ -175,9 +187,10 @@ def _published_model(
     names: list[str],
     window: tuple[float, float] | None,
     device: str | None,
+    engine: str,
 ) -> PromptModel:
     """Weights that know no classes: those that the user names, valued 1, 2, … in the order of their names."""
     from pgsam_monai.interactive.zero_shot import load_zero_shot
 
     channels = ReadCased("image")({"image": image})["image"].shape[0]
-    return load_zero_shot(weights, names, window=window, channels=channels, device=device)
+    return load_zero_shot(weights, names, window=window, channels=channels, device=device, engine=engine)

@@ -33,7 +33,7 @@ def exported_network(
         return None
     bundle = Bundle(folder)
     if engine == AUTO:
-        return None if needs_torch or _has_gpu() else _verified(bundle)
+        return None if needs_torch or has_gpu() else _verified(bundle)
     require_engine(engine)
     if needs_torch:
         raise UserFault(f"--engine {engine} can't do {', '.join(needs_torch)}; leave either out.")
@@ -66,6 +66,6 @@ def _verified(bundle: Bundle) -> ExportedNetwork | None:
     return ExportedNetwork(bundle, record, chosen)
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
     """Whether torch might find one, without asking it, which takes seconds."""
     return any(Path("/dev").glob("nvidia[0-9]*"))

@@ -15,8 +15,9 @@ AUTO, TORCH = "auto", "torch"
 OPENVINO, ONNXRUNTIME = ENGINES = ("openvino", "onnxruntime")
 """the faster first"""
 NAMES = {OPENVINO: "OpenVINO", ONNXRUNTIME: "ONNX Runtime"}
-BF16, FP32 = PRECISIONS = ("bf16", "fp32")
-OPENVINO_PRECISIONS = {BF16: "bf16", FP32: "f32"}
+INT8, BF16, FP32 = "int8", "bf16", "fp32"
+OPENVINO_PRECISIONS = {INT8: "bf16", BF16: "bf16", FP32: "f32"}
+"""What it computes in where the file doesn't say: of 8-bit networks the rest."""
 
 Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 """The inputs of an exported network in their order -> its outputs, each an array of its own; several threads may call
@@ -50,7 +51,8 @@ def open_network(
     Args:
         file: .onnx for either engine, or OpenVINO's .xml.
         engine: one of `ENGINES`.
-        precision: "bf16" computes in bfloat16 where OpenVINO and the processor do; ONNX Runtime computes in float32.
+        precision: `BF16`, and `INT8` beside its integers, compute in bfloat16 where OpenVINO and the processor do; ONNX
+            Runtime computes in float32.
         threads: cores that it may use altogether.
         workers: threads that call it at the same time.
         shapes: of the inputs, where they stay the same, which OpenVINO makes use of; None: as in the file.

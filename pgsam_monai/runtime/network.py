@@ -29,16 +29,20 @@ from pgsam_monai.voxels.result import LabelResult
 class ExportedNetwork:
     """Answers as `Bundle.label_map` does."""
 
-    def __init__(self, bundle: Bundle, record: Record, engine: str, *, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, record: Record, engine: str, *, threads: int | None = None, folder: Path | None = None
+    ) -> None:  # fmt: skip
         """
         Args:
             bundle: whose network was exported.
             record: of its models folder.
             engine: one of the record's.
             threads: cores to use; all that this process may by default.
+            folder: where the engine's files lie; the bundle's models folder by default.
         """
         self.bundle, self.record, self.engine = bundle, record, engine
         self.threads = threads or usable_cores()
+        self.folder = folder or bundle.folder / "models"
 
     @property
     def settings(self) -> dict[str, str]:
@@ -71,10 +75,10 @@ class ExportedNetwork:
         Raises:
             UserFault: its files aren't those that were exported, or the engine isn't here.
         """
-        models, exported = self.bundle.folder / "models", self.record.engines[self.engine]
-        require_whole(exported, models)
+        exported = self.record.engines[self.engine]
+        require_whole(exported.files, self.folder)
         return open_network(
-            models / FILES[self.engine][0], self.engine, precision=exported.precision, threads=self.threads,
+            self.folder / FILES[self.engine][0], self.engine, precision=exported.precision, threads=self.threads,
             workers=self.threads, shapes=[self.input_shape],
         )  # fmt: skip
 

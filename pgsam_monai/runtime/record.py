@@ -21,6 +21,8 @@ FILE = "exported.json"
 SCHEMA_VERSION = 1
 AGREEMENT = 0.999
 """of the foreground voxels, what an engine must call as the trained network does in float32, to be taken unasked"""
+DICE_LOST = 0.005
+"""What a network in fewer bits may cost at most, of the mean Dice that the trained one has in float32."""
 FILES = {OPENVINO: ("openvino.xml", "openvino.bin"), ONNXRUNTIME: ("model.onnx",)}
 """of each engine in the models folder, the one that it opens first"""
 
@@ -51,15 +53,33 @@ class Exported:
     files: Mapping[str, str]
     """name in the models folder -> SHA-256"""
     precision: str = FP32
+    chosen: bool = False
+    """the precision is the user's choice, who wants speed: it needn't agree voxel by voxel, but keep the Dice"""
+    part: str = ""
+    """of the data set, which it was compared on: validation, test or training"""
     cases: tuple[str, ...] = ()
-    """that it was compared on"""
+    """of that part"""
     agreement: float | None = None
     """the smallest share, over these cases, of either's foreground voxels that are called alike; None: of no case"""
+    dice: float | None = None
+    """mean over cases, and structures that their labels hold; None without labels"""
+    dice_of_trained: float | None = None
+    """of the trained network's answers, in float32, likewise"""
+
+    @property
+    def dice_lost(self) -> float | None:
+        """By which the Dice is lower than the trained network's."""
+        return None if self.dice is None or self.dice_of_trained is None else self.dice_of_trained - self.dice
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it was seen to call voxels as the trained network does."""
+        return self.agreement is not None and self.agreement >= AGREEMENT
 
     @property
     def verified(self) -> bool:
-        """Whether it was seen to answer as the trained network does."""
-        return self.agreement is not None and self.agreement >= AGREEMENT
+        """Whether it may answer unasked."""
+        return self.agrees or (self.chosen and self.dice_lost is not None and self.dice_lost <= DICE_LOST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +150,9 @@ def stale(record: Record, models: Path, config: Path) -> str | None:
     return None
 
 
-def require_whole(exported: Exported, models: Path) -> None:
-    """Raise UserFault unless an engine's files are those that were exported."""
-    for name, digest in exported.files.items():
-        file = models / name
+def require_whole(files: Mapping[str, str], folder: Path) -> None:
+    """Raise UserFault unless exported files, name -> SHA-256, are what they were."""
+    for name, digest in files.items():
+        file = folder / name
         if not file.is_file() or sha256_of(file) != digest:
-            raise UserFault(f"'{file}' is not what was exported; export the bundle again with pgsam export.")
+            raise UserFault(f"'{file}' is not what was exported; export it again with pgsam export.")

@@ -15,7 +15,8 @@ from untrained import draw_weights, plan_untrained
 from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.files import sha256_of
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.export.engines import agreement, cases_to_compare, described, export_engine
+from pgsam_monai.export.comparing import agreement, cases_to_compare
+from pgsam_monai.export.engines import described, export_engine
 from pgsam_monai.predicting.predict import predict
 from pgsam_monai.runtime.choosing import exported_network
 from pgsam_monai.runtime.engines import installed
@@ -38,12 +39,13 @@ def bundle(folder, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    monkeypatch.setattr("pgsam_monai.runtime.choosing._has_gpu", lambda: False)
+    monkeypatch.setattr("pgsam_monai.runtime.choosing.has_gpu", lambda: False)
 
 
 def export(folder, engine, cases=1):
     bundle = Bundle.trained(folder, device="cpu")
-    return export_engine(bundle, engine, cases_to_compare(bundle, cases))
+    part, found = cases_to_compare(bundle, cases)
+    return export_engine(bundle, engine, found, part=part)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -148,9 +150,3 @@ def test_an_unknown_step_is_refused(bundle):
     (bundle / "configs/other.json").write_text(json.dumps(config))
     with pytest.raises(UserFault, match="don't know 'GaussianSmoothd'"):
         described(Bundle.trained(bundle, device="cpu", configs=["other.json"]))
-
-
-def test_agreement_by_hand():
-    expected, found = np.array([0, 1, 1, 2, 0]), np.array([0, 1, 2, 2, 1])
-    assert agreement(expected, found, 0) == 0.5  # two of four voxels that either calls foreground
-    assert agreement(np.zeros(3), np.zeros(3), 0) == 1.0
