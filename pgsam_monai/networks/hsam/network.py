@@ -135,7 +135,8 @@ class HSAM(SamNetwork):
         if self.ensemble == "second":
             return enlarge(outputs[0], size)
         second, first = (enlarge(logits, size).log_softmax(dim=1) for logits in outputs)
-        return torch.logaddexp(second, first) - math.log(2)
+        # not logaddexp, which no ONNX operator is
+        return torch.stack([second, first]).logsumexp(dim=0) - math.log(2)
 
     def _check_label(self, label: Tensor | None) -> None:
         attention = self.second_stage.class_attention

@@ -8,6 +8,7 @@ import torch
 from small_sam import SMALL
 
 from pgsam_monai.base import backbones
+from pgsam_monai.export.engines import write_onnx
 from pgsam_monai.export.network import load_adapters, save_adapters, trained_state
 from pgsam_monai.networks.pgsam import PGSAM
 from pgsam_monai.networks.samed import SAMed
@@ -96,7 +97,7 @@ def test_onnx(network, monkeypatch, tmp_path):
     monkeypatch.setitem(backbones.BACKBONES, "vit_small", everything)
     network = make_network(seed=0)
     image, file = torch.rand(1, 2, 64, 64, 2), tmp_path / "model.onnx"
-    torch.onnx.export(network, (image,), f=file, verbose=False)
+    write_onnx(network, file, image.shape)
     session = onnxruntime.InferenceSession(file)
     (logits,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     torch.testing.assert_close(torch.from_numpy(logits), network(image), atol=1e-4, rtol=1e-3)
@@ -186,7 +187,7 @@ def test_pgsam_scripts_without_its_text_tower(pgsam, tmp_path):
 @torch.no_grad()
 def test_pgsam_onnx_without_its_text_tower(pgsam, tmp_path):
     image, file = torch.rand(1, 2, 64, 64), tmp_path / "model.onnx"
-    torch.onnx.export(pgsam, (image,), f=file, verbose=False)
+    write_onnx(pgsam, file, image.shape)
     session = onnxruntime.InferenceSession(file)
     (logits,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     torch.testing.assert_close(torch.from_numpy(logits), pgsam(image), atol=1e-3, rtol=1e-3)

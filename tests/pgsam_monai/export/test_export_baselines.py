@@ -6,6 +6,7 @@ import torch
 from small_sam import SMALL
 
 from pgsam_monai.base import backbones
+from pgsam_monai.export.engines import write_onnx
 from pgsam_monai.export.network import load_adapters, save_adapters
 from pgsam_monai.networks.autosam import AutoSAM
 from pgsam_monai.networks.dynunet import DynUNet
@@ -46,7 +47,7 @@ def test_scripting_exports_any_batch_and_volumes(network, tmp_path):
 @torch.no_grad()
 def test_onnx(network, tmp_path):
     image, file = torch.rand(1, 2, 64, 64), tmp_path / "model.onnx"
-    torch.onnx.export(network, (image,), f=file, verbose=False)
+    write_onnx(network, file, image.shape)
     session = onnxruntime.InferenceSession(file)
     (logits,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     torch.testing.assert_close(torch.from_numpy(logits), network(image), atol=1e-3, rtol=1e-3)

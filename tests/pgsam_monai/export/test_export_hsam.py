@@ -10,6 +10,7 @@ import torch
 from small_sam import SMALL
 
 from pgsam_monai.base import backbones
+from pgsam_monai.export.engines import write_onnx
 from pgsam_monai.export.network import load_adapters, save_adapters
 from pgsam_monai.networks.hsam import HSAM
 from pgsam_monai.networks.traced import merge_for_inference
@@ -72,7 +73,7 @@ def test_scripts_and_saves(hsam, ensemble, tmp_path):
 def test_onnx(hsam, parts, tmp_path):
     network = make_hsam(seed=0, **parts)
     image, file = torch.rand(1, 2, 64, 64), tmp_path / "model.onnx"
-    torch.onnx.export(network, (image,), f=file, verbose=False)
+    write_onnx(network, file, image.shape)
     session = onnxruntime.InferenceSession(file)
     (logits,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     torch.testing.assert_close(torch.from_numpy(logits), network(image), atol=1e-3, rtol=1e-3)

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
+from pgsam_monai.export.engines import write_onnx
 from pgsam_monai.networks.refsam3d import RefSAM3D
 from pgsam_monai.networks.traced import fix_texts, merge_for_inference
 
@@ -54,7 +55,7 @@ def test_torchscript_equals_the_network_for_any_batch(network):
 @torch.no_grad()
 def test_onnx_equals_the_network(network, tmp_path):
     image, file = torch.rand(1, 1, *PATCH), tmp_path / "model.onnx"
-    torch.onnx.export(network, (image,), f=file, verbose=False)
+    write_onnx(network, file, image.shape)
     session = onnxruntime.InferenceSession(file)
     (logits,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
     torch.testing.assert_close(torch.from_numpy(logits), network(image), atol=1e-3, rtol=1e-3)
