@@ -37,11 +37,13 @@ def set_component(parser: ConfigParser, entry: str, component: Mapping[str, Any]
     parser[entry] = dict(component)
 
 
-def run_configs(run_id: str, files: Sequence[str | Path], values: Mapping[str, Any]) -> None:
-    """As `python -m monai.bundle run RUN_ID`, in this process."""
+def run_configs(
+    run_id: str, files: Sequence[str | Path], values: Mapping[str, Any], components: Mapping[str, Any] | None = None
+) -> None:  # fmt: skip
+    """As `python -m monai.bundle run RUN_ID`, in this process; `components` as of `training_workflow`."""
     from monai.bundle import run
 
-    run(run_id, config_file=[str(file) for file in files], **data_only(values))
+    run(run_id, config_file=[str(file) for file in files], **data_only(values), **(components or {}))
 
 
 def training_workflow(

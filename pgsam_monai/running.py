@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pgsam_monai.base.edits import blaming_edits
 from pgsam_monai.base.errors import MissingFile, UserFault, root_of
@@ -14,11 +17,18 @@ from pgsam_monai.bundle import Bundle
 from pgsam_monai.configs import data_only, run_configs
 
 
-def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str, object]) -> None:
-    """Run a bundle in this process; a user's fault is its sentence and the command that shows the whole story."""
+def run_bundle(
+    run_id: str, bundle: str, configs: list[str], overrides: dict[str, object],
+    components: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Run a bundle in this process; a user's fault is its sentence and the command that shows the whole story.
+
+    `components`: entries of its configs that are replaced by config syntax of ours.
+    """
     planned = Bundle(bundle, configs=configs, overrides=overrides)
     files = [str(planned.config_file(name)) for name in configs]
     flags = [word for name, value in data_only(overrides).items() for word in (f"--{name}", str(value))]
+    flags += [word for name, made in (components or {}).items() for word in (f"--{name}", json.dumps(made))]
     config_file = files[0] if len(files) == 1 else str(files)
     typed = shlex.join(["python", "-m", "monai.bundle", "run", run_id, "--config_file", config_file, *flags])
     print("$", typed, flush=True)
@@ -27,7 +37,7 @@ def run_bundle(run_id: str, bundle: str, configs: list[str], overrides: dict[str
         keep(checkpoints, refusal=TRAINING)  # as the config does, but before MONAI takes seconds to import
     try:
         with blaming_edits(planned.folder / "configs", configs):
-            run_configs(run_id, files, {"bundle_root": str(planned.folder), **overrides})
+            run_configs(run_id, files, {"bundle_root": str(planned.folder), **overrides}, components)
     except KeyboardInterrupt:
         kept = f" Finished epochs are kept; go on with: pgsam train {bundle} --resume"
         sys.exit(f"pgsam: interrupted.{kept if run_id == 'training' else ''}")

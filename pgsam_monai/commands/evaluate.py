@@ -20,8 +20,12 @@ from pgsam_monai.commands.values import (
     whole_numbers,
 )
 from pgsam_monai.running import run_bundle
+from pgsam_monai.runtime.choosing import exported_network
+from pgsam_monai.runtime.engines import NAMES, TORCH
 
 CONFIGS = ["train.json", "evaluate.json"]
+
+MODULE = "pgsam_monai.predicting.exported.ExportedModule"
 
 OF_ANOTHER_DATASET = ("protocol", "tolerance_mm")
 """Values of evaluate.json that a measurement on another data set takes too."""
@@ -37,6 +41,7 @@ MODES_OF = {
     "predictions": ("--rank_labels",),
     "device": ("", "--interaction", "--dataset"),
     "mirror": ("",),
+    "engine": ("", "--interaction"),
     "map": ("--dataset",),
     "intensity": ("--dataset",),
 }
@@ -59,6 +64,7 @@ def evaluate(
     mirror: str | None = None,
     device: str | None = None,
     max_gb: object = None,
+    engine: str | None = None,
     **overrides: object,
 ) -> None:
     """Measure a trained bundle: Dice, HD95 and surface Dice per class and case, to eval/PART/metrics.csv and .json.
@@ -81,6 +87,7 @@ def evaluate(
     Examples:
         pgsam evaluate bundles/samed_synapse --part test --protocol synapse
         pgsam evaluate bundles/samed_synapse --mirror front-back --output_dir bundles/samed_synapse/eval/mirrored
+        pgsam evaluate bundles/samed_synapse --engine openvino --output_dir bundles/samed_synapse/eval/openvino
         pgsam evaluate bundles/refsam3d_btcv --dataset /data/AMOS
         pgsam evaluate bundles/refsam3d_btcv --dataset /data/CHAOS_MR --map chaos.json --intensity percentile --cases 5
         pgsam evaluate bundles/medsa_hippocampus --interaction --clicks 1,3 --seeds 3 --cases 5
@@ -103,12 +110,15 @@ def evaluate(
         mirror: axes along which mirror images are asked as well, as pgsam predict does: front-back,up-down, auto, none.
         device: cpu or cuda; by default a GPU if there is one.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
+        engine: torch, the default; openvino or onnxruntime, the network that pgsam export wrote; auto, what pgsam
+            predict would take. With --interaction openvino encodes slices.
         overrides: any value of configs/evaluate.json or train.json; with --dataset protocol and tolerance_mm only.
     """
     set_limit(max_gb)
     given = {
         "part": part, "clicks": clicks, "seeds": seeds, "cases": cases, "map": map, "intensity": intensity,
         "predictions": predictions, "mirror": mirror, "device": device,
+        "engine": engine,
     }  # fmt: skip
     modes = {"--interaction": interaction, "--dataset": dataset is not None, "--rank_labels": rank_labels}
     _check_mode(modes, given)
@@ -123,8 +133,21 @@ def evaluate(
     if mirror is not None:
         overrides["mirror"] = Bundle(bundle, configs=CONFIGS).mirror_axes(axes_typed(mirror))
     if interaction:
-        return _measure_interaction(bundle, clicks, seeds, cases=count, overrides=overrides)
-    run_bundle("evaluating", bundle, CONFIGS, overrides)
+        chosen = engine or TORCH
+        return _measure_interaction(bundle, clicks, seeds, cases=count, overrides=overrides, engine=chosen)
+    components = _exported(bundle, engine, overrides) if engine else {}
+    run_bundle("evaluating", bundle, CONFIGS, overrides, components)
+
+
+def _exported(bundle: str, engine: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The exported network in the place of the trained one, if an engine answers."""
+    own = sorted({"ckpt_dir", "device"} & overrides.keys())
+    found = exported_network(bundle, engine, needs_torch=[f"--{name}" for name in own])
+    if found is None:
+        return {}
+    print(f"{NAMES[found.engine]} answers, in {found.settings['precision']}.")
+    module = {"_target_": MODULE, "bundle": str(found.bundle.folder), "engine": found.engine}
+    return {"evaluate#evaluator#network": module}
 
 
 def _check_mode(modes: Mapping[str, bool], given: Mapping[str, object]) -> None:

@@ -10,7 +10,7 @@ def label(
     *bundles: str, studies: str | None = None, host: str = "127.0.0.1", port: int = 8000, auth: str | None = None,
     allow_origin: str | None = None, also_read: str | None = None, app_dir: str | None = None,
     score: str | None = None, train: bool = True, max_upload_mb: int = 2000, environment: str | None = None,
-    dry_run: bool = False, max_gb: object = None,
+    dry_run: bool = False, max_gb: object = None, engine: str = "auto",
 ) -> None:  # fmt: skip
     """Serve trained bundles with MONAI Label: segment, click, correct and train from 3D Slicer, OHIF or a script.
 
@@ -51,6 +51,9 @@ def label(
         max_upload_mb: larger uploads are refused.
         environment: folder of the environment that has MONAI Label.
         dry_run: check everything and print the command, but start nothing.
+        engine: torch; openvino or onnxruntime, which answer with what pgsam export wrote; auto takes the faster of
+            these that was seen to answer as the trained network does. After a training from here torch answers, until
+            the next export.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
     set_limit(max_gb)
@@ -61,5 +64,6 @@ def label(
     serving = check(
         bundles, studies, app_dir=app_dir, host=host, port=port, auth=auth, score=words(score), train=train,
         allow_origin=words(allow_origin), max_upload_mb=max_upload_mb, also_read=words(also_read),
+        engine=engine,
     )  # fmt: skip
     start(serving, find_environment(environment), dry_run=dry_run)

@@ -19,7 +19,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.epistemic import Epistemic
 from monailabel.utils.others.generic import strtobool
 
-from pgsam_monai.base.errors import MissingFile
+from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.memory import hand_back_freed_memory
 from pgsam_monai.bundle import Bundle, WeightsFault
 from pgsam_monai.label.fields import is_dicomweb
@@ -27,6 +27,9 @@ from pgsam_monai.label.tasks.datastore import StudiesFolder
 from pgsam_monai.label.tasks.infer_tasks import DeepEdit, DeepGrow, Segmentation
 from pgsam_monai.label.tasks.open_images import OpenImages
 from pgsam_monai.label.tasks.sampling import AnyImage
+from pgsam_monai.predicting.exported import exported_module
+from pgsam_monai.runtime.encoder import encoding_engine
+from pgsam_monai.runtime.engines import AUTO
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ class PgsamApp(stock_app(), MONAILabelApp):
         Args:
             app_dir: holds model/<name of a bundle>.
             studies: the images, and their labels.
-            conf: what `pgsam label` passes on: "models", "score", "train", "device".
+            conf: what `pgsam label` passes on: "models", "score", "train", "device", "engine".
         """
         super().__init__(app_dir, studies, conf)
         self.name = f"pgsam-monai {metadata.version('pgsam-monai')}"
@@ -102,15 +105,20 @@ class PgsamApp(stock_app(), MONAILabelApp):
         device = self.conf.get("device") or None
         return {name: Bundle.trained(path, device=device) for name, path in self.models.items()}
 
+    @property
+    def engine(self) -> str:
+        """What computes."""
+        return self.conf.get("engine") or AUTO
+
     def init_infers(self) -> dict[str, InferTask]:
         """Per bundle: automatic segmentation, and by clicks where its network takes them."""
         infers: dict[str, InferTask] = {}
         for name, served in self.served.items():
-            infers[name] = Segmentation(served)
+            infers[name] = Segmentation(served, self.engine)
             if served.capabilities.prompts:
-                images = OpenImages(served)
-                infers[f"{name}_deepedit"] = DeepEdit(served, images)
-                infers[f"{name}_deepgrow"] = DeepGrow(served, images)
+                images = OpenImages(served, encoding_engine(self.engine))
+                infers[f"{name}_deepedit"] = DeepEdit(served, images, self.engine)
+                infers[f"{name}_deepgrow"] = DeepGrow(served, images, self.engine)
         return infers
 
     def init_trainers(self) -> dict[str, TrainTask]:
@@ -152,7 +160,7 @@ class PgsamApp(stock_app(), MONAILabelApp):
         return started[method] if method else started
 
     def on_init_complete(self) -> None:
-        """Called in the server, not in its training and scoring processes: load and check all weights.
+        """Called in the server, not in its training and scoring processes: load and check all weights, open engines.
 
         Raises:
             WeightsFault: what is wrong with any of them.
@@ -161,7 +169,9 @@ class PgsamApp(stock_app(), MONAILabelApp):
         for served in self.served.values():
             try:
                 served.load()
-            except WeightsFault as fault:
+                if module := exported_module(served.folder, self.engine):
+                    module.exported.run  # noqa: B018
+            except UserFault as fault:
                 faults.append(str(fault))
         if faults:
             raise WeightsFault(" ".join(faults))

@@ -12,7 +12,7 @@ from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.runtime.engines import AUTO, ENGINES, NAMES, ONNXRUNTIME, TORCH, installed, require_engine
 from pgsam_monai.runtime.network import ExportedNetwork
-from pgsam_monai.runtime.record import read_record, stale
+from pgsam_monai.runtime.record import FILE, read_record, stale
 
 
 def exported_network(
@@ -31,9 +31,11 @@ def exported_network(
     """
     if engine == TORCH:
         return None
+    if engine == AUTO and (needs_torch or has_gpu() or not (Path(folder) / "models" / FILE).is_file()):
+        return None
     bundle = Bundle(folder)
     if engine == AUTO:
-        return None if needs_torch or has_gpu() else _verified(bundle)
+        return _verified(bundle)
     require_engine(engine)
     if needs_torch:
         raise UserFault(f"--engine {engine} can't do {', '.join(needs_torch)}; leave either out.")

@@ -15,7 +15,16 @@ from pgsam_monai.base.files import sha256_of, time_and_size, write_text
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.replacing import note_written
 from pgsam_monai.runtime.choosing import has_gpu
-from pgsam_monai.runtime.engines import AUTO, OPENVINO, TORCH, Run, installed, open_network, require_engine
+from pgsam_monai.runtime.engines import (
+    AUTO,
+    ONNXRUNTIME,
+    OPENVINO,
+    TORCH,
+    Run,
+    installed,
+    open_network,
+    require_engine,
+)
 from pgsam_monai.runtime.record import require_whole
 
 FILES = ("encoder.xml", "encoder.bin")
@@ -70,6 +79,11 @@ def _from_json(content: Mapping) -> EncoderRecord:
     if entries.pop("schema_version") != SCHEMA_VERSION:
         raise ValueError("of another version")
     return EncoderRecord(**{**entries, "shape": tuple(entries["shape"])})
+
+
+def encoding_engine(engine: str) -> str:
+    """What encodes images where `engine` segments them: there are no encoders for ONNX Runtime."""
+    return TORCH if engine == ONNXRUNTIME else engine
 
 
 class ExportedEncoder:

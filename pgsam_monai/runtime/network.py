@@ -82,6 +82,15 @@ class ExportedNetwork:
             workers=self.threads, shapes=[self.input_shape],
         )  # fmt: skip
 
+    def answer(self, images: np.ndarray) -> np.ndarray:
+        """Images (n, C, …) as the network sees them -> logits (n, K+1, …), whatever n was exported."""
+        size, logits = self.input_shape[0], []
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+            logits.append(self.run([filled])[0][: len(part)])
+        return np.concatenate(logits)
+
     def label_map(self, image: Paths, *, sure: bool = False) -> tuple[LabelResult, Volume]:
         """Segment an image: a file, a DICOM series folder, or one file per channel; the image as it was read with it.
 

@@ -27,6 +27,7 @@ from pgsam_monai.evaluation.interaction.results import SCHEMA_VERSION, format_in
 from pgsam_monai.evaluation.interaction.scores import OVERALL, CaseScores, mean_dice
 from pgsam_monai.evaluation.unseen import require_unseen
 from pgsam_monai.interactive.model import PromptModel, prompt_model
+from pgsam_monai.runtime.engines import OPENVINO, TORCH
 
 CONFIGS = ("train.json", "evaluate.json")
 
@@ -38,6 +39,7 @@ def evaluate_interaction(
     cases: int | None = None,
     overrides: Mapping[str, object] | None = None,
     say: Callable[[str], None] = print,
+    engine: str = TORCH,
 ) -> None:
     """Measure a trained bundle and write interaction.csv, .json and .png beside its metrics.
 
@@ -50,6 +52,7 @@ def evaluate_interaction(
         cases: the first so many of the part's labelled cases; None for all.
         overrides: values of train.json and evaluate.json, `part` among them.
         say: hears a line per case, and the tables.
+        engine: what encodes slices, see `interactive.model.prompt_model`.
 
     Raises:
         FileNotFoundError: no bundle, or not trained.
@@ -61,7 +64,7 @@ def evaluate_interaction(
     from pgsam_monai.evaluation.interaction.results import draw_interaction
 
     measured = Bundle.trained(bundle, configs=CONFIGS, overrides=overrides)
-    model = prompt_model(measured)
+    model = prompt_model(measured, engine)
     chosen = _choose(measured.content("evaluation_cases"), cases)
     require_files(chosen, measured.content("dataset_dir"))
     require_unseen(chosen, measured.model_file, allowed=measured.content("allow_trained"))
@@ -142,7 +145,7 @@ def _stamp(
         "files": [{**row, "mtime_ns": None} for row in stamps_to_json(stamp_sources(case))],
         "model": [
             list(model.names), model.image_size, model.fit, model.stack_overlap, model.precision,
-            model.knows_everything, model.trained_with_masks,
+            model.knows_everything, model.trained_with_masks, *([OPENVINO] if model.encoder else []),
         ],
     }  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -15,6 +15,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.label.fields import is_dicomweb
 from pgsam_monai.label.launch.app_folder import default_app_dir, faults_of_app_dir
+from pgsam_monai.runtime.engines import AUTO, ENGINES, TORCH
 
 GOOD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 KINDS = ("deepedit", "deepgrow", "detection", "classification")
@@ -42,6 +43,8 @@ class Serving:
     max_upload_mb: int = 2000
     also_read: tuple[Path, ...] = ()
     """folders whose images may be asked for by their paths"""
+    engine: str = AUTO
+    """what computes, see `runtime.choosing.exported_network`"""
 
 
 def check(
@@ -57,6 +60,7 @@ def check(
     allow_origin: Sequence[str],
     max_upload_mb: object,
     also_read: Sequence[str],
+    engine: str = AUTO,
 ) -> Serving:
     """See the help of `pgsam label`.
 
@@ -81,6 +85,8 @@ def check(
         for name in score
         if name in named and _is_ensemble(named[name])
     ]
+    if engine not in (AUTO, TORCH, *ENGINES):
+        faults.append(f"--engine is {AUTO}, {TORCH}, {' or '.join(ENGINES)}; got {engine!r}.")
     faults += _faults_of_urls("--auth", [auth] if auth else [], paths=True)
     faults += _faults_of_urls("--allow_origin", allow_origin, paths=False)
     if not isinstance(train, bool):
@@ -92,7 +98,7 @@ def check(
     return Serving(
         bundles=named, studies=place, app_dir=app, host=host, port=port, auth=auth, score=tuple(score), train=train,
         allow_origin=tuple(origin.rstrip("/") for origin in allow_origin), max_upload_mb=max_upload_mb,
-        also_read=tuple(Path(folder).absolute() for folder in also_read),
+        also_read=tuple(Path(folder).absolute() for folder in also_read), engine=engine,
     )  # fmt: skip
 
 

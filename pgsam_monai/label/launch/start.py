@@ -69,6 +69,7 @@ def server_command(serving: Serving, environment: LabelEnvironment) -> list[str]
         "host": serving.host,
         "max_upload_mb": str(serving.max_upload_mb),
         "allow_origin": ",".join(serving.allow_origin),
+        "engine": serving.engine,
         "also_read": os.pathsep.join(map(str, serving.also_read)),
     }
     confs = [word for name, value in settings.items() for word in ("--conf", name, value)]

@@ -37,6 +37,8 @@ from pgsam_monai.label.tasks.inference_request import (
 )
 from pgsam_monai.label.tasks.open_images import OpenImages
 from pgsam_monai.label.tasks.results import cast, send_file
+from pgsam_monai.predicting.exported import exported_module
+from pgsam_monai.runtime.engines import TORCH
 from pgsam_monai.transforms.read import image_reader
 from pgsam_monai.voxels.result import LabelResult
 
@@ -53,8 +55,9 @@ class Segmentation(InferTask):
 
     kind = InferType.SEGMENTATION
 
-    def __init__(self, served: Bundle) -> None:
-        self.served = served
+    def __init__(self, served: Bundle, engine: str = TORCH) -> None:
+        """`engine`: see `predicting.exported.exported_module`."""
+        self.served, self.engine = served, engine
         config = {"device": self._devices(), "label_values": list(LABEL_VALUES), **self._options()}
         super().__init__(self.kind, self._listed_labels(), DIMENSION, served.description, config)
 
@@ -96,7 +99,13 @@ class Segmentation(InferTask):
     def _answer(self, request: Mapping[str, Any], delivery: Delivery) -> tuple[LabelResult, dict[str, Any]]:
         """The label map, and what the client learns of how it came about."""
         words, device = self._read_words(request), self._choose_device(request)
-        return self.served.label_map(self._image(request), device=device, **words), {"device": str(device)}
+        return self._segmented(request, device=device, **words), {"device": str(device)}
+
+    def _segmented(self, request: Mapping[str, Any], **wishes: Any) -> LabelResult:
+        """By an exported network where one answers, which knows no words."""
+        worded = wishes.get("text") is not None or wishes.get("texts")
+        network = None if worded else exported_module(self.served.folder, self.engine)
+        return self.served.label_map(self._image(request), network=network, **wishes)
 
     def _image(self, request: Mapping[str, Any]) -> str | list[str]:
         return find_image(request.get("image"), channels=self.served.channels)
@@ -155,9 +164,9 @@ class DeepEdit(Segmentation):
     kind = InferType.DEEPEDIT
     shown = (EVERYTHING, EMPTY)
 
-    def __init__(self, served: Bundle, images: OpenImages) -> None:
+    def __init__(self, served: Bundle, images: OpenImages, engine: str = TORCH) -> None:
         """`images` is shared by the tasks of one bundle."""
-        super().__init__(served)
+        super().__init__(served, engine)
         self._images = images
 
     def _answer(self, request: Mapping[str, Any], delivery: Delivery) -> tuple[LabelResult, dict[str, Any]]:
@@ -166,11 +175,11 @@ class DeepEdit(Segmentation):
             raise RequestFault(
                 f"Clicks are answered on {self.served.device}; leave 'device' out.", status=422
             )
-        asked, image = self._read(request, delivery), self._image(request)
+        asked = self._read(request, delivery)
         if asked.clicks is None:
-            result, used = self.served.label_map(image), {}
+            result, used = self._segmented(request), {}
         else:
-            result, used = self._images.answer(image, asked)
+            result, used = self._images.answer(self._image(request), asked)
         return result, {"device": str(self.served.device), "clicks_used": used}
 
     def _read(self, request: Mapping[str, Any], delivery: Delivery) -> ClickRequest:

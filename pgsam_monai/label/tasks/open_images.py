@@ -16,6 +16,7 @@ from pgsam_monai.interactive.model import prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.label.tasks.inference_request import BACKGROUND, EVERYTHING, ClickRequest
 from pgsam_monai.prompts.frames import Placed
+from pgsam_monai.runtime.engines import TORCH
 from pgsam_monai.transforms.read import reading
 from pgsam_monai.voxels.result import LabelResult
 
@@ -33,8 +34,9 @@ Prompts = Mapping[str, Sequence[Placed]]
 class OpenImages:
     """Answers requests one after the other. Each is complete in itself: nothing said before counts."""
 
-    def __init__(self, served: Bundle) -> None:
-        self._served = served
+    def __init__(self, served: Bundle, engine: str = TORCH) -> None:
+        """`engine` encodes slices, see `interactive.model.prompt_model`."""
+        self._served, self._engine = served, engine
         self._open: OrderedDict[tuple, _OpenImage] = OrderedDict()
 
     def answer(self, image: Paths, asked: ClickRequest) -> tuple[LabelResult, dict[str, dict[str, Voxels]]]:
@@ -72,8 +74,8 @@ class OpenImages:
         return result if asked.label is None else result.only(asked.label), clicks_used(placed)
 
     def _opened(self, image: Paths, background: str) -> _OpenImage:
-        model = prompt_model(self._served)
-        weights = self._served.stamp
+        model = prompt_model(self._served, self._engine)
+        weights = (self._served.stamp, model.encoder)
         for key in [key for key in self._open if key[0] != weights]:
             del self._open[key]
         key = (weights, background, state_of(image))

@@ -195,6 +195,13 @@ def test_ports_that_are_none(bundle, studies, port):
     assert "--port takes a whole number from 1 to 65535" in fault_of(bundle, studies=studies, port=port)
 
 
+def test_an_engine_is_passed_on(bundle, studies, port):
+    assert "--engine is auto, torch, openvino or onnxruntime; got 'tpu'." in fault_of(
+        bundle, studies=studies, port=port, engine="tpu"
+    )
+    assert checked(bundle, studies=studies, port=port, engine="openvino").engine == "openvino"
+
+
 @pytest.fixture
 def serving(bundle, studies, tmp_path):
     return Serving(bundles={"samed_spleen": bundle}, studies=studies, app_dir=tmp_path / "app")

@@ -37,7 +37,7 @@ class Service:
 
 @pytest.fixture(autouse=True)
 def models(monkeypatch):
-    monkeypatch.setattr(open_images, "prompt_model", lambda served: served.model)
+    monkeypatch.setattr(open_images, "prompt_model", lambda served, engine: served.model)
 
 
 @pytest.fixture
