@@ -85,7 +85,7 @@ def export_engine(
 def _written(bundle: Bundle, engine: str, record: Record, folder: Path, integers: bool) -> list[Path]:
     """An engine's files in `folder`, in integers of 8 bits or not."""
     shape = ExportedNetwork(bundle, record, engine).input_shape
-    onnx_file = _write_onnx(bundle.network, folder / FILES[ONNXRUNTIME][0], shape)
+    onnx_file = write_onnx(bundle.network, folder / FILES[ONNXRUNTIME][0], shape)
     if engine == ONNXRUNTIME:
         return [onnx_file]
     import openvino
@@ -173,7 +173,7 @@ class _OneOutput(nn.Module):
 
 
 @torch.no_grad()
-def _write_onnx(network: nn.Module, file: Path, shape: Sequence[int]) -> Path:
+def write_onnx(network: nn.Module, file: Path, shape: Sequence[int]) -> Path:
     """For inputs of one shape, which is what predictions give it."""
     merged = _OneOutput(fix_texts(merge_for_inference(network)).float()).eval()
     image = torch.zeros(*shape)
