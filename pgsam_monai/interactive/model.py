@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.base.labels import Entry, restored_values
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.networks.precision import autocast
+from pgsam_monai.networks.precision import autocast, choose_dtype
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.runtime.encoder import ExportedEncoder, exported_encoder
 from pgsam_monai.runtime.engines import TORCH
@@ -56,7 +56,11 @@ class PromptModel:
         """What every prompt starts from: images (n * stack_depth, C, S, S), 0..1, of stacks one after the other."""
         if self.encoder is not None:
             found = self.encoder(image.float().cpu().numpy())
-            embedding, *skips = (torch.from_numpy(each).to(self.device) for each in found)
+            # As the network's own are: every question would turn other types, and another order, into these.
+            dtype, order = choose_dtype(self.device, self.precision) or torch.float32, torch.channels_last
+            embedding, *skips = (
+                torch.from_numpy(each).to(self.device, dtype, memory_format=order) for each in found
+            )
             return ImageFeatures(embedding, tuple(skips))
         with autocast(self.device, self.precision):
             return self.network.embed(image, depth=self.network.stack_depth)

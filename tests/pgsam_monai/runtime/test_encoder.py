@@ -52,7 +52,7 @@ def test_it_encodes_as_the_network_does(folder):
         (found.embedding, *found.skips), (expected.embedding, *expected.skips), strict=True
     ):
         assert one.shape == other.shape
-        assert relative_error([one.numpy()], [other.float().numpy()]) < 0.05
+        assert relative_error([one.float().numpy()], [other.float().numpy()]) < 0.05
     segmenter = Segmenter(model)
     segmenter.set_image(np.random.default_rng(0).random((30, 26, 4), np.float32))
     segmenter.add_click((10, 10, 2), model.names[0])
