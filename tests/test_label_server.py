@@ -46,7 +46,7 @@ def dataset(request, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def bundles(dataset) -> dict[str, Path]:
     """Network -> a bundle that was trained for two steps. Patches of coarse voxels: a scan is few of them."""
-    wishes = ("stack_depth=1", "spacing=[2,2,2]")
+    wishes = ("stack_depth=1", "spacing=[2,2,2]", "image_size=96")
     networks = ",".join(NETWORKS)
     first = plan_tiny(dataset, dataset.parent, *wishes, networks=networks, name="lab", skip_faulty=True)
     made = {network: first.with_name(f"{network}_lab") for network in NETWORKS}

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from monai.networks import nets
 from torch import Tensor
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.wrapped import BaselineNetwork
 
 FILTERS = (32, 64, 128, 256, 512)
+MOST_UNITS = 16
+"""convolutions of a residual unit; nobody wants more, and a slip of the hand would fill the memory"""
 
 
 class UNet(BaselineNetwork):
@@ -38,6 +41,8 @@ class UNet(BaselineNetwork):
         Raises:
             ValueError: an argument is outside its range.
         """
+        if not 0 <= residual_units <= MOST_UNITS:
+            raise UserFault(f"{self.title}: residual_units must be 0 to {MOST_UNITS}, got {residual_units}.")
         total = 2 ** (len(filters) - 1)
         super().__init__(
             num_classes=num_classes,

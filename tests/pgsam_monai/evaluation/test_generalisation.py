@@ -169,7 +169,7 @@ def test_images_without_a_label_are_counted(bundle, other, capsys):
 
 
 def test_an_interruption_keeps_finished_cases(bundle, other, monkeypatch, inferred, capsys):
-    from pgsam_monai.inference import result as save
+    from pgsam_monai.voxels import result as save
 
     real = save.save_label_map
 

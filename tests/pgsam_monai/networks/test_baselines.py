@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from monai.losses import DeepSupervisionLoss, DiceCELoss
 from monai.networks import nets
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.dynunet import DynUNet
 from pgsam_monai.networks.swinunetr import SwinUNETR
 from pgsam_monai.networks.unet import UNet
@@ -184,3 +185,9 @@ def test_sam_peft_and_clip_are_not_needed():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("units", [-1, 17, 1 << 70])
+def test_residual_units_have_a_range(units):
+    with pytest.raises(UserFault, match="UNet: residual_units must be 0 to 16"):
+        UNet(num_classes=1, image_size=32, residual_units=units)
