@@ -492,7 +492,6 @@ class Bundle:
         text: str | None = None,
         texts: Mapping[str, Sequence[str]] | None = None,
         device: torch.device | None = None,
-        network: nn.Module | None = None,
     ) -> LabelResult:
         """Segment an image.
 
@@ -501,7 +500,6 @@ class Bundle:
             text: what is asked for, of a bundle that reads requests; the label map then holds 0 and `ASKED`.
             texts: by class name, texts instead of the bundle's own, of a bundle that reads texts of classes.
             device: where the network computes this time; None for its own.
-            network: what answers this time in place of its own, which must be there all the same.
 
         Raises:
             ReadError: an unreadable file.
@@ -515,7 +513,6 @@ class Bundle:
             voxels, affine, sure = self._run(
                 image,
                 device,
-                network or self._network,
                 after=self.postprocessing if text is None else self.answering,
             )
         names, values = (self.names, self.values) if text is None else ([self.names[0], text], [0, ASKED])
@@ -524,7 +521,7 @@ class Bundle:
         )  # fmt: skip
 
     def _run(
-        self, image: Paths, device: torch.device, network: nn.Module, *, after: Compose
+        self, image: Paths, device: torch.device, *, after: Compose
     ) -> tuple[np.ndarray, np.ndarray, Sequence[float]]:
         """What MONAI's evaluator does for one image, but for writing: label map (i, j, k), its affine (4, 4), and how
         sure the network is of each class, nothing if the inferer doesn't tell."""
@@ -539,7 +536,7 @@ class Bundle:
             batch = list_data_collate([self.preprocessing({"image": path_or_paths(image)})])
         amp = "amp" in self.parser.get() and self.content("amp")
         with torch.no_grad(), torch.autocast("cuda", enabled=bool(amp) and device.type == "cuda"):
-            batch["pred"] = self.answering_inferer(batch["image"].to(device), network)
+            batch["pred"] = self.answering_inferer(batch["image"].to(device), self._network)
         (item,) = decollate_batch(batch)
         sure = confidence_of(item["pred"])
         pred = after(item)["pred"]

@@ -27,9 +27,9 @@ from pgsam_monai.label.tasks.datastore import StudiesFolder
 from pgsam_monai.label.tasks.infer_tasks import DeepEdit, DeepGrow, Segmentation
 from pgsam_monai.label.tasks.open_images import OpenImages
 from pgsam_monai.label.tasks.sampling import AnyImage
-from pgsam_monai.predicting.exported import exported_module
+from pgsam_monai.predicting.exported import kept_network
 from pgsam_monai.runtime.encoder import encoding_engine
-from pgsam_monai.runtime.engines import AUTO
+from pgsam_monai.runtime.engines import AUTO, ENGINES
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class PgsamApp(stock_app(), MONAILabelApp):
         return started[method] if method else started
 
     def on_init_complete(self) -> None:
-        """Called in the server, not in its training and scoring processes: load and check all weights, open engines.
+        """Called in the server, not in its training and scoring processes: load and check all weights.
 
         Raises:
             WeightsFault: what is wrong with any of them.
@@ -169,8 +169,10 @@ class PgsamApp(stock_app(), MONAILabelApp):
         for served in self.served.values():
             try:
                 served.load()
-                if module := exported_module(served.folder, self.engine):
-                    module.exported.run  # noqa: B018
+                if (
+                    self.engine in ENGINES
+                ):  # what was asked for must be there; else it is opened when it first answers
+                    kept_network(served.folder, self.engine).run  # noqa: B018
             except UserFault as fault:
                 faults.append(str(fault))
         if faults:

@@ -34,7 +34,7 @@ def _found(bundle: str | Path, engine: str) -> ExportedNetwork:
     return exported
 
 
-def exported_module(folder: Path, engine: str) -> ExportedModule | None:
+def kept_network(folder: Path, engine: str) -> ExportedNetwork | None:
     """What answers in the place of a bundle's network; None where torch does. Kept while its files stay the same.
 
     Raises:
@@ -45,6 +45,5 @@ def exported_module(folder: Path, engine: str) -> ExportedModule | None:
 
 
 @lru_cache(maxsize=8)
-def _kept(folder: Path, engine: str, *stamps: object) -> ExportedModule | None:
-    found = exported_network(folder, engine)
-    return None if found is None else ExportedModule(folder, found.engine)
+def _kept(folder: Path, engine: str, *stamps: object) -> ExportedNetwork | None:
+    return exported_network(folder, engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -91,15 +92,17 @@ class ExportedNetwork:
             logits.append(self.run([filled])[0][: len(part)])
         return np.concatenate(logits)
 
-    def label_map(self, image: Paths, *, sure: bool = False) -> tuple[LabelResult, Volume]:
+    def label_map(
+        self, image: Paths, *, sure: bool = False, read: Callable[[Paths], Volume] | None = None
+    ) -> tuple[LabelResult, Volume]:
         """Segment an image: a file, a DICOM series folder, or one file per channel; the image as it was read with it.
 
-        `sure`: the result has the Soft Dice Confidence.
+        `sure`: the result has the Soft Dice Confidence. `read`: how the image is read, where it may come from anybody.
 
         Raises:
             ReadError: an unreadable file.
         """
-        volume = _read(image)
+        volume = (read or _read)(image)
         classes = np.zeros(volume.voxels.shape[1:], class_type(len(self.bundle.names)))
         sureness = Sureness(len(self.bundle.names)) if sure else None
         self._walk(volume, classes, sureness)

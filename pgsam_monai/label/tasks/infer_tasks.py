@@ -15,6 +15,7 @@ from monailabel.utils.others.generic import device_list, device_map
 
 from pgsam_monai.base.capabilities import CLASS_TEXTS, REQUESTS
 from pgsam_monai.bundle import Bundle
+from pgsam_monai.inference.confidence import told
 from pgsam_monai.label.faults import RequestFault, short
 from pgsam_monai.label.fields import text_of
 from pgsam_monai.label.reading.reader import read_image_safely
@@ -37,7 +38,7 @@ from pgsam_monai.label.tasks.inference_request import (
 )
 from pgsam_monai.label.tasks.open_images import OpenImages
 from pgsam_monai.label.tasks.results import cast, send_file
-from pgsam_monai.predicting.exported import exported_module
+from pgsam_monai.predicting.exported import kept_network
 from pgsam_monai.runtime.engines import TORCH
 from pgsam_monai.transforms.read import image_reader
 from pgsam_monai.voxels.result import LabelResult
@@ -56,7 +57,7 @@ class Segmentation(InferTask):
     kind = InferType.SEGMENTATION
 
     def __init__(self, served: Bundle, engine: str = TORCH) -> None:
-        """`engine`: see `predicting.exported.exported_module`."""
+        """`engine`: see `predicting.exported.kept_network`."""
         self.served, self.engine = served, engine
         config = {"device": self._devices(), "label_values": list(LABEL_VALUES), **self._options()}
         super().__init__(self.kind, self._listed_labels(), DIMENSION, served.description, config)
@@ -104,8 +105,12 @@ class Segmentation(InferTask):
     def _segmented(self, request: Mapping[str, Any], **wishes: Any) -> LabelResult:
         """By an exported network where one answers, which knows no words."""
         worded = wishes.get("text") is not None or wishes.get("texts")
-        network = None if worded else exported_module(self.served.folder, self.engine)
-        return self.served.label_map(self._image(request), network=network, **wishes)
+        exported = None if worded else kept_network(self.served.folder, self.engine)
+        if exported is None:
+            with told(False):
+                return self.served.label_map(self._image(request), **wishes)
+        with self.served.lock:
+            return exported.label_map(self._image(request), read=read_image_safely)[0]
 
     def _image(self, request: Mapping[str, Any]) -> str | list[str]:
         return find_image(request.get("image"), channels=self.served.channels)

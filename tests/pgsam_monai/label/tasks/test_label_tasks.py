@@ -22,8 +22,11 @@ from monailabel.interfaces.utils.app import app_instance, clear_cache
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.volume import ReadError
-from pgsam_monai.bundle import WeightsFault
+from pgsam_monai.bundle import Bundle, WeightsFault
+from pgsam_monai.export.comparing import cases_to_compare
+from pgsam_monai.export.engines import export_engine
 from pgsam_monai.label.faults import RequestFault, status_and_sentence
+from pgsam_monai.label.tasks import infer_tasks
 from pgsam_monai.predicting.predict import predict
 from pgsam_monai.voxels.result import LabelResult
 
@@ -102,6 +105,23 @@ def test_no_setting_is_empty_or_anything_that_3d_slicer_cannot_show(app):
     for model in app.info()["models"].values():
         for value in model["config"].values():
             assert isinstance(value, str | bool | int) or (value and all(isinstance(v, str) for v in value))
+
+
+def test_an_exported_network_answers(app, bundles, monkeypatch):
+    """Once it was exported, with no restart, and images are still read in another process."""
+    models, read = bundles["samed"] / "models", []
+    whole = Bundle.trained(bundles["samed"], device="cpu")
+    export_engine(whole, "onnxruntime", cases_to_compare(whole, 1)[1])
+    monkeypatch.setattr("pgsam_monai.runtime.choosing.has_gpu", lambda: False)
+    safely = infer_tasks.read_image_safely
+    monkeypatch.setattr(infer_tasks, "read_image_safely", lambda image: read.append(image) or safely(image))
+    monkeypatch.setattr(Bundle, "label_map", lambda *_, **__: pytest.fail("torch answered"))
+    file, said = ask(app, "samed", "organ_002", label_values="original")
+    monkeypatch.undo()
+    (models / "exported.json").unlink()
+    assert len(read) == 1
+    exact = Bundle.trained(bundles["samed"], device="cpu", overrides={"precision": "fp32"})
+    assert np.mean(voxels_of(file) == exact.label_map(read[0]).voxels) > 0.999
 
 
 @pytest.mark.parametrize("model", MODELS)
