@@ -86,13 +86,21 @@ def _openvino(
         "NUM_STREAMS": min(threads, workers),
     }
     compiled = core.compile_model(model, "CPU", settings)
+    for port in (*compiled.inputs, *compiled.outputs):
+        # Its table of number types is made at the first call, under a lock of its own that knows nothing of Python's:
+        # two threads whose first calls met there waited for each other for ever.
+        port.get_element_type().to_dtype()
     local = threading.local()
 
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         if not hasattr(local, "request"):
             local.request = compiled.create_infer_request()
-        found = local.request.infer(list(inputs), share_inputs=True)
-        return [np.array(found[port]) for port in compiled.outputs]
+            local.tensors = local.request.input_tensors, local.request.output_tensors
+        for tensor, array in zip(local.tensors[0], inputs, strict=True):
+            tensor.data[:] = array
+        local.request.start_async()
+        local.request.wait()
+        return [np.array(tensor.data) for tensor in local.tensors[1]]
 
     return run
 
