@@ -135,11 +135,11 @@ def evaluate(
     if interaction:
         chosen = engine or TORCH
         return _measure_interaction(bundle, clicks, seeds, cases=count, overrides=overrides, engine=chosen)
-    components = _exported(bundle, engine, overrides) if engine else {}
+    components = exported_components(bundle, engine, overrides) if engine else {}
     run_bundle("evaluating", bundle, CONFIGS, overrides, components)
 
 
-def _exported(bundle: str, engine: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def exported_components(bundle: str, engine: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The exported network in the place of the trained one, if an engine answers."""
     own = sorted({"ckpt_dir", "device"} & overrides.keys())
     found = exported_network(bundle, engine, needs_torch=[f"--{name}" for name in own])

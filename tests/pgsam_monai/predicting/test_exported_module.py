@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from dataset_builders import write_nnunet
+from tiny_bundle import run_bundle
 from untrained import draw_weights, plan_untrained
 
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.commands.evaluate import evaluate
+from pgsam_monai.commands.evaluate import CONFIGS, evaluate, exported_components
 from pgsam_monai.export.engines import export_engine
 from pgsam_monai.predicting.exported import ExportedModule, kept_network
 from pgsam_monai.runtime.engines import ONNXRUNTIME
@@ -55,8 +56,9 @@ def test_it_is_kept_while_its_files_stay(data, tmp_path):
 def test_evaluation_measures_what_answers(data, tmp_path, capsys):
     folder = plan_untrained(data, tmp_path, "dynunet")
     exported(folder)
-    evaluate(str(folder), output_dir=str(tmp_path / "torch"), precision="fp32")
-    evaluate(str(folder), output_dir=str(tmp_path / "onnx"), engine=ONNXRUNTIME)
+    engine = exported_components(str(folder), ONNXRUNTIME, {})
+    run_bundle("evaluating", folder, tuple(CONFIGS), output_dir=str(tmp_path / "torch"), precision="fp32")
+    run_bundle("evaluating", folder, tuple(CONFIGS), output_dir=str(tmp_path / "onnx"), **engine)
     assert "ONNX Runtime answers, in fp32." in capsys.readouterr().out
     tables = [(tmp_path / name / "validation/metrics.csv").read_text() for name in ("torch", "onnx")]
     rows = [[line.split(",") for line in table.splitlines()] for table in tables]
