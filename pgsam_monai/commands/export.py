@@ -69,6 +69,8 @@ def export(
         return _export_published(bundle, form, overwrite)
     trained = Bundle.trained(bundle, device="cpu")
     precision = _precision(form, bf16, int8)
+    if cases < 0:
+        raise UserFault(f"--cases must be 0 or more, got {cases}.")
     folder = Path(output) if output else trained.folder / "models"
     files = [Path(output)] if output and form != "sam" else [folder / name for name in FORMS[form]]
     encodes = form == "openvino" and output is None and trained.capabilities.prompts

@@ -12,7 +12,7 @@ from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.runtime.engines import AUTO, ENGINES, NAMES, ONNXRUNTIME, TORCH, installed, require_engine
 from pgsam_monai.runtime.network import ExportedNetwork
-from pgsam_monai.runtime.record import FILE, read_record, stale
+from pgsam_monai.runtime.record import read_record, stale
 
 
 def exported_network(
@@ -29,13 +29,11 @@ def exported_network(
         MissingFile: no bundle there, or nothing was exported for the engine that is asked for.
         UserFault: that engine isn't here, can't do what is wished, or its network is an older one.
     """
+    if engine == AUTO:
+        return None if needs_torch or has_gpu() else _verified(folder)
     if engine == TORCH:
         return None
-    if engine == AUTO and (needs_torch or has_gpu() or not (Path(folder) / "models" / FILE).is_file()):
-        return None
     bundle = Bundle(folder)
-    if engine == AUTO:
-        return _verified(bundle)
     require_engine(engine)
     if needs_torch:
         raise UserFault(f"--engine {engine} can't do {', '.join(needs_torch)}; leave either out.")
@@ -51,16 +49,13 @@ def exported_network(
     return ExportedNetwork(bundle, record, engine)
 
 
-def _verified(bundle: Bundle) -> ExportedNetwork | None:
-    record = read_record(bundle.folder / "models")
-    if record is None:
+def _verified(folder: str | Path) -> ExportedNetwork | None:
+    record = read_record(Path(folder) / "models")
+    agree = [each for each in ENGINES if record and each in record.engines and record.engines[each].verified]
+    chosen = next((each for each in agree if installed(each)), None)
+    if record is None or chosen is None:
         return None
-    chosen = next(
-        (each for each in ENGINES if each in record.engines and record.engines[each].verified and installed(each)),
-        None,
-    )  # fmt: skip
-    if chosen is None:
-        return None
+    bundle = Bundle(folder)
     reason = stale(record, bundle.folder / "models", bundle.config_file("inference.json"))
     if reason:
         tqdm.write(f"note: {bundle}: {reason}; predicted with torch. pgsam export again.", file=sys.stderr)

@@ -116,15 +116,16 @@ class ExportedNetwork:
 
     def _walk(self, volume: Volume, classes: np.ndarray, sureness: Sureness | None) -> None:
         """Class indices are written into `classes` (i, j, k)."""
+        self.run  # noqa: B018, opened once, before several threads ask for it
         turn, seen = self.record.orientation, self.record.seen
         image, labels = (oriented(voxels, volume.affine, turn) for voxels in (volume.voxels, classes))
         scale = scaling(volume.voxels, self.record.intensity)
         options = {"workers": self.threads, "sureness": sureness}
         if isinstance(seen, SliceInput):
-            walk_slices(image, labels, self.run, seen, scale, batch=self._batch, **options)
+            walk_slices(image, labels, self.answer, seen, scale, batch=self._batch, **options)
         else:
             spacing = along_axes(volume.spacing, volume.affine, turn)
-            walk_patches(image, labels, self.run, seen, scale, spacing=spacing, **options)
+            walk_patches(image, labels, self.answer, seen, scale, spacing=spacing, **options)
 
     def _cleaned(self, volume: Volume, classes: np.ndarray) -> np.ndarray:
         """As `transforms.cleaning.CleanClassesd`, in the orientation in which that cleans."""

@@ -13,9 +13,8 @@ from itertools import product
 
 import numpy as np
 
-from pgsam_monai.runtime.engines import Run
 from pgsam_monai.runtime.record import PatchInput
-from pgsam_monai.runtime.slices import Scale
+from pgsam_monai.runtime.slices import Answer, Scale
 from pgsam_monai.runtime.sureness import Sureness
 from pgsam_monai.voxels.grid import grid_size
 from pgsam_monai.voxels.resampling import resample, resampled_classes
@@ -25,7 +24,7 @@ SIGMA, LEAST = 0.125, 1e-3
 
 
 def walk_patches(
-    volume: np.ndarray, labels: np.ndarray, run: Run, seen: PatchInput, scale: Scale, *, spacing: Sequence[float],
+    volume: np.ndarray, labels: np.ndarray, answer: Answer, seen: PatchInput, scale: Scale, *, spacing: Sequence[float],
     workers: int = 1, sureness: Sureness | None = None,
 ) -> None:  # fmt: skip
     """Write the classes of a volume (C, rows, columns, slices) into `labels` (rows, columns, slices).
@@ -34,13 +33,13 @@ def walk_patches(
     logits at the planned spacing.
     """
     grid = grid_size(volume.shape[1:], spacing, seen.spacing)
-    logits = _walk(resample(scale(volume), grid), run, seen, workers)
+    logits = _walk(resample(scale(volume), grid), answer, seen, workers)
     labels[:] = resampled_classes(logits, volume.shape[1:])
     if sureness is not None:
         sureness.add(logits)
 
 
-def _walk(image: np.ndarray, run: Run, seen: PatchInput, workers: int) -> np.ndarray:
+def _walk(image: np.ndarray, answer: Answer, seen: PatchInput, workers: int) -> np.ndarray:
     """(C, H, W, D) -> logits (K+1, H, W, D): the weighted mean of all patches'."""
     before = [max(0, side - own) // 2 for side, own in zip(seen.patch, image.shape[1:], strict=True)]
     after = [
@@ -53,7 +52,7 @@ def _walk(image: np.ndarray, run: Run, seen: PatchInput, workers: int) -> np.nda
     weights, lock = np.zeros(padded.shape[1:], np.float32), threading.Lock()
 
     def one(place: tuple[slice, ...]) -> None:
-        found = run([np.ascontiguousarray(padded[(slice(None), *place)])[None]])[0][0] * weight
+        found = answer(padded[(slice(None), *place)][None])[0] * weight
         with lock:
             if not sums:
                 sums.append(np.zeros((len(found), *padded.shape[1:]), np.float32))

@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.runtime.engines import Run
 from pgsam_monai.runtime.record import SliceInput
 from pgsam_monai.runtime.sureness import Sureness
 from pgsam_monai.voxels.frame import SliceFrame, slice_frame
 from pgsam_monai.voxels.resampling import resample, resampled_classes
 from pgsam_monai.voxels.stacks import Stack, stacks_over
 
+Answer = Callable[[np.ndarray], np.ndarray]
+"""Images (n, C, …) as the network sees them -> logits (n, K+1, …); several threads may call it."""
 Scale = Callable[[np.ndarray], np.ndarray]
 """Grey values (C, …) of a volume -> what networks see, float32."""
 PIXELS = 4 * 224 * 224
@@ -27,7 +28,7 @@ def batch_of(seen: SliceInput) -> int:
 
 
 def walk_slices(
-    volume: np.ndarray, labels: np.ndarray, run: Run, seen: SliceInput, scale: Scale, *, batch: int = 1,
+    volume: np.ndarray, labels: np.ndarray, answer: Answer, seen: SliceInput, scale: Scale, *, batch: int = 1,
     workers: int = 1, sureness: Sureness | None = None,
 ) -> None:  # fmt: skip
     """Write the classes of a volume (C, rows, columns, slices) into `labels` (rows, columns, slices).
@@ -39,7 +40,7 @@ def walk_slices(
     stacks = stacks_over(volume.shape[3], stack_depth=seen.stack_depth, overlap=seen.stack_overlap)
 
     def one(part: Sequence[Stack]) -> None:
-        logits = _logits(volume, part, run, seen, frame, scale, batch)
+        logits = _logits(volume, part, answer, seen, frame, scale)
         for stack, found in zip(part, logits, strict=True):
             for position in stack.kept:
                 own = found[..., position] if seen.stack_depth > 1 else found
@@ -53,18 +54,17 @@ def walk_slices(
 
 
 def _logits(
-    volume: np.ndarray, part: Sequence[Stack], run: Run, seen: SliceInput, frame: SliceFrame, scale: Scale, size: int
+    volume: np.ndarray, part: Sequence[Stack], answer: Answer, seen: SliceInput, frame: SliceFrame, scale: Scale
 ) -> np.ndarray:  # fmt: skip
-    """(n, K+1, S, S[, d]) of n stacks; the network always gets `size`, the last one again where there are less."""
+    """(n, K+1, S, S[, d]) of n stacks."""
     images = [
         np.stack([_fitted(volume[..., place], frame, scale) for place in stack.slices], -1) for stack in part
     ]
-    images += images[-1:] * (size - len(images))
     batch = np.stack(images)
-    logits = run([batch if seen.stack_depth > 1 else batch[..., 0]])[0]
+    logits = answer(batch if seen.stack_depth > 1 else batch[..., 0])
     if logits.shape[2:4] != (seen.image_size,) * 2:
         raise UserFault(f"The exported network gives logits of {logits.shape[2:4]}; export the bundle again.")
-    return logits[: len(part)]
+    return logits
 
 
 def _fitted(image: np.ndarray, frame: SliceFrame, scale: Scale) -> np.ndarray:

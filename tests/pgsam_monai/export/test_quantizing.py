@@ -58,6 +58,8 @@ def lost(exported, dice, network):
 def test_wishes_that_do_not_fit(bundle, monkeypatch):
     with pytest.raises(UserFault, match="two precisions; give one"):
         export(str(bundle), form="openvino", int8=True, bf16=True)
+    with pytest.raises(UserFault, match="--cases must be 0 or more, got -1"):
+        export(str(bundle), form="openvino", cases=-1)
     with pytest.raises(UserFault, match="--int8 is for --form openvino"):
         export(str(bundle), form="onnx", int8=True)
     monkeypatch.setattr(quantizing, "installed", lambda name: False)

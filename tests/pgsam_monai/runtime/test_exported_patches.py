@@ -28,12 +28,12 @@ def test_walks_as_monai(shape):
     image, patch = rng.random((1, *shape), dtype=np.float32), (6, 4, 4)
     slope = np.linspace(-1, 1, 6, dtype=np.float32)[:, None, None] * np.ones(patch, np.float32)
 
-    def run(inputs):
-        return [np.concatenate([inputs[0] * slope, 0.3 - inputs[0] * 0.5], axis=1)]
+    def answer(images):
+        return np.concatenate([images * slope, 0.3 - images * 0.5], axis=1)
 
     walk = SlidingWindowInferer(patch, 1, 0.5, mode="gaussian")
-    logits = walk(torch.from_numpy(image)[None], lambda x: torch.from_numpy(run([x.numpy()])[0]))
+    logits = walk(torch.from_numpy(image)[None], lambda x: torch.from_numpy(answer(x.numpy())))
     labels = np.zeros(shape, np.uint8)
     seen = PatchInput(patch=patch, spacing=None, overlap=0.5)
-    walk_patches(image, labels, run, seen, lambda part: part, spacing=(1, 1, 1), workers=2)
+    walk_patches(image, labels, answer, seen, lambda part: part, spacing=(1, 1, 1), workers=2)
     assert np.array_equal(labels, logits[0].argmax(dim=0).numpy())
