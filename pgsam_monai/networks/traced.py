@@ -47,7 +47,8 @@ def fix_texts(network: nn.Module) -> nn.Module:
     """
     if getattr(network, "texts", None) is not None:
         network.texts = FixedTexts(network.texts(network.clip).clone())
-        network.clip.text_tower = nn.Module()
+        if network.clip is not None:
+            network.clip.text_tower = nn.Module()
     return network
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pgsam_monai.networks.pgsam.aligner import Prior
 from pgsam_monai.networks.pgsam.features import MaskFeatures
-from pgsam_monai.networks.pgsam.fusion import GuidedFeatures, Pyramid
+from pgsam_monai.networks.pgsam.fusion import AttendedFeatures, GuidedFeatures, Pyramid
 from pgsam_monai.networks.pgsam.mask_optimizer import MaskOptimizer
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.networks.sam.mask_decoder import MaskDecoder
@@ -15,8 +15,7 @@ from pgsam_monai.networks.sam.mask_decoder import MaskDecoder
 class PriorGuidedDecoder(nn.Module):
     """SAM's decoder with PG-SAM's parts; each can be left out, as in Table 2 of the paper.
 
-    Without feature fusion SAM's own upscaling is kept, and a guide is added where it lies. SAM's quality head has no
-    place in PG-SAM; its token stays, since SAM's transformer was trained with it.
+    SAM's quality head has no place in PG-SAM; its token stays, since SAM's transformer was trained with it.
     """
 
     def __init__(
@@ -25,7 +24,7 @@ class PriorGuidedDecoder(nn.Module):
         *,
         skip_channels: tuple[int, ...] = (),
         prior: bool = True,
-        fusion: bool = True,
+        fusion: str | None = "additive",
         refinement_steps: int = 3,
     ) -> None:
         """
@@ -33,7 +32,8 @@ class PriorGuidedDecoder(nn.Module):
             sam: SAM's decoder, its weights loaded; its transformer, tokens and hyper-networks are taken over.
             skip_channels: of the encoder's features at strides 8 and 4, if `sam` uses them.
             prior: whether a guide will be given.
-            fusion: learnt upsampling and alignment (Eq. 4 and 5) instead of SAM's upscaling.
+            fusion: how the guide joins learnt upsampling (Eq. 4), "additive" (Eq. 5) or "attention" (Fig. 2(b)); None
+                keeps SAM's upscaling, and a guide is added where it lies.
             refinement_steps: T of Eq. 7; 0 leaves the masks as they are.
         """
         super().__init__()
@@ -47,7 +47,7 @@ class PriorGuidedDecoder(nn.Module):
             if fusion
             else SamUpscaling(sam)
         )
-        self.guided = GuidedFeatures(dim=dim, channels=dim // 8, align=fusion) if prior else None
+        self.guided = _guided(fusion, dim, dim // 8) if prior else None
         self.optimizer = (
             MaskOptimizer(token_dim=dim, channels=dim // 8, steps=refinement_steps)
             if refinement_steps
@@ -80,6 +80,12 @@ class PriorGuidedDecoder(nn.Module):
         class_tokens = tokens[:, 1:]  # (B, K+1, 256), the m_i of Eq. 6
         logits = fused.masks(self.mask_weights(class_tokens))
         return logits if self.optimizer is None else self.optimizer(logits, fused, class_tokens)
+
+
+def _guided(fusion: str | None, dim: int, channels: int) -> nn.Module:
+    if fusion == "attention":
+        return AttendedFeatures(dim=dim, channels=channels)
+    return GuidedFeatures(dim=dim, channels=channels, align=fusion is not None)
 
 
 class SamUpscaling(nn.Module):

@@ -1,4 +1,8 @@
-"""PG-SAM's multi-level feature fusion: learnt upsampling, joined by the aligned guide (Eq. 4 and 5)."""
+"""PG-SAM's multi-level feature fusion: learnt upsampling, joined by the guide.
+
+The paper has it in two forms: Eq. 5 adds the guide, aligned by a deformable convolution (`GuidedFeatures`); its Fig. 2(b)
+draws cross-attention (`AttendedFeatures`).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,10 @@ from torch import Tensor, nn
 from pgsam_monai.networks.pgsam.aligner import Prior
 from pgsam_monai.networks.pgsam.deformable import deformable_convolution, move
 from pgsam_monai.networks.pgsam.features import MaskFeatures
+from pgsam_monai.networks.sam.attend import attend
 from pgsam_monai.networks.sam.mask_decoder import SkipFusion
 from pgsam_monai.networks.sam.norm import LayerNorm2d
-from pgsam_monai.transforms.fit import enlarge
+from pgsam_monai.transforms.fit import enlarge, sides
 
 TAPS = 3
 """Side of the deformable kernel."""
@@ -89,6 +94,42 @@ class GuideAlignment(nn.Module):
         aligned = deformable_convolution(guide, offsets, self.kernel)
         middle = offsets[:, TAPS**2 - 1 : TAPS**2 + 1]
         return self.psi_scale * aligned + self.psi_shift, move(log_weights, middle)
+
+
+class GuideAttention(nn.Module):
+    """Fig. 2(b) in place of Eq. 5's alignment: the fine features ask the guide, and what it answers scales them.
+
+    softmax(Q Kᵀ / √c) V ⊙ Q with Q the upsampled features and K, V the guide. The guide stays on SAM's grid, where it
+    was made: keys that are copies of their neighbours would change the sum by nothing but rounding.
+    """
+
+    def __init__(self, *, dim: int = 256, channels: int = 32) -> None:
+        super().__init__()
+        self.key = nn.Conv2d(dim, channels, kernel_size=1, bias=False)
+        self.value = nn.Conv2d(dim, channels, kernel_size=1, bias=False)
+        self.scale = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, plain: Tensor, guide: Tensor) -> Tensor:
+        """φ(F_up) (B, c, H, W) and the guide on SAM's grid (B, 256, h, w) → its term (B, c, H, W)."""
+        query, key, value = (
+            x.flatten(2).transpose(1, 2).unsqueeze(1)  # (B, 1 head, positions, c)
+            for x in (plain, self.key(guide), self.value(guide))
+        )
+        answer = attend(query, key, value).squeeze(1).transpose(1, 2).unflatten(-1, sides(plain, 2, 3))
+        return self.scale * answer * plain
+
+
+class AttendedFeatures(nn.Module):
+    """Fig. 2(b)'s fusion; log W goes to the fine grid as it lies."""
+
+    def __init__(self, *, dim: int = 256, channels: int = 32) -> None:
+        super().__init__()
+        self.attention = GuideAttention(dim=dim, channels=channels)
+
+    def forward(self, plain: Tensor, prior: Prior) -> MaskFeatures:
+        """φ(F_up) (B, c, H, W) and the prior on SAM's grid → features per class."""
+        log_weights = enlarge(prior.log_weights, sides(plain, 2, 3))
+        return MaskFeatures(plain, self.attention(plain, prior.guide), log_weights)
 
 
 class GuidedFeatures(nn.Module):

@@ -8,12 +8,20 @@ import torch
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.networks.pgsam.aligner import Prior, PriorAligner
+from pgsam_monai.networks.pgsam.aligner import ImageEvidence, Prior, PriorAligner
 from pgsam_monai.networks.pgsam.decoder import PriorGuidedDecoder
-from pgsam_monai.networks.pgsam.texts import ClassTexts
+from pgsam_monai.networks.pgsam.texts import ClassTexts, SentenceTexts, check_texts
 from pgsam_monai.networks.sam.network import SamNetwork
 from pgsam_monai.networks.text.clip import ClipTowers
 from pgsam_monai.transforms.fit import enlarge
+
+
+IMAGE_PRIORS = ("global", "patches", "none")
+TEXT_MATCHES = ("learnt", "identity")
+FUSIONS = ("additive", "attention")
+MATCH_DIM = 128
+BEFORE = {"image_prior": "global", "text_match": "learnt", "text_encoder": None, "fusion": "additive"}
+"""What networks are that were trained before there was a choice; their checkpoints don't tell."""
 
 
 class PGSAM(SamNetwork):
@@ -34,8 +42,13 @@ class PGSAM(SamNetwork):
         clip_weights: str | None = None,
         clip_training: str = "lora",
         clip_towers: str = "both",
+        image_prior: str = "global",
+        text_match: str = "learnt",
+        text_encoder: str | None = None,
+        embeddings_file: str | None = None,
         prior_aligner: bool = True,
         feature_fusion: bool = True,
+        fusion: str = "additive",
         mask_optimizer: bool = True,
         refinement_steps: int = 3,
         **sam: object,
@@ -47,40 +60,66 @@ class PGSAM(SamNetwork):
             clip_weights: its weights by tag or file; None for random ones.
             clip_training: "lora" (of the same rank as SAM's), "full" or "frozen".
             clip_towers: which towers that applies to: "both", "text" or "image"; the other is frozen.
+            image_prior: what CLIP's image tower tells: "global", one similarity per class and image (Eq. 1), "patches",
+                where in the image as well, or "none", which leaves the tower out.
+            text_match: "learnt" takes the texts through a learnt map before SAM's features are compared with them, by
+                which they may become mere names; "identity" compares with the texts as they were written.
+            text_encoder: None for CLIP's text tower; else a frozen sentence encoder, see `sentences.embed_sentences`.
+            embeddings_file: where what that encoder said is kept; None for nowhere.
             prior_aligner: Eq. 1 to 3; without it neither text nor CLIP is used.
             feature_fusion: Eq. 4 and 5.
+            fusion: the form of the latter: "additive" (Eq. 5) or "attention" (Fig. 2(b)).
             mask_optimizer: Eq. 6 and 7.
             refinement_steps: T of Eq. 7.
             sam: the arguments of `SamNetwork`.
 
         Raises:
-            ValueError: as `SamNetwork`; or `texts` has not num_classes + 1 entries.
-            UserFault: weights of SAM or CLIP are neither here nor obtainable.
+            UserFault: as `SamNetwork`; `texts` has not num_classes + 1 entries; an unknown choice; or the weights of SAM
+                or CLIP, or the sentence encoder, are neither here nor obtainable.
         """
+        _check_choices(image_prior, text_match, fusion)
         super().__init__(**sam)
-        rank, weights_dir = sam.get("rank", 4), sam.get("weights_dir")
         skips = self.image_encoder.skip_channels if self.description["skip_features"] else ()
         self.mask_decoder = PriorGuidedDecoder(
             self.mask_decoder,
             skip_channels=skips,
             prior=prior_aligner,
-            fusion=feature_fusion,
+            fusion=fusion if feature_fusion else None,
             refinement_steps=refinement_steps if mask_optimizer else 0,
         )
         self.prompt_encoder.requires_grad_(False)
+        self.image_prior, self.text_encoder, self.embeddings_file = image_prior, text_encoder, embeddings_file
         self.clip = self.texts = self.aligner = None
         if prior_aligner:
-            self.clip = ClipTowers(
-                model=clip_model, weights=clip_weights, weights_dir=weights_dir,
-                training=clip_training, towers=clip_towers, rank=rank,
-            )  # fmt: skip
-            self.texts = ClassTexts(texts, self.clip.tokenize, num_classes=self.num_classes)
-            self.aligner = PriorAligner(text_dim=self.clip.dim)
+            check_texts(texts, self.num_classes, who=self.title)
+            looks, reads = image_prior != "none", text_encoder is None
+            if looks or reads:
+                self.clip = ClipTowers(
+                    model=clip_model, weights=clip_weights, weights_dir=sam.get("weights_dir"),
+                    training=clip_training, towers=_present(clip_towers, looks, reads), rank=sam.get("rank", 4),
+                    image_tower=looks, text_tower=reads,
+                )  # fmt: skip
+            self.texts = self.read_texts(texts)
+            self.aligner = PriorAligner(
+                text_dim=self.clip.dim if reads else self.texts.dim,
+                image_dim=self.clip.dim if looks else None,
+                patches=image_prior == "patches",
+                match_dim=None if text_match == "identity" else MATCH_DIM,
+            )
         self.description |= {
             "clip_model": clip_model if prior_aligner else "none",
             "feature_fusion": feature_fusion,
             "refinement_steps": refinement_steps if mask_optimizer else 0,
         }
+        chosen = {"image_prior": image_prior, "text_match": text_match, "text_encoder": text_encoder, "fusion": fusion}
+        self.description |= {name: value for name, value in chosen.items() if value != BEFORE[name]}
+
+    def read_texts(self, texts: Sequence[Sequence[str]]) -> ClassTexts | SentenceTexts:
+        """Descriptions of some classes as a module whose forward(clip) gives their embeddings, a row per entry."""
+        classes = len(texts) - 1
+        if self.text_encoder is None:
+            return ClassTexts(texts, self.clip.tokenize, num_classes=classes)
+        return SentenceTexts(texts, self.text_encoder, num_classes=classes, file=self.embeddings_file)
 
     def train(self, mode: bool = True) -> PGSAM:
         """As usual; for evaluation the texts are encoded now, so that no export traces their encoder."""
@@ -103,9 +142,17 @@ class PGSAM(SamNetwork):
 
     def find_prior(self, image: Tensor, embedding: Tensor) -> Prior:
         """Image (B, C, H, W) and SAM's embedding of it (B, 256, h, w) → what the aligner says of them."""
+        return self.aligner(embedding, self.look(image), self.texts(self.clip))
+
+    def look(self, image: Tensor) -> ImageEvidence | None:
+        """Image (B, C, H, W) → what CLIP sees in it; None without an image tower."""
+        if self.image_prior == "none":
+            return None
         rgb = self.to_rgb(image)
         rgb = rgb.expand(-1, 3, -1, -1) if rgb.shape[1] == 1 else rgb
-        return self.aligner(embedding, self.clip.encode_image(rgb), self.texts(self.clip))
+        if self.image_prior == "global":
+            return ImageEvidence(self.clip.encode_image(rgb))
+        return ImageEvidence(*self.clip.encode_patches(rgb))
 
     @torch.no_grad()
     def guide_maps(self, image: Tensor) -> Tensor:
@@ -118,3 +165,19 @@ class PGSAM(SamNetwork):
             raise UserFault("PG-SAM: guide maps need the prior aligner; this network was built without it.")
         features = self.image_encoder.encode(self.normalise(image))
         return enlarge(self.find_prior(image, features.embedding).weights, image.shape[2:])
+
+
+def _check_choices(image_prior: str, text_match: str, fusion: str) -> None:
+    choices = {
+        "image_prior": (image_prior, IMAGE_PRIORS),
+        "text_match": (text_match, TEXT_MATCHES),
+        "fusion": (fusion, FUSIONS),
+    }
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise UserFault(f"{name} must be one of {', '.join(known)}, got '{value}'.")
+
+
+def _present(towers: str, looks: bool, reads: bool) -> str:
+    """Which of CLIP's towers are trained, of those that are there."""
+    return towers if looks and reads else "image" if looks else "text"

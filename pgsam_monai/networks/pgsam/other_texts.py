@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pgsam_monai.networks.pgsam.texts import ClassTexts
-
 if TYPE_CHECKING:
     from pgsam_monai.networks.text.clip import ClipTowers
 
@@ -25,11 +23,11 @@ class ClassTextEditor:
     def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
         """
         Args:
-            network: with `texts` and `clip`.
+            network: with `texts`, `clip` and `read_texts`.
             names: of its classes, background first.
         """
         self._network, self._names = network, list(names)
-        self._encoders: OrderedDict[tuple[str, ...], ClassTexts] = OrderedDict()
+        self._encoders: OrderedDict[tuple[str, ...], nn.Module] = OrderedDict()
 
     @contextmanager
     def edited(self, texts: Mapping[str, Sequence[str]]) -> Iterator[None]:
@@ -43,12 +41,12 @@ class ClassTextEditor:
             network.texts = own
             self._forget()
 
-    def _encoder(self, texts: tuple[str, ...]) -> ClassTexts:
+    def _encoder(self, texts: tuple[str, ...]) -> nn.Module:
         """Gives (1, d) of one class, encoded once, where the network's own lies."""
         if texts not in self._encoders:
-            self._encoders[texts] = ClassTexts([texts], self._network.clip.tokenize, num_classes=0)
+            self._encoders[texts] = self._network.read_texts([texts])
         self._encoders.move_to_end(texts)
-        return self._encoders[texts].to(self._network.texts.tokens.device)
+        return self._encoders[texts].to(next(self._network.parameters()).device)
 
     def _forget(self) -> None:
         while len(self._encoders) > KEPT:
@@ -58,11 +56,11 @@ class ClassTextEditor:
 class _EditedTexts(nn.Module):
     """As `ClassTexts`, with some rows replaced."""
 
-    def __init__(self, own: ClassTexts, rows: Mapping[int, ClassTexts]) -> None:
+    def __init__(self, own: nn.Module, rows: Mapping[int, nn.Module]) -> None:
         super().__init__()
         self._own, self._rows = (own,), dict(rows)  # no modules of this one
 
-    def forward(self, clip: ClipTowers) -> Tensor:
+    def forward(self, clip: ClipTowers | None) -> Tensor:
         """Embeddings (K+1, d)."""
         embeddings = list(self._own[0](clip))
         for index, encoder in self._rows.items():

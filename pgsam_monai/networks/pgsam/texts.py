@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.text.clip import ClipTowers
+from pgsam_monai.networks.text.sentences import embed_sentences
 
 
 class ClassTexts(nn.Module):
@@ -36,18 +37,9 @@ class ClassTexts(nn.Module):
             ValueError: not K + 1 entries, or a class without text.
         """
         super().__init__()
-        if len(texts) != num_classes + 1:
-            raise UserFault(
-                f"{self.title}: texts must describe background and {num_classes} classes, so {num_classes + 1} "
-                f"entries, got {len(texts)}; correct configs/texts.json or plan again."
-            )
-        if not all(isinstance(entry, list | tuple) and entry for entry in texts):
-            raise UserFault(f"{self.title}: each entry of texts must be a list of one description or more.")
-        every = [text for descriptions in texts for text in descriptions]
-        owners = [index for index, descriptions in enumerate(texts) for _ in descriptions]
-        self.register_buffer("tokens", tokenize(every), persistent=False)
-        mean = F.one_hot(torch.tensor(owners), num_classes + 1).float().T
-        self.register_buffer("mean", mean / mean.sum(dim=1, keepdim=True), persistent=False)  # (K+1, n)
+        check_texts(texts, num_classes, who=self.title)
+        self.register_buffer("tokens", tokenize(every_text(texts)), persistent=False)
+        self.register_buffer("mean", means_of(texts), persistent=False)  # (K+1, n)
         self._kept: dict[str, tuple[tuple, Any]] = {}
         self.register_load_state_dict_post_hook(lambda texts, _: texts.forget())
 
@@ -75,6 +67,60 @@ class ClassTexts(nn.Module):
 
     def _embed(self, clip: ClipTowers) -> Tensor:
         return self.mean @ F.normalize(clip.encode_text(self.tokens).to(self.mean.dtype), dim=-1)
+
+
+class SentenceTexts(nn.Module):
+    """As `ClassTexts`, read once by a frozen sentence encoder that is no part of the network."""
+
+    def __init__(
+        self, texts: Sequence[Sequence[str]], encoder: str, *, num_classes: int, file: str | None = None
+    ) -> None:
+        """
+        Args:
+            texts: descriptions of each of the K + 1 classes, background first.
+            encoder: see `sentences.embed_sentences`.
+            num_classes: K.
+            file: where embeddings are kept.
+
+        Raises:
+            UserFault: not K + 1 entries, a class without text, or no such encoder.
+        """
+        super().__init__()
+        check_texts(texts, num_classes, who=ClassTexts.title)
+        embeddings = means_of(texts) @ embed_sentences(every_text(texts), encoder, file=file)
+        self.register_buffer("embeddings", embeddings, persistent=False)
+
+    @property
+    def dim(self) -> int:
+        """Length d of the embeddings."""
+        return self.embeddings.shape[1]
+
+    def forward(self, clip: ClipTowers | None) -> Tensor:
+        """Embeddings (K+1, d); CLIP has no say in them."""
+        return self.embeddings
+
+
+def check_texts(texts: Sequence[Sequence[str]], num_classes: int, *, who: str) -> None:
+    """Raise UserFault unless `texts` are one description or more of each of the K + 1 classes."""
+    if len(texts) != num_classes + 1:
+        raise UserFault(
+            f"{who}: texts must describe background and {num_classes} classes, so {num_classes + 1} "
+            f"entries, got {len(texts)}; correct configs/texts.json or plan again."
+        )
+    if not all(isinstance(entry, list | tuple) and entry for entry in texts):
+        raise UserFault(f"{who}: each entry of texts must be a list of one description or more.")
+
+
+def every_text(texts: Sequence[Sequence[str]]) -> list[str]:
+    """All descriptions, class after class: n of them."""
+    return [text for descriptions in texts for text in descriptions]
+
+
+def means_of(texts: Sequence[Sequence[str]]) -> Tensor:
+    """(K+1, n): a class's row takes the mean over its own descriptions among `every_text`."""
+    owners = [index for index, descriptions in enumerate(texts) for _ in descriptions]
+    mean = F.one_hot(torch.tensor(owners), len(texts)).float().T
+    return mean / mean.sum(dim=1, keepdim=True)
 
 
 def learns_text(clip: ClipTowers) -> bool:

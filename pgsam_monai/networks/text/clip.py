@@ -18,6 +18,7 @@ from pgsam_monai.networks.text.clip_weights import (
     published_tag,
     wants_quick_gelu,
 )
+from pgsam_monai.networks.text.patches import split_patches
 from pgsam_monai.networks.text.resize import resize_bicubic
 from pgsam_monai.networks.text.words import Words, project_words, trim
 
@@ -44,6 +45,7 @@ class ClipTowers(nn.Module):
         towers: str = "both",
         rank: int = 4,
         image_tower: bool = True,
+        text_tower: bool = True,
     ) -> None:
         """
         Args:
@@ -62,6 +64,8 @@ class ClipTowers(nn.Module):
             rank: LoRA's rank.
             image_tower: False to keep the text tower only, for networks that show CLIP no images; `towers` is
                 "text" then.
+            text_tower: False to keep the image tower only, for networks whose texts another model reads; `towers` is
+                "image" then.
 
         Raises:
             ValueError: an argument is outside its range, or LoRA finds nothing to adapt in a tower.
@@ -69,7 +73,7 @@ class ClipTowers(nn.Module):
                 another model's.
         """
         super().__init__()
-        _check_arguments(training, towers, image_tower)
+        _check_arguments(training, towers, image_tower=image_tower, text_tower=text_tower)
         cache = cache_folder(weights_dir)
         found = find_clip_model(model, tag=published_tag(model, weights), cache=cache)
         self.tokenizer = load_tokenizer(found, cache=cache)
@@ -77,8 +81,10 @@ class ClipTowers(nn.Module):
         network = build_clip(found, quick_gelu=self.quick_gelu)
         load_clip_weights(network, found, weights, cache=cache)
         self.dim = int(found.config["embed_dim"])
-        self.image_tower, self.text_tower = network.visual if image_tower else None, network.text
-        self.text_tower.output_tokens = True  # beside the pooled vectors, see encode_words
+        self.image_tower = network.visual if image_tower else None
+        self.text_tower = network.text if text_tower else None
+        if text_tower:
+            self.text_tower.output_tokens = True  # beside the pooled vectors, see encode_words
         if image_tower:
             self.image_size: tuple[int, int] = _pair(network.visual.image_size)
             self.register_buffer("pixel_mean", torch.tensor(found.pixel_mean).reshape(3, 1, 1))
@@ -107,7 +113,13 @@ class ClipTowers(nn.Module):
         return self.tokenizer(texts)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Tokens (n, context_length) → vectors (n, dim), not normalised."""
+        """Tokens (n, context_length) → vectors (n, dim), not normalised.
+
+        Raises:
+            UserFault: there is no text tower.
+        """
+        if self.text_tower is None:
+            raise UserFault("CLIP: there is no text tower; build ClipTowers with text_tower=True.")
         return _pooled(self.text_tower(tokens))
 
     def encode_words(self, tokens: Tensor) -> Words:
@@ -130,10 +142,26 @@ class ClipTowers(nn.Module):
         Raises:
             ValueError: there is no image tower.
         """
+        return _pooled(self._image_tower()(self._pixels(image)))
+
+    def encode_patches(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """As `encode_image`, and each patch's vector (B, dim, rows, columns) in the same space.
+
+        CLIP's own projection, which it applies to the pooled vector only, takes the last layer's patches there.
+
+        Raises:
+            UserFault: there is no image tower, or it isn't a vision transformer.
+        """
+        return split_patches(self._image_tower(), self._pixels(image))
+
+    def _image_tower(self) -> nn.Module:
         if self.image_tower is None:
             raise UserFault("CLIP: there is no image tower; build ClipTowers with image_tower=True.")
-        pixels = resize_bicubic(image, self.image_size)
-        return _pooled(self.image_tower((pixels - self.pixel_mean) / self.pixel_std))
+        return self.image_tower
+
+    def _pixels(self, image: Tensor) -> Tensor:
+        """The image at the model's own size and statistics."""
+        return (resize_bicubic(image, self.image_size) - self.pixel_mean) / self.pixel_std
 
     def train(self, mode: bool = True) -> ClipTowers:
         """As usual, but frozen towers stay in evaluation mode."""
@@ -155,13 +183,15 @@ class ClipTowers(nn.Module):
             self.quick_gelu = wanted
 
 
-def _check_arguments(training: str, towers: str, image_tower: bool) -> None:
+def _check_arguments(training: str, towers: str, *, image_tower: bool, text_tower: bool) -> None:
     if training not in CLIP_TRAINING:
         raise UserFault(f"clip_training must be one of {CLIP_TRAINING}, got '{training}'.")
     if towers not in CLIP_TOWERS:
         raise UserFault(f"clip_towers must be one of {tuple(CLIP_TOWERS)}, got '{towers}'.")
     if not image_tower and towers != "text":
         raise UserFault(f"clip_towers must be 'text' where there is no image tower, got '{towers}'.")
+    if not text_tower and towers != "image":
+        raise UserFault(f"clip_towers must be 'image' where there is no text tower, got '{towers}'.")
 
 
 def _switches_activation(model: str, weights: str | None) -> bool:

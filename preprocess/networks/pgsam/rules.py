@@ -55,6 +55,30 @@ def choose_clip_towers(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
     return Decision(value="both", reason=reason)
 
 
+@takes(word("minilm, the folder of a sentence-transformers model, or null for CLIP's text tower", or_null=True))
+def choose_text_encoder(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """What reads the texts: CLIP's text tower (None), or a frozen sentence encoder."""
+    return Decision(value=None, reason="The paper's: CLIP reads the texts.")
+
+
+@takes(choice("global", "patches", "none"))
+def choose_image_prior(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """What CLIP's image tower tells of an image: "global", "patches" or "none"."""
+    return Decision(value="global", reason="The paper's Eq. 1: how well the whole image fits each text.")
+
+
+@takes(choice("learnt", "identity"))
+def choose_text_match(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """How SAM's features are compared with the texts: through a "learnt" map of these, or "identity"."""
+    return Decision(value="learnt", reason="The paper's P is a learnt projection.")
+
+
+@takes(choice("additive", "attention"))
+def choose_fusion(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """How the guide joins the features: "additive" (Eq. 5) or "attention" (Fig. 2(b))."""
+    return Decision(value="additive", reason="The paper's Eq. 5; its Fig. 2(b) draws cross-attention.")
+
+
 @takes(whole(1))
 def choose_refinement_steps(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Iterations T of the mask optimizer."""
@@ -86,6 +110,10 @@ CLIP_RULES = {
     "clip_weights": choose_clip_weights,
     "clip_training": choose_clip_training,
     "clip_towers": choose_clip_towers,
+    "text_encoder": choose_text_encoder,
+    "image_prior": choose_image_prior,
+    "text_match": choose_text_match,
+    "fusion": choose_fusion,
     "refinement_steps": choose_refinement_steps,
 }
 # CLIP stands before the backbone, whose choice and batch depend on the memory that CLIP leaves.

@@ -8,10 +8,12 @@ import torch
 
 from pgsam_monai.networks.pgsam.aligner import (
     DualNorm,
+    ImageEvidence,
     PriorAligner,
     attend_to_alike,
     centre_texts,
     global_similarity,
+    patch_similarity,
 )
 
 
@@ -52,9 +54,9 @@ def test_dual_norm_is_channels_then_positions():
 
 
 def test_the_aligner_equals_the_formulas():
-    aligner = PriorAligner(text_dim=5, channels=4, match_dim=3)
+    aligner = PriorAligner(text_dim=5, image_dim=5, channels=4, match_dim=3)
     embedding, image, texts = torch.randn(2, 4, 2, 3), torch.randn(2, 5), torch.randn(3, 5)
-    prior = aligner(embedding, image, texts)
+    prior = aligner(embedding, ImageEvidence(image), texts)
     guide, weights = prior.guide, prior.weights
     assert guide.shape == (2, 4, 2, 3) and weights.shape == (2, 3, 2, 3)
     tokens = aligner.norm(attend_to_alike(embedding.flatten(2).transpose(1, 2)))
@@ -84,9 +86,50 @@ def test_as_printed_the_weights_are_normalised_away_and_here_they_survive():
 
 
 def test_exchanging_two_texts_exchanges_their_maps_and_touches_no_other():
-    aligner = PriorAligner(text_dim=8, channels=6, match_dim=4)
-    embedding, image, texts = torch.randn(1, 6, 3, 3), torch.randn(1, 8), torch.randn(4, 8)
+    aligner = PriorAligner(text_dim=8, image_dim=8, patches=True, channels=6, match_dim=4)
+    embedding, texts = torch.randn(1, 6, 3, 3), torch.randn(4, 8)
+    image = ImageEvidence(torch.randn(1, 8), torch.randn(1, 8, 2, 2))
     before = aligner(embedding, image, texts).weights
     after = aligner(embedding, image, texts[[0, 2, 1, 3]]).weights
     assert torch.allclose(before[:, [0, 2, 1, 3]], after, atol=1e-5)
     assert not torch.allclose(before[:, 1], after[:, 1], atol=1e-2)
+
+
+def test_a_patch_is_compared_by_what_tells_it_from_the_others_of_its_image():
+    patches, texts = torch.randn(2, 4, 5) + 3, centre_texts(torch.randn(3, 5))
+    found = patch_similarity(patches, texts[None])
+    for b in range(2):
+        for k in range(3):
+            for n in range(4):
+                expected = cosine(patches[b, n] - patches[b].mean(0), texts[k])
+                assert math.isclose(found[b, k, n], expected, abs_tol=1e-5)
+
+
+def test_in_the_texts_own_space_w_is_the_softmax_of_three_cosines():
+    aligner = PriorAligner(text_dim=5, image_dim=5, patches=True, channels=4, match_dim=None)
+    embedding, texts = torch.randn(1, 4, 2, 2), torch.randn(3, 5)
+    image = ImageEvidence(torch.randn(1, 5), torch.randn(1, 5, 2, 2))
+    weights = aligner(embedding, image, texts).weights
+    tokens = aligner.norm(attend_to_alike(embedding.flatten(2).transpose(1, 2)))[0]
+    centred, keys = centre_texts(texts), tokens @ aligner.project_position.weight.T
+    patches = image.patches[0].flatten(1).T
+    for place in range(4):
+        logits = torch.tensor(
+            [
+                10 * cosine(text, image.whole[0])
+                + 10 * cosine(text, keys[place])
+                + 10 * cosine(text, patches[place] - patches.mean(0))
+                for text in centred
+            ]
+        )
+        assert torch.allclose(weights[0].flatten(1)[:, place], logits.softmax(0), atol=1e-4)
+
+
+def test_images_may_have_texts_of_their_own():
+    aligner = PriorAligner(text_dim=5, image_dim=7, patches=True, channels=4, match_dim=None)
+    embedding, texts = torch.randn(2, 4, 2, 2), torch.randn(2, 3, 5)
+    image = ImageEvidence(torch.randn(2, 7), torch.randn(2, 7, 3, 3))
+    together = aligner(embedding, image, texts).weights
+    for b in range(2):
+        own = ImageEvidence(image.whole[b : b + 1], image.patches[b : b + 1])
+        assert torch.allclose(together[b : b + 1], aligner(embedding[b : b + 1], own, texts[b]).weights, atol=1e-5)

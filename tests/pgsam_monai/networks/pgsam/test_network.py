@@ -114,6 +114,50 @@ def test_every_combination_of_the_parts_runs(rows):
     assert (network.clip is not None) == prior
 
 
+FORMS = [
+    {"image_prior": "patches", "text_match": "identity"},
+    {"image_prior": "none", "fusion": "attention"},
+    {"text_encoder": "words", "image_prior": "patches", "text_match": "identity", "fusion": "attention"},
+]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_every_form_of_prior_and_fusion_trains_whole_and_keeps_its_own_checkpoint(form, words_encoder):
+    network = make_pgsam(**form).train()
+    gradients = one_step(network)
+    assert gradients.keys() == {name for name, p in network.named_parameters() if p.requires_grad}
+    still = [name for name, g in gradients.items() if not g.any() and not name.endswith(WITHOUT_EFFECT)]
+    assert still == []
+    again = make_pgsam(**form)
+    again.load_state_dict(network.state_dict())
+    image = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(image), network.eval()(image))
+    with pytest.raises((ValueError, RuntimeError)):
+        make_pgsam().load_state_dict(network.state_dict())
+
+
+@pytest.fixture
+def words_encoder(monkeypatch):
+    """A sentence encoder that counts letters."""
+    from pgsam_monai.networks.text import sentences
+
+    def encode(texts, encoder):
+        counts = torch.tensor([[text.count(letter) for letter in "abcdeghiklnorst"] for text in texts]).float()
+        return F.normalize(counts, dim=-1)
+
+    monkeypatch.setattr(sentences, "_encode", encode)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"image_prior": "all"}, {"text_match": "fixed"}, {"fusion": "sum"}], ids=lambda wrong: next(iter(wrong))
+)
+def test_unknown_choices_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"{name} must be one of"):
+        make_pgsam(**wrong)
+
+
 @torch.no_grad()
 def test_turning_a_part_off_changes_the_output(network):
     image = torch.rand(1, 1, 64, 64)
