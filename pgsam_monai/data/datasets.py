@@ -20,6 +20,9 @@ from pgsam_monai.transforms.fit import fit_image, fit_label
 from pgsam_monai.voxels.frame import slice_frame
 from pgsam_monai.voxels.stacks import stack_around
 
+Extras = Callable[..., Mapping[str, torch.Tensor]]
+"""(name of a case, [index of a slice]) -> further entries of its items"""
+
 
 class CaseDataset(Dataset):
     """Preprocessed volumes: {"image": MetaTensor (C, H, W, D) float16, "label": MetaTensor (1, H, W, D),
@@ -31,6 +34,7 @@ class CaseDataset(Dataset):
         progress: show a bar while making them.
         labels: the planned values of the classes, where labels are partial: items also have "known" (K+1,) bool, the
             classes that were looked for.
+        extras: what else the items of a case hold, by its name; None for nothing.
     """
 
     def __init__(
@@ -39,8 +43,9 @@ class CaseDataset(Dataset):
         store: CaseStore,
         progress: bool = True,
         labels: Sequence[Entry] | None = None,
+        extras: Extras | None = None,
     ):
-        self.data = list(data)
+        self.data, self.extras = list(data), extras
         self.known = known_of(self.data, labels)
         self.cases = fill_store(store, self.data, progress=progress)
 
@@ -49,6 +54,8 @@ class CaseDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         volume = self.cases[index].read_volume()
+        if self.extras is not None:
+            volume |= self.extras(self.cases[index].name)
         return volume if self.known is None else {**volume, "known": self.known[index]}
 
 
@@ -75,6 +82,7 @@ class SliceDataset(DrawnDataset):
         stack_depth: slices per item, D.
         labels: the planned values of the classes, where labels are partial: items also have "known" (K+1,) bool, the
             classes that were looked for; others are background in their label.
+        extras: what else the items of a case's slice hold, by name and index; None for nothing.
     Raises:
         ValueError: no slices, a case without label, an unknown fit, or stacks of slices that are chosen one by one,
             whose neighbours' labels would train as well.
@@ -91,8 +99,9 @@ class SliceDataset(DrawnDataset):
         progress: bool = True,
         stack_depth: int = 1,
         labels: Sequence[Entry] | None = None,
+        extras: Extras | None = None,
     ):
-        self.data = list(data)
+        self.data, self.extras = list(data), extras
         known = known_of(self.data, labels)
         _check_stack(stack_depth, self.data, few_slices)
         cases = fill_store(store, self.data, progress=progress)
@@ -114,7 +123,8 @@ class SliceDataset(DrawnDataset):
         item = self.augmented(self._read(case, slice_index), draw)
         if self.stack_depth > 1:
             item = {key: _unfold_stack(folded, self.stack_depth) for key, folded in item.items()}
-        return {**self.finished(item, case_index), "name": case.name, "slice": slice_index}
+        extra = {} if self.extras is None else self.extras(case.name, slice_index)
+        return {**self.finished(item, case_index), **extra, "name": case.name, "slice": slice_index}
 
     def _read(self, case: StoredCase, index: int) -> dict[str, torch.Tensor]:
         """Fitted image (D * C, S, S) and label (D, S, S) of the stack around a slice; no other slice is read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,9 +85,14 @@ def select_cases(
     ]
 
 
-def images_only(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The cases without their labels, as inference sees them."""
-    return [{"name": case["name"], "image": case["image"]} for case in cases]
+def images_only(
+    cases: Sequence[Mapping[str, Any]], extras: Callable[[str], Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """The cases without their labels, as inference sees them; `extras` tells what else an item holds, by its name."""
+    return [
+        {"name": case["name"], "image": case["image"], **(extras(case["name"]) if extras else {})}
+        for case in cases
+    ]
 
 
 def require_files(cases: Sequence[Mapping[str, Any]], dataset_dir: str | Path) -> None:

@@ -49,6 +49,8 @@ COMMON_SETTINGS = {
     "ablation": "",
     "train_handlers": [],
     "trainer_options": {},
+    "evaluator_options": {},
+    "item_options": {},
     "loss": "deep_supervision_loss",
     "deep_supervision": "same",
     "loss_options": {},
@@ -56,7 +58,7 @@ COMMON_SETTINGS = {
     "kept_towers": "both towers",
 }
 """A paragraph for the bundle's README, what that says of the ablations, handlers of the training engine, its further
-arguments, the loss (a file of templates/parts), how it weighs a network's outputs, its further arguments, those of
+arguments and those of the evaluators, what else the items of datasets hold, the loss (a file of templates/parts), how it weighs a network's outputs, its further arguments, those of
 training slices and inferer alike, and what a checkpoint holds of CLIP: what a network without such settings has."""
 
 

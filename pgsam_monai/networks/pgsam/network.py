@@ -15,7 +15,6 @@ from pgsam_monai.networks.sam.network import SamNetwork
 from pgsam_monai.networks.text.clip import ClipTowers
 from pgsam_monai.transforms.fit import enlarge
 
-
 IMAGE_PRIORS = ("global", "patches", "none")
 TEXT_MATCHES = ("learnt", "identity")
 FUSIONS = ("additive", "attention")
@@ -38,6 +37,7 @@ class PGSAM(SamNetwork):
         self,
         *,
         texts: Sequence[Sequence[str]],
+        case_texts: Sequence[Sequence[str]] = (),
         clip_model: str = "ViT-B-32-quickgelu",
         clip_weights: str | None = None,
         clip_training: str = "lora",
@@ -56,6 +56,7 @@ class PGSAM(SamNetwork):
         """
         Args:
             texts: for each class, background first, one description or several whose embeddings are averaged.
+            case_texts: further descriptions, of single images, see `forward`.
             clip_model: an open_clip model, see `ClipTowers`.
             clip_weights: its weights by tag or file; None for random ones.
             clip_training: "lora" (of the same rank as SAM's), "full" or "frozen".
@@ -89,7 +90,7 @@ class PGSAM(SamNetwork):
         )
         self.prompt_encoder.requires_grad_(False)
         self.image_prior, self.text_encoder, self.embeddings_file = image_prior, text_encoder, embeddings_file
-        self.clip = self.texts = self.aligner = None
+        self.clip = self.texts = self.aligner = self._text_rows = None
         if prior_aligner:
             check_texts(texts, self.num_classes, who=self.title)
             looks, reads = image_prior != "none", text_encoder is None
@@ -99,7 +100,7 @@ class PGSAM(SamNetwork):
                     training=clip_training, towers=_present(clip_towers, looks, reads), rank=sam.get("rank", 4),
                     image_tower=looks, text_tower=reads,
                 )  # fmt: skip
-            self.texts = self.read_texts(texts)
+            self.texts = self.read_texts([*texts, *case_texts])
             self.aligner = PriorAligner(
                 text_dim=self.clip.dim if reads else self.texts.dim,
                 image_dim=self.clip.dim if looks else None,
@@ -111,15 +112,42 @@ class PGSAM(SamNetwork):
             "feature_fusion": feature_fusion,
             "refinement_steps": refinement_steps if mask_optimizer else 0,
         }
-        chosen = {"image_prior": image_prior, "text_match": text_match, "text_encoder": text_encoder, "fusion": fusion}
+        chosen = {
+            "image_prior": image_prior,
+            "text_match": text_match,
+            "text_encoder": text_encoder,
+            "fusion": fusion,
+        }
         self.description |= {name: value for name, value in chosen.items() if value != BEFORE[name]}
 
     def read_texts(self, texts: Sequence[Sequence[str]]) -> ClassTexts | SentenceTexts:
-        """Descriptions of some classes as a module whose forward(clip) gives their embeddings, a row per entry."""
+        """Descriptions, each alone or with alternatives, as a module whose forward(clip) gives a row (d) for each."""
         classes = len(texts) - 1
         if self.text_encoder is None:
             return ClassTexts(texts, self.clip.tokenize, num_classes=classes)
         return SentenceTexts(texts, self.text_encoder, num_classes=classes, file=self.embeddings_file)
+
+    def forward(
+        self, image: Tensor, label: Tensor | None = None, text_rows: Tensor | None = None
+    ) -> Tensor | list[Tensor]:
+        """As `SliceNetwork.forward`, with texts of the images' own.
+
+        Args:
+            image: (B, C, H, W) or (B, C, H, W, D).
+            label: not read.
+            text_rows: (B, K+1), or (1, K+1) for all: which text each class has on each image, as its number among
+                `texts` and `case_texts` together; None for the classes' own.
+
+        Returns:
+            logits as `SliceNetwork.forward`.
+        """
+        slices = image.shape[4] if image.ndim == 5 else 1
+        shared = text_rows is None or len(text_rows) == 1
+        self._text_rows = text_rows if shared else text_rows.repeat_interleave(slices, dim=0)
+        try:
+            return super().forward(image, label)
+        finally:
+            self._text_rows = None
 
     def train(self, mode: bool = True) -> PGSAM:
         """As usual; for evaluation the texts are encoded now, so that no export traces their encoder."""
@@ -142,7 +170,9 @@ class PGSAM(SamNetwork):
 
     def find_prior(self, image: Tensor, embedding: Tensor) -> Prior:
         """Image (B, C, H, W) and SAM's embedding of it (B, 256, h, w) → what the aligner says of them."""
-        return self.aligner(embedding, self.look(image), self.texts(self.clip))
+        texts = self.texts(self.clip)
+        own = texts[: self.num_classes + 1] if self._text_rows is None else texts[self._text_rows]
+        return self.aligner(embedding, self.look(image), own)
 
     def look(self, image: Tensor) -> ImageEvidence | None:
         """Image (B, C, H, W) → what CLIP sees in it; None without an image tower."""

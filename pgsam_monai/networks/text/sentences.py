@@ -74,7 +74,9 @@ def _encode(texts: list[str], encoder: str) -> Tensor:
         str(folder), device="cpu", local_files_only=True, model_kwargs={"use_safetensors": True}
     )
     model.eval()
-    return model.encode(texts, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False).float()
+    return model.encode(
+        texts, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False
+    ).float()
 
 
 def _folder(encoder: str) -> Path:

@@ -55,7 +55,9 @@ def choose_clip_towers(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
     return Decision(value="both", reason=reason)
 
 
-@takes(word("minilm, the folder of a sentence-transformers model, or null for CLIP's text tower", or_null=True))
+@takes(
+    word("minilm, the folder of a sentence-transformers model, or null for CLIP's text tower", or_null=True)
+)
 def choose_text_encoder(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """What reads the texts: CLIP's text tower (None), or a frozen sentence encoder."""
     return Decision(value=None, reason="The paper's: CLIP reads the texts.")

@@ -132,4 +132,6 @@ def test_images_may_have_texts_of_their_own():
     together = aligner(embedding, image, texts).weights
     for b in range(2):
         own = ImageEvidence(image.whole[b : b + 1], image.patches[b : b + 1])
-        assert torch.allclose(together[b : b + 1], aligner(embedding[b : b + 1], own, texts[b]).weights, atol=1e-5)
+        assert torch.allclose(
+            together[b : b + 1], aligner(embedding[b : b + 1], own, texts[b]).weights, atol=1e-5
+        )

@@ -143,14 +143,18 @@ def words_encoder(monkeypatch):
     from pgsam_monai.networks.text import sentences
 
     def encode(texts, encoder):
-        counts = torch.tensor([[text.count(letter) for letter in "abcdeghiklnorst"] for text in texts]).float()
+        counts = torch.tensor(
+            [[text.count(letter) for letter in "abcdeghiklnorst"] for text in texts]
+        ).float()
         return F.normalize(counts, dim=-1)
 
     monkeypatch.setattr(sentences, "_encode", encode)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"image_prior": "all"}, {"text_match": "fixed"}, {"fusion": "sum"}], ids=lambda wrong: next(iter(wrong))
+    "wrong",
+    [{"image_prior": "all"}, {"text_match": "fixed"}, {"fusion": "sum"}],
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_unknown_choices_are_refused(wrong):
     (name,) = wrong
@@ -216,6 +220,24 @@ def test_alternatives_of_a_class_are_averaged(network):
     ]
     assert torch.allclose(both[3], (each[0][3] + each[1][3]) / 2, atol=1e-5)
     assert torch.allclose(both[:3], each[0][:3], atol=1e-5)
+
+
+@torch.no_grad()
+def test_an_image_may_have_texts_of_its_own():
+    texts, own = texts_of(2), [["The fatty liver on CT."], ["A spleen twice its size."]]
+    network = make_pgsam(texts=texts, case_texts=own).eval()
+    image = torch.rand(2, 1, 64, 64)
+    plain = network(image)
+    assert torch.allclose(network(image, text_rows=torch.tensor([[0, 1, 2]])), plain, atol=1e-5)
+    mixed = network(image, text_rows=torch.tensor([[0, 1, 2], [0, 4, 2]]))
+    assert torch.allclose(mixed[0], plain[0], atol=1e-4)
+    assert (mixed[1] - plain[1]).abs().max() > 1e-3
+    alone = make_pgsam(texts=[texts[0], own[1], texts[2]]).eval()(image[1:])
+    assert torch.allclose(mixed[1], alone[0], atol=1e-4)
+    volume = image.movedim(0, -1).unsqueeze(0)  # (1, 1, 64, 64, 2)
+    assert torch.allclose(
+        network(volume, text_rows=torch.tensor([[0, 4, 2]]))[0, ..., 1], mixed[1], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("texts", [texts_of(1), texts_of(3), [["a"], [], ["b"]], ["one", "two", "three"]])
