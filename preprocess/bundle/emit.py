@@ -58,8 +58,9 @@ COMMON_SETTINGS = {
     "kept_towers": "both towers",
 }
 """A paragraph for the bundle's README, what that says of the ablations, handlers of the training engine, its further
-arguments and those of the evaluators, what else the items of datasets hold, the loss (a file of templates/parts), how it weighs a network's outputs, its further arguments, those of
-training slices and inferer alike, and what a checkpoint holds of CLIP: what a network without such settings has."""
+arguments and those of the evaluators, what else the items of datasets hold, the loss (a file of templates/parts), how
+it weighs a network's outputs, its further arguments, those of training slices and inferer alike, and what a checkpoint
+holds of CLIP: what a network without such settings has."""
 
 
 def bundle_name(plan: Mapping, network: str) -> str:

@@ -1,7 +1,7 @@
 """PG-SAM's multi-level feature fusion: learnt upsampling, joined by the guide.
 
-The paper has it in two forms: Eq. 5 adds the guide, aligned by a deformable convolution (`GuidedFeatures`); its Fig. 2(b)
-draws cross-attention (`AttendedFeatures`).
+The paper has it in two forms: Eq. 5 adds the guide, aligned by a deformable convolution (`GuidedFeatures`); its
+Fig. 2(b) draws cross-attention (`AttendedFeatures`).
 """
 
 from __future__ import annotations

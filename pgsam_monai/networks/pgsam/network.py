@@ -75,8 +75,8 @@ class PGSAM(SamNetwork):
             sam: the arguments of `SamNetwork`.
 
         Raises:
-            UserFault: as `SamNetwork`; `texts` has not num_classes + 1 entries; an unknown choice; or the weights of SAM
-                or CLIP, or the sentence encoder, are neither here nor obtainable.
+            UserFault: as `SamNetwork`; `texts` has not num_classes + 1 entries; an unknown choice; or the weights of
+                SAM or CLIP, or the sentence encoder, are neither here nor obtainable.
         """
         _check_choices(image_prior, text_match, fusion)
         super().__init__(**sam)
