@@ -29,6 +29,11 @@ class Clip:
     weights: str | None
     """tag of its published weights; None where none exist"""
 
+    @property
+    def image_parameters_m(self) -> float:
+        """Millions of the image tower: 12 width² a layer, which is all but a few hundredths."""
+        return 12 * self.image_width**2 * self.image_depth / 1e6
+
 
 CLIPS = {
     "clip_tiny": Clip(

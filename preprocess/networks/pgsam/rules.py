@@ -51,6 +51,10 @@ def choose_clip_training(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
 @takes(choice("both", "text", "image"))
 def choose_clip_towers(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """The towers that are trained: "both", "text" or "image"."""
+    if decided["text_encoder"] is not None:
+        return Decision(value="image", reason=f"The texts are read by {decided['text_encoder']}, not by CLIP.")
+    if decided["image_prior"] == "none":
+        return Decision(value="text", reason="CLIP looks at no image here.")
     reason = "The paper tunes CLIP and names no tower; its released code tunes the text tower only."
     return Decision(value="both", reason=reason)
 
@@ -96,14 +100,16 @@ def choose_rank(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
 
 
 def keeps_clip(decided: Mapping[str, Any], encoder: Encoder) -> Beside:
-    """CLIP's towers, the texts, which are encoded once for all images, and the maps that they guide."""
+    """CLIP's towers, those that are there, the texts, encoded once for all images, and the maps that they guide."""
     model, classes = decided["clip_model"], len(decided["labels"])
     clip, side = CLIPS.get(model, CLIPS[UNKNOWN_CLIP]), 4 * decided["image_size"] // encoder.stride
-    values = clip.image_width * WORDS_PER_TOKEN * clip.image_depth * clip.image_tokens
+    looks, reads = decided["image_prior"] != "none", decided["text_encoder"] is None
+    values = looks * clip.image_width * WORDS_PER_TOKEN * clip.image_depth * clip.image_tokens
     values += (GUIDE_COPIES + CLASS_COPIES * classes) * GUIDE_CHANNELS * side**2
-    words = clip.text_width * WORDS_PER_TOKEN * clip.text_depth * clip.text_tokens * classes
-    weights = clip.parameters_m * bytes_per_weight(decided["clip_training"])
-    said = f" and CLIP {model}" + ("" if model in CLIPS else f" (taken for a {UNKNOWN_CLIP})")
+    words = reads * clip.text_width * WORDS_PER_TOKEN * clip.text_depth * clip.text_tokens * classes
+    parameters_m = looks * clip.image_parameters_m + reads * (clip.parameters_m - clip.image_parameters_m)
+    weights = parameters_m * bytes_per_weight(decided["clip_training"])
+    said = f" and CLIP {model}" + ("" if model in CLIPS else f" (taken for a {UNKNOWN_CLIP})") if looks or reads else ""
     return Beside(values=values, megabytes=weights + words * FULL_BYTES / 1e6, said=said)
 
 
@@ -111,9 +117,9 @@ CLIP_RULES = {
     "clip_model": choose_clip_model,
     "clip_weights": choose_clip_weights,
     "clip_training": choose_clip_training,
-    "clip_towers": choose_clip_towers,
     "text_encoder": choose_text_encoder,
     "image_prior": choose_image_prior,
+    "clip_towers": choose_clip_towers,
     "text_match": choose_text_match,
     "fusion": choose_fusion,
     "refinement_steps": choose_refinement_steps,

@@ -3,7 +3,7 @@
 import pytest
 from plan_evidence import GPU, decide, evidence, values
 
-from preprocess.networks.pgsam.rules import keeps_clip
+from preprocess.networks.pgsam.rules import choose_clip_towers, keeps_clip
 from preprocess.rules import texts
 from preprocess.rules.encoders import ENCODERS
 from preprocess.rules.memory import NOTHING, fixed_gb, image_gb
@@ -32,8 +32,18 @@ def test_clip_on_a_gpu_is_adapted():
     assert "taken for a ViT-B-16-quickgelu" in unknown["batch_size"].reason
 
 
-def _clip(num_classes, training="lora"):
+def test_towers_that_are_not_there_are_neither_trained_nor_counted():
+    whole = _clip(8)
+    without_image, without_text = _clip(8, image_prior="none"), _clip(8, text_encoder="minilm")
+    assert whole.megabytes > without_image.megabytes and whole.values > without_image.values
+    assert whole.megabytes > without_text.megabytes and whole.values == without_text.values
+    assert choose_clip_towers(None, {"text_encoder": "minilm", "image_prior": "patches"}).value == "image"
+    assert choose_clip_towers(None, {"text_encoder": None, "image_prior": "none"}).value == "text"
+
+
+def _clip(num_classes, training="lora", **chosen):
     decided = {"clip_model": "ViT-B-32-quickgelu", "clip_training": training, "image_size": 224}
+    decided |= {"image_prior": "global", "text_encoder": None, **chosen}
     return keeps_clip({**decided, "labels": list(range(num_classes + 1))}, ENCODERS["vit_b"])
 
 
