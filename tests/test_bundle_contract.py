@@ -129,6 +129,9 @@ def test_monai_finds_what_it_requires(network, planned):
 def test_pgsam_trains_evaluates_and_infers_plain_and_as_an_ablation(odd, row, tmp_path):
     overlay = (f"ablation_{row}.json",) if row else ()
     places = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "eval")}
+    case = next(iter(config(odd[1], "splits")["cases"]))
+    own = {case: {name: f"The {name} of this case." for name in list(config(odd[1], "texts"))[1:]}}
+    (odd[1] / "configs/case_texts.json").write_text(json.dumps(own))
     run_bundle("training", odd[1], ("train.json", *overlay), **places)
     state = torch.load(tmp_path / "models/model.pt", weights_only=True)
     assert any("clip" in name for name in state)

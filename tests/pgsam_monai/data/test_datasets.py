@@ -54,6 +54,16 @@ def test_plain_slices(dataset, items, store):
     assert torch.equal(item["label"], fit_label(volume["label"].as_tensor()[None, ..., 2], frame)[0])
 
 
+def test_items_hold_what_else_is_told_of_their_case_and_slice(items, store):
+    def told(case, index=-1):
+        return {"told": torch.tensor([int(case[-1]), index])}
+
+    slices = SliceDataset(items, store, 16, progress=False, extras=told)
+    assert slices[4 + 2]["told"].tolist() == [1, 2]
+    assert slices[SliceDraw(1, seed=3)]["told"].tolist() == [0, 1]
+    assert CaseDataset(items, store, progress=False, extras=told)[1]["told"].tolist() == [1, -1]
+
+
 def test_slices_holding_a_class(dataset):
     for label in dataset.classes:
         held = [n for n in range(len(dataset)) if label in dataset.cases[dataset.places[n][0]].read_slice(
