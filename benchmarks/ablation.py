@@ -89,6 +89,7 @@ def make_parser(description: str, *, folder: str) -> argparse.ArgumentParser:
         "--folder", type=Path, default=Path(folder), help="where data, bundles and results go"
     )
     parser.add_argument("--seeds", default="0,1,2", help="training seeds, separated by commas")
+    parser.add_argument("--dataset", type=Path, help="a data set's folder; phantoms are drawn otherwise")
     parser.add_argument("--cases", type=int, default=30, help="phantoms to draw")
     parser.add_argument("--resolution", type=int, default=128, help="input side of the networks")
     parser.add_argument("--epochs", type=int, default=4, help="epochs of each training")
@@ -105,15 +106,15 @@ def prepare(
     """
     folder = arguments.folder.resolve()
     settings = {name: getattr(arguments, name) for name in ("cases", "resolution", "epochs")}
+    if arguments.dataset:
+        settings["cases"] = str(arguments.dataset.resolve())
     settings |= {"overrides": list(overrides)} if overrides else {}
     results = Results(folder / "results.json", settings)
     bundles = {name: folder / f"bundles/{name}_phantom" for name in networks}
     if not results.file.is_file():
-        from pgsam_monai.data.phantom import write_phantom
-
-        write_phantom(folder / "phantom", cases=arguments.cases, seed=0)
+        data = str(_data(arguments, folder))
         call(
-            "preprocess.commands.main", str(folder / "phantom"), f"--networks={','.join(networks)}", "--target=cpu",
+            "preprocess.commands.main", data, f"--networks={','.join(networks)}", "--target=cpu",
             "--name=phantom", *([f"--resolution={arguments.resolution}"] if arguments.resolution else []),
             "--override=model_selection=last",
             f"--override=epochs={arguments.epochs}", f"--override=val_interval={arguments.epochs}",
@@ -124,6 +125,16 @@ def prepare(
             run_bundle(bundle, "preparing", "train", preparing="$[@train#dataset, @validate#dataset]")
     seeds = [int(seed) for seed in str(arguments.seeds).split(",")]
     return Experiment(folder=folder, bundles=bundles, seeds=seeds, results=results)
+
+
+def _data(arguments: argparse.Namespace, folder: Path) -> Path:
+    """The data set's folder, of phantoms drawn now where none was named."""
+    if arguments.dataset:
+        return arguments.dataset.resolve()
+    from pgsam_monai.data.phantom import write_phantom
+
+    write_phantom(folder / "phantom", cases=arguments.cases, seed=0)
+    return folder / "phantom"
 
 
 def run_rows(rows: Sequence[Row], experiment: Experiment, *, parallel: int) -> None:

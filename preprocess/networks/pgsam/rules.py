@@ -52,7 +52,9 @@ def choose_clip_training(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
 def choose_clip_towers(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """The towers that are trained: "both", "text" or "image"."""
     if decided["text_encoder"] is not None:
-        return Decision(value="image", reason=f"The texts are read by {decided['text_encoder']}, not by CLIP.")
+        return Decision(
+            value="image", reason=f"The texts are read by {decided['text_encoder']}, not by CLIP."
+        )
     if decided["image_prior"] == "none":
         return Decision(value="text", reason="CLIP looks at no image here.")
     reason = "The paper tunes CLIP and names no tower; its released code tunes the text tower only."
@@ -109,7 +111,11 @@ def keeps_clip(decided: Mapping[str, Any], encoder: Encoder) -> Beside:
     words = reads * clip.text_width * WORDS_PER_TOKEN * clip.text_depth * clip.text_tokens * classes
     parameters_m = looks * clip.image_parameters_m + reads * (clip.parameters_m - clip.image_parameters_m)
     weights = parameters_m * bytes_per_weight(decided["clip_training"])
-    said = f" and CLIP {model}" + ("" if model in CLIPS else f" (taken for a {UNKNOWN_CLIP})") if looks or reads else ""
+    said = (
+        f" and CLIP {model}" + ("" if model in CLIPS else f" (taken for a {UNKNOWN_CLIP})")
+        if looks or reads
+        else ""
+    )
     return Beside(values=values, megabytes=weights + words * FULL_BYTES / 1e6, said=said)
 
 
