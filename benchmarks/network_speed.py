@@ -98,6 +98,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=8)
     parser.add_argument("--turns", type=int, default=5, help="after one that is not counted")
     parser.add_argument("--clip_model", default="ViT-B-32-quickgelu")
+    parser.add_argument(
+        "--class_attention_grid", choices=("fixed", "native"), default="fixed", help="of H-SAM"
+    )
     parser.add_argument("--spread", type=float, default=3.0, help="standard deviation of the random logits")
     parser.add_argument("--threads", type=int, help="of the CPU; torch's own choice otherwise")
     parser.add_argument(
@@ -155,7 +158,11 @@ def make_hsam(arguments: argparse.Namespace, shared: dict[str, object]) -> nn.Mo
     from pgsam_monai.networks.hsam import HSAM
 
     classes = arguments.classes + 1
-    return HSAM(class_frequencies=[1 / classes] * classes, **shared)
+    return HSAM(
+        class_frequencies=[1 / classes] * classes,
+        class_attention_grid=arguments.class_attention_grid,
+        **shared,
+    )
 
 
 def describe_run(arguments: argparse.Namespace, device: torch.device) -> None:

@@ -16,6 +16,8 @@ from pgsam_monai.base.trained_on import KEY as CASES
 from pgsam_monai.base.trained_on import digests_in
 
 Description = Mapping[str, Any]
+BEFORE = {"decoder_layers": 2, "class_attention_grid": 14}
+"""What every network had that was trained before descriptions told it."""
 
 
 def pack_description(description: Description) -> Tensor:
@@ -43,6 +45,7 @@ def unpack_description(packed: Tensor) -> dict[str, Any]:
 
 def check_description(own: Description, other: Description, *, source: str) -> None:
     """Raise ValueError naming each differing field, unless both describe the same network."""
+    other = {**BEFORE, **other}
     fields = [key for key in own if key in other and own[key] != other[key]]
     fields += [key for key in own if key not in other]
     if not fields:

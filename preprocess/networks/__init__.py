@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from preprocess.rules import Rule
+from preprocess.rules import Decision, Rule
 
 NAMES = (
     "samed",
@@ -26,6 +26,15 @@ _MODULES = {name: import_module(f"{__name__}.{name}.rules") for name in NAMES}
 
 NETWORK_RULES: Mapping[str, Mapping[str, Rule]] = {name: module.RULES for name, module in _MODULES.items()}
 """Network -> decision -> its rule, in the order in which they are applied."""
+
+NETWORK_LATER: Mapping[str, Mapping[str, Decision]] = {
+    name: {
+        decision: Decision(value=value, reason="Planned by an earlier version, which knew nothing else.")
+        for decision, value in getattr(module, "LATER", {}).items()
+    }
+    for name, module in _MODULES.items()
+}
+"""Network -> its decisions that plans made by an earlier version lack, as they were made: the `LATER` of its rules."""
 
 AUTO = "auto"
 """The wish for the networks that suit the data set."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pgsam_monai.base.errors import UserFault
 from preprocess import __version__
-from preprocess.networks import NETWORK_RULES
+from preprocess.networks import NETWORK_LATER, NETWORK_RULES
 from preprocess.rules import SHARED_RULES, Decision
 from preprocess.splits.subjects import NONE
 
@@ -18,7 +18,7 @@ LATER = {
         value=NONE, reason="Planned by an earlier version, which took each case for a subject."
     )
 }
-"""Decisions that plans of this schema may lack."""
+"""Shared decisions that plans of this schema may lack; for networks' own see `preprocess.networks`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +104,19 @@ def without_retired(plan: Plan) -> tuple[Plan, list[str]]:
 
 def with_later(plan: Plan) -> Plan:
     """`plan`, of an earlier version, with the decisions that are taken since: as it was planned without them."""
-    known = {name: plan.decisions.get(name, LATER.get(name)) for name in SHARED_RULES}
-    return replace(plan, decisions={name: decision for name, decision in known.items() if decision})
+    own = {
+        network: _completed(entries, NETWORK_RULES[network], NETWORK_LATER[network])
+        for network, entries in plan.configurations.items()
+    }
+    return replace(plan, decisions=_completed(plan.decisions, SHARED_RULES, LATER), configurations=own)
+
+
+def _completed(
+    entries: Mapping[str, Decision], rules: Mapping[str, Any], later: Mapping[str, Decision]
+) -> dict[str, Decision]:
+    """In the rules' order; what is in neither is left out."""
+    known = {name: entries.get(name, later.get(name)) for name in rules}
+    return {name: decision for name, decision in known.items() if decision}
 
 
 def _to_json(entries: Mapping[str, Decision]) -> dict[str, Any]:

@@ -12,17 +12,17 @@ from pgsam_monai.networks.sam.transformer import DecoderAttention
 from pgsam_monai.transforms.fit import enlarge
 
 GRID = 14
-"""Side of the grid on which classes are compared: SAM's own at 224 pixels, where nothing is resized."""
-HEADS = 7
+"""Side of the fixed grid on which classes are compared: SAM's own at 224 pixels, where nothing is resized."""
+MOST_HEADS = 8
 
 
 class ClassAttention(nn.Module):
     """The classes' maps attend to each other; what they come to gates the embedding: F + F ⊙ gate.
 
-    A token is a class, its features are its map over the grid. The grid is fixed, so that one set of weights serves
-    every input size; at other sizes the maps are resized to it and the gate is resized back. In the released code the
-    gate passes a softmax over its single channel, so it is 1 everywhere; here it is the linear layer's own value. Its
-    weights start near zero, hence the embedding starts as it is.
+    A token is a class, its features are its map over the grid. One set of weights serves every input size: embeddings
+    of another grid have their maps resized to this one and the gate resized back. In the released code the gate passes
+    a softmax over its single channel, so it is 1 everywhere; here it is the linear layer's own value. Its weights
+    start near zero, hence the embedding starts as it is.
     """
 
     def __init__(
@@ -31,15 +31,22 @@ class ClassAttention(nn.Module):
         num_classes: int,
         noise: ClassNoise,
         grid: int = GRID,
-        heads: int = HEADS,
+        heads: int | None = None,
         mlp_dim: int = 2048,
     ) -> None:
-        """`noise`: the class-balanced augmentation, applied while training; `mlp_dim`: the FFN's hidden width.
+        """
+        Args:
+            num_classes: foreground classes K.
+            noise: the class-balanced augmentation, applied while training.
+            grid: side of the grid of a class's map, positions.
+            heads: of the attention; None for `heads_of` that grid.
+            mlp_dim: the FFN's hidden width.
 
         Raises:
             ValueError: `heads` doesn't divide the grid's positions.
         """
         super().__init__()
+        heads = heads_of(grid) if heads is None else heads
         if grid**2 % heads:
             raise UserFault(f"H-SAM's class attention: {heads} heads don't divide {grid} x {grid} positions.")
         self.grid = grid
@@ -79,3 +86,8 @@ class ClassAttention(nn.Module):
     def normalise(maps: Tensor) -> Tensor:
         """Each class's map (B, K+1, h, w) at mean 0 and variance 1 over its positions: Eq. 1's normalised P."""
         return F.layer_norm(maps, maps.shape[2:])
+
+
+def heads_of(grid: int) -> int:
+    """The most heads, up to 8, that divide a grid's positions: the released code's 7 of 14 × 14 and 8 of 32 × 32."""
+    return next(heads for heads in range(MOST_HEADS, 0, -1) if grid**2 % heads == 0)

@@ -38,6 +38,16 @@ class MaskedAttention(DecoderAttention):
             attended = attend(query, key, value, bias)
         return self.out_proj(join_heads(attended))
 
+    @torch.no_grad()
+    def rescale(self, classes: int) -> None:
+        """Make up for a uniform mask of 1 / `classes`, in place: with it the answer is then plain attention's.
+
+        Eq. 3 at that mask gives W (A V / classes) + b, so W is multiplied and b isn't. The other kinds of mask don't
+        scale what is attended to, and keep their weights.
+        """
+        if self.kind == "learnable":
+            self.out_proj.weight.mul_(classes)
+
 
 def attend_weighted(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """Eq. 3: (mask ⊙ softmax(query · keyᵀ / √C)) · value; mask (B, N, M) is the same for all heads."""

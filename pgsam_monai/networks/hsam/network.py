@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.networks.hsam.class_attention import GRID
 from pgsam_monai.networks.hsam.class_noise import ClassNoise
 from pgsam_monai.networks.hsam.masked_attention import MASK_ATTENTIONS
 from pgsam_monai.networks.hsam.second_stage import SecondStage
@@ -18,6 +19,8 @@ from pgsam_monai.networks.sam.network import SamNetwork
 from pgsam_monai.transforms.fit import enlarge
 
 ENSEMBLES = ("mean", "second")
+GRIDS = ("fixed", "native")
+STARTS = ("sam", "rescaled", "random")
 
 
 class HSAM(SamNetwork):
@@ -25,7 +28,7 @@ class HSAM(SamNetwork):
 
     Trained: the image encoder as `encoder_training` says, the "no prompt" embedding, both decoders. SAM's quality
     head and the rest of the prompt encoder have no part in it and are frozen: every trained parameter gets a gradient.
-    With SAM's weights the second stage's transformer and first two upscaling steps start from SAM's decoder too.
+    With SAM's weights the second stage's transformer and first two upscaling steps may start from SAM's decoder too.
     """
 
     name = "hsam"
@@ -38,7 +41,9 @@ class HSAM(SamNetwork):
         noise_std: float = 0.35,
         mask_attention: str = "learnable",
         class_attention: bool = True,
+        class_attention_grid: str = "fixed",
         pixel_decoder: bool = True,
+        second_stage_start: str = "sam",
         dropout: float = 0.2,
         ensemble: str = "mean",
         **sam: object,
@@ -50,36 +55,43 @@ class HSAM(SamNetwork):
             noise_std: standard deviation of that noise at the rarest class's positions; 0 for none.
             mask_attention: "learnable" (Eq. 3), "binary" (Eq. 2) or "none".
             class_attention: class-balanced mask-guided self-attention (Section 3.2).
+            class_attention_grid: its maps' positions: "fixed" at 14 × 14, so that weights fit any `image_size`, or
+                "native", those of the embedding at `image_size`, as in the paper.
             pixel_decoder: the hierarchical pixel decoder (Section 3.4).
+            second_stage_start: where the second stage starts if there are `weights`: "sam", from SAM's decoder;
+                "rescaled", likewise, but what Eq. 3 scales at a prior of 1 / (K + 1) everywhere is scaled back;
+                "random", as in the released code.
             dropout: of what the second stage's tokens gather from the image.
             ensemble: what evaluation returns: "mean" of both stages' probabilities, as in the paper, or "second".
             sam: the arguments of `SamNetwork`.
 
         Raises:
-            ValueError: as `SamNetwork` and `ClassNoise`; or an unknown `mask_attention` or `ensemble`.
+            ValueError: as `SamNetwork` and `ClassNoise`; or an unknown `mask_attention`, `class_attention_grid`,
+                `second_stage_start` or `ensemble`.
             UserFault: SAM's weights are neither here nor obtainable.
         """
-        if mask_attention not in MASK_ATTENTIONS:
-            raise UserFault(
-                f"mask_attention must be one of {', '.join(MASK_ATTENTIONS)}, got '{mask_attention}'."
-            )
-        if ensemble not in ENSEMBLES:
-            raise UserFault(f"ensemble must be one of {', '.join(ENSEMBLES)}, got '{ensemble}'.")
+        _check_word("mask_attention", mask_attention, MASK_ATTENTIONS)
+        _check_word("class_attention_grid", class_attention_grid, GRIDS)
+        _check_word("second_stage_start", second_stage_start, STARTS)
+        _check_word("ensemble", ensemble, ENSEMBLES)
         super().__init__(**sam)
         self.ensemble = ensemble
+        grid = GRID if class_attention_grid == "fixed" else self.image_size // self.image_encoder.stride
         noise = ClassNoise(num_classes=self.num_classes, frequencies=class_frequencies, std=noise_std)
         self.second_stage = SecondStage(
             num_classes=self.num_classes,
             mlp_dim=self.mask_decoder.transformer.mlp_dim,
+            layers=self.mask_decoder.transformer.depth,
             mask_attention=mask_attention,
             noise=noise if class_attention else None,
+            class_grid=grid,
             pixel_decoder=pixel_decoder,
             skip_channels=self.image_encoder.skip_channels if self.description["skip_features"] else (),
             stride=self.image_encoder.stride,
             dropout=dropout,
         )
-        if sam.get("weights") is not None:
-            self._start_second_stage_from_sam()
+        if sam.get("weights") is not None and second_stage_start != "random":
+            self._start_second_stage_from_sam(rescaled=second_stage_start == "rescaled")
         self.mask_decoder.iou_prediction_head.requires_grad_(False)
         self.prompt_encoder.requires_grad_(False).no_mask_embed.requires_grad_(True)
         self.description |= {
@@ -87,11 +99,14 @@ class HSAM(SamNetwork):
             "class_attention": class_attention,
             "pixel_decoder": pixel_decoder,
         }
+        if class_attention:
+            self.description |= {"class_attention_grid": grid}
 
-    def _start_second_stage_from_sam(self) -> None:
-        """The released code starts it from random numbers; the same layers with SAM's weights know where to look."""
+    def _start_second_stage_from_sam(self, *, rescaled: bool) -> None:
         first, second = self.mask_decoder, self.second_stage
         second.transformer.load_state_dict(first.transformer.state_dict())
+        if rescaled:
+            second.transformer.rescale(self.num_classes + 1)
         second.pixel_decoder.output_upscaling.load_state_dict(first.output_upscaling.state_dict())
 
     def decode(self, image: Tensor, label: Tensor | None) -> list[Tensor]:
@@ -145,3 +160,8 @@ class HSAM(SamNetwork):
                 "H-SAM: training with class-balanced noise needs the labels, network(image, label=label); bundles "
                 "pass them by PrepareBatchExtraInput. For training without that noise give noise_std=0."
             )
+
+
+def _check_word(name: str, word: str, known: Sequence[str]) -> None:
+    if word not in known:
+        raise UserFault(f"{name} must be one of {', '.join(known)}, got '{word}'.")

@@ -7,7 +7,7 @@ from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pgsam_monai.networks.hsam.class_attention import ClassAttention
+from pgsam_monai.networks.hsam.class_attention import GRID, ClassAttention
 from pgsam_monai.networks.hsam.class_noise import ClassNoise
 from pgsam_monai.networks.hsam.pixel_decoder import HierarchicalPixelDecoder, PlainPixelDecoder
 from pgsam_monai.networks.hsam.transformer import MaskedTwoWayTransformer
@@ -26,8 +26,10 @@ class SecondStage(nn.Module):
         *,
         num_classes: int,
         mlp_dim: int = 2048,
+        layers: int = 2,
         mask_attention: str = "learnable",
         noise: ClassNoise | None = None,
+        class_grid: int = GRID,
         pixel_decoder: bool = True,
         skip_channels: tuple[int, ...] = (),
         stride: int = 16,
@@ -38,8 +40,10 @@ class SecondStage(nn.Module):
         Args:
             num_classes: foreground classes K.
             mlp_dim: hidden width of the transformer's MLPs, as in the first stage.
+            layers: of the transformer, as in the first stage.
             mask_attention: see `MaskedAttention`.
             noise: of the class-balanced mask-guided self-attention; None leaves that attention out.
+            class_grid: side of that attention's grid.
             pixel_decoder: the hierarchical one; otherwise SAM's.
             skip_channels: of the encoder's features at strides 8 and 4, if the first stage uses them.
             stride: pixels per cell of the embedding, 16 or 4.
@@ -47,19 +51,21 @@ class SecondStage(nn.Module):
             dim: channels of the embedding.
         """
         super().__init__()
-        self.class_attention = None if noise is None else ClassAttention(num_classes=num_classes, noise=noise)
+        self.class_attention = (
+            None if noise is None else ClassAttention(num_classes=num_classes, noise=noise, grid=class_grid)
+        )
         self.mask_tokens = nn.Embedding(num_classes + 1, dim)
         self.transformer = MaskedTwoWayTransformer(
-            kind=mask_attention, dropout=dropout, dim=dim, mlp_dim=mlp_dim
+            kind=mask_attention, dropout=dropout, depth=layers, dim=dim, mlp_dim=mlp_dim
         )
         self.pixel_decoder = (
             HierarchicalPixelDecoder(dim=dim, skip_channels=skip_channels, stride=stride)
             if pixel_decoder
             else PlainPixelDecoder(dim=dim, skip_channels=skip_channels)
         )
-        layers = 5 if pixel_decoder else 3  # the released code's and SAM's
+        mlp_layers = 5 if pixel_decoder else 3  # the released code's and SAM's
         self.hyper_mlps = nn.ModuleList(
-            MLP(dim, dim, self.pixel_decoder.out_channels, layers) for _ in range(num_classes + 1)
+            MLP(dim, dim, self.pixel_decoder.out_channels, mlp_layers) for _ in range(num_classes + 1)
         )
 
     def forward(

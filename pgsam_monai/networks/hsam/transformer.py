@@ -20,6 +20,7 @@ class MaskedTwoWayTransformer(TwoWayTransformer):
         *,
         kind: str = "learnable",
         dropout: float = 0.2,
+        depth: int = 2,
         dim: int = 256,
         heads: int = 8,
         mlp_dim: int = 2048,
@@ -28,13 +29,19 @@ class MaskedTwoWayTransformer(TwoWayTransformer):
         Args:
             kind: of the masks' effect, see `MaskedAttention`.
             dropout: of what the tokens gather from the image, as in the released code.
-            dim, heads, mlp_dim: as in SAM.
+            depth, dim, heads, mlp_dim: as in SAM.
         """
-        super().__init__(dim=dim, heads=heads, mlp_dim=mlp_dim)
+        super().__init__(depth=depth, dim=dim, heads=heads, mlp_dim=mlp_dim)
         self.dropout = nn.Dropout(dropout)
         for layer in self.layers:
             layer.cross_attn_token_to_image = MaskedAttention(dim, heads, kind=kind)
             layer.cross_attn_image_to_token = MaskedAttention(dim, heads, kind=kind)
+
+    def rescale(self, classes: int) -> None:
+        """See `MaskedAttention.rescale`: a prior that knows nothing then leaves SAM's transformer as it was."""
+        for layer in self.layers:
+            layer.cross_attn_token_to_image.rescale(classes)
+            layer.cross_attn_image_to_token.rescale(classes)
 
     def forward(
         self, embedding: Tensor, grid_encoding: Tensor, tokens: Tensor, prior: Tensor

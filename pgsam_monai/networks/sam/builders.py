@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pgsam_monai.base.backbones import BACKBONES, TinyVit, Vit
 from pgsam_monai.base.errors import UserFault, did_you_mean
+from pgsam_monai.networks.sam.checkpoint import SAM_LAYERS
 from pgsam_monai.networks.sam.efficient_sam import make_efficient
 from pgsam_monai.networks.sam.image_encoder import ImageEncoder
 from pgsam_monai.networks.sam.mask_decoder import MaskDecoder
@@ -35,6 +36,7 @@ def build_sam(
     backbone: str,
     image_size: int,
     num_classes: int,
+    decoder_layers: int = SAM_LAYERS,
     skip_features: bool = True,
     from_scratch: bool = False,
 ) -> SamParts:
@@ -44,26 +46,31 @@ def build_sam(
         backbone: a name in `BACKBONES`.
         image_size: side in pixels, a multiple of 16; any other multiple works too once built.
         num_classes: foreground classes K; the decoder predicts K + 1 masks.
+        decoder_layers: of the decoder's two-way transformer, at least SAM's two.
         skip_features: let the decoder add the encoder's features at strides 8 and 4 while it upscales.
             Only a convolutional stem (`vit_tiny`) has them; for other encoders this does nothing.
         from_scratch: the encoder will be trained in full from these random weights, so its batch norm, where it
             has any, learns its statistics.
 
     Raises:
-        ValueError: unknown backbone, a size that is no multiple of 16, fewer than one class.
+        ValueError: unknown backbone, a size that is no multiple of 16, fewer than one class or two layers.
     """
     sizes = find_backbone(backbone)
     if num_classes < 1:
         raise UserFault(f"num_classes must be at least 1 (background is not counted), got {num_classes}.")
+    if decoder_layers < SAM_LAYERS:
+        raise UserFault(f"decoder_layers must be at least SAM's {SAM_LAYERS}, got {decoder_layers}.")
     prompt_encoder = PromptEncoder(image_size=image_size)
     if isinstance(sizes, TinyVit):
         encoder = TinyViTEncoder(
             image_size=image_size, embed_stride=sizes.embed_stride, learns_statistics=from_scratch
         )
-        return SamParts(encoder, prompt_encoder, MaskDecoder(num_classes=num_classes))
+        decoder = MaskDecoder(num_classes=num_classes, layers=decoder_layers)
+        return SamParts(encoder, prompt_encoder, decoder)
     encoder = _build_vit(sizes, image_size)
     decoder = MaskDecoder(
         num_classes=num_classes,
+        layers=decoder_layers,
         mlp_dim=sizes.decoder_mlp_dim,
         skip_channels=encoder.skip_channels if skip_features else (),
     )

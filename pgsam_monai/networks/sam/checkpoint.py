@@ -19,6 +19,8 @@ REINITIALISED = (
     "mask_decoder.iou_prediction_head.",
 )
 """Key prefixes that depend on the number of masks: SAM's three don't carry over to K + 1 classes."""
+SAM_LAYERS = 2
+"""Of SAM's two-way transformer: weights fill so many, and a deeper one's further layers keep their random values."""
 
 _QKV = re.compile(r"^(?P<stem>.*\.attn)\.qkv\.(?P<kind>weight|bias)$")
 _QUERY = re.compile(r"^(?P<stem>image_encoder\..*\.attn)\.q\.(?P<kind>weight|bias)$")
@@ -58,7 +60,7 @@ def load_sam_state(
 
     Absolute and global relative position tables are resized to the module's. Mask tokens, hyper-networks and the
     quality head keep their random values (as SAMed's authors do) unless `keep_masks`, and so does what the
-    checkpoint's kind does not have: an input mixer, EfficientSAM's mask prompts.
+    checkpoint's kind does not have: an input mixer, EfficientSAM's mask prompts, layers of a deeper decoder.
 
     Args:
         parts: the module to fill, before any adapter is added.
@@ -71,7 +73,7 @@ def load_sam_state(
         ValueError: a key is missing, unexpected or of another shape.
     """
     own = {key: value for key, value in parts.state_dict().items() if _is_sam_key(key)}
-    anew = () if keep_masks else REINITIALISED
+    anew = _further_layers(own) + (() if keep_masks else REINITIALISED)
     wanted = {key for key in own if not key.startswith(anew)}
     given = {key: value for key, value in to_our_layout(state, own).items() if not key.startswith(anew)}
     given = {key: fit_table(key, value, own.get(key)) for key, value in given.items()}
@@ -83,6 +85,12 @@ def load_sam_state(
             "for example sam_vit_b for vit_b."
         )
     parts.load_state_dict(given, strict=False)
+
+
+def _further_layers(own: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Key prefixes of the two-way transformer's layers behind those that SAM has."""
+    found = (re.match(r"mask_decoder\.transformer\.layers\.(\d+)\.", key) for key in own)
+    return tuple({match[0] for match in found if match and int(match[1]) >= SAM_LAYERS})
 
 
 def to_our_layout(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -32,20 +32,27 @@ class MaskDecoder(SamMaskDecoder):
     """
 
     def __init__(
-        self, *, num_classes: int, dim: int = 256, mlp_dim: int = 2048, skip_channels: tuple[int, ...] = ()
+        self,
+        *,
+        num_classes: int,
+        dim: int = 256,
+        layers: int = 2,
+        mlp_dim: int = 2048,
+        skip_channels: tuple[int, ...] = (),
     ) -> None:
         """
         Args:
             num_classes: foreground classes.
             dim: channels of the image embedding.
-            mlp_dim: hidden width of the two-way transformer.
+            layers: of the two-way transformer.
+            mlp_dim: its hidden width.
             skip_channels: channels of the encoder's features at strides 8 and 4, to be added while upscaling
                 and mixed in by a 3×3 convolution; empty for SAM's plain upscaling.
         """
         super().__init__(
             num_multimask_outputs=num_classes,
             transformer_dim=dim,
-            transformer=TwoWayTransformer(dim=dim, mlp_dim=mlp_dim),
+            transformer=TwoWayTransformer(depth=layers, dim=dim, mlp_dim=mlp_dim),
         )
         self.output_upscaling[1] = LayerNorm2d(dim // 4)
         widths = (dim // 4, dim // 8)

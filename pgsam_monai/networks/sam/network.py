@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.adaptation.lora import add_lora
 from pgsam_monai.networks.sam.builders import build_sam
-from pgsam_monai.networks.sam.checkpoint import load_sam_state
+from pgsam_monai.networks.sam.checkpoint import SAM_LAYERS, load_sam_state
 from pgsam_monai.networks.sam.image_encoder import check_size
 from pgsam_monai.networks.slices import SliceNetwork
 from pgsam_monai.weights.files import load_weights, resolve_weights
@@ -42,6 +42,7 @@ class SamNetwork(SliceNetwork):
         weights_dir: str | None = None,
         encoder_training: str = "lora",
         rank: int = 4,
+        decoder_layers: int = SAM_LAYERS,
         pixel_mean: Sequence[float] = SAM_MEAN,
         pixel_std: Sequence[float] = SAM_STD,
         skip_features: bool = True,
@@ -58,6 +59,8 @@ class SamNetwork(SliceNetwork):
             encoder_training: "lora" trains updates of rank `rank` to q and v (TinyViT: to q, k and v, which are
                 one layer), "full" all of the image encoder, "frozen" none of it.
             rank: LoRA's rank.
+            decoder_layers: of the decoder's two-way transformer, at least SAM's two (H-SAM's Table 6 has SAMed with
+                four and six). Weights fill the first two, further ones start from random values.
             pixel_mean: of three channels, on the 0..1 scale.
             pixel_std: likewise.
             skip_features: see `builders.build_sam`; matters for `vit_tiny` only.
@@ -72,6 +75,7 @@ class SamNetwork(SliceNetwork):
             backbone=backbone,
             image_size=image_size,
             num_classes=SAM_MASKS if self.keeps_sam_masks else num_classes,
+            decoder_layers=decoder_layers,
             skip_features=skip_features,
             from_scratch=weights is None and encoder_training == "full",
         )
@@ -81,7 +85,7 @@ class SamNetwork(SliceNetwork):
         self.description = {
             "network": self.name, "backbone": backbone, "rank": rank if encoder_training == "lora" else 0,
             "num_classes": num_classes, "image_size": image_size, "in_channels": in_channels,
-            "skip_features": bool(parts.mask_decoder.skips),
+            "decoder_layers": decoder_layers, "skip_features": bool(parts.mask_decoder.skips),
         }  # fmt: skip
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean, dtype=torch.float32).reshape(3, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32).reshape(3, 1, 1))

@@ -25,7 +25,7 @@ class DecoderAttention(SamAttention):
 
 
 class TwoWayTransformer(SamTwoWayTransformer):
-    """Tokens attend to the image and the image to the tokens, twice, as in SAM."""
+    """Tokens attend to the image and the image to the tokens, in each of its layers, of which SAM has two."""
 
     def __init__(self, *, depth: int = 2, dim: int = 256, heads: int = 8, mlp_dim: int = 2048) -> None:
         """`depth` layers of `dim` channels; cross-attention works at half of them."""

@@ -50,6 +50,13 @@ def test_adapters_alone_restore_it(hsam, tmp_path):
     torch.testing.assert_close(other(image), hsam(image), atol=0, rtol=0)
 
 
+@torch.no_grad()
+def test_scripts_with_a_grid_of_its_own(hsam):
+    native = make_hsam(seed=0, class_attention_grid="native")
+    image = torch.rand(1, 2, 64, 64)
+    torch.testing.assert_close(torch.jit.script(native)(image), native(image), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("ensemble", ["mean", "second"])
 @torch.no_grad()
 def test_scripts_and_saves(hsam, ensemble, tmp_path):

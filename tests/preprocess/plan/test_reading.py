@@ -59,6 +59,12 @@ def test_a_plan_from_before_subjects_keeps_its_cases_apart(record, tmp_path):
     assert list(plan.decisions) == list(record["decisions"])
 
 
+def test_a_plan_from_before_a_networks_decision_keeps_what_it_was(record, tmp_path):
+    plan, _ = read_plan(written(tmp_path, changed(record, "configurations/samed/decoder_layers", ...)))
+    assert plan.value("decoder_layers", "samed") == 2
+    assert list(plan.configurations["samed"]) == list(record["configurations"]["samed"])
+
+
 def test_a_recipes_plan_comes_back(tmp_path):
     recipe = load_recipe("samed_synapse")
     header = {key: recipe.dataset[key] for key in ("name", "folder", "layout", "file_format", "channels")}

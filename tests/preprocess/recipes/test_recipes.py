@@ -54,6 +54,7 @@ def test_hsam_settings(name):
         "batch_size": 16, "warmup_iterations": 250, "poly_power": 0.9, "weight_decay": 0.1, "ce_weight": 0.1,
         "dice_weight": 0.9, "rank": 4, "augmentation": "hsam", "stage_schedule": "paper", "stage_epochs": 300,
         "noise_std": 0.35, "ensemble": "mean", "fit": "stretch", "schedule_epochs": own["epochs"],
+        "class_attention_grid": "native", "second_stage_start": "random",
     }  # fmt: skip
     assert {key: own[key] for key in shared} == shared
     few_cases = name in ("hsam_la", "hsam_promise12")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pgsam_monai.networks.hsam.class_attention import ClassAttention
+from pgsam_monai.networks.hsam.class_attention import ClassAttention, heads_of
 from pgsam_monai.networks.hsam.class_noise import ClassNoise
 
 
@@ -80,3 +80,19 @@ def test_noise_in_training_only():
 def test_heads_must_divide_the_grid():
     with pytest.raises(ValueError, match="7 heads don't divide 4 x 4"):
         make_attention(heads=7)
+
+
+@pytest.mark.parametrize(("grid", "heads"), [(14, 7), (32, 8), (26, 4), (11, 1), (1, 1)])
+def test_heads_are_the_released_codes_or_the_most_that_divide(grid, heads):
+    assert heads_of(grid) == heads
+
+
+def test_parameters_by_grid():
+    """Attention 4 (n² + n), MLP 2 · 2048 n + 2048 + n, two norms 4 n, linear 9 + 1, n = grid²."""
+    with torch.device("meta"):
+        noise = ClassNoise(num_classes=8, frequencies=None, std=0.0)
+        counts = [
+            sum(p.numel() for p in ClassAttention(num_classes=8, noise=noise, grid=grid).parameters())
+            for grid in (14, 32)
+        ]
+    assert counts == [960_302, 8_399_882]

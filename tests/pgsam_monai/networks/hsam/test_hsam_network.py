@@ -9,6 +9,7 @@ import torch
 from small_sam import make_original
 from torch.nn import functional as F
 
+from pgsam_monai.networks.description import pack_description
 from pgsam_monai.networks.hsam import HSAM
 from pgsam_monai.networks.hsam.second_stage import mask_features, prior
 from pgsam_monai.networks.sam.mask_decoder import Decoded
@@ -205,27 +206,74 @@ def test_noise_changes_training_and_follows_torchs_seed():
     assert (outputs[0] - outputs[2]).abs().max() > 1e-4
 
 
-def test_the_second_stage_starts_from_sams_decoder(small_backbone, tmp_path):
+@pytest.mark.parametrize("start", ["sam", "rescaled"])
+def test_the_second_stage_starts_from_sams_decoder(small_backbone, tmp_path, start):
+    """Rescaled, the masked attentions' last weights are K + 1 = 3 times SAM's, and nothing else is."""
     file = tmp_path / "sam.pth"
     torch.save(make_original(64).state_dict(), file)
-    network = make_hsam(backbone=small_backbone, weights=str(file), encoder_training="lora")
+    network = make_hsam(
+        backbone=small_backbone, weights=str(file), encoder_training="lora", second_stage_start=start
+    )
     first, second = network.mask_decoder, network.second_stage
     for name, value in first.transformer.state_dict().items():
-        torch.testing.assert_close(second.transformer.state_dict()[name], value, atol=0, rtol=0)
+        masked = name.startswith("layers.") and ".cross_attn_" in name and name.endswith("out_proj.weight")
+        factor = 3 if masked and start == "rescaled" else 1
+        torch.testing.assert_close(second.transformer.state_dict()[name], factor * value, atol=0, rtol=0)
     for name, value in first.output_upscaling.state_dict().items():
         torch.testing.assert_close(
             second.pixel_decoder.output_upscaling.state_dict()[name], value, atol=0, rtol=0
         )
 
 
+def test_the_second_stage_may_start_from_random_numbers(small_backbone, tmp_path):
+    file = tmp_path / "sam.pth"
+    torch.save(make_original(64).state_dict(), file)
+    changes = {"backbone": small_backbone, "encoder_training": "lora", "second_stage_start": "random"}
+    with_weights, without = make_hsam(weights=str(file), **changes), make_hsam(**changes)
+    for name, value in without.second_stage.state_dict().items():
+        torch.testing.assert_close(with_weights.second_stage.state_dict()[name], value, atol=0, rtol=0)
+
+
+def test_the_native_grid_is_the_embeddings():
+    network = make_hsam(image_size=96, class_attention_grid="native", noise_std=0.0)
+    assert network.second_stage.class_attention.grid == 96 // 16
+    tiny = make_hsam(backbone="lite_medsam", image_size=32, class_attention_grid="native", noise_std=0.0)
+    assert tiny.second_stage.class_attention.grid == 32 // 4
+    with torch.no_grad():
+        assert network.eval()(torch.rand(1, 1, 64, 128)).shape == (1, 3, 64, 128)
+
+
+def test_weights_of_another_grid_are_refused_and_those_from_before_fit():
+    fixed, native = make_hsam(), make_hsam(class_attention_grid="native")
+    with pytest.raises(ValueError, match=r"class_attention_grid 4 \(this network: 14\)"):
+        fixed.load_state_dict(native.state_dict())
+    before = dict(fixed.description)
+    del before["class_attention_grid"], before["decoder_layers"]
+    state = make_hsam().state_dict() | {"_extra_state": pack_description(before)}
+    fixed.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"class_attention_grid 14 \(this network: 4\)"):
+        native.load_state_dict(state)
+
+
+def test_both_stages_are_as_deep():
+    network = make_hsam(decoder_layers=3, noise_std=0.0)
+    assert len(network.mask_decoder.transformer.layers) == len(network.second_stage.transformer.layers) == 3
+
+
 @pytest.mark.parametrize(
-    ("backbone", "size", "trained_m", "total_m"),
-    [("vit_b", 224, 11.517, 98.282), ("vit_b", 512, 11.517, 98.936), ("vit_l", 224, 11.763, 316.137)],
+    ("backbone", "size", "grid", "trained_m", "total_m"),
+    [
+        ("vit_b", 224, "fixed", 11.517, 98.282),
+        ("vit_b", 224, "native", 11.517, 98.282),
+        ("vit_b", 512, "fixed", 11.517, 98.936),
+        ("vit_b", 512, "native", 18.957, 106.376),
+        ("vit_l", 224, "fixed", 11.763, 316.137),
+    ],
 )
-def test_parameter_counts(backbone, size, trained_m, total_m):
+def test_parameter_counts(backbone, size, grid, trained_m, total_m):
     """docs/hsam.md explains the difference from the released code's 12.48, 23.97 and 12.73 million trained ones."""
     with torch.device("meta"):
-        network = HSAM(num_classes=8, image_size=size, backbone=backbone)
+        network = HSAM(num_classes=8, image_size=size, backbone=backbone, class_attention_grid=grid)
     counts = [(p.numel(), p.requires_grad) for p in network.parameters()]
     assert sum(n for n, trained in counts if trained) / 1e6 == pytest.approx(trained_m, abs=5e-4)
     assert sum(n for n, _ in counts) / 1e6 == pytest.approx(total_m, abs=5e-4)
@@ -236,3 +284,7 @@ def test_unknown_words_are_refused():
         make_hsam(mask_attention="soft")
     with pytest.raises(ValueError, match="mean, second, got 'first'"):
         make_hsam(ensemble="first")
+    with pytest.raises(ValueError, match="fixed, native, got '14'"):
+        make_hsam(class_attention_grid="14")
+    with pytest.raises(ValueError, match="sam, rescaled, random, got 'zero'"):
+        make_hsam(second_stage_start="zero")

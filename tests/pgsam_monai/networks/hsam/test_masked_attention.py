@@ -111,3 +111,21 @@ def test_dropout_acts_while_training():
     transformer = make_transformer("learnable", dropout=0.5).train()
     given = torch.randn(1, 8, 2, 2), torch.randn(1, 8, 2, 2), torch.randn(1, 3, 8), torch.rand(1, 3, 2, 2)
     assert not torch.equal(transformer(*given)[0], transformer(*given)[0])
+
+
+@pytest.mark.parametrize("kind", ["learnable", "binary", "none"])
+@torch.no_grad()
+def test_rescaled_it_is_sams_transformer_where_the_prior_knows_nothing(kind):
+    """1 / (K + 1) everywhere: Eq. 3 unscaled is another transformer, Eq. 2's masks are empty and hide nothing."""
+    sam = TwoWayTransformer(dim=8, heads=2, mlp_dim=16).eval()
+    ours = make_transformer(kind)
+    ours.load_state_dict(sam.state_dict())
+    for layer in sam.layers:
+        assert layer.cross_attn_token_to_image.out_proj.bias.abs().min() > 0  # which must not be scaled
+    image, place, tokens = torch.randn(2, 8, 3, 4), torch.randn(1, 8, 3, 4), torch.randn(2, 5, 8)
+    uniform, expected = torch.full((2, 5, 3, 4), 1 / 5), sam(image, place, tokens)
+    if kind == "learnable":
+        assert (ours(image, place, tokens, uniform)[1] - expected[1]).abs().max() > 1e-2
+    ours.rescale(classes=5)
+    for given, wanted in zip(ours(image, place, tokens, uniform), expected, strict=True):
+        torch.testing.assert_close(given, wanted)

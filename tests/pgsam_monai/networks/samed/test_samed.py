@@ -26,6 +26,14 @@ def test_vit_b_rank_4_trains_4_91_million_parameters():
     assert trained == 147_456 + 6_220 + 4_759_945
 
 
+@pytest.mark.parametrize(("layers", "total_m"), [(2, 92.192), (4, 95.352), (6, 98.511)])
+def test_parameters_of_a_deeper_decoder(layers, total_m):
+    """A layer at SAM's widths has 1 579 520; docs/hsam.md compares them with H-SAM's Table 6."""
+    with torch.device("meta"):
+        network = SAMed(num_classes=8, image_size=512, decoder_layers=layers)
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(total_m, abs=5e-4)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("classes", [1, 15])
 @torch.no_grad()
@@ -106,6 +114,7 @@ def test_every_used_part_gets_gradient():
         ({"num_classes": 0}, "num_classes must be at least 1"),
         ({"image_size": 100}, "multiples of 16"),
         ({"backbone": "vit_x"}, "backbone must be one of"),
+        ({"decoder_layers": 1}, "decoder_layers must be at least SAM's 2, got 1"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -151,6 +160,20 @@ def test_weights_from_a_file_in_the_official_layout(small_backbone, tmp_path, ca
     )
 
 
+def test_weights_fill_the_first_two_layers_of_a_deeper_decoder(small_backbone, tmp_path):
+    original = make_original(64)
+    torch.save(original.state_dict(), tmp_path / "sam.pth")
+    changes = {"backbone": small_backbone, "encoder_training": "lora", "decoder_layers": 4}
+    network, random = make_samed(weights=str(tmp_path / "sam.pth"), **changes), make_samed(**changes)
+    layers, anew = network.mask_decoder.transformer.layers, random.mask_decoder.transformer.layers
+    for index, taken in enumerate([*original.mask_decoder.transformer.layers, *anew[2:]]):
+        for name, value in taken.state_dict().items():
+            torch.testing.assert_close(layers[index].state_dict()[name], value, atol=0, rtol=0)
+    full, _ = network(torch.rand(1, 1, 64, 64))
+    full.square().mean().backward()
+    assert all(value.grad is not None for value in layers.parameters())
+
+
 def test_copies_pickles_and_state_dicts(small_backbone, tmp_path):
     network = make_samed(backbone=small_backbone, encoder_training="lora").eval()
     image = torch.rand(1, 1, 64, 64)
@@ -165,6 +188,8 @@ def test_copies_pickles_and_state_dicts(small_backbone, tmp_path):
 def test_another_networks_checkpoint_is_refused_with_a_sentence():
     with pytest.raises(ValueError, match=r"another network: num_classes 3 \(this network: 2\)"):
         make_samed().load_state_dict(make_samed(num_classes=3).state_dict())
+    with pytest.raises(ValueError, match=r"another network: decoder_layers 4 \(this network: 2\)"):
+        make_samed().load_state_dict(make_samed(decoder_layers=4).state_dict())
 
 
 def test_monai_takes_over_what_fits_of_another_network():
