@@ -3,7 +3,7 @@
     python benchmarks/pgsam_texts.py --dataset /data/Synapse --folder texts --seeds 0,1,2 --iterations 60
         --override "labels=[0,1,2,3,4,6,7,8,11]"
 
-Plans the data set for a CPU, and trains PG-SAM from random weights with every kind of text, read by each kind of reader,
+Plans the data set for a CPU, and trains PG-SAM from random weights with every kind of text and every kind of reader,
 for the same steps, keeping the last network. Then the networks that were trained with real texts are measured with
 other ones. If texts carried information, real ones would beat permuted ones in training by more than the seeds differ;
 that permuting them afterwards hurts shows only that the network tells classes by them. Every finished run is kept in

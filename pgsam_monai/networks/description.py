@@ -16,7 +16,10 @@ from pgsam_monai.base.trained_on import KEY as CASES
 from pgsam_monai.base.trained_on import digests_in
 
 Description = Mapping[str, Any]
-BEFORE = {"decoder_layers": 2, "class_attention_grid": 14}
+BEFORE = {
+    "decoder_layers": 2, "class_attention_grid": 14,
+    "image_prior": "global", "text_match": "learnt", "text_encoder": None, "fusion": "additive",
+}  # fmt: skip
 """What every network had that was trained before descriptions told it."""
 
 
