@@ -19,8 +19,6 @@ IMAGE_PRIORS = ("global", "patches", "none")
 TEXT_MATCHES = ("learnt", "identity")
 FUSIONS = ("additive", "attention")
 MATCH_DIM = 128
-BEFORE = {"image_prior": "global", "text_match": "learnt", "text_encoder": None, "fusion": "additive"}
-"""What networks are that were trained before there was a choice; their checkpoints don't tell."""
 
 
 class PGSAM(SamNetwork):
@@ -112,13 +110,9 @@ class PGSAM(SamNetwork):
             "feature_fusion": feature_fusion,
             "refinement_steps": refinement_steps if mask_optimizer else 0,
         }
-        chosen = {
-            "image_prior": image_prior,
-            "text_match": text_match,
-            "text_encoder": text_encoder,
-            "fusion": fusion,
-        }
-        self.description |= {name: value for name, value in chosen.items() if value != BEFORE[name]}
+        self.description |= {
+            "image_prior": image_prior, "text_match": text_match, "text_encoder": text_encoder, "fusion": fusion,
+        }  # fmt: skip
 
     def read_texts(self, texts: Sequence[Sequence[str]]) -> ClassTexts | SentenceTexts:
         """Descriptions, each alone or with alternatives, as a module whose forward(clip) gives a row (d) for each."""

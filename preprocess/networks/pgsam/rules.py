@@ -132,3 +132,5 @@ CLIP_RULES = {
 }
 # CLIP stands before the backbone, whose choice and batch depend on the memory that CLIP leaves.
 RULES = INPUT_RULES | CLIP_RULES | sam.sam_rules(keeps_clip) | {"rank": choose_rank}
+
+LATER = {"text_encoder": None, "image_prior": "global", "text_match": "learnt", "fusion": "additive"}
