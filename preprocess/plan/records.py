@@ -16,9 +16,12 @@ SCHEMA_VERSION = 1
 LATER = {
     "subjects": Decision(
         value=NONE, reason="Planned by an earlier version, which took each case for a subject."
-    )
+    ),
+    "gradient_norm": Decision(
+        value=1.0, reason="Planned by an earlier version, which clipped every gradient at 1."
+    ),
 }
-"""Decisions that plans of this schema may lack."""
+"""Decisions that plans of this schema may lack, and what those plans did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +107,19 @@ def without_retired(plan: Plan) -> tuple[Plan, list[str]]:
 
 def with_later(plan: Plan) -> Plan:
     """`plan`, of an earlier version, with the decisions that are taken since: as it was planned without them."""
-    known = {name: plan.decisions.get(name, LATER.get(name)) for name in SHARED_RULES}
-    return replace(plan, decisions={name: decision for name, decision in known.items() if decision})
+
+    def completed(entries: Mapping[str, Decision], rules: Mapping[str, Any]) -> dict[str, Decision]:
+        known = {name: entries.get(name, LATER.get(name)) for name in rules}
+        return {name: decision for name, decision in known.items() if decision}
+
+    return replace(
+        plan,
+        decisions=completed(plan.decisions, SHARED_RULES),
+        configurations={
+            network: completed(entries, NETWORK_RULES[network])
+            for network, entries in plan.configurations.items()
+        },
+    )
 
 
 def _to_json(entries: Mapping[str, Decision]) -> dict[str, Any]:
