@@ -20,6 +20,9 @@ LATER = {
     "gradient_norm": Decision(
         value=1.0, reason="Planned by an earlier version, which clipped every gradient at 1."
     ),
+    "resolution_weights": Decision(
+        value=[1.0, 1.0], reason="Planned by an earlier version, whose loss looked at both alike."
+    ),
 }
 """Decisions that plans of this schema may lack, and what those plans did."""
 
