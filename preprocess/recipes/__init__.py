@@ -2,7 +2,8 @@
 
 Cases are numbers, names, or ranges of names such as "g0001..g0040"; a pattern of files may differ by a name's first
 letter. Where the published lists are not at hand, `draw` says in their place how many cases train, validate and test:
-the seed draws them from those of a data set that hold a structure of the recipe. Every setting is a pair
+the seed draws them from those of a data set that hold a structure of the recipe. `slices` names a list of single
+training slices in lists/ (`slice_lists`). Every setting is a pair
 [value, reason]. `unmeasured` holds stand-ins for what a data set and a machine would tell; they count only where a
 recipe is emitted without data. `inherits` names a recipe whose entries apply where this one is silent, and null takes
 an inherited setting back; within a network's configuration it names a network of the recipe whose settings it shares,
@@ -20,6 +21,7 @@ from typing import Any
 
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.base.labels import values_of
+from preprocess.recipes.slice_lists import SliceList, read_slice_list, with_listed_slices
 from preprocess.rules.decision import RECIPE, Decision
 from preprocess.splits.few_shot import shuffle
 from preprocess.splits.records import Fold, Splits
@@ -66,6 +68,9 @@ class Recipe:
 
     splits_note: str
     few_shot: str | None
+    slices: SliceList | None
+    """those that train, of the training cases; a few-shot wish stands in for it"""
+
     decisions: Mapping[str, Decision]
     unmeasured: Mapping[str, Decision]
     configurations: Mapping[str, Mapping[str, Decision]]
@@ -105,6 +110,7 @@ def load_recipe(name: str) -> Recipe:
         draw=Draw(**record["draw"]) if "draw" in record else None,
         splits_note=record["splits_note"],
         few_shot=record["few_shot"],
+        slices=read_slice_list(record["slices"]) if record.get("slices") else None,
         decisions=_decisions(record["decisions"]),
         unmeasured=_decisions(record["unmeasured"]),
         configurations={network: _configuration(record, network) for network in record["networks"]},
@@ -112,7 +118,8 @@ def load_recipe(name: str) -> Recipe:
 
 
 def published_splits(recipe: Recipe, *, few_shot: str | None = None) -> Splits:
-    """The published split over the published file names, without any data.
+    """The published split over the published file names, without any data; a list of slices stands where no `few_shot`
+    is asked for.
 
     Raises:
         UserFault: the recipe draws its cases, so there is no split without data; or `few_shot` asks for more cases
@@ -127,7 +134,8 @@ def published_splits(recipe: Recipe, *, few_shot: str | None = None) -> Splits:
     for case in sorted({*recipe.training, *recipe.validation, *recipe.test}):
         names[case], image, label = (_filled(recipe.dataset[key], case) for key in ("case", "image", "label"))
         entries[names[case]] = {"image": image, "label": label}
-    return _splits(recipe, names, entries, seed=recipe.decisions["seed"].value, few_shot=few_shot)
+    splits = _splits(recipe, names, entries, seed=recipe.decisions["seed"].value, few_shot=few_shot)
+    return with_listed_slices(splits, recipe.slices) if recipe.slices and few_shot is None else splits
 
 
 def splits_by_recipe(
