@@ -62,7 +62,7 @@ def with_listed_slices(
         cases[name] = {**cases[name], "slices": sorted(indices)}
     note = f"Of the training cases these slices alone train: {listed.source}."
     if facts is None:
-        note += " Their files' third axis is taken to run from the feet to the head; planned with the data it is looked at."
+        note += " Files are taken to be stored from the feet to the head; planned with the data, that is looked at."
     return replace(splits, cases=cases, note=f"{splits.note} {note}".strip())
 
 

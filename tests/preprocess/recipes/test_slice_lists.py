@@ -1,4 +1,4 @@
-"""Published lists of slices: read, carried to how a copy of the data is stored and planned, refused where they can't be."""
+"""Published lists of slices: read, carried to how a copy of the data is stored and planned, or refused."""
 
 import json
 from pathlib import Path
@@ -31,8 +31,14 @@ def test_hsams_list_has_221_slices_of_the_18_training_cases():
     assert tuple(recipe.slices.slices) == recipe.training
     assert sum(map(len, recipe.slices.slices.values())) == 221
     assert all(len(set(indices)) == len(indices) for indices in recipe.slices.slices.values())
-    assert 78 in recipe.slices.slices[10] and 116 in recipe.slices.slices[5]  # case0010_slice078, case0005_slice116
-    assert load_recipe("samed_synapse_10pct").slices == load_recipe("pgsam_synapse_10pct").slices == recipe.slices
+    assert (
+        78 in recipe.slices.slices[10] and 116 in recipe.slices.slices[5]
+    )  # case0010_slice078, case0005_slice116
+    assert (
+        load_recipe("samed_synapse_10pct").slices
+        == load_recipe("pgsam_synapse_10pct").slices
+        == recipe.slices
+    )
     assert load_recipe("hsam_la").slices is load_recipe("hsam_synapse").slices is None
 
 
@@ -58,13 +64,15 @@ def test_training_cases_alone_have_listed_slices_each_by_its_own_geometry():
         "case0005": [0, 2], "case0006": [2], "case0001": None,
     }  # fmt: skip
     assert made.note == "Published. Of the training cases these slices alone train: a list."
-    assert "taken to run from the feet" in with_listed_slices(splits("case0005"), LISTED).note
+    assert "stored from the feet to the head" in with_listed_slices(splits("case0005"), LISTED).note
 
 
 def test_without_data_the_recipe_names_its_slices_unless_few_cases_are_wished_for():
     recipe = load_recipe("samed_synapse_10pct")
     published = published_splits(recipe)
-    assert published.cases["0010"]["slices"] == sorted(recipe.slices.slices[10]) and published.few_shot is None
+    assert (
+        published.cases["0010"]["slices"] == sorted(recipe.slices.slices[10]) and published.few_shot is None
+    )
     assert sum(len(entry.get("slices", ())) for entry in published.cases.values()) == 221
     drawn = published_splits(recipe, few_shot="slices:10%")
     assert drawn.few_shot["spec"] == "slices:10%" and "slices" not in drawn.cases["0010"]
