@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,6 +45,9 @@ class Plan:
     """network -> its own decisions"""
 
     recipe: str | None = None
+    departures: Sequence[Mapping[str, str]] = ()
+    """where the recipe leaves its source: [{what, theirs, ours, why}]"""
+
     created_by: str = f"pgsam-plan {__version__}"
 
     def value(self, name: str, network: str | None = None) -> Any:
@@ -59,6 +62,7 @@ class Plan:
             "schema_version": SCHEMA_VERSION,
             "created_by": self.created_by,
             "recipe": self.recipe,
+            **({"departures": list(self.departures)} if self.departures else {}),
             "dataset": dict(self.dataset),
             "decisions": _to_json(self.decisions),
             "configurations": configurations,
@@ -72,6 +76,7 @@ class Plan:
             decisions=_from_json(record["decisions"]),
             configurations={name: _from_json(entries) for name, entries in record["configurations"].items()},
             recipe=record.get("recipe"),
+            departures=tuple(record.get("departures", ())),
             created_by=record["created_by"],
         )
 

@@ -7,7 +7,9 @@ training slices in lists/ (`slice_lists`). Every setting is a pair
 [value, reason]. `unmeasured` holds stand-ins for what a data set and a machine would tell; they count only where a
 recipe is emitted without data. `inherits` names a recipe whose entries apply where this one is silent, and null takes
 an inherited setting back; within a network's configuration it names a network of the recipe whose settings it shares,
-so a recipe says only what is its own. What neither decides, such as the texts, is left to the planning rules.
+so a recipe says only what is its own. `departures` says per
+network, and by the same rules, where a recipe leaves its source: {what: [theirs, ours, why]}; a recipe is titled "as
+published" where it has none, else "adapted". What neither decides, such as the texts, is left to the planning rules.
 """
 
 from __future__ import annotations
@@ -47,6 +49,16 @@ class Draw:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Departure:
+    """Where a recipe does something else than paper or released code."""
+
+    what: str
+    theirs: str
+    ours: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The published settings of one experiment."""
 
@@ -74,6 +86,9 @@ class Recipe:
     decisions: Mapping[str, Decision]
     unmeasured: Mapping[str, Decision]
     configurations: Mapping[str, Mapping[str, Decision]]
+    departures: tuple[Departure, ...]
+    inherits: str | None
+    """the recipe whose entries apply where this one is silent"""
 
     def published(self, file_format: str | None) -> dict[str, Decision]:
         """The shared decisions for a data set of these files; None stands for no data set."""
@@ -113,7 +128,11 @@ def load_recipe(name: str) -> Recipe:
         slices=read_slice_list(record["slices"]) if record.get("slices") else None,
         decisions=_decisions(record["decisions"]),
         unmeasured=_decisions(record["unmeasured"]),
-        configurations={network: _configuration(record, network) for network in record["networks"]},
+        configurations={
+            network: _decisions(_own(record, "configurations", network)) for network in record["networks"]
+        },
+        departures=_departures(record),
+        inherits=record["inherits"],
     )
 
 
@@ -280,8 +299,8 @@ def _splits(
 def _read(name: str) -> dict[str, Any]:
     record = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     if "inherits" not in record:
-        return record
-    return _merged(_read(record.pop("inherits")), record)
+        return record | {"inherits": None}
+    return _merged(_read(record["inherits"]), record)
 
 
 def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,10 +311,22 @@ def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _configuration(record: Mapping[str, Any], network: str) -> dict[str, Decision]:
-    own = dict(record["configurations"][network])
-    shared = record["configurations"][own.pop("inherits")] if "inherits" in own else {}
-    return _decisions({**shared, **own})
+def _own(record: Mapping[str, Any], key: str, network: str) -> dict[str, Any]:
+    """A network's entries of `key`, over those of the network that it inherits from."""
+    own = dict(record.get(key, {}).get(network, {}))
+    shared = record[key][own.pop("inherits")] if "inherits" in own else {}
+    return {**shared, **own}
+
+
+def _departures(record: Mapping[str, Any]) -> tuple[Departure, ...]:
+    entries: dict[str, Any] = {}
+    for network in record["networks"]:
+        entries |= _own(record, "departures", network)
+    return tuple(
+        Departure(what=what, theirs=said[0], ours=said[1], why=said[2])
+        for what, said in entries.items()
+        if said
+    )
 
 
 def _decisions(entries: Mapping[str, Sequence[Any]]) -> dict[str, Decision]:
