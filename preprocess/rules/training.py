@@ -233,7 +233,7 @@ def choose_num_workers(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
 
 @takes(SHARE)
 def choose_foreground_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Share of draws that pick a structure first and then a slice showing it; the rest are uniform."""
+    """Share of draws that pick a structure first and then a slice showing it; the rest take all slices in turn."""
     rare = min(
         (label.slices.get(decided["slice_axis"], 0.0) for label in evidence.labels.values()), default=0.0
     )
