@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preprocess.recipes import Recipe, load_recipe, recipe_names
+from preprocess.recipes.recipe import Recipe, load_recipe, recipe_names
 
 HEAD = """# Recipes
 
