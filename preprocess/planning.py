@@ -22,6 +22,7 @@ from preprocess.plan.plan import find_edits, make_plan, replan, with_edits, with
 from preprocess.plan.reading import read_plan, read_splits
 from preprocess.plan.records import Plan
 from preprocess.recipes import Recipe, load_recipe, published_splits, splits_by_recipe
+from preprocess.recipes.slice_lists import with_listed_slices
 from preprocess.rules import Evidence, Machine, collect_evidence
 from preprocess.rules.evidence import channel_names
 from preprocess.rules.resources import find_machine
@@ -286,8 +287,13 @@ def split_dataset(
     seed, cases = plan.value("seed"), measured.dataset.cases
     subjects = evidence.subjects_by(plan.value("subjects"))
     if recipe is not None:
-        return splits_by_recipe(
+        splits = splits_by_recipe(
             recipe, cases, seed=seed, few_shot=few_shot, labels=evidence.cases, subjects=subjects
+        )
+        if recipe.slices is None or few_shot is not None:
+            return splits
+        return with_listed_slices(
+            splits, recipe.slices, facts=measured.fingerprint.cases, orientation=plan.value("orientation")
         )
     return make_splits(
         cases, labels=evidence.cases, folds=plan.value("folds"), seed=seed, few_shot=few_shot,

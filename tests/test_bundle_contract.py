@@ -83,7 +83,8 @@ def test_the_tenth_is_drawn_alike_from_a_bundle_planned_with_data_and_one_withou
     from preprocess.commands.main import plan
 
     scans = write_synapse(tmp_path / "scans", cases=40, shape=(12, 10, 7))
-    places, common = [], {"recipe": "samed_synapse_10pct", "override": "image_size=32"}
+    common = {"recipe": "samed_synapse_10pct", "few_shot": "slices:10%", "override": "image_size=32"}
+    places = []
     for folder, options in (("with", {"dataset": str(scans), "workers": 1}), ("without", {})):
         work = tmp_path / folder
         plan(**common, **options, plans_dir=str(work / "plans"), bundles_dir=str(work))

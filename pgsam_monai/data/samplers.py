@@ -1,4 +1,4 @@
-"""Which slices a training epoch sees: a pure function of seed, epoch and position."""
+"""Which slices a training epoch sees: a pure function of seed, epoch and position among its draws."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from pgsam_monai.data.known import is_known, without_unknown
 from pgsam_monai.data.store import StoredCase
 
 SEED_LIMIT = 2**32
+EPOCH, ANY, CLASS = 1, 2, 3
+"""First numbers of random generators' seeds, which keep them apart."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,17 @@ class DrawnDataset(Dataset):
 
 
 class ClassAwareSliceSampler(DistributedSampler):
-    """Draws slices with replacement, a share of them for a class they hold.
+    """Draws slices, a share of them for a class they hold, none again before its turn.
 
-    With probability `foreground_share` a class is chosen, each alike or by `class_weights`, and then one of
-    the slices that hold it; otherwise any slice. Draw number `position` of epoch `epoch` depends on (seed,
-    epoch, position) alone: not on workers, on earlier epochs or on what ran before, so that a resumed run
-    draws what an undisturbed one draws. Rank r of w takes the positions r, r + w, …; all ranks draw equally
-    many.
+    Of an epoch's draws `foreground_share`, rounded, choose a class, each alike or by `class_weights`, and then the next
+    of the slices that hold it; the others the next of all slices. Which one is next: slices come in shuffled passes,
+    each of which shows all of them once. Draws of any slice begin an epoch with a new pass if it has at least as many
+    as there are slices, so that it shows every slice, as a DataLoader that shuffles; else they go on where the last
+    epoch ended. Draws for a class begin anew in each epoch.
+
+    All of it is a function of the arguments, epoch and position alone: not of workers, earlier epochs or what ran
+    before, so that a resumed run draws what an undisturbed one draws. Rank r of w takes the positions r, r + w, …; all
+    ranks draw equally many.
 
     It is a DistributedSampler because MONAI's trainers call `set_epoch` on those, in single processes too.
     Leave the trainer's `epoch_length` unset: an epoch is one pass over the loader.
@@ -148,21 +154,44 @@ class ClassAwareSliceSampler(DistributedSampler):
         self.classes, self.chances = _class_chances(dataset.classes, class_weights)
 
     def __iter__(self) -> Iterator[SliceDraw]:
-        for position in range(self.rank, self.total_size, self.num_replicas):
-            yield self.draw(position)
+        return iter(self.draws()[self.rank :: self.num_replicas])
 
     def __len__(self) -> int:
         return self.num_samples
 
-    def draw(self, position: int) -> SliceDraw:
-        """Draw number `position`, 0 to draws_per_epoch - 1, of the current epoch."""
-        random = np.random.default_rng([self.seed, self.epoch, position])
-        seed = int(random.integers(SEED_LIMIT))
-        if len(self.classes) and random.random() < self.foreground_share:
-            label = int(random.choice(self.classes, p=self.chances))
-            candidates = self.dataset.slices_holding(label)
-            return SliceDraw(int(candidates[random.integers(len(candidates))]), seed, label)
-        return SliceDraw(int(random.integers(len(self.dataset))), seed)
+    def draws(self) -> list[SliceDraw]:
+        """What all ranks draw in the current epoch, by position."""
+        random = np.random.default_rng([EPOCH, self.seed, self.epoch])
+        seeds = random.integers(SEED_LIMIT, size=self.total_size)
+        labels = np.zeros(self.total_size, dtype=int)
+        if len(self.classes):
+            chosen = random.permutation(self.total_size)[: round(self.foreground_share * self.total_size)]
+            labels[chosen] = random.choice(self.classes, p=self.chances, size=len(chosen))
+        indices = np.empty(self.total_size, dtype=int)
+        for label in np.unique(labels).tolist():
+            (positions,) = np.nonzero(labels == label)
+            indices[positions] = self._next(label, len(positions))
+        return [
+            SliceDraw(*numbers)
+            for numbers in zip(*map(np.ndarray.tolist, (indices, seeds, labels)), strict=True)
+        ]
+
+    def _next(self, label: int, count: int) -> np.ndarray:
+        """The slices that `count` draws for a class, or for none (0), take in the current epoch."""
+        if label:
+            key = [CLASS, self.seed, self.epoch, label]
+            return _passes(self.dataset.slices_holding(label), first=0, count=count, key=key)
+        slices = np.arange(len(self.dataset))
+        per_epoch = count if count < len(slices) else -(-count // len(slices)) * len(slices)
+        return _passes(slices, first=self.epoch * per_epoch, count=count, key=[ANY, self.seed])
+
+
+def _passes(slices: np.ndarray, *, first: int, count: int, key: Sequence[int]) -> np.ndarray:
+    """Entries `first` to `first + count - 1` (count >= 1) of an endless walk: pass after pass over the slices (n,), in
+    orders that depend on key and the pass's number alone."""
+    begun, ended = first // len(slices), (first + count - 1) // len(slices)
+    orders = [np.random.default_rng([*key, number]).permutation(slices) for number in range(begun, ended + 1)]
+    return np.concatenate(orders)[first - begun * len(slices) :][:count]
 
 
 def _class_chances(classes: Sequence[int], weights: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray]:

@@ -28,15 +28,20 @@ class EpochSeed:
 
 
 class GradientClip:
-    """Scales the gradients down to a total norm of `max_norm` before the optimiser's step."""
+    """Scales the gradients down to a total norm of `max_norm` before the optimiser's step.
 
-    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+    None neither measures nor scales them; steps with gradients that are no finite numbers are a loss scaler's to leave
+    out, and `divergence`'s to end, either way.
+    """
+
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float | None) -> None:
         self.parameters = [value for value in network.parameters() if value.requires_grad]
         self.optimizer = optimizer
         self.max_norm = max_norm
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+        if self.max_norm is not None:
+            engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         if engine.scaler is not None:

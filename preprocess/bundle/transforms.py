@@ -15,6 +15,8 @@ from pgsam_monai.base.labels import class_of
 from pgsam_monai.base.mirroring import mirrored_axes
 
 BOTH = ["image", "label"]
+SAMED_SHARES = (0.5, 0.25, 0.25)
+"""Of slices that are turned and flipped, rotated, or left alone."""
 HSAM_SHARES = (0.45, 0.4125, 0.1169, 0.0206)
 """Of slices that are rotated, cropped, deformed, or left alone."""
 
@@ -76,25 +78,20 @@ def confidence_transform(names: Any) -> dict[str, Any]:
 def augmentation_transforms(name: str, image_size: int) -> dict[str, Any]:
     """Random transforms of one fitted slice (C, H, W); labels are never interpolated.
 
-    `papers` is SAMed's: quarter turns with flips for half of the slices, rotations within 20 degrees for a quarter.
+    `papers` is SAMed's choice of one: a quarter turn, or none, with a flip for half of the slices, rotation by -20 to
+    19 degrees for a quarter, or nothing.
     `hsam` is H-SAM's choice of one: rotation by -20 to 19 degrees, a square window enlarged, an elastic deformation
-    (here by MONAI's control points, of like size and coarseness), or nothing.
+    (here by MONAI's control points, of like size and coarseness), or nothing. Both rotate to the nearest pixel, images
+    too, as published.
     `default` keeps left and right apart (no flips): rotation, scale, shift, brightness, contrast, gamma, noise.
 
     Args:
         name: one of these, or `none`.
         image_size: side of the slices, pixels, of which `hsam` has shares.
     """
-    rotation = {"mode": ["bilinear", "nearest"], "padding_mode": "zeros"}
     lists = {
-        "papers": [
-            {"_target_": "RandRotate90d", "keys": BOTH, "prob": 0.5, "max_k": 3},
-            {"_target_": "RandAxisFlipd", "keys": BOTH, "prob": 0.5},
-            {"_target_": "RandRotated", "keys": BOTH, "prob": 0.25, "range_x": 0.349, **rotation},
-        ],
-        "hsam": [
-            {"_target_": "OneOf", "transforms": _hsam_choices(rotation, image_size), "weights": list(HSAM_SHARES)}
-        ],
+        "papers": [{"_target_": "OneOf", "transforms": _samed_choices(), "weights": list(SAMED_SHARES)}],
+        "hsam": [{"_target_": "OneOf", "transforms": _hsam_choices(image_size), "weights": list(HSAM_SHARES)}],
         "default": [
             {
                 "_target_": "pgsam_monai.transforms.RandAffineSliced", "keys": BOTH, "prob": 0.8,
@@ -135,18 +132,40 @@ def mirrored_inferer(values: Mapping[str, Any], sided: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _hsam_choices(sampling: Mapping[str, Any], image_size: int) -> list[dict[str, Any]]:
+def _samed_choices() -> list[dict[str, Any]]:
+    """What `SAMED_SHARES` counts; of the turns, none is one of four."""
+    turned = [
+        {"_target_": "RandRotate90d", "keys": BOTH, "prob": 0.75, "max_k": 3},
+        {"_target_": "RandAxisFlipd", "keys": BOTH, "prob": 1.0},
+    ]
+    return [
+        {"_target_": "Compose", "transforms": turned},
+        _rotation(),
+        {"_target_": "Identityd", "keys": BOTH},
+    ]
+
+
+def _hsam_choices(image_size: int) -> list[dict[str, Any]]:
     """What `HSAM_SHARES` counts; lengths of the elastic one in pixels of the network's input."""
     return [
-        {"_target_": "RandRotated", "keys": BOTH, "prob": 1.0, "range_x": [-0.349, 0.332], **sampling},
+        _rotation(),
         {"_target_": "pgsam_monai.transforms.RandCropSliced", "keys": BOTH, "side": [0.2, 0.8]},
         {
             "_target_": "Rand2DElasticd", "keys": BOTH, "prob": 1.0, "spacing": [0.16 * image_size] * 2,
             "magnitude_range": [0.018 * image_size] * 2, "rotate_range": 0.12, "shear_range": [0.12, 0.12],
-            "scale_range": [0.12, 0.12], "translate_range": [0.05 * image_size] * 2, **sampling,
+            "scale_range": [0.12, 0.12], "translate_range": [0.05 * image_size] * 2, "mode": ["bilinear", "nearest"],
+            "padding_mode": "zeros",
         },
         {"_target_": "Identityd", "keys": BOTH},
     ]  # fmt: skip
+
+
+def _rotation() -> dict[str, Any]:
+    """By -20 to 19 degrees about the middle."""
+    return {
+        "_target_": "RandRotated", "keys": BOTH, "prob": 1.0, "range_x": [-0.349, 0.332], "mode": "nearest",
+        "padding_mode": "zeros",
+    }  # fmt: skip
 
 
 def _intensity(scheme: Mapping[str, Any]) -> list[dict[str, Any]]:

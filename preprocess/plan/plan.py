@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault
@@ -62,6 +62,7 @@ def make_plan(
         decisions=shared,
         configurations=configurations,
         recipe=recipe.name if recipe else None,
+        departures=tuple(asdict(departure) for departure in recipe.departures) if recipe else (),
     )
     check_consistency(plan)
     return plan

@@ -37,6 +37,11 @@ PART = {
         "values": {"type": "object", "additionalProperties": VALUE},
     },
 }
+DEPARTURE = {
+    "type": "object",
+    "required": ["what", "theirs", "ours", "why"],
+    "additionalProperties": TEXT,
+}
 DECISION = {
     "type": "object",
     "required": ["value"],
@@ -57,6 +62,7 @@ PLAN = {
     "properties": {
         "created_by": TEXT,
         "recipe": {"type": ["string", "null"]},
+        "departures": {"type": "array", "items": DEPARTURE},
         "dataset": {
             "type": "object",
             "required": ["name", "folder", "layout", "file_format", "channels", "num_cases", "skipped"],

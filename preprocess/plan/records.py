@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 LATER = {
     "subjects": Decision(
         value=NONE, reason="Planned by an earlier version, which took each case for a subject."
-    )
+    ),
 }
 """Shared decisions that plans of this schema may lack; for networks' own see `preprocess.networks`."""
 
@@ -39,6 +39,9 @@ class Plan:
     """network -> its own decisions"""
 
     recipe: str | None = None
+    departures: Sequence[Mapping[str, str]] = ()
+    """where the recipe leaves its source: [{what, theirs, ours, why}]"""
+
     created_by: str = f"pgsam-plan {__version__}"
 
     def value(self, name: str, network: str | None = None) -> Any:
@@ -53,6 +56,7 @@ class Plan:
             "schema_version": SCHEMA_VERSION,
             "created_by": self.created_by,
             "recipe": self.recipe,
+            **({"departures": list(self.departures)} if self.departures else {}),
             "dataset": dict(self.dataset),
             "decisions": _to_json(self.decisions),
             "configurations": configurations,
@@ -66,6 +70,7 @@ class Plan:
             decisions=_from_json(record["decisions"]),
             configurations={name: _from_json(entries) for name, entries in record["configurations"].items()},
             recipe=record.get("recipe"),
+            departures=tuple(record.get("departures", ())),
             created_by=record["created_by"],
         )
 

@@ -97,6 +97,10 @@ def word(what: str, *, or_null: bool = False) -> Kind:
     )
 
 
+def or_null(kind: Kind) -> Kind:
+    return Kind(what=f"{kind.what}, or null", fits=lambda value: value is None or kind.fits(value))
+
+
 TRUTH = Kind(what="true or false", fits=lambda value: isinstance(value, bool))
 SHARE = number(0, 1)
 FACTOR = number(0, above=True)

@@ -8,7 +8,7 @@ from pgsam_monai.base.errors import UserFault
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.geometry import in_oriented_order
-from preprocess.rules.kind import FACTOR, SHARE, choice, number, takes, whole
+from preprocess.rules.kind import FACTOR, SHARE, choice, number, or_null, takes, whole
 from preprocess.splits.few_shot import FewShot
 from preprocess.splits.subjects import RULES
 
@@ -25,6 +25,7 @@ SAMED_WEIGHT_DECAY, SAMED_WARMUP = 0.1, 250
 SCRATCH_LEARNING_RATE, SCRATCH_WEIGHT_DECAY, SCRATCH_WARMUP = 0.003, 0.05, 100
 POLY_POWER = 0.9
 CE_WEIGHT, DICE_WEIGHT = 0.2, 0.8
+GRADIENT_NORM = 1.0
 
 FOREGROUND_SHARE = 0.5
 MAX_FOLDS = 5
@@ -214,6 +215,14 @@ def choose_dice_weight(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
     return Decision(value=DICE_WEIGHT, reason="SAMed's 0.2 cross-entropy + 0.8 Dice.")
 
 
+@takes(or_null(FACTOR))
+def choose_gradient_norm(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Total norm that gradients are scaled down to before a step; null: they stay as they are."""
+    return Decision(
+        value=GRADIENT_NORM, reason="The usual bound, so that one strange batch can't throw a training off."
+    )
+
+
 @takes(whole(0))
 def choose_num_workers(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Processes that load training slices."""
@@ -224,7 +233,7 @@ def choose_num_workers(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
 
 @takes(SHARE)
 def choose_foreground_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Share of draws that pick a structure first and then a slice showing it; the rest are uniform."""
+    """Share of draws that pick a structure first and then a slice showing it; the rest take all slices in turn."""
     rare = min(
         (label.slices.get(decided["slice_axis"], 0.0) for label in evidence.labels.values()), default=0.0
     )
@@ -275,6 +284,7 @@ TRAINING_RULES = {
     "val_interval": choose_val_interval,
     "ce_weight": choose_ce_weight,
     "dice_weight": choose_dice_weight,
+    "gradient_norm": choose_gradient_norm,
     "num_workers": choose_num_workers,
     "foreground_share": choose_foreground_share,
     "augmentation": choose_augmentation,

@@ -26,8 +26,9 @@ class Splits:
 
     cases: dict[str, dict[str, Any]]
     """name -> {"image": path or [paths], "label": path or None, "labels": [foreground values that it holds],
-    "labelled": [values that were looked for], "subject": whom it shows}; the labels where they were measured, what was
-    looked for where that wasn't everything, the subject where subjects have several cases"""
+    "labelled": [values that were looked for], "subject": whom it shows, "slices": [the planned volume's slices that
+    train]}; the labels where they were measured, what was looked for where that wasn't everything, the subject where
+    subjects have several cases, the slices where a published list names them"""
 
     folds: tuple[Fold, ...]
     """training lists hold the choice of few cases already. Few slices are drawn where training starts, since only

@@ -1,4 +1,4 @@
-"""SAMed's decisions: those of every network on SAM, and how deep SAM's decoder is."""
+"""SAMed's decisions: those of every network on SAM, how deep SAM's decoder is, and where its loss looks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import Encoder
 from preprocess.rules.evidence import Evidence
-from preprocess.rules.kind import takes, whole
+from preprocess.rules.kind import Kind, numbers, takes, whole
 from preprocess.rules.memory import TRAINED_BYTES, Beside
 from preprocess.rules.sam import sam_rules
 
@@ -14,6 +14,7 @@ SAM_LAYERS = 2
 LAYER_PARAMETERS_M = 1.58
 LAYER_VALUES = 1700
 """Kept per cell of the embedding by a layer of SAM's two-way transformer: 1834 at 14 x 14, 1601 at 32 x 32 cells."""
+PAIR = numbers(2, "two numbers of at least 0, not both 0")
 
 
 @takes(whole(SAM_LAYERS))
@@ -35,6 +36,20 @@ def keeps_further_layers(decided: Mapping[str, Any], encoder: Encoder) -> Beside
     )
 
 
-RULES = {"decoder_layers": choose_decoder_layers} | sam_rules(keeps_further_layers)
+@takes(Kind(what=PAIR.what, fits=lambda value: PAIR.fits(value) and any(value)))
+def choose_resolution_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Weights of the loss at full resolution and at that of the decoder's masks, a quarter of it."""
+    return Decision(
+        value=[1.0, 1.0],
+        reason="The loss looks at the masks as they are predicted, at full size, and as SAM's decoder makes them; "
+        "SAMed's looks at the latter alone, [0, 1].",
+    )
 
-LATER = {"decoder_layers": SAM_LAYERS}
+
+RULES = (
+    {"decoder_layers": choose_decoder_layers}
+    | sam_rules(keeps_further_layers)
+    | {"resolution_weights": choose_resolution_weights}
+)
+
+LATER = {"decoder_layers": SAM_LAYERS, "resolution_weights": [1.0, 1.0]}

@@ -71,6 +71,30 @@ def test_labels_are_never_interpolated(name):
         assert label.shape == (1, 32, 32) and set(label.unique().tolist()) <= {0.0, 5.0}
 
 
+def test_sameds_slices_are_flipped_or_rotated_or_left_alone_never_two_of_these():
+    """A flip with quarter turns mirrors: 4 pictures, of which none is the slice itself; alike for image and label."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser({"augmentation": augmentation_transforms("papers", 32)})
+    augmentation = parser.get_parsed_content("augmentation")
+    image = torch.arange(1024.0).reshape(1, 32, 32) + 1
+    mirrored = [torch.rot90(image, k, (1, 2)).flip(1) for k in range(4)]
+    seen = {"left alone": 0, "mirrored": 0, "rotated": 0}
+    for seed in range(200):
+        augmentation.set_random_state(seed=seed)
+        made = augmentation({"image": image, "label": image})
+        got = torch.as_tensor(made["image"])
+        assert torch.equal(got, torch.as_tensor(made["label"]))
+        if torch.equal(got, image):
+            seen["left alone"] += 1
+        elif any(torch.equal(got, other) for other in mirrored):
+            seen["mirrored"] += 1
+        else:  # to the nearest pixel, what comes from outside is 0
+            assert set(got.unique().tolist()) <= {0.0, *image.unique().tolist()}
+            seen["rotated"] += 1
+    assert abs(seen["mirrored"] - 100) < 25 and abs(seen["rotated"] - 50) < 20
+
+
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
     work = tmp_path_factory.mktemp("emit")

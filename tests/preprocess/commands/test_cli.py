@@ -303,10 +303,13 @@ def test_edited_label_names_are_followed_by_the_texts(scans):
     assert "Spleen" in load("bundles/pgsam_abdomen_ct/configs/texts.json")["spleen"]
 
 
-def test_a_recipe_names_data_set_and_network(tmp_path, monkeypatch):
+def test_a_recipe_names_data_set_and_network(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     scans = write_scans(tmp_path / "copy", count=40, shape=(12, 10, 6))
-    assert call(scans, "--recipe", "pgsam_synapse_10pct", "--workers", 1) == 0
+    assert call(scans, "--recipe", "pgsam_synapse_10pct", "--workers", 1) == 1
+    refused = " ".join(capsys.readouterr().err.split())
+    assert "has 6 slices, and the recipe's list names its slice 116" in refused
+    assert call(scans, "--recipe", "pgsam_synapse_10pct", "--few_shot", "slices:10%", "--workers", 1) == 0
     splits = load("bundles/pgsam_synapse_10pct/configs/splits.json")
     assert splits["few_shot"] == {"spec": "slices:10%", "level": "slice", "share": 0.1}
     assert call(scans, "--recipe", "pgsam_synapse", "--few_shot", "5", "--workers", 1) == 0

@@ -190,4 +190,8 @@ def test_a_frozen_encoder_keeps_little():
     frozen = vit_image_gb("vit_b", encoder_training="frozen", **one)
     assert 0.0206 < frozen < 0.05  # AutoSAM's measured CPU peak, 0.0206 GB per image, stays below
     assert frozen < vit_image_gb("vit_b", **one) / 5
-    assert set(NETWORK_RULES["autosam"]) == set(NETWORK_RULES["samed"]) - {"rank", "decoder_layers"}
+    assert set(NETWORK_RULES["autosam"]) == set(NETWORK_RULES["samed"]) - {
+        "rank",
+        "decoder_layers",
+        "resolution_weights",
+    }

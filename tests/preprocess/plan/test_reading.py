@@ -65,6 +65,14 @@ def test_a_plan_from_before_a_networks_decision_keeps_what_it_was(record, tmp_pa
     assert list(plan.configurations["samed"]) == list(record["configurations"]["samed"])
 
 
+def test_a_plan_from_before_clipping_was_decided_goes_on_clipping(record, tmp_path):
+    plan, _ = read_plan(written(tmp_path, changed(record, "configurations/refsam3d/gradient_norm", ...)))
+    assert plan.value("gradient_norm", "refsam3d") == 1.0
+    assert "earlier version" in plan.configurations["refsam3d"]["gradient_norm"].reason
+    assert "earlier version" not in plan.configurations["samed"]["gradient_norm"].reason
+    assert list(plan.configurations["refsam3d"]) == list(record["configurations"]["refsam3d"])
+
+
 def test_a_recipes_plan_comes_back(tmp_path):
     recipe = load_recipe("samed_synapse")
     header = {key: recipe.dataset[key] for key in ("name", "folder", "layout", "file_format", "channels")}
