@@ -7,7 +7,7 @@ networks of sub-volumes resample each patch once, so that all of them share a st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pgsam_monai.base.capabilities import SLICES
@@ -52,17 +52,31 @@ def cleaning_transform(values: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def postprocessing_transforms(
-    values: Mapping[str, Any], folder: str, *, first: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
-    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`, after `first`."""
+def postprocessing_transforms(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`."""
+    return {"_target_": "Compose", "transforms": [cleaning_transform(values), *_to_files(folder)]}
+
+
+def evaluation_postprocessing(values: Mapping[str, Any], names: Any) -> dict[str, Any]:
+    """As `postprocessing_transforms`, of what is measured; of slices the papers' label map, where there is one, goes to
+    disk as well, and is cleaned by nothing, as theirs. `names` of all classes, as data."""
+    ours = [cleaning_transform(values), *_to_files("@prediction_dir")]
+    if "image_size" not in values:
+        return {"_target_": "Compose", "transforms": [confidence_transform(names), *ours]}
+    split = {"_target_": "pgsam_monai.transforms.SplitPapersd", "keys": "pred", "papers": "papers"}
+    theirs = [each | {"keys": "papers", "allow_missing_keys": True} for each in _to_files("@papers_dir")]
+    return {"_target_": "Compose", "transforms": [confidence_transform(names), split, *ours, *theirs]}
+
+
+def _to_files(folder: str) -> list[dict[str, Any]]:
+    """From class indices to label maps as the input's."""
     invert = {
         "_target_": "Invertd", "keys": "pred", "orig_keys": "image", "transform": "@preprocessing",
         "nearest_interp": True, "to_tensor": True,
     }  # fmt: skip
     restore = {"_target_": "pgsam_monai.transforms.RestoreLabelsd", "keys": "pred", "labels": "@labels"}
     save = {"_target_": "pgsam_monai.transforms.SavePredictiond", "keys": "pred", "output_dir": folder}
-    return {"_target_": "Compose", "transforms": [*first, cleaning_transform(values), invert, restore, save]}
+    return [invert, restore, save]
 
 
 def confidence_transform(names: Any) -> dict[str, Any]:

@@ -19,6 +19,12 @@ LATER = {
     )
 }
 """Decisions that plans of this schema may lack."""
+LATER_OWN = {
+    "sampling": Decision(
+        value="linear", reason="Planned by an earlier version, which had no other way to resize slices."
+    )
+}
+"""Likewise, of networks that take them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +111,16 @@ def without_retired(plan: Plan) -> tuple[Plan, list[str]]:
 def with_later(plan: Plan) -> Plan:
     """`plan`, of an earlier version, with the decisions that are taken since: as it was planned without them."""
     known = {name: plan.decisions.get(name, LATER.get(name)) for name in SHARED_RULES}
-    return replace(plan, decisions={name: decision for name, decision in known.items() if decision})
+    own = {
+        network: {
+            **entries,
+            **{name: LATER_OWN[name] for name in LATER_OWN.keys() - entries if name in rules},
+        }
+        for network, entries in plan.configurations.items()
+        for rules in [NETWORK_RULES[network]]
+    }
+    decisions = {name: decision for name, decision in known.items() if decision}
+    return replace(plan, decisions=decisions, configurations=own)
 
 
 def _to_json(entries: Mapping[str, Decision]) -> dict[str, Any]:
