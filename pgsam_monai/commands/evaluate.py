@@ -70,9 +70,9 @@ def evaluate(
     """Measure a trained bundle: Dice, HD95 and surface Dice per class and case, to eval/PART/metrics.csv and .json.
     Cases that it was trained on are refused, but for --part training, or with --allow_trained True.
 
-    --protocol mm measures the label maps that a user gets, in millimetres. --protocol papers, of 2-D bundles with slices
-    stretched to a square, adds a table of the label maps that TransUNet's, SAMed's, H-SAM's and PG-SAM's code would make,
-    measured as they do, to metrics_papers.csv and to "papers" in metrics.json. By default it is as planned.
+    --protocol mm measures the label maps that a user gets, in millimetres. --protocol papers, of 2-D bundles with
+    slices stretched to a square, adds a table of the label maps that TransUNet's, SAMed's, H-SAM's and PG-SAM's code
+    would make, measured as they do, to metrics_papers.csv and to "papers" in metrics.json. By default it is as planned.
 
     --dataset measures it on another data set instead: cases are predicted as `pgsam predict` does, and the classes that
     both label are compared, to eval/NAME/metrics.csv and .json. Which these are is found by their names, printed first

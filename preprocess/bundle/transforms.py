@@ -54,28 +54,32 @@ def cleaning_transform(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def postprocessing_transforms(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`."""
-    return {"_target_": "Compose", "transforms": [cleaning_transform(values), *_to_files(folder)]}
+    return {"_target_": "Compose", "transforms": [cleaning_transform(values), *_to_files("pred", folder)]}
 
 
 def evaluation_postprocessing(values: Mapping[str, Any], names: Any) -> dict[str, Any]:
     """As `postprocessing_transforms`, of what is measured; of slices the papers' label map, where there is one, goes to
     disk as well, and is cleaned by nothing, as theirs. `names` of all classes, as data."""
-    ours = [cleaning_transform(values), *_to_files("@prediction_dir")]
+    first, cleaning, folder = confidence_transform(names), cleaning_transform(values), "@prediction_dir"
     if "image_size" not in values:
-        return {"_target_": "Compose", "transforms": [confidence_transform(names), *ours]}
-    split = {"_target_": "pgsam_monai.transforms.SplitPapersd", "keys": "pred", "papers": "papers"}
-    theirs = [each | {"keys": "papers", "allow_missing_keys": True} for each in _to_files("@papers_dir")]
-    return {"_target_": "Compose", "transforms": [confidence_transform(names), split, *ours, *theirs]}
+        steps = [first, cleaning, *_to_files("pred", folder)]
+    else:
+        split = {"_target_": "pgsam_monai.transforms.SplitPapersd", "keys": "pred", "papers": "papers"}
+        *back, save = _to_files(["pred", "papers"], folder)
+        back = [each | {"allow_missing_keys": True} for each in back]
+        theirs = {"keys": "papers", "output_dir": f"${folder} + '_papers'", "allow_missing_keys": True}
+        steps = [first, split, cleaning, *back, save | {"keys": "pred"}, save | theirs]
+    return {"_target_": "Compose", "transforms": steps}
 
 
-def _to_files(folder: str) -> list[dict[str, Any]]:
+def _to_files(keys: str | list[str], folder: str) -> list[dict[str, Any]]:
     """From class indices to label maps as the input's."""
     invert = {
-        "_target_": "Invertd", "keys": "pred", "orig_keys": "image", "transform": "@preprocessing",
+        "_target_": "Invertd", "keys": keys, "orig_keys": "image", "transform": "@preprocessing",
         "nearest_interp": True, "to_tensor": True,
     }  # fmt: skip
-    restore = {"_target_": "pgsam_monai.transforms.RestoreLabelsd", "keys": "pred", "labels": "@labels"}
-    save = {"_target_": "pgsam_monai.transforms.SavePredictiond", "keys": "pred", "output_dir": folder}
+    restore = {"_target_": "pgsam_monai.transforms.RestoreLabelsd", "keys": keys, "labels": "@labels"}
+    save = {"_target_": "pgsam_monai.transforms.SavePredictiond", "keys": keys, "output_dir": folder}
     return [invert, restore, save]
 
 
