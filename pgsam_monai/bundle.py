@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pgsam_monai.networks.pgsam.other_texts import ClassTextEditor
     from pgsam_monai.voxels.result import LabelResult
 
-SEEN = ("image_size", "fit", "patch", "spacing")
+SEEN = ("image_size", "fit", "sampling", "patch", "spacing")
 """Entries of configs that say what the network sees."""
 WORDS = {"fold": ALL_CASES}
 """Entries of configs that are numbers -> the word that may stand there instead."""

@@ -87,12 +87,25 @@ def test_pictures(mask, tmp_path):
 
 def test_archives(tmp_path):
     folder = write_transunet(tmp_path / "Synapse")
-    bundle = plan_tiny(folder, tmp_path)
+    bundle = plan_tiny(folder, tmp_path, "fit=stretch", "sampling=cubic", "protocol=papers")
     run_bundle("training", bundle)
+    run_bundle("evaluating", bundle, ("train.json", "evaluate.json"), part="test")
+    results = bundle / "eval/test"
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert (metrics["protocol"], metrics["hd95_unit"]) == ("mm", "mm")
+    assert (metrics["papers"]["protocol"], metrics["papers"]["hd95_unit"]) == ("papers", "voxels")
+    names = [case["name"] for case in metrics["cases"]]
+    assert names and names == [case["name"] for case in metrics["papers"]["cases"]]
+    ours, theirs = (
+        sorted(path.name for path in (results / folder).iterdir())
+        for folder in ("predictions", "predictions_papers")
+    )
+    assert len(ours) == len(names) and ours == theirs
+    assert (results / "metrics_papers.csv").is_file()
     run_bundle("evaluating", bundle, ("train.json", "evaluate.json"), part="test", protocol="synapse")
-    metrics = json.loads((bundle / "eval/test/metrics.json").read_text())
-    assert metrics["protocol"] == "synapse"
-    assert len(metrics["cases"]) >= 1
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert "our label maps" in metrics["title"] and "papers" not in metrics
+    assert not (results / "metrics_papers.csv").exists()
 
 
 def test_archives_of_the_left_atrium(tmp_path):

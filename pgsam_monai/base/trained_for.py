@@ -49,6 +49,8 @@ class TrainedFor:
     """how slices come to their size; None for patches"""
     stack_depth: int
     """slices that see each other"""
+    sampling: str = "linear"
+    """how grey values are found at that size, as `voxels.frame.VIA` has it for slices"""
 
     @classmethod
     def planned(cls, plan: Mapping[str, Any], network: str, values: Mapping[str, Any]) -> TrainedFor:
@@ -68,6 +70,7 @@ class TrainedFor:
                 "spacing": values["spacing"] if patch else None,
                 "fit": None if patch else values["fit"],
                 "stack_depth": values.get("stack_depth", 1),
+                "sampling": values.get("sampling", "linear"),
             }
         )
 
@@ -78,13 +81,14 @@ class TrainedFor:
 
     def seeing(
         self, *, image_size: int | None = None, patch: Sequence[int] | None = None,
-        fit: str | None = None, spacing: Sequence[float] | None = None,
+        fit: str | None = None, sampling: str = "linear", spacing: Sequence[float] | None = None,
     ) -> TrainedFor:  # fmt: skip
-        """The same with what a config, which may be edited or overridden, says of slices (`image_size`, `fit`) or of
-        patches (`patch`, `spacing`)."""
+        """The same with what a config, which may be edited or overridden, says of slices (`image_size`, `fit`,
+        `sampling`) or of patches (`patch`, `spacing`)."""
         square = [] if image_size is None else [image_size] * 2
         size = square if patch is None else list(patch)
-        return replace(self, size=size, fit=fit, spacing=None if spacing is None else list(spacing))
+        own = None if spacing is None else list(spacing)
+        return replace(self, size=size, fit=fit, sampling=sampling, spacing=own)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in files."""

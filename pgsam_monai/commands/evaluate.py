@@ -70,6 +70,10 @@ def evaluate(
     """Measure a trained bundle: Dice, HD95 and surface Dice per class and case, to eval/PART/metrics.csv and .json.
     Cases that it was trained on are refused, but for --part training, or with --allow_trained True.
 
+    --protocol mm measures the label maps that a user gets, in millimetres. --protocol papers, of 2-D bundles with
+    slices stretched to a square, adds a table of the label maps that TransUNet's, SAMed's, H-SAM's and PG-SAM's code
+    would make, measured as they do, to metrics_papers.csv and to "papers" in metrics.json. By default it is as planned.
+
     --dataset measures it on another data set instead: cases are predicted as `pgsam predict` does, and the classes that
     both label are compared, to eval/NAME/metrics.csv and .json. Which these are is found by their names, printed first
     and written to eval/NAME/label_map.json; an edited one is given back as --map FILE, say because there a "liver"
@@ -85,8 +89,8 @@ def evaluate(
     For each structure it is asked how far its Dice lies below what is usual for that structure.
 
     Examples:
-        pgsam evaluate bundles/samed_synapse --part test --protocol synapse
-        pgsam evaluate bundles/samed_synapse --mirror front-back --output_dir bundles/samed_synapse/eval/mirrored
+        pgsam evaluate bundles/samed_synapse --part test --protocol papers
+        pgsam evaluate bundles/samed_synapse --protocol mm --mirror front-back --output_dir mirrored
         pgsam evaluate bundles/samed_synapse --engine openvino --output_dir bundles/samed_synapse/eval/openvino
         pgsam evaluate bundles/refsam3d_btcv --dataset /data/AMOS
         pgsam evaluate bundles/refsam3d_btcv --dataset /data/CHAOS_MR --map chaos.json --intensity percentile --cases 5

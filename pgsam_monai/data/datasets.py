@@ -17,7 +17,7 @@ from pgsam_monai.data.samplers import DrawnDataset, SliceDraw
 from pgsam_monai.data.splits import FewSlices
 from pgsam_monai.data.store import CaseStore, StoredCase
 from pgsam_monai.transforms.fit import fit_image, fit_label
-from pgsam_monai.voxels.frame import slice_frame
+from pgsam_monai.voxels.frame import LINEAR, SliceFrame, slice_frame
 from pgsam_monai.voxels.stacks import stack_around
 
 Extras = Callable[..., Mapping[str, torch.Tensor]]
@@ -83,6 +83,7 @@ class SliceDataset(DrawnDataset):
         labels: the planned values of the classes, where labels are partial: items also have "known" (K+1,) bool, the
             classes that were looked for; others are background in their label.
         extras: what else the items of a case's slice hold, by name and index; None for nothing.
+        sampling: how slices come to the network's size (`voxels.frame.VIA`).
     Raises:
         ValueError: no slices, a case without label, an unknown fit, or stacks of slices that are chosen one by one,
             whose neighbours' labels would train as well.
@@ -100,14 +101,16 @@ class SliceDataset(DrawnDataset):
         stack_depth: int = 1,
         labels: Sequence[Entry] | None = None,
         extras: Extras | None = None,
+        sampling: str = LINEAR,
     ):
         self.data, self.extras = list(data), extras
         known = known_of(self.data, labels)
         _check_stack(stack_depth, self.data, few_slices)
         cases = fill_store(store, self.data, progress=progress)
         self.image_size, self.fit, self.stack_depth = image_size, fit, stack_depth
+        self.sampling = sampling
         for case in cases:
-            slice_frame(*case.image_shape[1:3], image_size, fit)
+            self._frame(case)
         chosen = [_chosen_slices(case, item) for case, item in zip(cases, self.data, strict=True)]
         places = np.concatenate([np.empty((0, 2), int), *map(places_of, range(len(chosen)), chosen)])
         if not len(places):
@@ -131,11 +134,14 @@ class SliceDataset(DrawnDataset):
         indices = stack_around(index, depth=case.image_shape[-1], stack_depth=self.stack_depth)
         read = {index: case.read_slice(index) for index in dict.fromkeys(indices)}
         image, label = (torch.stack([read[index][n] for index in indices]) for n in range(2))
-        frame = slice_frame(*case.image_shape[1:3], self.image_size, self.fit)
+        frame = self._frame(case)
         return {
             "image": fit_image(image, frame).flatten(0, 1),
             "label": fit_label(label, frame).flatten(0, 1),
         }
+
+    def _frame(self, case: StoredCase) -> SliceFrame:
+        return slice_frame(*case.image_shape[1:3], self.image_size, self.fit, self.sampling)
 
 
 def _unfold_stack(channels: torch.Tensor, stack_depth: int) -> torch.Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pgsam_monai.base.config_values import as_data
 from pgsam_monai.bundle import SEEN
+from pgsam_monai.metrics.cases import without_papers
 
 ENTRY = re.compile(r"@(\w+)")
 """what a reference begins with, at the beginning of a text or within an expression"""
@@ -67,6 +68,7 @@ def ensemble_configs(
     }
     placed = _placed(inference[0], networks, whole) | {"bundle_name": as_data(bundle_name)}
     evaluating = copy.deepcopy(dict(evaluate))
+    evaluating["protocol"] = without_papers(evaluating["protocol"])
     evaluating["evaluate"]["handlers"] = _without_sizes(evaluating["evaluate"]["handlers"])
     for name in [name for name, value in evaluating.items() if value is None and name not in placed]:
         del evaluating[name]  # such as pretrained weights, which only training looks for

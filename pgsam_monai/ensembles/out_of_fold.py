@@ -37,6 +37,7 @@ from pgsam_monai.inference.confidence import SoftDice, by_name
 from pgsam_monai.inference.ensemble import add_up, most_probable
 from pgsam_monai.inference.turning import TurnedInferer
 from pgsam_monai.metrics import dice_of_masks
+from pgsam_monai.metrics.cases import without_papers
 from pgsam_monai.metrics.files import read_pair
 from pgsam_monai.metrics.summary import finite_or_none
 from pgsam_monai.networks.ensemble import Ensemble
@@ -74,7 +75,8 @@ class Measures:
         bundle = Bundle(source.bundle.folder, configs=("train.json", "evaluate.json"))
         config = bundle.config("evaluate.json")
         return cls(
-            labels=bundle.content("label_values"), protocol=config["protocol"], tolerance_mm=config["tolerance_mm"],
+            labels=bundle.content("label_values"), protocol=without_papers(config["protocol"]),
+            tolerance_mm=config["tolerance_mm"],
             ignore=bundle.config("plan.json")["dataset"].get("ignore"),
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ from pgsam_monai.bundle import Bundle
 from pgsam_monai.configs import set_component
 from pgsam_monai.evaluation.label_mapping import LabelMap, format_label_map, match_labels, read_label_map
 from pgsam_monai.evaluation.predictions import PREDICTIONS, evaluate_predictions
-from pgsam_monai.metrics.cases import PROTOCOLS
+from pgsam_monai.metrics.cases import MM, OF_OURS, without_papers
 from pgsam_monai.predicting.each import SomeFailed
 from pgsam_monai.predicting.inputs import prediction_file
 from pgsam_monai.predicting.predict import predict_cases
@@ -98,9 +98,10 @@ def _results_folder(root: Path, name: str) -> Path:
 def _measures(bundle: Bundle, options: Mapping[str, Any]) -> dict[str, Any]:
     """Protocol and tolerance, checked before hours of predicting."""
     planned = bundle.config("evaluate.json")
-    measures = {name: options.get(name, planned[name]) for name in ("protocol", "tolerance_mm")}
-    if measures["protocol"] not in PROTOCOLS:
-        raise UserFault(f"evaluate: --protocol takes {' or '.join(PROTOCOLS)}, got {measures['protocol']}.")
+    own = {"protocol": without_papers(planned["protocol"]), "tolerance_mm": planned["tolerance_mm"]}
+    measures = {name: options.get(name, value) for name, value in own.items()}
+    if measures["protocol"] not in (MM, OF_OURS):
+        raise UserFault(f"evaluate: with --dataset, --protocol takes {MM}, got {measures['protocol']}.")
     if not isinstance(measures["tolerance_mm"], int | float) or not measures["tolerance_mm"] >= 0:
         raise UserFault(
             f"evaluate: --tolerance_mm takes a length of at least 0, got {measures['tolerance_mm']}."

@@ -146,7 +146,7 @@ def _seen(bundle: Bundle, inferer: Any) -> SliceInput | PatchInput:
     if type(inferer) is SliceInferer:
         return SliceInput(
             image_size=inferer.image_size, fit=inferer.fit, stack_depth=inferer.stack_depth,
-            stack_overlap=inferer.stack_overlap,
+            stack_overlap=inferer.stack_overlap, sampling=inferer.sampling,
         )  # fmt: skip
     if type(inferer) is PatchInferer:
         return PatchInput(patch=inferer.patch, spacing=inferer.spacing, overlap=inferer.overlap)

@@ -14,12 +14,21 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.inference.confidence import SIDE, SoftDice, noted, wanted
 from pgsam_monai.networks.precision import autocast
 from pgsam_monai.networks.slices import fold_slices, unfold_slices
-from pgsam_monai.transforms.fit import crop_logits, fit_image, resize, unfit_labels, unfit_logits
+from pgsam_monai.transforms.fit import (
+    both_labels,
+    crop_logits,
+    fit_image,
+    papers_labels,
+    resize,
+    unfit_labels,
+    unfit_logits,
+)
 from pgsam_monai.transforms.meta import with_meta_of
-from pgsam_monai.voxels.frame import SliceFrame, slice_frame
+from pgsam_monai.voxels.frame import LINEAR, SliceFrame, slice_frame
 from pgsam_monai.voxels.stacks import Stack, stacks_over
 
 OUTPUTS = ("labels", "logits")
+TAKES = {"labels": unfit_labels, "logits": unfit_logits, "papers": papers_labels, "both": both_labels}
 
 
 class PrecisionInferer(Inferer):
@@ -44,7 +53,9 @@ class SliceInferer(Inferer):
     stacks of neighbouring slices (n, C, S, S, d) and gives logits (n, K+1, S, S, d); each slice counts once
     (`voxels.stacks.stacks_over`). The inferer gives
     "labels": class indices (B, 1, H, W, D), uint8 (int16 above 255 classes);
-    "logits": float32 (B, K+1, H, W, D), which needs (K+1) x 4 bytes a voxel.
+    "logits": float32 (B, K+1, H, W, D), which needs (K+1) x 4 bytes a voxel;
+    "papers": labels as the papers' code gives them (`transforms.fit.papers_labels`), "both": ours and these, as two
+    channels (B, 2, H, W, D).
     A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it; that of labels
     tells how sure the network is, "soft_dice" (B, K+1), see `confidence`, of its own square without the padding.
 
@@ -55,7 +66,7 @@ class SliceInferer(Inferer):
         image_size: side S of the network's input, pixels.
         fit: "pad" or "stretch", as in training (`transforms.fit`).
         batch_size: slices per forward pass, those of all its stacks together; at least one stack is run.
-        output: "labels" or "logits".
+        output: "labels", "logits", "papers" or "both".
         progress: show a progress bar over the batches.
         precision: what the network computes in, see `networks.precision.choose_dtype`; logits are compared in float32.
         device: where the network runs. None: the inputs' device (MONAI's convention). Given, volume and
@@ -63,6 +74,7 @@ class SliceInferer(Inferer):
         stack_depth: slices that the network sees together.
         stack_overlap: slices that consecutive stacks share, 0 to stack_depth - 1; more cost time, and let slices at a
             stack's end see both of their neighbours.
+        sampling: how slices come to the network's size, as in training (`voxels.frame.VIA`).
     """
 
     def __init__(
@@ -76,10 +88,11 @@ class SliceInferer(Inferer):
         device: str | torch.device | None = None,
         stack_depth: int = 1,
         stack_overlap: int = 0,
+        sampling: str = LINEAR,
     ) -> None:
         super().__init__()
-        if output not in OUTPUTS:
-            raise UserFault(f"SliceInferer: output must be one of {OUTPUTS}, got {output!r}.")
+        if output not in TAKES:
+            raise UserFault(f"SliceInferer: output must be one of {tuple(TAKES)}, got {output!r}.")
         if batch_size < 1:
             raise UserFault(f"SliceInferer: batch_size must be at least 1, got {batch_size}.")
         if not 0 <= stack_overlap < stack_depth:
@@ -87,8 +100,8 @@ class SliceInferer(Inferer):
                 f"SliceInferer: needs a stack_depth of at least 1 and a smaller stack_overlap of at least 0, got"
                 f" {stack_depth} and {stack_overlap}."
             )
-        slice_frame(1, 1, image_size, fit)
-        self.image_size, self.fit = image_size, fit
+        slice_frame(1, 1, image_size, fit, sampling)
+        self.image_size, self.fit, self.sampling = image_size, fit, sampling
         self.batch_size, self.output, self.progress = batch_size, output, progress
         self.precision = precision
         self.device = None if device is None else torch.device(device)
@@ -105,11 +118,9 @@ class SliceInferer(Inferer):
         volume = volume if volume.ndim == 5 else volume[..., None]
         B, C, H, W, D = volume.shape
         slices = volume.permute(0, 4, 1, 2, 3)  # (B, D, C, H, W), a view
-        told = wanted.get() and self.output == "labels" and isinstance(inputs, MetaTensor)
+        told = wanted.get() and self.output in ("labels", "both") and isinstance(inputs, MetaTensor)
         sure = [SoftDice() for _ in range(B)] if told else []
-        result = self._run(
-            slices, slice_frame(H, W, self.image_size, self.fit), sure, network, *args, **kwargs
-        )
+        result = self._run(slices, self._frame(H, W), sure, network, *args, **kwargs)
         result = result.permute(0, 2, 3, 4, 1)  # (B, n, H, W, D)
         return noted(with_meta_of(result if inputs.ndim == 5 else result[..., 0], inputs), sure)
 
@@ -118,12 +129,16 @@ class SliceInferer(Inferer):
     ) -> torch.Tensor:
         """Volumes (B, C, H, W, D) -> (B, K+1, h, w, D) softmax, float16, over the volumes' field from edge to edge.
 
-        h and w are the network's or the volume's, whichever are fewer: `inference.ensemble` brings them onto the grid.
+        h and w are the network's or the volume's, whichever are fewer, and the volume's where slices were sampled from
+        corner to corner: `inference.ensemble` brings them onto the grid, by pixel centres.
         """
         volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         slices = volume.permute(0, 4, 1, 2, 3)
-        frame = slice_frame(*slices.shape[3:], self.image_size, self.fit)
+        frame = self._frame(*slices.shape[3:])
         return self._run(slices, frame, (), network, *args, take=_soft, **kwargs).permute(0, 2, 3, 4, 1)
+
+    def _frame(self, height: int, width: int) -> SliceFrame:
+        return slice_frame(height, width, self.image_size, self.fit, self.sampling)
 
     @torch.no_grad()
     def _run(
@@ -136,11 +151,11 @@ class SliceInferer(Inferer):
         take: Callable[[torch.Tensor, SliceFrame], torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """(B, D, C, H, W) -> (B, D, 1 or K+1, H, W) on the slices' device.
+        """(B, D, C, H, W) -> (B, D, 1, 2 or K+1, H, W) on the slices' device.
 
         `sure`, none or B, hear the logits; `take` is what is made of a batch's.
         """
-        take = take or (unfit_logits if self.output == "logits" else unfit_labels)
+        take = take or TAKES[self.output]
         B, D = slices.shape[:2]
         if B * D == 0:
             raise UserFault(f"SliceInferer: no slices in inputs of batch and depth {(B, D)}.")
@@ -192,6 +207,8 @@ def _kept(logits: torch.Tensor, stacks: Sequence[Stack], stack_depth: int) -> to
 def _soft(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
     """(n, K+1, S, S) -> float16 (n, K+1, h, w), no finer than the slice."""
     found = crop_logits(logits, frame).softmax(dim=1)
+    if frame.corners:
+        return unfit_logits(found, frame).half()
     return resize(found, (min(found.shape[2], frame.height), min(found.shape[3], frame.width))).half()
 
 

@@ -17,6 +17,7 @@ from pgsam_monai.networks.precision import autocast, choose_dtype
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
 from pgsam_monai.runtime.encoder import ExportedEncoder, exported_encoder
 from pgsam_monai.runtime.engines import TORCH
+from pgsam_monai.voxels.frame import LINEAR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +115,16 @@ def prompt_model(bundle: Bundle, engine: str = TORCH) -> PromptModel:
         engine: what encodes images, see `runtime.encoder.exported_encoder`.
 
     Raises:
-        UserFault: it takes none, or the engine can't.
+        UserFault: it takes none, its slices are sampled from corner to corner, or the engine can't.
         WeightsFault: see `Bundle.network`.
     """
     bundle.require_prompts()
     inferer = bundle.inferer
+    if inferer.sampling != LINEAR:
+        raise UserFault(
+            f"{bundle}: prompts are placed by pixel centres, and its slices are sampled {inferer.sampling}; plan it "
+            "with sampling=linear."
+        )
     model = PromptModel(
         network=bundle.network,
         preprocessing=bundle.preprocessing,

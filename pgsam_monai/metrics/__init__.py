@@ -1,4 +1,4 @@
-"""How good a prediction is: per class and case, in millimetres, or by the Synapse papers' protocol."""
+"""How good a prediction is: per class and case, in millimetres, or by the protocol of the papers on Synapse."""
 
 from pgsam_monai.metrics.cases import CaseMetrics, ClassMetrics, dice_of_masks, evaluate_case
 from pgsam_monai.metrics.files import evaluate_files

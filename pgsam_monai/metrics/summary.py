@@ -17,7 +17,7 @@ import numpy as np
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
 from pgsam_monai.base.json_files import made_of, read_json
-from pgsam_monai.metrics.cases import CaseMetrics, ClassMetrics
+from pgsam_monai.metrics.cases import MM, PAPERS, PROTOCOLS, CaseMetrics, ClassMetrics
 
 METRICS = ("dice", "hd95", "nsd")
 OVERALL = "mean"
@@ -143,28 +143,51 @@ def _row_means(values: np.ndarray) -> np.ndarray:
 
 def write_metrics(
     rows: Sequence[CaseMetrics], summary: Summary, folder: str | Path, *,
-    about: Mapping[str, Sequence[Any]] | None = None,
+    about: Mapping[str, Sequence[Any]] | None = None, papers: tuple[Sequence[CaseMetrics], Summary] | None = None,
 ) -> tuple[Path, Path]:  # fmt: skip
     """Write `metrics.csv` (one line per case and class) and `metrics.json` (cases and summary) into `folder`.
 
     `summary` is that of the rows; `about` has further columns after the case's name, with a value for each row. Each
     file is renamed into place when complete. NaN is empty in the CSV and null in the JSON. Returns both paths.
+
+    `papers`: the cases and their summary by the papers' protocol, for an entry "papers" of the JSON and
+    `metrics_papers.csv`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     about = about or {}
     told = [{name: values[place] for name, values in about.items()} for place in range(len(rows))]
+    content = {"schema_version": 1, **_content(rows, summary, told)}
+    theirs = folder / f"metrics_{PAPERS}.csv"
+    if papers is None:
+        theirs.unlink(missing_ok=True)  # of an earlier measurement
+    else:
+        write_text(theirs, _table(papers[0], [{}] * len(papers[0])))
+        content[PAPERS] = _content(*papers, [{}] * len(papers[0]))
+    json_text = json.dumps(finite_or_none(content), indent=1, allow_nan=False) + "\n"
+    table = write_text(folder / "metrics.csv", _table(rows, told))
+    return table, write_text(folder / "metrics.json", json_text)
+
+
+def _table(rows: Sequence[CaseMetrics], told: Sequence[Mapping[str, Any]]) -> str:
+    """As CSV, a line per case and class; `told` has further columns of each case."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = list(asdict(rows[0].classes[0]))
-    writer.writerow(["case", *about, *columns])
+    writer.writerow(["case", *told[0], *columns])
     for row, more in zip(rows, told, strict=True):
         for record in row.classes:
             cells = (getattr(record, column) for column in columns)
             writer.writerow([row.name, *more.values(), *("" if cell != cell else cell for cell in cells)])
-    content = {
-        "schema_version": 1,
+    return text.getvalue()
+
+
+def _content(
+    rows: Sequence[CaseMetrics], summary: Summary, told: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    return {
         "protocol": summary.protocol,
+        "title": PROTOCOLS[summary.protocol],
         "tolerance_mm": summary.tolerance_mm,
         "hd95_unit": hd95_unit(summary.protocol),
         "summary": [asdict(score) for score in summary.scores],
@@ -174,8 +197,6 @@ def write_metrics(
             for row, more in zip(rows, told, strict=True)
         ],
     }
-    json_text = json.dumps(finite_or_none(content), indent=1, allow_nan=False) + "\n"
-    return write_text(folder / "metrics.csv", text.getvalue()), write_text(folder / "metrics.json", json_text)
 
 
 def read_metrics(file: str | Path) -> list[CaseMetrics]:
@@ -201,7 +222,7 @@ def _class_metrics(record: Mapping[str, Any]) -> ClassMetrics:
 
 
 def hd95_unit(protocol: str) -> str:
-    return "voxels" if protocol == "synapse" else "mm"
+    return "mm" if protocol == MM else "voxels"
 
 
 def finite_or_none(value: Any) -> Any:
@@ -216,7 +237,7 @@ def finite_or_none(value: Any) -> Any:
 def format_table(summary: Summary) -> str:
     """The summary as a text table, one line per class and one for their mean."""
     unit = hd95_unit(summary.protocol)
-    surface = summary.protocol == "mm"
+    surface = summary.protocol == MM
     header = ["class", "Dice", "95 % interval", f"HD95 {unit}", "cases", "missed", "spurious"]
     if surface:
         header.insert(4, f"NSD {summary.tolerance_mm:g} mm")
@@ -245,7 +266,7 @@ def format_table(summary: Summary) -> str:
         for line in lines
     ]
     rule = "-" * len(texts[0])
-    title = f"Protocol {summary.protocol!r}, {summary.cases} cases"
+    title = f"{PROTOCOLS[summary.protocol]}, {summary.cases} cases"
     return "\n".join([title, texts[0], rule, *texts[1:-1], rule, texts[-1]])
 
 

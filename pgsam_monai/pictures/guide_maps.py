@@ -106,7 +106,7 @@ class GuideMapWriter:
         given = self.inferer
         walk = SliceInferer(
             given.image_size, given.fit, batch_size=given.batch_size, output="logits",
-            precision=given.precision, device=self.device,
+            precision=given.precision, device=self.device, sampling=given.sampling,
         )  # fmt: skip
         batch = image.as_tensor()[..., list(numbers)].unsqueeze(0)
         with eval_mode(self.network):

@@ -16,6 +16,7 @@ from pgsam_monai.base.files import sha256_of, write_text
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.replacing import note_written
 from pgsam_monai.runtime.engines import ENGINES, FP32, ONNXRUNTIME, OPENVINO
+from pgsam_monai.voxels.frame import LINEAR
 
 FILE = "exported.json"
 SCHEMA_VERSION = 1
@@ -35,6 +36,7 @@ class SliceInput:
     fit: str
     stack_depth: int = 1
     stack_overlap: int = 0
+    sampling: str = LINEAR
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import numpy as np
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.runtime.record import SliceInput
 from pgsam_monai.runtime.sureness import Sureness
+from pgsam_monai.voxels.corners import cubic
 from pgsam_monai.voxels.frame import SliceFrame, slice_frame
 from pgsam_monai.voxels.resampling import resample, resampled_classes
 from pgsam_monai.voxels.stacks import Stack, stacks_over
@@ -36,7 +37,7 @@ def walk_slices(
     `workers` threads each take `batch` slices, or stacks of them, from the volume's grey values to its classes.
     `sureness` hears the logits.
     """
-    frame = slice_frame(*volume.shape[1:3], seen.image_size, seen.fit)
+    frame = slice_frame(*volume.shape[1:3], seen.image_size, seen.fit, seen.sampling)
     stacks = stacks_over(volume.shape[3], stack_depth=seen.stack_depth, overlap=seen.stack_overlap)
 
     def one(part: Sequence[Stack]) -> None:
@@ -45,7 +46,9 @@ def walk_slices(
             for position in stack.kept:
                 own = found[..., position] if seen.stack_depth > 1 else found
                 own = own[:, : frame.fitted_height, : frame.fitted_width]
-                labels[:, :, stack.slices[position]] = resampled_classes(own, (frame.height, frame.width))
+                labels[:, :, stack.slices[position]] = resampled_classes(
+                    own, (frame.height, frame.width), corners=frame.corners
+                )
                 if sureness is not None:
                     sureness.add(own, seen.image_size)
 
@@ -71,5 +74,7 @@ def _fitted(image: np.ndarray, frame: SliceFrame, scale: Scale) -> np.ndarray:
     """Grey values (C, H, W) -> (C, S, S); padding is 0."""
     square = np.zeros((len(image), frame.image_size, frame.image_size), np.float32)
     size = (frame.fitted_height, frame.fitted_width)
-    square[:, : size[0], : size[1]] = resample(scale(image), size)
+    seen = scale(image)
+    fitted = cubic(seen, size, frame.via) if frame.corners else resample(seen, size)
+    square[:, : size[0], : size[1]] = fitted
     return square

@@ -4,7 +4,7 @@ from pgsam_monai.transforms.augment import RandAffineSliced, RandCropSliced, Ran
 from pgsam_monai.transforms.augment_volume import RandPosterized, RandSharpnessd
 from pgsam_monai.transforms.cleaning import CleanClassesd
 from pgsam_monai.transforms.intensity import ScalePercentilesd
-from pgsam_monai.transforms.labels import MapLabelsd, RestoreLabelsd
+from pgsam_monai.transforms.labels import MapLabelsd, RestoreLabelsd, SplitPapersd
 from pgsam_monai.transforms.read import ReadCased
 from pgsam_monai.transforms.save import SavePredictiond
 
@@ -20,4 +20,5 @@ __all__ = [
     "RestoreLabelsd",
     "SavePredictiond",
     "ScalePercentilesd",
+    "SplitPapersd",
 ]

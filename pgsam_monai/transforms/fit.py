@@ -1,9 +1,8 @@
-"""Fits a slice (rows, columns) into a network's square input and logits back onto the slice, half-pixel
-accurate.
+"""Fits a slice (rows, columns) into a network's square input and logits back onto the slice.
 
-All resizing uses pixel centres (align_corners=False), so that fitting and un-fitting are inverses up to
-interpolation. 2-D bundles have no other resampling: the volume stays on its own grid, which Invertd then
-restores by permutation and flips alone, without loss.
+Both ways use pixel centres (align_corners=False), half-pixel accurate, or both go from corner to corner, where the
+frame's sampling is the papers': fitting and un-fitting are inverses up to interpolation. 2-D bundles have no other
+resampling: the volume stays on its own grid, which Invertd then restores by permutation and flips alone, without loss.
 """
 
 from __future__ import annotations
@@ -15,20 +14,23 @@ import torch
 import torch.nn.functional as F
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.voxels.corners import cubic_weights, nearest_places
 from pgsam_monai.voxels.frame import SliceFrame
 from pgsam_monai.voxels.resampling import resampled_classes
 
 
 def fit_image(image: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
-    """(B, C, H, W) -> float32 (B, C, S, S), bilinear, antialiased where it shrinks; padding is 0."""
-    image = resize(image.float(), (frame.fitted_height, frame.fitted_width))
-    return _pad(image, frame)
+    """(B, C, H, W) -> float32 (B, C, S, S), sampled as the frame says (`voxels.frame.VIA`); padding is 0."""
+    fitted = _cubic(image, frame) if frame.corners else resize(image.float(), _fitted(frame))
+    return _pad(fitted, frame)
 
 
 def fit_label(label: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
-    """(B, 1, H, W) class indices -> (B, 1, S, S), same dtype, nearest pixel centre; padding is background
-    0."""
-    size = (frame.fitted_height, frame.fitted_width)
+    """(B, 1, H, W) class indices -> (B, 1, S, S), same dtype, the nearest pixel on the image's grid; padding is
+    background 0."""
+    size = _fitted(frame)
+    if frame.corners:
+        return _pad(_picked(label, size, frame.via), frame)
     if label.shape[-2:] != size:
         rows = _nearest(frame.height, size[0], label.device)
         columns = _nearest(frame.width, size[1], label.device)
@@ -38,7 +40,10 @@ def fit_label(label: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
 
 def unfit_logits(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
     """(B, K, S, S) -> float32 (B, K, H, W): the padding is cropped, the rest resized bilinearly."""
-    return resize(crop_logits(logits, frame), (frame.height, frame.width))
+    own, size = crop_logits(logits, frame), (frame.height, frame.width)
+    if not frame.corners or own.shape[-2:] == size:
+        return resize(own, size)
+    return F.interpolate(own, size=size, mode="bilinear", align_corners=True)
 
 
 def crop_logits(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
@@ -60,7 +65,8 @@ def unfit_labels(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
     """(B, K+1, S, S) -> (B, 1, H, W) class of the highest un-fitted logit, the lower index on a tie."""
     if logits.device.type == "cpu":
         size = (frame.height, frame.width)
-        found = [resampled_classes(own.numpy(), size) for own in crop_logits(logits.detach(), frame)]
+        cropped = crop_logits(logits.detach(), frame)
+        found = [resampled_classes(own.numpy(), size, corners=frame.corners) for own in cropped]
         return torch.from_numpy(np.stack(found))[:, None]
     classes = logits.shape[1]
     best = unfit_logits(logits[:, :1], frame).clone()  # its own: logits may be returned unresized
@@ -71,6 +77,29 @@ def unfit_labels(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
         labels.masked_fill_(rival > best, index)
         torch.maximum(best, rival, out=best)
     return labels
+
+
+def papers_labels(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(B, K+1, S, S) -> (B, 1, H, W) class of the highest logit at the network's size, carried to the slice by nearest
+    neighbour from corner to corner: what TransUNet's, SAMed's, H-SAM's and PG-SAM's `test_single_volume` measures.
+
+    Raises:
+        UserFault: the frame has padding, which these don't know.
+    """
+    square = (frame.image_size, frame.image_size)
+    if _fitted(frame) != square:
+        raise UserFault(
+            "The papers' protocol stretches slices to a square, and here they are padded; give --protocol mm, or plan "
+            "the bundle with fit=stretch."
+        )
+    dtype = torch.uint8 if logits.shape[1] <= 256 else torch.int16
+    found = crop_logits(logits, frame).argmax(dim=1, keepdim=True).to(dtype)
+    return _picked(found, (frame.height, frame.width))
+
+
+def both_labels(logits: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(B, K+1, S, S) -> (B, 2, H, W): `unfit_labels` and `papers_labels`."""
+    return torch.cat([unfit_labels(logits, frame), papers_labels(logits, frame)], dim=1)
 
 
 def enlarge(x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
@@ -94,6 +123,31 @@ def resize(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     if tuple(image.shape[-2:]) == size:
         return image
     return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def _fitted(frame: SliceFrame) -> tuple[int, int]:
+    return frame.fitted_height, frame.fitted_width
+
+
+def _cubic(image: torch.Tensor, frame: SliceFrame) -> torch.Tensor:
+    """(B, C, H, W) -> float32 (B, C, h, w), along a cubic spline from corner to corner."""
+    if tuple(image.shape[-2:]) == _fitted(frame) and not frame.via:
+        return image.float()
+    rows, columns = (
+        torch.from_numpy(cubic_weights(own, target, frame.via)).to(image.device)
+        for own, target in zip(image.shape[-2:], _fitted(frame), strict=True)
+    )
+    return (rows @ image.double() @ columns.T).float()
+
+
+def _picked(label: torch.Tensor, size: tuple[int, int], via: tuple[int, ...] = ()) -> torch.Tensor:
+    """(B, 1, H, W) -> (B, 1, *size), same dtype, the nearest pixel from corner to corner; 0 where there is none."""
+    rows, columns = (
+        torch.from_numpy(nearest_places(own, target, via)).to(label.device)
+        for own, target in zip(label.shape[-2:], size, strict=True)
+    )
+    picked = label[..., rows, :][..., columns]
+    return picked.masked_fill_((rows < 0)[:, None] | (columns < 0), 0)
 
 
 def _nearest(source: int, target: int, device: torch.device) -> torch.Tensor:

@@ -57,6 +57,22 @@ class MapLabelsd(MapTransform):
         return d
 
 
+class SplitPapersd(MapTransform):
+    """Of a prediction of two label maps (2, H, W, D), ours and the papers' (`inference.papers`), the second becomes an
+    item `papers` of its own; a prediction of one (1, H, W, D) stays as it is."""
+
+    def __init__(self, keys: KeysCollection, papers: str = "papers") -> None:
+        super().__init__(keys)
+        self.papers = papers
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            if len(d[key]) == 2:
+                d[key], d[self.papers] = d[key][:1], d[key][1:]
+        return d
+
+
 class RestoreLabelsd(MapTransform):
     """The inverse of MapLabelsd: class indices -> original values (the first of those that are one class), in the
     smallest of uint8, uint16 and int32 that holds all of `labels` (not only those present, so that all predictions of

@@ -1,5 +1,6 @@
 """Linear resampling of fields from edge to edge, as torch's `interpolate(align_corners=False, antialias=True)` does it,
-and the class that is highest afterwards, for which hardly anything needs to be resampled.
+or from corner to corner, as with `align_corners=True`; and the class that is highest afterwards, for which hardly
+anything needs to be resampled.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ CHUNK = 1 << 16
 """voxels that are interpolated at once: what is held beside the result stays small, however large that is"""
 
 
-def resample(field: np.ndarray, size: Sequence[int]) -> np.ndarray:
+def resample(field: np.ndarray, size: Sequence[int], *, corners: bool = False) -> np.ndarray:
     """(C, *spatial) of any type -> float32 (C, *size), antialiased along axes that shrink, which come first.
+
+    `corners`: the outermost voxels stay where they are, and nothing is antialiased.
 
     A field of that size already comes back with its very values.
     """
@@ -23,7 +26,7 @@ def resample(field: np.ndarray, size: Sequence[int]) -> np.ndarray:
     axes = range(1, field.ndim)
     for axis in sorted(axes, key=lambda axis: size[axis - 1] / field.shape[axis]):
         if field.shape[axis] != size[axis - 1]:
-            field = _resample_axis(field, axis, size[axis - 1])
+            field = _resample_axis(field, axis, size[axis - 1], corners)
     return field
 
 
@@ -42,14 +45,14 @@ def class_type(number: int) -> type:
     return np.uint8 if number <= 256 else np.int16
 
 
-def resampled_classes(logits: np.ndarray, size: Sequence[int]) -> np.ndarray:
+def resampled_classes(logits: np.ndarray, size: Sequence[int], *, corners: bool = False) -> np.ndarray:
     """(K+1, *spatial) float32 -> (*size): `highest_class` of what `resample` would give.
 
     Where all logits around a voxel have the same highest class, so has what is interpolated between them: only voxels
     between different classes are computed, a few of a hundred.
     """
     shape = logits.shape[1:]
-    logits = resample(logits, [min(pair) for pair in zip(shape, size, strict=True)])
+    logits = resample(logits, [min(pair) for pair in zip(shape, size, strict=True)], corners=corners)
     labels = highest_class(logits)
     if labels.shape == tuple(size):
         return labels
@@ -58,7 +61,7 @@ def resampled_classes(logits: np.ndarray, size: Sequence[int]) -> np.ndarray:
         if target != labels.shape[axis]:
             lowest = np.minimum(lowest, _next(lowest, axis))
             upmost = np.maximum(upmost, _next(upmost, axis))
-    sides = [_neighbours(own, target) for own, target in zip(labels.shape, size, strict=True)]
+    sides = [_neighbours(own, target, corners) for own, target in zip(labels.shape, size, strict=True)]
     cells = np.ix_(*(lower for lower, _, _ in sides))
     found = lowest[cells]
     open_voxels = np.flatnonzero((lowest != upmost)[cells])
@@ -92,9 +95,12 @@ def _interpolated(
 
 
 @lru_cache(maxsize=64)
-def _neighbours(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _neighbours(source: int, target: int, corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each of `target` voxels the lower and upper of `source`'s around its centre, and the upper one's share."""
-    centres = ((np.arange(target) + 0.5) * (source / target) - 0.5).clip(0, source - 1)
+    if corners:
+        centres = np.linspace(0, source - 1, target)
+    else:
+        centres = ((np.arange(target) + 0.5) * (source / target) - 0.5).clip(0, source - 1)
     lower = np.floor(centres).astype(np.intp)
     return lower, np.minimum(lower + 1, source - 1), (centres - lower).astype(np.float32)
 
@@ -104,8 +110,12 @@ def _next(field: np.ndarray, axis: int) -> np.ndarray:
     return field.take([*range(1, field.shape[axis]), field.shape[axis] - 1], axis=axis)
 
 
-def _resample_axis(field: np.ndarray, axis: int, count: int) -> np.ndarray:
-    index, weight = _taps(field.shape[axis], count)
+def _resample_axis(field: np.ndarray, axis: int, count: int, corners: bool) -> np.ndarray:
+    if corners:
+        lower, upper, share = _neighbours(field.shape[axis], count, corners)
+        index, weight = np.stack([lower, upper]), np.stack([1 - share, share])
+    else:
+        index, weight = _taps(field.shape[axis], count)
     spread = (-1, *(1,) * (field.ndim - axis - 1))
     total = np.zeros((*field.shape[:axis], count, *field.shape[axis + 1 :]), np.float32)
     for places, shares in zip(index, weight, strict=True):

@@ -29,7 +29,7 @@ from preprocess.bundle.partial import FULL, is_partial, partial_values
 from preprocess.bundle.transforms import (
     augmentation_transforms,
     cleaning_transform,
-    confidence_transform,
+    evaluation_postprocessing,
     mirrored_inferer,
     postprocessing_transforms,
     preprocessing_transforms,
@@ -148,9 +148,7 @@ def bundle_values(plan: Mapping, network: str, *, partial: bool = False) -> dict
         ),
         "mirrored_inferer": mirrored_inferer(planned, sided),
         "cleaning": cleaning_transform(planned),
-        "evaluation_postprocessing": postprocessing_transforms(
-            planned, "@prediction_dir", first=[confidence_transform(values["label_names"])]
-        ),
+        "evaluation_postprocessing": evaluation_postprocessing(planned, values["label_names"]),
         "inference_postprocessing": postprocessing_transforms(planned, "@output_dir"),
     }
     for schedule in ("schedule_epochs", "stage_epochs"):
@@ -174,6 +172,7 @@ def _data(plan: Mapping, network: str, planned: Mapping[str, Any]) -> dict[str, 
     return {
         "weights": None,  # networks without SAM decide on none
         "protocol": "mm",
+        "sampling": "linear",  # networks that take prompts, and those of patches, decide on none
         **planned,
         "bundle_name": bundle_name(plan, network),
         "dataset_dir": plan["dataset"]["folder"],

@@ -7,7 +7,7 @@ networks of sub-volumes resample each patch once, so that all of them share a st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pgsam_monai.base.capabilities import SLICES
@@ -54,17 +54,35 @@ def cleaning_transform(values: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def postprocessing_transforms(
-    values: Mapping[str, Any], folder: str, *, first: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
-    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`, after `first`."""
+def postprocessing_transforms(values: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """A cleaned label map goes back to the input's own grid and values, and to disk in `folder`."""
+    return {"_target_": "Compose", "transforms": [cleaning_transform(values), *_to_files("pred", folder)]}
+
+
+def evaluation_postprocessing(values: Mapping[str, Any], names: Any) -> dict[str, Any]:
+    """As `postprocessing_transforms`, of what is measured; of slices the papers' label map, where there is one, goes to
+    disk as well, and is cleaned by nothing, as theirs. `names` of all classes, as data."""
+    first, cleaning, folder = confidence_transform(names), cleaning_transform(values), "@prediction_dir"
+    if "image_size" not in values:
+        steps = [first, cleaning, *_to_files("pred", folder)]
+    else:
+        split = {"_target_": "pgsam_monai.transforms.SplitPapersd", "keys": "pred", "papers": "papers"}
+        *back, save = _to_files(["pred", "papers"], folder)
+        back = [each | {"allow_missing_keys": True} for each in back]
+        theirs = {"keys": "papers", "output_dir": f"${folder} + '_papers'", "allow_missing_keys": True}
+        steps = [first, split, cleaning, *back, save | {"keys": "pred"}, save | theirs]
+    return {"_target_": "Compose", "transforms": steps}
+
+
+def _to_files(keys: str | list[str], folder: str) -> list[dict[str, Any]]:
+    """From class indices to label maps as the input's."""
     invert = {
-        "_target_": "Invertd", "keys": "pred", "orig_keys": "image", "transform": "@preprocessing",
+        "_target_": "Invertd", "keys": keys, "orig_keys": "image", "transform": "@preprocessing",
         "nearest_interp": True, "to_tensor": True,
     }  # fmt: skip
-    restore = {"_target_": "pgsam_monai.transforms.RestoreLabelsd", "keys": "pred", "labels": "@labels"}
-    save = {"_target_": "pgsam_monai.transforms.SavePredictiond", "keys": "pred", "output_dir": folder}
-    return {"_target_": "Compose", "transforms": [*first, cleaning_transform(values), invert, restore, save]}
+    restore = {"_target_": "pgsam_monai.transforms.RestoreLabelsd", "keys": keys, "labels": "@labels"}
+    save = {"_target_": "pgsam_monai.transforms.SavePredictiond", "keys": keys, "output_dir": folder}
+    return [invert, restore, save]
 
 
 def confidence_transform(names: Any) -> dict[str, Any]:

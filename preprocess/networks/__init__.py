@@ -27,7 +27,7 @@ _MODULES = {name: import_module(f"{__name__}.{name}.rules") for name in NAMES}
 NETWORK_RULES: Mapping[str, Mapping[str, Rule]] = {name: module.RULES for name, module in _MODULES.items()}
 """Network -> decision -> its rule, in the order in which they are applied."""
 
-COMMON_LATER = {"gradient_norm": 1.0}
+COMMON_LATER = {"gradient_norm": 1.0, "sampling": "linear"}
 NETWORK_LATER: Mapping[str, Mapping[str, Decision]] = {
     name: {
         decision: Decision(value=value, reason="Planned by an earlier version, which knew nothing else.")

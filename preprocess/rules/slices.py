@@ -150,6 +150,15 @@ def choose_fit(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     return Decision(value="pad", reason=f"{size}; scaled with its aspect kept and zero-padded, {stay}.")
 
 
+@takes(choice("linear", "cubic", "cubic_224"))
+def choose_sampling(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """How slices come to the input's size: "linear", or "cubic" as the papers' code ("cubic_224": by way of 224)."""
+    return Decision(
+        value="linear",
+        reason="On pixel centres, antialiased where it shrinks; the papers' cubic spline from corner to corner isn't.",
+    )
+
+
 @takes(whole(1))
 def choose_inference_batch_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Slices per forward pass without gradients."""
@@ -161,4 +170,4 @@ def choose_inference_batch_size(evidence: Evidence, decided: Mapping[str, Any]) 
     )
 
 
-INPUT_RULES = {"image_size": choose_image_size, "fit": choose_fit}
+INPUT_RULES = {"image_size": choose_image_size, "fit": choose_fit, "sampling": choose_sampling}

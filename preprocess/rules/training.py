@@ -251,9 +251,10 @@ def choose_augmentation(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
     return Decision(value="default", reason=reason)
 
 
-@takes(choice("mm", "synapse"))
+@takes(choice("mm", "papers", "synapse"))
 def choose_protocol(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """How `evaluating` measures: "mm", or "synapse" for the papers' slice-wise voxel units."""
+    """How `evaluating` measures: "mm", or "papers" for both that and the 2-D papers' own protocol ("synapse": of
+    earlier versions' plans)."""
     if not evidence.has_orientation:
         return Decision(
             value="mm",

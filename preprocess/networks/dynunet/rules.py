@@ -89,7 +89,11 @@ def footprint(decided: Mapping[str, Any]) -> Footprint:
 
 
 _SHARED = slice_rules(TITLE, footprint, learning_rate=LEARNING_RATE, compared=COMPARED)
-RULES = {name: _SHARED[name] for name in ("image_size", "fit")} | {"topology": choose_topology} | _SHARED
+RULES = (
+    {name: _SHARED[name] for name in ("image_size", "fit", "sampling")}
+    | {"topology": choose_topology}
+    | _SHARED
+)
 
 
 def find_fault(values: Mapping[str, Any]) -> str | None:

@@ -209,7 +209,7 @@ def keeps_answers(decided: Mapping[str, Any], encoder: Encoder) -> Beside:
 # Stack and prompts stand first: the memory rules ask for them.
 RULES = (
     {"stack_depth": choose_stack_depth, "prompted_classes": choose_prompted_classes}
-    | sam.sam_rules(keeps_answers)
+    | {name: rule for name, rule in sam.sam_rules(keeps_answers).items() if name != "sampling"}
     | {
         "encoder_training": choose_encoder_training,
         "rank": choose_rank,

@@ -34,6 +34,8 @@ def test_it_is_the_same_after_its_way_through_a_file():
     assert stamp.labels == ["0 = background", "1 = anterior", "2 + 3 = posterior"]
     assert TrainedFor.from_json(json.loads(json.dumps(stamp.to_json()))) == stamp
     assert planned(patch=[32, 32, 16], spacing=[1, 1, 3]).size == [32, 32, 16]
+    earlier = {name: value for name, value in stamp.to_json().items() if name != "sampling"}
+    assert TrainedFor.from_json(earlier) == stamp
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,7 @@ def test_it_is_the_same_after_its_way_through_a_file():
         ({"intensity": {"scheme": "unit8"}}, "(the bundle: unit8)"),
         ({"image_size": 128}, "size 64, 64 (the bundle: 128, 128)"),
         ({"fit": "stretch"}, "fit pad (the bundle: stretch)"),
+        ({"sampling": "cubic"}, "sampling linear (the bundle: cubic)"),
         ({"stack_depth": 3}, "stack_depth 1 (the bundle: 3)"),
         ({"patch": [64, 64, 1], "spacing": [1, 1, 3]}, "spacing none (the bundle: 1, 1, 3)"),
     ],

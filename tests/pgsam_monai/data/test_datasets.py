@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised
+from scipy.ndimage import zoom
 from small_volumes import KEYS, bundle_preprocessing, write_case
 from torch.utils.data import DataLoader
 
@@ -62,6 +63,16 @@ def test_items_hold_what_else_is_told_of_their_case_and_slice(items, store):
     assert slices[4 + 2]["told"].tolist() == [1, 2]
     assert slices[SliceDraw(1, seed=3)]["told"].tolist() == [0, 1]
     assert CaseDataset(items, store, progress=False, extras=told)[1]["told"].tolist() == [1, -1]
+
+
+def test_slices_as_the_papers_see_them(items, store):
+    """Image along SciPy's cubic spline, label by its nearest neighbour, on one grid."""
+    dataset = SliceDataset(items, store, 16, "stretch", progress=False, sampling="cubic")
+    image, label = dataset.cases[1].read_slice(2)
+    size = [16 / count for count in image.shape[1:]]
+    expected = zoom(image[0].float().numpy(), size, order=3)
+    assert np.allclose(dataset[4 + 2]["image"][0].numpy(), expected, atol=1e-6)
+    assert np.array_equal(dataset[4 + 2]["label"][0].numpy(), zoom(label[0].numpy(), size, order=0))
 
 
 def test_slices_holding_a_class(dataset):

@@ -44,12 +44,21 @@ def test_each_network_has_its_own_sizes_and_all_share_the_rest(pair):
     inference = together(pair)["inference.json"]
     first, second = inference["networks"]
     assert first["image_size"] == 32 and "patch" not in first and second["patch"] == [16, 16, 16]
-    assert not {"image_size", "fit", "patch", "spacing", "weights"} & set(inference)
+    assert not {"image_size", "fit", "sampling", "patch", "spacing", "weights"} & set(inference)
     assert first["network_def"]["image_size"] == "@networks#0#image_size"
     assert second["inferer"]["spacing"] == "@networks#1#spacing"
     assert second["network_def"]["num_classes"] == "@num_classes"
     assert inference["preprocessing"] == read(pair[0], "inference.json")["preprocessing"]
     assert inference["handlers"][0]["seen"] == {}
+
+
+def test_an_ensemble_is_measured_by_ours(pair, tmp_path):
+    """The papers' protocol knows one network's answers."""
+    alone = shutil.copytree(pair[0], tmp_path / "samed_pair")
+    for planned, expected in (("papers", "mm"), ("synapse", "synapse")):
+        content = read(alone, "evaluate.json") | {"protocol": planned}
+        (alone / "configs/evaluate.json").write_text(json.dumps(content))
+        assert together([alone, pair[1]])["evaluate.json"]["protocol"] == expected
 
 
 def test_a_network_of_other_axes_is_turned_and_volumes_are_read_as_the_first_ones(pair, tmp_path):

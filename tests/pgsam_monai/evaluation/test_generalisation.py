@@ -249,7 +249,8 @@ def test_a_case_that_looks_like_an_expression_is_a_name(bundle, other):
         ({"clicks": 3}, "--clicks belongs to --interaction"),
         ({"interaction": True}, "measure different things"),
         ({"epochs": 3}, "--epochs is no option here"),
-        ({"protocol": "inches"}, "--protocol takes mm or synapse, got inches"),
+        ({"protocol": "inches"}, "--protocol takes mm, got inches"),
+        ({"protocol": "papers"}, "--protocol takes mm, got papers"),
         ({"tolerance_mm": -1}, "--tolerance_mm takes a length of at least 0, got -1"),
     ],
 )

@@ -113,7 +113,7 @@ def test_empty_masks_in_mm():
 
 def test_empty_masks_by_the_synapse_papers():
     def scores(prediction, reference):
-        row = one_class(prediction, reference, protocol="synapse")
+        row = one_class(prediction, reference, protocol="papers")
         return row.dice, row.hd95
 
     assert scores(CUBE, NOTHING) == (1.0, 0.0)
@@ -122,7 +122,7 @@ def test_empty_masks_by_the_synapse_papers():
 
 
 def test_synapse_distances_ignore_the_spacing():
-    row = one_class(np.roll(CUBE, 2, 2), CUBE, protocol="synapse")
+    row = one_class(np.roll(CUBE, 2, 2), CUBE, protocol="papers")
     assert row.hd95 == 2.0 and math.isnan(row.nsd)
 
 
@@ -165,7 +165,7 @@ def test_values_that_are_one_class_and_a_background_that_is_not_0():
 @pytest.mark.parametrize(
     "options, words",
     [
-        (dict(protocol="cm"), "one of mm, synapse"),
+        (dict(protocol="cm"), "one of mm, papers, synapse"),
         (dict(spacing=(1, 1)), "per axis"),
         (dict(tolerance_mm=-1.0), "0 or more"),
     ],

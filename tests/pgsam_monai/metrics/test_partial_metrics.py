@@ -31,7 +31,7 @@ def measured(prediction, reference, **options):
     return evaluate_case(line(*prediction), line(*reference), labels=LABELS, spacing=(1, 1, 1), **options)
 
 
-@pytest.mark.parametrize("protocol", ["mm", "synapse"])
+@pytest.mark.parametrize("protocol", ["mm", "papers"])
 def test_a_structure_that_was_not_looked_for_has_no_score(protocol):
     spleen, liver = measured([1, 1, 2, 2, 0], [1, 0, 0, 0, 0], labelled=[1], protocol=protocol).classes
     assert (spleen.outcome, spleen.dice) == ("found", pytest.approx(2 / 3))

@@ -53,6 +53,12 @@ def test_a_plan_comes_back(record, tmp_path):
     assert json.loads(json.dumps(read_plan(written(tmp_path, record))[0].to_json())) == record
 
 
+def test_a_plan_from_before_sampling_resizes_as_it_did(record, tmp_path):
+    plan, _ = read_plan(written(tmp_path, changed(record, "configurations/samed/sampling", ...)))
+    assert plan.configurations["samed"]["sampling"].value == "linear"
+    assert "sampling" not in plan.configurations["refsam3d"]
+
+
 def test_a_plan_from_before_subjects_keeps_its_cases_apart(record, tmp_path):
     plan, _ = read_plan(written(tmp_path, changed(record, "decisions/subjects", ...)))
     assert plan.value("subjects") == "none" and "earlier version" in plan.decisions["subjects"].reason

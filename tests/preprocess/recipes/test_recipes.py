@@ -58,7 +58,7 @@ def test_hsam_settings(name):
     }  # fmt: skip
     assert {key: own[key] for key in shared} == shared
     few_cases = name in ("hsam_la", "hsam_promise12")
-    assert (own["foreground_share"], own["protocol"]) == ((1.0, "mm") if few_cases else (0.0, "synapse"))
+    assert (own["foreground_share"], own["protocol"]) == ((1.0, "mm") if few_cases else (0.0, "papers"))
 
 
 def test_published_la_and_promise12_splits():
