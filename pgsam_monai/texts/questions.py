@@ -22,7 +22,7 @@ Images: {modality}
 Other structures labelled in the same images: {others}
 Current text: {current}
 Write one English sentence of at most 50 words on this structure: its shape, its position, its neighbours (above all \
-those among the other structures), its look on such images, and what tells it from what it is confused with. Correct the \
+those among the other structures), its look on such images, and what tells it from what it is taken for. Correct the \
 current text where it is wrong. Say only what holds for most patients; use no markdown.
 """
 CONFUSED = "Often taken for it by mistake: {confusions}.\n"

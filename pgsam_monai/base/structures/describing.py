@@ -31,7 +31,7 @@ SEEN_ON = {
     "ENDOSCOPY": "in an endoscopic picture",
     "HISTOLOGY": "in stained histology",
     "FLUORESCENCE": "in fluorescence microscopy",
-    "PHASE": "in phase contrast microscopy",
+    "PHASE_CONTRAST": "in phase contrast microscopy",
     "EM": "in electron microscopy",
     "PHOTO": "in a photograph",
 }

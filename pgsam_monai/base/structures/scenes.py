@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Mapping
 
 from pgsam_monai.base.structures.library import Structure, UnknownStructure, find_structure
@@ -34,7 +35,7 @@ PICTURES: Mapping[str, tuple[str, ...]] = {
     "ENDOSCOPY": ("endoscopy", "colonoscopy", "kvasir"),
     "HISTOLOGY": ("histology", "pathology", "monuseg", "glas", "crag", "pannuke", "consep", "lizard"),
     "FLUORESCENCE": ("fluorescence", "fluo"),
-    "PHASE": ("livecell",),
+    "PHASE_CONTRAST": ("livecell",),
     "EM": ("electron", "em", "lucchi", "mitoem"),
     "PHOTO": ("photo", "photograph"),
 }
@@ -73,7 +74,12 @@ def picture_of(structure: Structure, dataset: str) -> str:
 
 def _told(words: str, deciding: Mapping[str, tuple[str, ...]]) -> set[str]:
     known = {word for key in spelling_keys(words) for word in key.split()}
-    return {answer for answer, tell in deciding.items() if known & {spelling_keys(word)[0] for word in tell}}
+    return {answer for answer, tell in deciding.items() if known & set(map(_key, tell))}
+
+
+@functools.cache
+def _key(word: str) -> str:
+    return spelling_keys(word)[0]
 
 
 def _region_of_label(name: str) -> str:

@@ -48,8 +48,8 @@ def _every_text():
 def test_every_text_fits_clip_and_keeps_shape_place_and_two_neighbours():
     encode = SimpleTokenizer().encode
     for structure, _, text in every_text():
-        assert len(encode(text)) + 2 <= 77, text
-        assert count_tokens(text) == len(encode(text)), text
+        tokens = len(encode(text))
+        assert tokens + 2 <= 77 and tokens == count_tokens(text), text
         for part, least in ((structure.shape, 1), (structure.position, 1), (structure.neighbours, 2)):
             assert ", ".join(part.split(", ")[:least]) in text, text
 

@@ -74,6 +74,7 @@ DIFFICULT = [
     ("Rein_G", "", "CT", REFUSED),  # G is no side in any other language
     ("surrénale gauche", "", "CT", "adrenal_gland_left"),
     ("vésicule biliaire", "", "CT", "gallbladder"),
+    ("vesícula", "", "CT", REFUSED),  # of the gall or the semen
     ("veine cave inférieure", "", "CT", "inferior_vena_cava"),
     ("œsophage", "", "CT", "esophagus"),
     ("Poumon gauche", "", "CT", "lung_left"),
