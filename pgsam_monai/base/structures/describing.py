@@ -102,9 +102,13 @@ def _in_region(structure: Structure, region: str) -> Structure:
 
 
 def _look(structure: Structure, seen: str, dataset: str) -> str:
-    if seen == "CT":
-        return ", ".join(filter(None, (structure.ct, structure.phases.get(phase_of(dataset), ""))))
-    return structure.mr if seen == "MR" else structure.looks.get(seen, "")
+    if seen != "CT":
+        return structure.mr if seen == "MR" else structure.looks.get(seen, "")
+    phase = phase_of(dataset)
+    phrases = [*structure.ct.split(", "), structure.phases.get(phase, "")]
+    if phase == "plain":
+        phrases = [phrase for phrase in phrases if not re.search("contrast|enhanc", phrase)]
+    return ", ".join(filter(None, phrases))
 
 
 def _left_in_picture(structure: Structure, orientation: str) -> str:

@@ -201,6 +201,8 @@ def test_the_contrast_phase_is_told_by_the_data_sets_name_and_never_by_labels():
     assert "bright cortex around darker medulla" in describe_structure("left kidney", "CT", "arterial")
     alone = describe_structure("left kidney", "CT", others=("portal vein", "hepatic artery"))
     assert "brighter" not in alone and "cortex" not in alone
+    plain = describe_structure("abdominal aorta", "CT", "plain CT")
+    assert plain.endswith("; round grey disc, wall often calcified, grey as muscle.")
     assert "BTCV" not in describe_structure("left kidney", "MR", "BTCV")
 
 
