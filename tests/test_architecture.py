@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "monai", "pgsam_monai", "torchvision", "ignite"}
-TEXTS = "pgsam_monai.base.structures.library"
+TEXTS = "pgsam_monai.base.structures.describing"
 SERIES = "pgsam_monai.base.dicom.series"
 BASE = "pgsam_monai.base"
 """The room of the runtime that the planner shares."""

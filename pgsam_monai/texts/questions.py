@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.json_files import read_json
-from pgsam_monai.base.structures.library import UnknownStructure, find_structure
+from pgsam_monai.base.structures.library import Structure, UnknownStructure, find_structure
 from pgsam_monai.texts.answers import CLIP_TOKENS
 from pgsam_monai.texts.asking import Message
 from pgsam_monai.texts.texts import read_texts
@@ -22,9 +22,10 @@ Images: {modality}
 Other structures labelled in the same images: {others}
 Current text: {current}
 Write one English sentence of at most 50 words on this structure: its shape, its position, its neighbours (above all \
-those among the other structures), its look on such images, and what it is commonly confused with. Correct the current \
-text where it is wrong. Say only what holds for most patients; use no markdown.
+those among the other structures), its look on such images, and what tells it from what it is taken for. Correct the \
+current text where it is wrong. Say only what holds for most patients; use no markdown.
 """
+CONFUSED = "Often taken for it by mistake: {confusions}.\n"
 PICTURE = """\
 The picture is one of them, of one patient. There the structure lies {place}. \
 Let the sentence tell how it looks in images like this one; do not speak of "the picture" or of this patient.
@@ -110,12 +111,15 @@ def ask_about(
     """The request on a class, with a picture in OpenAI's vision form if there is one."""
     current = " / ".join(subject.texts[subject.names.index(label)])
     others = [name for name in subject.names[1:] if name != label]
+    structure = _structure(subject, label)
     text = TASK.format(
-        name=_spoken(subject, label),
+        name=_spoken(structure, label),
         modality=_images(subject),
         others=", ".join(others) or "none",
         current=current,
     )
+    if structure and structure.confusions:
+        text += CONFUSED.format(confusions=structure.confusions)
     if picture:
         text += PICTURE.format(place=picture.place)
     if instructions:
@@ -135,13 +139,18 @@ def question_text(question: Question) -> str:
     return content if isinstance(content, str) else content[0]["text"]
 
 
-def _spoken(subject: Subject, label: str) -> str:
-    """The structure's plain name, and the label where it differs ("right kidney (label 'rkid')")."""
+def _structure(subject: Subject, label: str) -> Structure | None:
     try:
-        name = find_structure(label, context=" ".join(subject.names)).name
+        return find_structure(label, context=" ".join(subject.names))
     except UnknownStructure:
+        return None
+
+
+def _spoken(structure: Structure | None, label: str) -> str:
+    """The structure's plain name, and the label where it differs ("right kidney (label 'rkid')")."""
+    if structure is None:
         return label.replace("_", " ")
-    return name if name == label else f"{name} (label '{label}')"
+    return structure.name if structure.name == label else f"{structure.name} (label '{label}')"
 
 
 def _images(subject: Subject) -> str:

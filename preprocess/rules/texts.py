@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pgsam_monai.base.structures.library import UnknownStructure, describe_structure, plain_text
+from pgsam_monai.base.structures.describing import describe_structure, plain_text
+from pgsam_monai.base.structures.library import UnknownStructure
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import Kind, takes
@@ -22,13 +23,16 @@ TEXTS = Kind(what='a JSON object of texts by label name, as in {"liver":"…"}',
 
 @takes(TEXTS)
 def choose_texts(evidence: Evidence | None, decided: Mapping[str, Any]) -> Decision:
-    """Name -> text, background first: from the library of described structures, else a plain sentence."""
-    names, modality = decided["label_names"], decided["modality"]
-    context = " ".join([evidence.dataset_words if evidence else "", *names])
+    """Name -> text, background first: from the library of described structures, else a plain sentence.
+
+    The data set's words and its other labels decide what is shown: part of the body, contrast phase, kind of picture.
+    """
+    names, modality, orientation = decided["label_names"], decided["modality"], decided["orientation"]
+    dataset = evidence.dataset_words if evidence else ""
     texts, unknown = {}, []
     for name in names:
         try:
-            texts[name] = describe_structure(name, modality, context=context)
+            texts[name] = describe_structure(name, modality, dataset, others=names, orientation=orientation)
         except UnknownStructure as error:
             texts[name] = plain_text(name, modality)
             unknown.append(_with_suggestions(name, error.suggestions))

@@ -16,9 +16,42 @@ _LUMP = {
 _HEART = ("heart", "cardiac", "acdc", "mmwhs", "whs", "mnms", "camus")
 _HEART_LABELS = (*_HEART, "myo", "myocardium", "atrium")  # not "ventricle": the brain has some too
 _PROSTATE = ("prostate", "prostatic", "prostatex", "promise")
+_HEAD_AND_NECK = (
+    *("hecktor", "hnscc", "headneck", "oropharynx", "oropharyngeal", "hypopharynx", "larynx", "laryngeal"),
+    *("parotid", "submandibular", "mandible", "oral"),
+)
+_GROSS_TUMOR = ("gtvp", "gtv", "gtvt", "gtv p", "gtv t", "gtv primary")  # organs at risk don't tell which
+_CORD = (
+    *(
+        "spine",
+        "spinal",
+        "vertebra",
+        "brainstem",
+        "parotid",
+        "mandible",
+        "larynx",
+        "thyroid",
+        "cochlea",
+        "chiasm",
+    ),
+    *(
+        "lung",
+        "heart",
+        "esophagus",
+        "oesophagus",
+        "trachea",
+        "segthor",
+        "liver",
+        "kidney",
+        "stomach",
+        "hecktor",
+    ),
+)  # not prostate, testis, placenta: men have spermatic cords, and the unborn umbilical ones
 _BTCV = ("btcv", "synapse", "rkid", "lkid", "ivc", "gb", "gall")
 
 CONTEXTUAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(_GROSS_TUMOR, {"head_neck_tumor": _HEAD_AND_NECK, "lung_tumor": ("nsclc",)}),
+    "cord": {"spinal_cord": _CORD},
     "anterior": {"hippocampus_anterior": ("hippocampus", "hippocampal")},
     "posterior": {"hippocampus_posterior": ("hippocampus", "hippocampal")},
     "tumor": _LUMP,
@@ -63,3 +96,6 @@ CONTEXTUAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """Names that mean nothing alone: name -> structure -> words of the data set's or its other labels' names that
 decide for that structure. Exactly one structure must be so decided for."""
+
+GENERIC: Mapping[str, str] = dict.fromkeys(_GROSS_TUMOR, "gross_tumor_volume")
+"""Spelling key of such a name -> what it means in any data set, if no words decide for more."""

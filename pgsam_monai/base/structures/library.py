@@ -7,25 +7,18 @@ from __future__ import annotations
 
 import functools
 import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
 from pgsam_monai.base.errors import UserFault, nearest_few
-from pgsam_monai.base.structures.contextual import CONTEXTUAL
+from pgsam_monai.base.structures.contextual import CONTEXTUAL, GENERIC
 from pgsam_monai.base.structures.spelling import side_of, spelling_keys
 
-MAX_WORDS = 50
-"""Longest description; words are divided by blanks."""
-
-MAX_TOKENS = 71
-"""Longest description by `estimate_tokens`; CLIP reads 77, two of them its marks of start and end."""
-
-SEEN_ON = {"CT": "on CT", "MR": "on MRI", "RGB": "in a colour picture", "US": "on ultrasound"}
-LOOK_FIELDS = {"CT": "ct", "MR": "mr", "RGB": "look", "US": "look"}
+REGION_OF_FILE = {"abdomen": "abdomen", "head": "head", "pelvis": "pelvis", "thorax": "chest"}
+"""File of the library -> the part of the body that its structures lie in, unless they say otherwise."""
 
 
 class UnknownStructure(UserFault):
@@ -52,13 +45,19 @@ class Structure:
     neighbours: str = ""
     """what touches it, and where"""
     ct: str = ""
-    """look on CT, Hounsfield units"""
+    """look on CT of any contrast phase, in words: networks read no Hounsfield units"""
+    phases: Mapping[str, str] = field(default_factory=dict)
+    """contrast phase, a key of `scenes.PHASES` -> what CT of that phase shows beside"""
     mr: str = ""
     """look on T1, T2 and other MR sequences"""
-    look: str = ""
-    """look in colour pictures or on ultrasound"""
+    looks: Mapping[str, str] = field(default_factory=dict)
+    """kind of picture, a key of `scenes.PICTURES` or "RGB" -> look"""
+    region: str = ""
+    """the part of the body, a key of `scenes.REGIONS`, that it lies in; "" for several and for none"""
+    regions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """part of the body -> the descriptive fields that differ where only this part is shown"""
     confusions: str = ""
-    """what is taken for it by mistake"""
+    """what is taken for it by mistake: for a language model's question, not for texts; CLIP hardly reads "not" """
     synonyms: tuple[str, ...] = ()
     """other names and data sets' spellings, none of which means anything else"""
     datasets: tuple[str, ...] = ()
@@ -98,7 +97,7 @@ def find_structure(name: str, *, context: str = "") -> Structure:
         UnknownStructure: no structure has this name, or it is a contextual one and `context` decides for none
             or for several.
     """
-    library, index, contextual = load_library(), _index(), _contextual()
+    library, index = load_library(), _index()
     if name in library:
         return library[name]
     keys = spelling_keys(name)
@@ -106,8 +105,8 @@ def find_structure(name: str, *, context: str = "") -> Structure:
         if key in index:
             return library[index[key]]
     for key in keys:
-        if key in contextual:
-            return library[_decide(name, contextual[key], context)]
+        if key in _contextual():
+            return library[_decide(name, key, context)]
     near = _near(keys[0])
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
     raise UnknownStructure(
@@ -117,55 +116,9 @@ def find_structure(name: str, *, context: str = "") -> Structure:
     )
 
 
-def describe_structure(name: str, modality: str, context: str = "") -> str:
-    """One English text of at most 50 words: name, shape, position, look on `modality`, neighbours.
-
-    The parts stand in this order, the most telling first; phrases that CLIP would not read any more are left out
-    from the end.
-
-    Args:
-        name: as for `find_structure`.
-        modality: "CT", "MR", "RGB" or "US"; any other gives a text without the look, and names the modality
-            unless it is empty or "unknown".
-        context: as for `find_structure`.
-
-    Raises:
-        UnknownStructure: as `find_structure`.
-    """
-    structure = find_structure(name, context=context)
-    text = f"{_titled(structure.name, modality)}: {structure.shape}"
-    for phrase in _phrases(structure, modality):
-        if len((text + phrase).split()) > MAX_WORDS or estimate_tokens(text + phrase) > MAX_TOKENS:
-            break
-        text += phrase
-    return f"{text}."
-
-
-def _phrases(structure: Structure, modality: str) -> Iterator[str]:
-    """What follows the shape, comma by comma, each piece with the separator before it."""
-    look = getattr(structure, LOOK_FIELDS.get(modality.upper(), ""), "")
-    for separator, part in ((", ", structure.position), ("; ", look), ("; with ", structure.neighbours)):
-        for number, phrase in enumerate(part.split(", ") if part else ()):
-            yield (", " if number else separator) + phrase
-
-
-def estimate_tokens(text: str) -> float:
-    """About how many tokens CLIP's tokenizer makes of an English text: one for each digit, group of punctuation
-    marks and short word, one for every 4 letters of a longer word. Over this library that is 4 too many in the
-    mean, and never more than 5 too few."""
-    pieces = re.findall(r"\d|[^\W\d]+|[^\w\s]+", text)
-    return sum(max(1.0, len(piece) / 4) if piece.isalpha() else 1.0 for piece in pieces)
-
-
-def plain_text(name: str, modality: str) -> str:
-    """The template for a structure that the library doesn't know: "The foo bar on CT."."""
-    return f"The {_titled(' '.join(name.replace('_', ' ').split()), modality, capital=False)}."
-
-
-def _titled(name: str, modality: str, *, capital: bool = True) -> str:
-    seen = SEEN_ON.get(modality.upper(), "" if modality.lower() in ("", "unknown") else f"on {modality}")
-    name = name[:1].upper() + name[1:] if capital else name
-    return f"{name} {seen}".rstrip()
+def side_of_structure(key: str) -> str:
+    """ "left", "right", or "" for a structure, by its id, of neither or both sides."""
+    return _sides()[key]
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -178,9 +131,10 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _structure(key: str, record: dict[str, Any], file: str) -> Structure:
-    lists = {field: tuple(record.get(field, ())) for field in ("synonyms", "datasets")}
+    lists = {name: tuple(record.get(name, ())) for name in ("synonyms", "datasets")}
+    region = REGION_OF_FILE.get(file.removesuffix(".json"), "")
     try:
-        return Structure(**{**record, **lists, "id": key})
+        return Structure(**{"region": region, **record, **lists, "id": key})
     except TypeError as error:
         raise UserFault(
             f"Library file '{file}', structure '{key}': {error}; see the fields of Structure."
@@ -213,11 +167,14 @@ def _contextual() -> Mapping[str, Mapping[str, frozenset[str]]]:
     }
 
 
-def _decide(name: str, structures: Mapping[str, frozenset[str]], context: str) -> str:
+def _decide(name: str, key: str, context: str) -> str:
+    structures, generic = _contextual()[key], GENERIC.get(key)
     words = {word for key in spelling_keys(context) for word in key.split()}
     found = [key for key, deciding in structures.items() if deciding & words]
     if len(found) == 1:
         return found[0]
+    if generic:
+        return generic
     library = load_library()
     names = tuple(library[key].name for key in found or structures if key in library)
     raise UnknownStructure(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TypeVar
 
-from pgsam_monai.base.structures.contextual import CONTEXTUAL
+from pgsam_monai.base.structures.contextual import CONTEXTUAL, GENERIC
 from pgsam_monai.base.structures.library import UnknownStructure, find_structure
 from pgsam_monai.base.structures.spelling import spelling_keys
 
@@ -28,7 +28,8 @@ def meanings_of(names: Mapping[K, str], context: str) -> dict[K, str]:
 def meaning_of(name: str, context: str) -> str | None:
     """Id of the structure, or for a name that the library doesn't know its spelling; None where it means several."""
     try:
-        return find_structure(name, context=context).id
+        found = find_structure(name, context=context).id
+        return None if found in GENERIC.values() else found  # "primary tumor" may be another one elsewhere
     except UnknownStructure:
         keys = spelling_keys(name)
     if {spelling_keys(known)[0] for known in CONTEXTUAL} & set(keys):

@@ -10,10 +10,14 @@ FILLERS = frozenset("the of healthy normal organ structure label mask seg segmen
 
 SIDES = {
     **dict.fromkeys(
-        "l lt lft left sinister sinistra sinistrum sinistri links linke linker linkes".split(), "left"
+        "l lt lft left sinister sinistra sinistrum sinistri links linke linker linkes gauche gauches izquierdo "
+        "izquierda izquierdos izquierdas izq".split(),
+        "left",
     ),
     **dict.fromkeys(
-        "r rt rght right dexter dextra dextrum dextri rechts rechte rechter rechtes".split(), "right"
+        "r rt rght right dexter dextra dextrum dextri rechts rechte rechter rechtes droit droite droits droites "
+        "derecho derecha derechos derechas dcho dcha".split(),
+        "right",
     ),
 }
 

@@ -54,6 +54,7 @@ def test_a_request_tells_all_that_is_known_and_no_more(bundle):
                  "Also heed: Name the vessels.", "50 words", '{"text": "the sentence"}'):  # fmt: skip
         assert word in asked, word
     assert str(bundle.parent) not in json.dumps(server.requests)
+    assert "Often taken for it by mistake: right kidney in mirrored images, " in asked
 
 
 def test_the_background_is_described_when_named(bundle):

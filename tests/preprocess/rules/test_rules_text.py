@@ -66,18 +66,31 @@ def test_pgsam_needs_more_memory_than_samed():
 
 
 def test_texts_are_looked_up_and_unknown_names_get_a_sentence():
-    decision = texts.choose_texts(None, {"label_names": ["background", "liver", "xyzzy"], "modality": "CT"})
+    decided = {"label_names": ["background", "liver", "xyzzy"], "modality": "CT", "orientation": ""}
+    decision = texts.choose_texts(None, decided)
     assert list(decision.value) == ["background", "liver", "xyzzy"]
     assert "Liver on CT: " in decision.value["liver"]
     assert decision.value["xyzzy"] == "The xyzzy on CT."
     assert "knows 2 of 3 names" in decision.reason and "Plain sentence only for 'xyzzy'" in decision.reason
-    near = texts.choose_texts(None, {"label_names": ["spleeen"], "modality": "CT"}).reason
+    near = texts.choose_texts(None, {**decided, "label_names": ["spleeen"]}).reason
     assert "'spleeen' (near: 'spleen')" in near
 
 
 def test_the_data_set_decides_what_an_ambiguous_label_means():
-    decided = {"label_names": ["background", "Anterior", "Posterior"], "modality": "MR"}
+    decided = {"label_names": ["background", "Anterior", "Posterior"], "modality": "MR", "orientation": ""}
     alone = texts.choose_texts(evidence(), decided)
     told = texts.choose_texts(evidence(dataset_words="hippocampus Task04_Hippocampus"), decided)
     assert "knows 1 of 3" in alone.reason and "knows 3 of 3" in told.reason
     assert "ippocamp" in told.value["Anterior"]
+
+
+def test_the_other_labels_the_data_set_and_the_orientation_shape_a_text():
+    names = ["background", "spleen", "left kidney", "aorta", "heart"]
+    decided = {"label_names": names[:4], "modality": "CT", "orientation": "PLS"}
+    told = texts.choose_texts(evidence(dataset_words="synapse"), decided).value
+    assert told["aorta"].startswith("Abdominal aorta on CT: ") and "portal vein" in told["aorta"]
+    assert told["left kidney"].endswith("; the patient's left is on the picture's right.")
+    assert "picture" not in told["spleen"]
+
+    chest = texts.choose_texts(evidence(), {**decided, "label_names": [*names[3:]], "orientation": ""}).value
+    assert chest["aorta"].startswith("Thoracic aorta on CT: ") and "portal" not in chest["aorta"]

@@ -1,4 +1,4 @@
-"""The library's data are whole, and every text is short and its own."""
+"""The library's data are whole, and their faults are named."""
 
 import json
 import subprocess
@@ -7,20 +7,11 @@ import sys
 import pytest
 
 from pgsam_monai.base.structures import library as module
-from pgsam_monai.base.structures.contextual import CONTEXTUAL
-from pgsam_monai.base.structures.library import (
-    MAX_WORDS,
-    Structure,
-    UnknownStructure,
-    describe_structure,
-    find_structure,
-    load_library,
-    plain_text,
-)
+from pgsam_monai.base.structures.contextual import CONTEXTUAL, GENERIC
+from pgsam_monai.base.structures.library import Structure, find_structure, load_library
 from pgsam_monai.base.structures.spelling import spelling_keys
 
-PARTS = ("shape", "position", "neighbours", "ct", "mr", "look", "confusions")
-MODALITIES = {"CT": "ct", "MR": "mr", "RGB": "look", "US": "look"}
+PARTS = ("shape", "position", "neighbours", "ct", "mr", "confusions")
 
 
 def every_name(structure):
@@ -46,6 +37,11 @@ def test_contextual_names_lead_to_structures_and_no_name_decides_for_itself():
             assert spelling_keys(name)[0] not in [spelling_keys(word)[0] for word in words]
 
 
+def test_generic_meanings_belong_to_contextual_names_and_to_structures():
+    for key, meant in GENERIC.items():
+        assert spelling_keys(key)[0] == key and key in CONTEXTUAL and meant in load_library()
+
+
 def test_the_library_is_large_and_its_parts_short():
     library = load_library()
 
@@ -62,82 +58,12 @@ def test_the_library_is_large_and_its_parts_short():
 def test_every_structure_is_described_and_phrases_run_on_in_a_sentence():
     for key, structure in load_library().items():
         assert structure.shape and structure.position, key
-        assert structure.ct or structure.mr or structure.look, key
+        assert structure.ct or structure.mr or structure.looks, key
         for part in PARTS:
             phrase = getattr(structure, part)
             assert phrase == " ".join(phrase.split()) and not phrase.endswith((".", ",", ";")), (
                 f"{key}.{part}"
             )
-
-
-def test_every_text_fits_clip_and_tells_the_look():
-    from open_clip.tokenizer import SimpleTokenizer
-
-    tokenizer = SimpleTokenizer()
-    for key, structure in load_library().items():
-        for modality, field in MODALITIES.items():
-            text = describe_structure(key, modality)
-            assert len(tokenizer.encode(text)) + 2 <= 77, text
-            assert len(text.split()) <= MAX_WORDS, text
-            assert structure.shape in text and structure.position in text, text
-            assert getattr(structure, field) in text, text
-
-
-@pytest.mark.parametrize("modality", ["CT", "MR"])
-def test_no_two_texts_are_equal_even_without_the_name(modality):
-    texts = {}
-    for key, structure in load_library().items():
-        told = describe_structure(key, modality).split(": ", 1)[1]
-        assert told not in texts, f"{key} reads like {texts[told]}"
-        texts[told] = structure.id
-
-
-def test_a_description_starts_with_structure_and_modality_and_shows_that_modalitys_look():
-    spleen = load_library()["spleen"]
-
-    ct, mr = describe_structure("spleen", "CT"), describe_structure("SPL", "mr")
-
-    assert ct.startswith("Spleen on CT: crescent-shaped solid organ") and ct.endswith(".")
-    assert mr.startswith("Spleen on MRI: crescent-shaped solid organ")
-    assert spleen.ct in ct and spleen.mr not in ct
-    assert spleen.mr in mr and spleen.ct not in mr
-    assert "left upper abdomen" in ct
-
-
-@pytest.mark.parametrize(
-    ("modality", "start"),
-    [("PET", "Spleen on PET: "), ("unknown", "Spleen: "), ("", "Spleen: "), ("US", "Spleen on ultrasound: ")],
-)
-def test_without_a_look_the_neighbours_follow(modality, start):
-    spleen = load_library()["spleen"]
-
-    text = describe_structure("spleen", modality)
-
-    assert text.startswith(start)
-    assert spleen.ct not in text and spleen.mr not in text
-    assert spleen.neighbours in text
-
-
-def test_context_reaches_the_description():
-    assert describe_structure("Anterior", "MR", "Task04_Hippocampus").startswith("Hippocampus head on MRI: ")
-
-
-@pytest.mark.parametrize(
-    ("name", "modality", "text"),
-    [
-        ("foo_bar", "CT", "The foo bar on CT."),
-        ("Foo", "MR", "The Foo on MRI."),
-        ("foo", "RGB", "The foo in a colour picture."),
-        ("foo", "", "The foo."),
-    ],
-)
-def test_an_unknown_structure_gets_the_template(name, modality, text):
-    assert plain_text(name, modality) == text
-
-
-def test_an_unknown_structure_is_not_described():
-    with pytest.raises(UnknownStructure, match="'foo bar'"):
-        describe_structure("foo bar", "CT")
 
 
 @pytest.fixture
@@ -195,7 +121,7 @@ def test_an_id_that_stands_twice_in_a_file_is_a_fault(folder):
 
 def test_the_library_needs_the_standard_library_only():
     code = (
-        "import sys; from pgsam_monai.base.structures.library import describe_structure as d; d('spleen', 'CT'); "
+        "import sys; from pgsam_monai.base.structures.describing import describe_structure as d; d('spleen', 'CT'); "
         "sys.exit(bool({'torch', 'numpy', 'monai', 'open_clip'} & set(sys.modules)))"
     )
 
