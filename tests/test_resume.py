@@ -57,6 +57,7 @@ def test_a_killed_training_ends_with_the_same_numbers(bundles):
     first, second = (torch.load(b / "models/checkpoint_last.pt", weights_only=True) for b in bundles)
     assert second["epoch"] == first["epoch"] == EPOCHS
     assert second["best"] == first["best"]
+    assert second["frozen"] == first["frozen"]
     for name, value in first["model"].items():
         assert torch.equal(value, second["model"][name]), name
     best = [torch.load(b / "models/model.pt", weights_only=True) for b in bundles]

@@ -48,12 +48,18 @@ SMALL = Size(
     volumes=1,
 )
 VOLUMES = ("refsam3d", "dynunet_3d")
+Made = tuple[Callable[..., nn.Module], dict[str, object]]
+"""A network's class and its arguments."""
 
 
-def make_network(name: str, size: Size, *, seed: int = 0) -> nn.Module:
-    """A network as bundles have it: LoRA where weights were published, all weights trained elsewhere."""
+def make_network(name: str, size: Size, *, seed: int = 0, **changed: object) -> nn.Module:
+    """A network as bundles have it: LoRA where weights were published, all weights trained elsewhere.
+
+    `changed`: arguments of its class that are otherwise, such as the switches of ablations.
+    """
     torch.manual_seed(seed)
-    return _BUILDERS[name](size)
+    build, arguments = _BUILDERS[name](size)
+    return build(**arguments | changed)
 
 
 def make_batch(name: str, size: Size, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -108,97 +114,102 @@ def _sam(size: Size) -> dict[str, object]:
     return {"num_classes": CLASSES, "image_size": size.side, "backbone": size.backbone}
 
 
+def _plain(size: Size) -> dict[str, object]:
+    return {"num_classes": CLASSES, "image_size": size.side}
+
+
 def _lora(size: Size) -> dict[str, object]:
     return _sam(size) | {"encoder_training": "full" if size.backbone == "vit_tiny" else "lora"}
 
 
-def _samed(size: Size) -> nn.Module:
+def _samed(size: Size) -> Made:
     from pgsam_monai.networks.samed import SAMed
 
-    return SAMed(**_lora(size))
+    return SAMed, _lora(size)
 
 
-def _hsam(size: Size) -> nn.Module:
+def _hsam(size: Size) -> Made:
     from pgsam_monai.networks.hsam import HSAM
 
-    return HSAM(class_frequencies=None, **_lora(size))
+    return HSAM, _lora(size) | {"class_frequencies": None}
 
 
-def _pgsam(size: Size) -> nn.Module:
+def _pgsam(size: Size) -> Made:
     from pgsam_monai.networks.pgsam import PGSAM
 
     training = "full" if size.clip == "clip_tiny" else "lora"
-    return PGSAM(texts=TEXTS, clip_model=size.clip, clip_training=training, **_lora(size))
+    return PGSAM, _lora(size) | {"texts": TEXTS, "clip_model": size.clip, "clip_training": training}
 
 
-def _medsa(size: Size) -> nn.Module:
+def _medsa(size: Size) -> Made:
     from pgsam_monai.networks.medsa import MedSA
 
-    return MedSA(**_sam(size))
+    return MedSA, _sam(size)
 
 
-def _refsam3d(size: Size) -> nn.Module:
+def _refsam3d(size: Size) -> Made:
     from pgsam_monai.networks.refsam3d import RefSAM3D
     from pgsam_monai.networks.refsam3d.referring import ReferringTraining
 
     token = [8, 8, 4] if size.volume_backbone == "vit_mini" else [16, 16, 8]
-    return RefSAM3D(
-        num_classes=CLASSES, patch=size.patch, token_size=token, backbone=size.volume_backbone, window=4, texts=TEXTS,
-        names=NAMES, clip_model=size.clip, referring=ReferringTraining(),
-    )  # fmt: skip
+    return RefSAM3D, {
+        "num_classes": CLASSES, "patch": size.patch, "token_size": token, "backbone": size.volume_backbone,
+        "window": 4, "texts": TEXTS, "names": NAMES, "clip_model": size.clip, "referring": ReferringTraining(),
+    }  # fmt: skip
 
 
-def _autosam(size: Size) -> nn.Module:
+def _autosam(size: Size) -> Made:
     from pgsam_monai.networks.autosam import AutoSAM
 
-    return AutoSAM(**_sam(size))
+    return AutoSAM, _sam(size)
 
 
-def _samdecoder(size: Size) -> nn.Module:
+def _samdecoder(size: Size) -> Made:
     from pgsam_monai.networks.samdecoder import SamDecoder
 
-    return SamDecoder(**_sam(size))
+    return SamDecoder, _sam(size)
 
 
-def _unet(size: Size) -> nn.Module:
+def _unet(size: Size) -> Made:
     from pgsam_monai.networks.unet import UNet
 
-    return UNet(num_classes=CLASSES, image_size=size.side)
+    return UNet, _plain(size)
 
 
-def _unetr(size: Size) -> nn.Module:
+def _unetr(size: Size) -> Made:
     from pgsam_monai.networks.unetr import UNETR
 
-    return UNETR(num_classes=CLASSES, image_size=size.side)
+    return UNETR, _plain(size)
 
 
-def _swinunetr(size: Size) -> nn.Module:
+def _swinunetr(size: Size) -> Made:
     from pgsam_monai.networks.swinunetr import SwinUNETR
 
-    return SwinUNETR(num_classes=CLASSES, image_size=size.side)
+    return SwinUNETR, _plain(size)
 
 
-def _dynunet(size: Size) -> nn.Module:
+def _dynunet(size: Size) -> Made:
     from pgsam_monai.networks.dynunet import DynUNet
 
     stages = 3 if size is SMALL else 6
-    return DynUNet(
-        num_classes=CLASSES, image_size=size.side, kernels=[3] * stages, strides=[1] + [2] * (stages - 1),
-        filters=[min(32 * 2**stage, 512) for stage in range(stages)],
-    )  # fmt: skip
+    return DynUNet, _plain(size) | {
+        "kernels": [3] * stages, "strides": [1] + [2] * (stages - 1),
+        "filters": [min(32 * 2**stage, 512) for stage in range(stages)],
+    }  # fmt: skip
 
 
-def _dynunet_3d(size: Size) -> nn.Module:
+def _dynunet_3d(size: Size) -> Made:
     from pgsam_monai.networks.dynunet_3d import DynUNet3D
 
     stages = 3 if size is SMALL else 5
-    return DynUNet3D(
-        num_classes=CLASSES, patch=size.patch, kernels=[[3] * 3] * stages,
-        strides=[[1] * 3, *([[2] * 3] * (stages - 1))], filters=[min(32 * 2**stage, 320) for stage in range(stages)],
-    )  # fmt: skip
+    return DynUNet3D, {
+        "num_classes": CLASSES, "patch": size.patch, "kernels": [[3] * 3] * stages,
+        "strides": [[1] * 3, *([[2] * 3] * (stages - 1))],
+        "filters": [min(32 * 2**stage, 320) for stage in range(stages)],
+    }  # fmt: skip
 
 
-_BUILDERS: dict[str, Callable[[Size], nn.Module]] = {
+_BUILDERS: dict[str, Callable[[Size], Made]] = {
     "samed": _samed, "hsam": _hsam, "pgsam": _pgsam, "medsa": _medsa, "refsam3d": _refsam3d, "autosam": _autosam,
     "samdecoder": _samdecoder, "dynunet": _dynunet, "dynunet_3d": _dynunet_3d, "unet": _unet, "unetr": _unetr,
     "swinunetr": _swinunetr,

@@ -32,7 +32,7 @@ class Weights:
     licence: str
     """SPDX identifier"""
     backbone: str
-    """the backbone that it belongs to"""
+    """the backbone that it belongs to; of CLIP open_clip's name of the model"""
     package: Package | None = None
     """the package that brings the file, for weights that come by pip instead of by download"""
     title: str = "SAM"
@@ -146,7 +146,59 @@ RECORDS = (
 )
 
 KNOWN_WEIGHTS: dict[str, Weights] = {record.name: record for record in RECORDS}
-"""Every weights file that can be asked for by name."""
+"""Every file of SAM's and its relatives' weights that can be asked for by name."""
+
+_CLIP = "https://openaipublic.azureedge.net/clip/models"
+OPENAI, QUICK_GELU = "openai", "-quickgelu"
+"""open_clip's tag of OpenAI's weights, and how its names of models end that use OpenAI's approximate GELU."""
+
+
+def _clip(name: str, backbone: str, sha256: str, size_bytes: int) -> Weights:
+    """OpenAI publishes each file below its SHA-256, which open_clip's table of weights has, too."""
+    return Weights(
+        name=name,
+        url=f"{_CLIP}/{sha256}/{backbone}.pt",
+        sha256=sha256,
+        size_bytes=size_bytes,
+        licence="MIT",
+        backbone=backbone,
+        title="CLIP",
+        image_size=224,
+        unit_scale=True,
+    )
+
+
+CLIP_RECORDS = (
+    _clip(
+        "clip_vit_b_32",
+        "ViT-B-32",
+        "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+        353_976_522,
+    ),
+    _clip(
+        "clip_vit_b_16",
+        "ViT-B-16",
+        "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+        350_837_078,
+    ),
+    _clip(
+        "clip_vit_l_14",
+        "ViT-L-14",
+        "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
+        932_768_134,
+    ),
+)
+
+CLIP_WEIGHTS: dict[str, Weights] = {record.name: record for record in CLIP_RECORDS}
+"""OpenAI's CLIP, which `clip_weights` names."""
+
+
+def clip_record(model: str, weights: str | None) -> Weights | None:
+    """The record of CLIP weights that are asked for by our name, or by OpenAI's tag for a model of open_clip's."""
+    if weights == OPENAI:
+        named = (record for record in CLIP_RECORDS if record.backbone == model.removesuffix(QUICK_GELU))
+        return next(named, None)
+    return CLIP_WEIGHTS.get(str(weights))
 
 
 def weights_of(backbone: str) -> str | None:

@@ -14,10 +14,10 @@ def list_weights(weights_dir: str | None = None) -> None:
     Args:
         weights_dir: where weights are kept, if not in the default folder.
     """
-    from pgsam_monai.weights.files import KNOWN_WEIGHTS, find_weights
+    from pgsam_monai.weights.files import find_weights, known_weights
 
     print(f"{'name':17} {'backbone':17} {'size':>8}  {'licence':11} {'SHA-256':15} {'here?':9} source")
-    for record in KNOWN_WEIGHTS.values():
+    for record in known_weights().values():
         size = f"{record.size_bytes / 1e6:,.0f} MB" if record.size_bytes else "unknown"
         here = "here" if find_weights(record, weights_dir=weights_dir) else "not here"
         print(
@@ -34,6 +34,7 @@ def fetch_weights(name: str, *, weights_dir: str | None = None) -> None:
 
     Examples:
         pgsam weights fetch sam_vit_b
+        pgsam weights fetch clip_vit_b_32
 
     Args:
         name: as `pgsam weights list` has it.

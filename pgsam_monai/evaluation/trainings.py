@@ -26,6 +26,8 @@ from pgsam_monai.bundle import Bundle
 
 CONFIGS = ("train.json", "evaluate.json")
 STAMPED = ("train.json", "evaluate.json", "splits.json", "texts.json")
+CHECKPOINTS = "checkpoint_*.pt"
+"""What it takes to go on: the last one, and its frozen part."""
 SET_BY_SERIES = ("ckpt_dir", "output_dir", "resume", "early_stop_epochs", "bundle_root")
 """Values of configs that a series gives each training itself."""
 
@@ -54,7 +56,7 @@ class Training:
 
     @property
     def checkpoint(self) -> Path:
-        """Written after every epoch."""
+        """Written after the first epoch and then about once a minute."""
         return self.models / "checkpoint_last.pt"
 
     @property
@@ -130,7 +132,10 @@ def carry_out(
         step("evaluating")
         result = made_of(read_json(cost_file, remedy=remedy), make, file=cost_file, remedy=remedy)
         write_text(training.result, json.dumps(result, indent=1))
-        training.checkpoint.unlink(missing_ok=True)  # several times as large as the network; model.pt stays
+        for file in training.models.glob(
+            CHECKPOINTS
+        ):  # several times as large as the network; model.pt stays
+            file.unlink()
 
 
 def command(training: Training, run_id: str) -> list[str]:

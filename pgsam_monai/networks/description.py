@@ -70,6 +70,10 @@ class DescribedNetwork(nn.Module):
     trained_on: frozenset[str] | None = None
     """`base.trained_on.digests_of` all cases that its weights have learnt from; None where that isn't known"""
 
+    leaves_unused: bool = False
+    """whether a training step may leave trained parameters without gradient, as where what is asked is drawn: several
+    processes then have to look for them in each step"""
+
     def compiled_parts(self) -> list[nn.Module]:
         """The modules in which its time goes, each called as a whole, which `compiled.compile_blocks` compiles.
 

@@ -6,19 +6,28 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Mapping
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import remove_remains, whole
 from pgsam_monai.base.trained_for import OtherPlan
 from pgsam_monai.training.divergence import check_weights
+from pgsam_monai.training.frozen import (
+    KEY,
+    digest_of,
+    frozen_file,
+    is_kept,
+    remove_other_frozen,
+    split_state,
+    with_frozen,
+)
 from pgsam_monai.training.ranks import is_main_process
 from pgsam_monai.training.room import save_tensors
 from pgsam_monai.weights.files import load_weights
@@ -30,6 +39,8 @@ START_ANEW = f"delete {LAST_CHECKPOINT} to train anew; a model.pt beside it stay
 BEST_MODEL = "model.pt"
 PREVIOUS = "previous.pt"
 """What model.pt was before the last training that replaced it."""
+LEAST_SECONDS = 60.0
+"""Between two writings of the last checkpoint: short epochs aren't each worth one, and a kill costs about a minute."""
 
 
 def save_checkpoint(content: Any, file: Path) -> None:
@@ -65,8 +76,12 @@ def bare(network: nn.Module) -> nn.Module:
 
 
 class TrainingCheckpoints:
-    """Writes `model.pt` (the chosen network, a flat state dict) and `checkpoint_last.pt` (all it takes to go on)
-    after every epoch, each atomically, tensors and plain numbers only, and resumes from the latter.
+    """Writes `model.pt` (the chosen network, a flat state dict) and `checkpoint_last.pt` (all it takes to go on),
+    each atomically, tensors and plain numbers only, and resumes from the latter.
+
+    The last checkpoint is written after an epoch: the first, the last, one that replaced model.pt, and any that ends
+    `seconds` after the one before. Parameters that aren't trained are in no checkpoint but, once per training, in a
+    file beside it, by whose hash the checkpoint names it (`training.frozen`).
 
     A model.pt of an earlier training, which this one doesn't go on with, is kept as `previous.pt`.
 
@@ -76,6 +91,7 @@ class TrainingCheckpoints:
         selection: model.pt holds the "best" network in validation, or the "last", which is not chosen by any
             metric and hence the honest one where validation cases are also the reported ones.
         key_metric: evaluator metric, larger is better, that decides which network is the best.
+        seconds: least time between two writings of the last checkpoint; 0 for every epoch.
     """
 
     def __init__(
@@ -87,6 +103,7 @@ class TrainingCheckpoints:
         lr_scheduler: Any,
         selection: str = "best",
         key_metric: str = "val_mean_dice",
+        seconds: float = LEAST_SECONDS,
     ) -> None:
         if selection not in ("best", "last"):
             raise UserFault(f"TrainingCheckpoints: selection must be 'best' or 'last', got '{selection}'.")
@@ -96,6 +113,11 @@ class TrainingCheckpoints:
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.key_metric = key_metric
+        self.seconds = seconds
+        self.saved_epoch, self.saved_at = 0, -math.inf
+        """the epoch that the last checkpoint holds, and when it was written (s of a monotonic clock)"""
+        self.frozen: str | None = None
+        """digest of the frozen part, once that lies in the folder"""
         self.best = {"metric": -math.inf, "epoch": 0}
         self.own_model = False
         """whether model.pt is of this training"""
@@ -105,7 +127,8 @@ class TrainingCheckpoints:
         if is_main_process() and self.folder.is_dir():
             remove_remains(self.folder)
         evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.keep_best, trainer)
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save_due)
+        trainer.add_event_handler(Events.COMPLETED, self.save_end)
         trainer.add_event_handler(Events.COMPLETED, self.ensure_model)
 
     def keep_best(self, evaluator: Engine, trainer: Engine) -> None:
@@ -137,18 +160,43 @@ class TrainingCheckpoints:
             )
             self.save_model()
 
+    def save_due(self, trainer: Engine) -> None:
+        """Where an epoch's end is worth a checkpoint, which always agrees with the model.pt beside it."""
+        replaced = self.best["epoch"] == trainer.state.epoch
+        if replaced or time.monotonic() - self.saved_at >= self.seconds:
+            self.save_last(trainer)
+
+    def save_end(self, trainer: Engine) -> None:
+        """The last epoch, unless it is saved already."""
+        if trainer.state.epoch > self.saved_epoch:
+            self.save_last(trainer)
+
     def save_last(self, trainer: Engine) -> None:
-        if not is_main_process():
-            return
-        state = {
-            "model": bare(self.network).state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "lr_scheduler": self.lr_scheduler.state_dict(),
-            "scaler": trainer.scaler.state_dict() if getattr(trainer, "scaler", None) else {},
-            "epoch": trainer.state.epoch,
-            "best": self.best,
-        }
-        save_checkpoint(state, self.folder / LAST_CHECKPOINT)
+        self.saved_epoch = trainer.state.epoch
+        if is_main_process():
+            changing, frozen = split_state(bare(self.network))
+            if self.frozen is None and frozen:
+                self.frozen = self._save_frozen(frozen)
+            state = {
+                "model": changing,
+                KEY: self.frozen,
+                "optimizer": self.optimizer.state_dict(),
+                "lr_scheduler": self.lr_scheduler.state_dict(),
+                "scaler": trainer.scaler.state_dict() if getattr(trainer, "scaler", None) else {},
+                "epoch": trainer.state.epoch,
+                "best": self.best,
+            }
+            save_checkpoint(state, self.folder / LAST_CHECKPOINT)
+            remove_other_frozen(self.folder, self.frozen)
+        self.saved_at = time.monotonic()
+
+    def _save_frozen(self, frozen: dict[str, Tensor]) -> str:
+        """Once per training, before any checkpoint that needs it; not where the very same lies there already."""
+        digest = digest_of(frozen)
+        file = frozen_file(self.folder, digest)
+        if not is_kept(file, digest):
+            save_checkpoint(frozen, file)
+        return digest
 
     def resume(self, trainer: Engine) -> None:
         """Continue after the last completed epoch; starts from the beginning, saying so, if there is none."""
@@ -177,7 +225,7 @@ class TrainingCheckpoints:
         trainer.state.iteration = state["epoch"] * trainer.state.epoch_length
         logger.info("Resuming after epoch %d of %d.", state["epoch"], trainer.state.max_epochs)
 
-    def _restore(self, state: Mapping[str, Any], trainer: Engine) -> None:
+    def _restore(self, state: dict[str, Any], trainer: Engine) -> None:
         bare(self.network).load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.lr_scheduler.load_state_dict(state["lr_scheduler"])
@@ -185,12 +233,12 @@ class TrainingCheckpoints:
             trainer.scaler.load_state_dict(state["scaler"])
         self.best = {"metric": float(state["best"]["metric"]), "epoch": int(state["best"]["epoch"])}
         self.own_model = self.best["epoch"] > 0
-        state["epoch"] = int(state["epoch"])
+        self.saved_epoch = state["epoch"] = int(state["epoch"])
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
-        return dict(load_weights(path))
+        return with_frozen(load_weights(path), path)
     except UserFault as error:
         raise UserFault(f"{str(error).rstrip('.')}; {START_ANEW}.") from error
 

@@ -16,6 +16,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.locks import TRAINING, keep, release
 from pgsam_monai.base.trained_for import planned_in
 from pgsam_monai.base.trained_on import digests_of
+from pgsam_monai.data.loading import TrainingLoader
 from pgsam_monai.data.splits import require_files
 from pgsam_monai.networks.compiled import compile_blocks
 from pgsam_monai.networks.description import DescribedNetwork
@@ -91,10 +92,18 @@ def prepare_training(
     EarlyStop(checkpoints, early_stop_epochs).attach(trainer)
     if is_main_process():  # after the checkpoints, which save the last network at that event
         trainer.add_event_handler(Events.COMPLETED, lambda: release(checkpoints.folder))
+    end_workers_after(trainer)
     if compile:
         compile_blocks(network)
     if resume:
         checkpoints.resume(trainer)
+
+
+def end_workers_after(trainer: Engine) -> None:
+    """Let the processes that load for a training end with it."""
+    loader = trainer.data_loader
+    if isinstance(loader, TrainingLoader):  # bundles of earlier versions have another
+        trainer.add_event_handler(Events.COMPLETED, lambda: loader.end_workers())
 
 
 def _go_without_validation(checkpoints: TrainingCheckpoints, early_stop_epochs: int) -> None:

@@ -6,9 +6,11 @@ import os
 
 import torch
 from monai.data import DistributedSampler
-from torch import distributed, nn
+from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
+
+from pgsam_monai.networks.description import DescribedNetwork
 
 
 def is_main_process() -> bool:
@@ -30,10 +32,17 @@ def join_ranks() -> None:
         torch.cuda.set_device(rank_device())
 
 
-def data_parallel(network: nn.Module, device: torch.device) -> DistributedDataParallel:
-    """The network on this process's device; gradients are averaged over all of them."""
+def data_parallel(network: DescribedNetwork, device: torch.device) -> DistributedDataParallel:
+    """The network on this process's device; gradients are averaged over all of them.
+
+    Parameters without gradient are looked for only where the network says that there may be any. Gradients lie where
+    they are averaged, which saves a copy of each. Buffers are those of the first process, which saves them.
+    """
     own = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(network.to(device), device_ids=own, find_unused_parameters=True)
+    return DistributedDataParallel(
+        network.to(device), device_ids=own, find_unused_parameters=network.leaves_unused,
+        gradient_as_bucket_view=True,
+    )  # fmt: skip
 
 
 def rank_sampler(dataset: Dataset) -> DistributedSampler | None:

@@ -11,21 +11,23 @@ import torch
 from torch import nn
 
 from pgsam_monai.base.room import LEAST, is_full, require_room
+from pgsam_monai.training.frozen import split_state
 
 MOMENTS = 2
 """tensors that AdamW keeps of each trained one"""
 
 
 def require_checkpoint_room(folder: Path, network: nn.Module) -> None:
-    """Raise UserFault unless the disk has room for model, checkpoint and the second copy of each while it is written.
+    """Raise UserFault unless the disk has room for model, checkpoint, its frozen part and a second copy of the largest,
+    while it is written.
 
     What lies there already and would be replaced is counted as free.
     """
-    model = sum(value.nbytes for value in network.state_dict().values())
+    changing, frozen = (sum(value.nbytes for value in part.values()) for part in split_state(network))
     trained = sum(value.nbytes for value in network.parameters() if value.requires_grad)
-    checkpoint = model + MOMENTS * trained
+    model, checkpoint = changing + frozen, changing + MOMENTS * trained
     there = sum(file.stat().st_size for file in folder.glob("*.pt"))
-    needed = model + checkpoint + max(model, checkpoint) - there
+    needed = model + frozen + checkpoint + max(model, checkpoint) - there
     require_room(folder, needed, what="Checkpoints take", remedy="train into another folder with --ckpt_dir")
 
 

@@ -13,6 +13,7 @@ from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.networks.description import DescribedNetwork, unpack_description
 from pgsam_monai.networks.position import fit_table
 from pgsam_monai.training.checkpoints import BEST_MODEL, bare
+from pgsam_monai.training.frozen import with_frozen
 from pgsam_monai.weights.files import load_weights
 
 logger = logging.getLogger(__name__)
@@ -40,13 +41,13 @@ def start_from(network: nn.Module, file: str | Path | None) -> None:
 
     Raises:
         FileNotFoundError: no such file, or no model in the folder.
-        UserFault: it can't be read as plain tensors.
+        UserFault: it can't be read as plain tensors, or a checkpoint's frozen part isn't beside it.
         ValueError: another network's file, by its description or because less than half of the parameters fit.
     """
     if file is None:
         return
     network, file = bare(network), _model_file(Path(file))
-    content = load_weights(file)
+    content = with_frozen(load_weights(file), file)
     nested = content.get("model")
     content = nested if isinstance(nested, Mapping) else content
     _check_kind(network, content.get(DESCRIPTION), file)

@@ -22,9 +22,10 @@ from typing import Any
 from pgsam_monai.base.errors import MissingFile, UserFault, did_you_mean
 from pgsam_monai.base.files import sha256_of, write_text
 from pgsam_monai.base.json_files import read_json
-from pgsam_monai.base.weights import KNOWN_WEIGHTS, Package, Weights
+from pgsam_monai.base.weights import CLIP_WEIGHTS, KNOWN_WEIGHTS, Package, Weights
 from pgsam_monai.weights.checks import check_archive, check_tensors
 from pgsam_monai.weights.store import store
+from pgsam_monai.weights.torchscript import is_torchscript, read_torchscript
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,11 @@ TIMEOUT_S = 30
 def default_weights_dir() -> Path:
     """The folder that keeps imported and downloaded weights: `~/.cache/pgsam_monai/weights/files`."""
     return Path.home() / ".cache" / "pgsam_monai" / "weights"
+
+
+def known_weights() -> dict[str, Weights]:
+    """All that can be asked for by name: SAM's and its relatives', and CLIP's."""
+    return {**KNOWN_WEIGHTS, **CLIP_WEIGHTS}
 
 
 def find_weights(record: Weights, *, weights_dir: str | Path | None = None) -> Path | None:
@@ -48,14 +54,14 @@ def resolve_weights(weights: str | Path, *, weights_dir: str | Path | None = Non
     """The local file of weights given by name or by path, downloaded if need be.
 
     Args:
-        weights: a name in `KNOWN_WEIGHTS`, or the path of a file.
+        weights: a name in `known_weights()`, or the path of a file.
         weights_dir: the folder that keeps weights; None for `default_weights_dir()`.
 
     Raises:
         UserFault: no such name or file, other bytes than published, or the download failed; the message names the
             remedy.
     """
-    record = KNOWN_WEIGHTS.get(str(weights))
+    record = known_weights().get(str(weights))
     if record is None:
         return _given_file(weights)
     file = find_weights(record, weights_dir=weights_dir)
@@ -129,10 +135,10 @@ def _given_file(weights: str | Path) -> Path:
     file = Path(weights).expanduser()
     if file.is_file():
         return file
-    hint = did_you_mean(weights, KNOWN_WEIGHTS)
+    hint = did_you_mean(weights, known_weights())
     raise UserFault(
         f"Weights '{weights}' are neither an existing file nor a known name "
-        f"({', '.join(KNOWN_WEIGHTS)}).{hint} Give the path of the file, or null for random weights."
+        f"({', '.join(known_weights())}).{hint} Give the path of the file, or null for random weights."
     )
 
 
@@ -219,13 +225,13 @@ def _noted(file: Path) -> str | None:
 
 
 def _recognise(source: Path, digest: str) -> Weights:
-    record = next((known for known in KNOWN_WEIGHTS.values() if known.sha256 == digest), None)
+    record = next((known for known in known_weights().values() if known.sha256 == digest), None)
     if record is not None:
         return record
     expected = "; ".join(
-        f"{known.file_name} {known.sha256}" for known in KNOWN_WEIGHTS.values() if known.sha256
+        f"{known.file_name} {known.sha256}" for known in known_weights().values() if known.sha256
     )
-    unpublished = ", ".join(name for name, known in KNOWN_WEIGHTS.items() if known.sha256 is None)
+    unpublished = ", ".join(name for name, known in known_weights().items() if known.sha256 is None)
     raise UserFault(
         f"Weights file '{source}' is none of the known ones: its SHA-256 is {digest}, known are "
         f"{expected}. If the download was cut short, fetch it again; use other weights by their path, and name those "
@@ -234,14 +240,15 @@ def _recognise(source: Path, digest: str) -> Weights:
 
 
 def _named(name: str) -> Weights:
-    if name in KNOWN_WEIGHTS:
-        return KNOWN_WEIGHTS[name]
-    hint = did_you_mean(name, KNOWN_WEIGHTS)
-    raise UserFault(f"Weights '{name}' are none of the known ones ({', '.join(KNOWN_WEIGHTS)}).{hint}")
+    known = known_weights()
+    if name in known:
+        return known[name]
+    hint = did_you_mean(name, known)
+    raise UserFault(f"Weights '{name}' are none of the known ones ({', '.join(known)}).{hint}")
 
 
 def load_weights(file: str | Path) -> dict:
-    """Read a state dict from a safetensors or PyTorch file, executing nothing that the file may hold.
+    """Read a state dict from a safetensors or PyTorch file, TorchScript too, executing nothing that the file may hold.
 
     Raises:
         MissingFile: there is none.
@@ -250,8 +257,10 @@ def load_weights(file: str | Path) -> dict:
     file = Path(file)
     if not file.is_file():
         raise MissingFile(f"There are no weights at '{file}'; train the bundle first, or correct the path.")
-    check_archive(file)
-    content = _plain_tensors(file)
+    scripted = is_torchscript(file)
+    if not scripted:  # whose own reader compares the checksums of what it reads
+        check_archive(file)
+    content = _plain_tensors(file, scripted)
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise UserFault(
             f"Weights file '{file}' holds no state dict but a {type(content).__name__}; give another file."
@@ -260,7 +269,7 @@ def load_weights(file: str | Path) -> dict:
     return content
 
 
-def _plain_tensors(file: Path) -> Any:
+def _plain_tensors(file: Path, scripted: bool) -> Any:
     import torch  # the command line reads this module's table without it
 
     try:
@@ -268,6 +277,8 @@ def _plain_tensors(file: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(file)
+        if scripted:
+            return read_torchscript(file)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # every library below raises its own kinds
         reason = " ".join(str(error).partition(". ")[0].split())[:200] or "it ends too early"

@@ -22,6 +22,7 @@ from pgsam_monai.base.labels import shown
 from pgsam_monai.base.replacing import backup_name
 from pgsam_monai.base.trained_for import planned_in, stamp_in
 from pgsam_monai.base.training_facts import FILE
+from pgsam_monai.base.weights import clip_record
 from preprocess.bundle.augmentation import patch_augmentation
 from preprocess.bundle.json_text import json_text
 from preprocess.bundle.metadata import SCHEMA, bundle_metadata, large_files
@@ -130,7 +131,8 @@ def bundle_files(
     files[f"configs/{SCHEMA}"] = (TEMPLATES / SCHEMA).read_text()
     files["docs/README.md"] = _readme(plan, splits, network)
     files["LICENSE"] = (TEMPLATES / "LICENSE").read_text()
-    if downloads := large_files(planned.get("weights")):
+    clip = clip_record(planned.get("clip_model", ""), planned.get("clip_weights"))
+    if downloads := large_files(planned.get("weights"), clip):
         files["large_files.yml"] = downloads
     return files
 

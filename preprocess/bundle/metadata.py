@@ -9,7 +9,7 @@ from pgsam_monai.base.capabilities import METADATA_KEY, PATCHES, Capabilities
 from pgsam_monai.base.config_values import SYNTAX
 from pgsam_monai.base.labels import shown
 from pgsam_monai.base.trained_for import KEY, TrainedFor
-from pgsam_monai.base.weights import KNOWN_WEIGHTS
+from pgsam_monai.base.weights import KNOWN_WEIGHTS, Weights
 from preprocess import __version__
 from preprocess.networks.declared import capabilities, settings
 from preprocess.rules.encoders import TINY_VITS
@@ -113,17 +113,17 @@ def _quoted(name: str) -> str:
     return f"'{name}'" if SYNTAX.search(name) else name
 
 
-def large_files(weights: str | None) -> str | None:
-    """The large_files.yml of a bundle that starts from those weights; None where there is nothing to download: of a
-    package's weights, of a file's, of none, and where no hash is known."""
-    known = KNOWN_WEIGHTS.get(weights)
-    if known is None or known.package or not known.sha256:
-        return None
-    lines = [
-        "large_files:",
-        f"- path: weights/{known.file_name}",
-        f"  url: {known.url}",
-        f"  hash_val: {known.sha256}",
-        "  hash_type: sha256",
-    ]
-    return "\n".join(lines) + "\n"
+def large_files(weights: str | None, clip: Weights | None = None) -> str | None:
+    """The large_files.yml of a bundle that starts from those weights of SAM's, and of CLIP's; None where there is
+    nothing to download: of a package's weights, of a file's, of none, and where no hash is known."""
+    named = (KNOWN_WEIGHTS.get(str(weights)), clip)
+    known = [record for record in named if record and not record.package and record.sha256]
+    lines = ["large_files:"] if known else []
+    for record in known:
+        lines += [
+            f"- path: weights/{record.file_name}",
+            f"  url: {record.url}",
+            f"  hash_val: {record.sha256}",
+            "  hash_type: sha256",
+        ]
+    return "\n".join(lines) + "\n" if lines else None

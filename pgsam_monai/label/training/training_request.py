@@ -11,6 +11,7 @@ from typing import Any
 from pgsam_monai.label.faults import RequestFault, short
 from pgsam_monai.label.fields import chosen, count_of, device_there, flag_of, known_name, number_of
 from pgsam_monai.training.checkpoints import BEST_MODEL
+from pgsam_monai.training.frozen import PREFIX
 
 RUN_IDS = ("training", "run")
 """of a bundle's train.json, which mean the same"""
@@ -82,7 +83,7 @@ def default_epochs(config: Mapping[str, Any]) -> int:
 
 def model_files(root: Path) -> list[str]:
     """Weights in the bundle that a training can start from: model.pt first, then those kept of other trainings."""
-    found = {file.name for file in (root / "models").glob("*.pt") if not file.name.startswith(".")}
+    found = {file.name for file in (root / "models").glob("*.pt") if not file.name.startswith((".", PREFIX))}
     return [BEST_MODEL, *sorted(found - {BEST_MODEL})]
 
 

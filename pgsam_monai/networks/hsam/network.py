@@ -92,8 +92,7 @@ class HSAM(SamNetwork):
         )
         if sam.get("weights") is not None and second_stage_start != "random":
             self._start_second_stage_from_sam(rescaled=second_stage_start == "rescaled")
-        self.mask_decoder.iou_prediction_head.requires_grad_(False)
-        self.prompt_encoder.requires_grad_(False).no_mask_embed.requires_grad_(True)
+        self.freeze_what_prompts_need()
         self.description |= {
             "mask_attention": mask_attention,
             "class_attention": class_attention,

@@ -36,6 +36,7 @@ class MedSA(SamNetwork):
 
     name = "medsa"
     title = "Med-SA"
+    leaves_unused = True  # nobody asks about a slice without structures, nor always with a mask
     keeps_sam_masks = True
 
     def __init__(

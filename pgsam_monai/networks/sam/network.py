@@ -108,6 +108,12 @@ class SamNetwork(SliceNetwork):
         else:
             self.image_encoder.requires_grad_(encoder_training == "full")
 
+    def freeze_what_prompts_need(self) -> None:
+        """SAM's quality head, and of its prompt encoder all but "no prompt", where nothing else is asked of them: they
+        would get no gradient, and a training in several processes would have to look for such parameters each step."""
+        self.mask_decoder.iou_prediction_head.requires_grad_(False)
+        self.prompt_encoder.requires_grad_(False).no_mask_embed.requires_grad_(True)
+
     def segment(self, image: Tensor) -> Tensor:
         """Image (B, C, H, W) on the 0..1 scale → float32 logits (B, K+1, H/4, W/4)."""
         raise NotImplementedError

@@ -11,8 +11,6 @@ class SamDecoder(SamNetwork):
     """SAMed without LoRA (Zhang and Liu, 2023): what is learnt with the encoder as SAM left it.
 
     Trained: the mask decoder and the "no prompt" embedding; the image encoder only if `encoder_training` says so.
-    SAM's quality head and the rest of the prompt encoder have no part in it and are frozen: every trained parameter
-    gets a gradient.
     """
 
     name = "samdecoder"
@@ -29,8 +27,7 @@ class SamDecoder(SamNetwork):
             UserFault: SAM's weights are neither here nor obtainable.
         """
         super().__init__(encoder_training=encoder_training, **sam)
-        self.mask_decoder.iou_prediction_head.requires_grad_(False)
-        self.prompt_encoder.requires_grad_(False).no_mask_embed.requires_grad_(True)
+        self.freeze_what_prompts_need()
 
     def segment(self, image: Tensor) -> Tensor:
         """Image (B, C, H, W) on the 0..1 scale → float32 logits (B, K+1, H/4, W/4)."""

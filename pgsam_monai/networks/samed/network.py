@@ -10,13 +10,17 @@ from pgsam_monai.networks.sam.network import SamNetwork
 class SAMed(SamNetwork):
     """SAM's image encoder, "no prompt", and its mask decoder with a mask token per class.
 
-    The prompt encoder and the mask decoder are trained in full, the image encoder as `encoder_training`
-    says. Without prompts most of the prompt encoder and SAM's quality head get no gradient, so
-    DistributedDataParallel needs `find_unused_parameters=True`. Arguments: see `SamNetwork`.
+    Trained: the mask decoder and the "no prompt" embedding; the image encoder as `encoder_training` says. Arguments:
+    see `SamNetwork`.
     """
 
     name = "samed"
     title = "SAMed"
+
+    def __init__(self, **sam: object) -> None:
+        """`sam`: the arguments of `SamNetwork`, whose errors it raises."""
+        super().__init__(**sam)
+        self.freeze_what_prompts_need()
 
     def segment(self, image: Tensor) -> Tensor:
         """Image (B, C, H, W) on the 0..1 scale → float32 logits (B, K+1, H/4, W/4)."""

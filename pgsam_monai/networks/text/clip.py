@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.weights import QUICK_GELU
 from pgsam_monai.networks.text.attention import split_attentions
 from pgsam_monai.networks.text.clip_lora import adapt_tower
 from pgsam_monai.networks.text.clip_models import build_clip, find_clip_model, load_tokenizer
@@ -54,10 +55,11 @@ class ClipTowers(nn.Module):
                 other weights want the names that end in "-quickgelu", such as "ViT-B-32-quickgelu".
                 BiomedCLIP offline: "local-dir:" and a folder with its repository's files and the config.json
                 of its text tower (microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract).
-            weights: None for random ones; a file with open_clip's state dict; a tag such as "openai" or
-                "laion2b_s34b_b79k", which is downloaded once; "pretrained" for the weights that come with a
-                "local-dir:" or "hf-hub:" model.
-            weights_dir: downloads go to its folder "cache"; None for the default folder.
+            weights: None for random ones; a file with open_clip's state dict, or OpenAI's own archive; "openai" or a
+                name such as "clip_vit_b_32" (`pgsam weights list`), or another tag such as "laion2b_s34b_b79k", each
+                downloaded once; "pretrained" for the weights that come with a "local-dir:" or "hf-hub:" model.
+            weights_dir: where weights are kept, and in its folder "cache" what open_clip downloads; None for the
+                default folder.
             training: "lora" trains updates of rank `rank` to the attention's queries and values, "full" all of
                 a tower, "frozen" nothing.
             towers: what `training` applies to: "both", "text" or "image"; the other tower is frozen.
@@ -195,8 +197,8 @@ def _check_arguments(training: str, towers: str, *, image_tower: bool, text_towe
 
 
 def _switches_activation(model: str, weights: str | None) -> bool:
-    """Whether the weights' tag asks for OpenAI's GELU; says so."""
-    switches = wants_quick_gelu(model, weights) and not model.endswith("-quickgelu")
+    """Whether the weights ask for OpenAI's GELU, and the model's name doesn't; says so."""
+    switches = not model.endswith(QUICK_GELU) and wants_quick_gelu(model, weights)
     if switches:
         logger.info("CLIP: '%s' of %s uses OpenAI's GELU, as %s-quickgelu does.", weights, model, model)
     return switches

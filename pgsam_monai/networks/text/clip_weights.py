@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from pgsam_monai.base.errors import UserFault, did_you_mean, nearest_few
+from pgsam_monai.base.files import sha256_of
+from pgsam_monai.base.weights import CLIP_WEIGHTS, OPENAI, QUICK_GELU, clip_record
 from pgsam_monai.networks.text.clip_models import FOLDER, HUB, HUB_URL, ClipModel
 from pgsam_monai.networks.text.hub import hub_access
-from pgsam_monai.weights.files import default_weights_dir
+from pgsam_monai.weights.files import default_weights_dir, load_weights, resolve_weights
+from pgsam_monai.weights.torchscript import code_holds, is_torchscript
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +27,9 @@ OWN_FILES = (
 )
 """Names under which open_clip's repositories keep their weights, the best first."""
 
+NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+"""What OpenAI's archives hold beside weights: numbers of the model, and the mask that makes its text tower causal."""
+
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -33,18 +39,45 @@ def cache_folder(weights_dir: str | None) -> Path:
 
 
 def published_tag(name: str, weights: str | None) -> str | None:
-    """`weights` if open_clip knows it as a tag of the model `name`, else None."""
+    """`weights` if open_clip knows it as a tag of the model `name`, OpenAI's if it is one of our names, else None."""
     import open_clip
 
+    weights = OPENAI if weights in CLIP_WEIGHTS else weights
     return weights if weights and open_clip.is_pretrained_cfg(name, weights) else None
 
 
 def wants_quick_gelu(name: str, weights: str | None) -> bool:
-    """Whether a tag's weights were trained with OpenAI's approximate GELU (all of OpenAI's were)."""
+    """Whether weights were trained with OpenAI's approximate GELU (all of OpenAI's were).
+
+    A tag or name says so, a file's hash if it is OpenAI's, and else a TorchScript archive's code. Of another file
+    nobody knows; where its model is made in both ways, that is said.
+    """
     import open_clip
 
-    tag = published_tag(name, weights)
-    return bool(tag) and bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"))
+    if clip_record(name, weights):
+        return True
+    if tag := published_tag(name, weights):
+        return bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"))
+    if not weights or not (file := Path(weights).expanduser()).is_file():
+        return False
+    if is_torchscript(file):
+        return _is_openais(file) or (
+            code_holds(file, "torch.sigmoid(") and not code_holds(file, "torch.gelu(")
+        )
+    if f"{name}{QUICK_GELU}" in open_clip.list_models():
+        logger.warning(
+            "CLIP: '%s' doesn't say which GELU it was trained with; %s has the exact one. If it is OpenAI's, give "
+            "clip_model %s%s.", weights, name, name, QUICK_GELU,
+        )  # fmt: skip
+    return False
+
+
+def _is_openais(file: Path) -> bool:
+    """Whether a file is one that OpenAI published."""
+    size = file.stat().st_size
+    return any(
+        record.size_bytes == size and record.sha256 == sha256_of(file) for record in CLIP_WEIGHTS.values()
+    )
 
 
 def load_clip_weights(network: nn.Module, model: ClipModel, weights: str | None, *, cache: Path) -> None:
@@ -53,8 +86,9 @@ def load_clip_weights(network: nn.Module, model: ClipModel, weights: str | None,
     Args:
         network: what `build_clip` built, as it came.
         model: its description.
-        weights: None for the random ones it has; a file with a state dict (safetensors or torch.save), a tag
-            such as "openai" that open_clip downloads, or "pretrained" for a folder's or repository's own.
+        weights: None for the random ones it has; a file with a state dict (safetensors or torch.save) or OpenAI's own
+            archive; a name of `CLIP_WEIGHTS` or the tag "openai" for the same, downloaded and checked by hash; another
+            tag, that open_clip downloads, or "pretrained" for a folder's or repository's own.
         cache: the folder that keeps downloads.
 
     Raises:
@@ -73,6 +107,8 @@ def _locate(model: ClipModel, weights: str, cache: Path) -> Path:
     file = Path(weights).expanduser()
     if file.is_file():
         return file
+    if (record := clip_record(model.name, weights)) is not None:
+        return resolve_weights(record.name, weights_dir=cache.parent)
     if weights == OWN and model.folder is not None:
         return _own_file(model.folder)
     if weights == OWN and model.name.startswith(HUB):
@@ -146,7 +182,10 @@ def _load_file(network: nn.Module, model: ClipModel, file: Path) -> None:
     import open_clip
 
     try:
-        open_clip.load_checkpoint(network, str(file), strict=True, weights_only=True)
+        if is_torchscript(file):
+            network.load_state_dict(_openai_state(file))
+        else:
+            open_clip.load_checkpoint(network, str(file), strict=True, weights_only=True)
     except Exception as error:  # of reading, of converting, of loading: each library has its own kinds
         if "loading state_dict" in str(error):
             fault = f"is another model's than '{model.name}' ({_differences(error)})"
@@ -154,6 +193,16 @@ def _load_file(network: nn.Module, model: ClipModel, file: Path) -> None:
             reason = " ".join(str(error).split())[:160]
             fault = f"can't be read as plain tensors of '{model.name}' ({type(error).__name__}: {reason})"
         raise UserFault(f"CLIP weights '{file}': the file {fault}. {_remedy(model)}") from error
+
+
+def _openai_state(file: Path) -> dict[str, Tensor]:
+    """A state dict of open_clip's CustomTextCLIP from an archive as OpenAI publishes it."""
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    state = {
+        name: value for name, value in load_weights(file).items() if name.rpartition(".")[2] not in NO_WEIGHTS
+    }
+    return convert_to_custom_text_state_dict(state)
 
 
 def _differences(error: Exception) -> str:

@@ -22,19 +22,30 @@ def resize_bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
     """
     height, width = sides(image, 2, 3)
     if height != size[0]:
-        image = _constant(resizing_matrix(height, size[0]), image) @ image  # (B, C, rows, W)
+        image = _matrix(height, size[0], image) @ image  # (B, C, rows, W)
     if width != size[1]:
-        image = image @ _constant(resizing_matrix(width, size[1]), image).t()  # (B, C, rows, columns)
+        image = image @ _matrix(width, size[1], image).t()  # (B, C, rows, columns)
     return image
 
 
-def _constant(matrix: np.ndarray, like: Tensor) -> Tensor:
-    """The matrix as a tensor; in a trace a constant that follows `like` to its device, quietly so."""
-    if not torch.jit.is_tracing():
-        return torch.from_numpy(matrix).to(like)
+def _matrix(before: int, after: int, like: Tensor) -> Tensor:
+    """Weights (after, before) as a tensor of the type and at the place of `like`.
+
+    In a trace, or where something else than numbers is computed with, it is a constant that follows `like` to its
+    device, quietly so.
+    """
+    if type(like) is Tensor and not torch.jit.is_tracing() and not torch.compiler.is_compiling():
+        return _placed(before, after, like.dtype, like.device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        return torch.from_numpy(matrix).to(like)
+        return torch.from_numpy(resizing_matrix(before, after)).to(like)
+
+
+@lru_cache(maxsize=32)
+def _placed(before: int, after: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The matrix where it is needed, copied there once: a GPU waits for what comes from ordinary memory."""
+    with torch.inference_mode(False):  # else no training could use it later
+        return torch.from_numpy(resizing_matrix(before, after)).to(device, dtype)
 
 
 @lru_cache(maxsize=32)

@@ -36,8 +36,8 @@ def config(folder, item):
             "sampler": {"_target_": "pgsam_monai.data.samplers.ClassAwareSliceSampler",
                         "dataset": "@train#dataset", "draws_per_epoch": 4,
                         "foreground_share": 0.7, "seed": 1},
-            "dataloader": {"_target_": "DataLoader", "dataset": "@train#dataset", "sampler": "@train#sampler",
-                           "batch_size": 2, "num_workers": 1},
+            "dataloader": {"_target_": "pgsam_monai.data.loading.TrainingLoader", "dataset": "@train#dataset",
+                           "sampler": "@train#sampler", "batch_size": 2, "num_workers": 1},
         },
         "validation": {
             "_target_": "SupervisedEvaluator", "device": "cpu", "network": "@network", "inferer": "@inferer",
@@ -85,3 +85,4 @@ def test_training_batches_as_the_bundle_makes_them(tmp_path):
     assert batches[0]["image"].dtype == torch.float32 and batches[0]["label"].dtype == torch.float32
     again = list(loader)
     assert all(torch.equal(a["image"], b["image"]) for a, b in zip(batches, again, strict=True))
+    loader.end_workers()

@@ -27,7 +27,10 @@ def test_model_checkpoint_and_a_second_copy_must_fit(tmp_path, free):
         require_checkpoint_room(tmp_path / "models", network)
     free(7_000_000)
     require_checkpoint_room(tmp_path / "models", network)
-    network.requires_grad_(False)
+    network.requires_grad_(False)  # model and frozen part, and one of them a second time
+    free(2_999_999)
+    with pytest.raises(UserFault, match="make room"):
+        require_checkpoint_room(tmp_path / "models", network)
     free(3_000_000)
     require_checkpoint_room(tmp_path / "models", network)
 

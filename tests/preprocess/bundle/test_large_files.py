@@ -1,6 +1,6 @@
 import pytest
 
-from pgsam_monai.base.weights import KNOWN_WEIGHTS
+from pgsam_monai.base.weights import CLIP_RECORDS, KNOWN_WEIGHTS
 from preprocess.bundle.metadata import large_files
 
 
@@ -19,3 +19,14 @@ def test_downloads_are_those_of_the_weights_table(name):
 @pytest.mark.parametrize("name", [None, "/data/mine.pth"])
 def test_other_weights_are_not_downloaded(name):
     assert large_files(name) is None
+
+
+@pytest.mark.parametrize("clip", CLIP_RECORDS, ids=lambda record: record.name)
+def test_clips_weights_come_beside_sams(clip):
+    both, alone = large_files("sam_vit_b", clip), large_files(None, clip)
+    assert both == large_files("sam_vit_b") + alone.removeprefix("large_files:\n")
+    assert alone.splitlines()[1:4] == [
+        f"- path: weights/{clip.file_name}",
+        f"  url: {clip.url}",
+        f"  hash_val: {clip.sha256}",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.gpu.syncs import host_reads
 from pgsam_monai.networks.hsam.class_noise import ClassNoise
 
 
@@ -68,3 +69,11 @@ def test_planned_frequencies_are_not_counted():
 def test_wrong_arguments_are_refused(frequencies, std, message):
     with pytest.raises(ValueError, match=message):
         ClassNoise(num_classes=2, frequencies=frequencies, std=std)
+
+
+@pytest.mark.parametrize("frequencies", [None, [0.9, 0.08, 0.02]])
+def test_it_is_one_graph_and_asks_its_device_nothing(frequencies):
+    noise = ClassNoise(num_classes=2, frequencies=frequencies, std=0.35)
+    features, label = torch.rand(2, 3, 4, 4), torch.randint(0, 3, (2, 1, 8, 8)).float()
+    assert not host_reads(lambda: noise(features, label))
+    torch.compile(noise, backend="eager", fullgraph=True)(features, label)

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pgsam_monai.networks.text.resize import resize_bicubic, resizing_matrix
 
@@ -16,6 +18,45 @@ def test_equals_torch(sides):
 def test_an_image_of_the_right_size_is_left_alone():
     image = torch.rand(1, 3, 8, 8)
     assert resize_bicubic(image, (8, 8)) is image
+
+
+class Copies(TorchDispatchMode):
+    """Counts copies from one place to another."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.name().startswith(("aten::_to_copy", "aten::copy_"))
+        return func(*args, **(kwargs or {}))
+
+
+def test_its_matrices_go_to_a_device_once():
+    image = torch.empty(2, 3, 77, 99, device="meta")  # not where numbers come from
+    for expected in (2, 0, 0):
+        with Copies() as copies:
+            assert resize_bicubic(image, (66, 55)).shape == (2, 3, 66, 55)
+        assert copies.count == expected
+
+
+def test_matrices_first_used_in_inference_mode_serve_training():
+    with torch.inference_mode():
+        resize_bicubic(torch.rand(1, 1, 31, 31), (17, 17))
+    image = torch.rand(1, 1, 31, 31, requires_grad=True)
+    resize_bicubic(image, (17, 17)).square().sum().backward()
+    assert image.grad.abs().sum() > 0
+
+
+def test_an_export_keeps_them_as_constants():
+    class Resize(torch.nn.Module):
+        def forward(self, image):
+            return resize_bicubic(image, (9, 9))
+
+    image = torch.rand(1, 1, 23, 21)
+    wanted = resize_bicubic(image, (9, 9))
+    torch.testing.assert_close(torch.export.export(Resize(), (image,)).module()(image), wanted)
+    with FakeTensorMode() as mode:
+        assert resize_bicubic(mode.from_tensor(image), (9, 9)).shape == (1, 1, 9, 9)
+    assert torch.equal(resize_bicubic(image, (9, 9)), wanted)
 
 
 def test_a_hand_sized_matrix():
