@@ -1,7 +1,8 @@
 """`pgsam describe --each`: a vision model writes texts of each case, or slice, from its pictures alone.
 
-PG-SAM's paper has a text per image; where it takes them from, its authors don't say in full. Ours come from no label:
-what is written of a case that is to be predicted is written as of those that trained.
+PG-SAM's paper has a text per image (Fig. 2a), which a vision model wrote from it: HuatuoGPT-Vision, by its authors'
+word, a paragraph per slice to train with and one per volume to predict. Ours, too, come from no label: what is said of
+a case that is to be predicted is said as of those that trained.
 """
 
 from __future__ import annotations
