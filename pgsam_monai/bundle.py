@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgsam_monai.base.capabilities import METADATA_KEY, REQUESTS, SEVERAL, Capabilities
+from pgsam_monai.base.capabilities import CLASS_TEXTS, METADATA_KEY, REQUESTS, SEVERAL, Capabilities
 from pgsam_monai.base.cases import Paths, as_paths, path_or_paths
 from pgsam_monai.base.command_line import check_known
 from pgsam_monai.base.edits import blaming_edits
@@ -315,6 +315,13 @@ class Bundle:
                 '--text is empty; say what to segment, as in --text "perform liver segmentation".'
             )
 
+    def require_class_texts(self, option: str) -> None:
+        """Raise UserFault, which names an option as typed, unless the network reads a text per class."""
+        if self.reads != CLASS_TEXTS:
+            raise UserFault(
+                f"{self} reads no texts of its classes: {option} is for networks that do (pgsam); leave it out."
+            )
+
     def require_trainable(self) -> None:
         """Raise UserFault if it is an ensemble."""
         if not self.capabilities.trains:
@@ -565,6 +572,14 @@ class Bundle:
             yield
         finally:
             network.to(self.device)
+
+    @contextmanager
+    def reading(self, texts: Mapping[str, Sequence[str]] | None) -> Iterator[nn.Module]:
+        """The network, which until the end reads these texts by class name instead of its own; None for its own."""
+        with self.lock:
+            network = self.network
+            with self._asked(None, texts):
+                yield network
 
     @contextmanager
     def _asked(self, text: str | None, texts: Mapping[str, Sequence[str]] | None) -> Iterator[None]:

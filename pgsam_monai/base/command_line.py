@@ -33,6 +33,8 @@ TRUTHS = {"True": True, "False": False, "true": True, "false": False}
 WHOLE, DECIMAL = re.compile(r"[+-]?[0-9]+"), re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 LONG_WORD = re.compile(r"\S{301,}")
 """What a damaged file may hold in place of a name."""
+RENAMED = {"per_image": "pictures"}
+"""Flags of earlier versions -> those of this one."""
 KINDS = {"bool": "True or False", "int": "a whole number", "float": "a number"}
 
 
@@ -173,8 +175,10 @@ def read_words(words: Sequence[str], command: Callable) -> tuple[list[Any], dict
 
 
 def check_known(name: str, known: Collection[str]) -> None:
-    """Refuse a flag that isn't one of the known ones, and tell the nearest of them."""
+    """Refuse a flag that isn't one of the known ones, and tell what it is called now, or the nearest of them."""
     if name not in known:
+        if RENAMED.get(name) in known:
+            raise UserFault(f"--{name} is called --{RENAMED[name]} now; --help shows what to give.")
         near = nearest(name, known, cutoff=0.5)
         raise UserFault(f"--{name} is no option here.{f' Did you mean --{near}?' if near else ''}")
 

@@ -19,7 +19,7 @@ def predict(
     clicks: str | None = None, box: object = None, label: str | None = None, propagate: bool | int = False,
     background: str = "empty", window: object = None, text: str | None = None, format: str = "same",
     summary: bool = False, overwrite: bool = False, labels_of: str | None = None, mirror: str | None = None,
-    max_gb: object = None, engine: str = "auto", compile: bool = False,
+    max_gb: object = None, engine: str = "auto", compile: bool = False, case_texts: str | None = None,
 ) -> None:  # fmt: skip
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
@@ -65,6 +65,8 @@ def predict(
         background: what slices without prompts show, "empty" or "everything".
         window: for a name of weights, low,high: grey values that become black and white; percentiles by default.
         text: what to segment, in words, instead of the bundle's classes.
+        case_texts: file of texts of the images, which a network that reads texts of classes (pgsam) takes in place of
+            the bundle's; pgsam describe BUNDLE --each case --images INPUT --output FILE writes one from pictures.
         format: same as the input's (NIfTI for DICOM); or dicom-seg, segmentations that refer to a DICOM series' slices.
         overwrite: replace whatever lies where results go, but inputs.
         labels_of: with a bundle of merged data sets, the one whose structures and label values results have.
@@ -90,6 +92,7 @@ def predict(
         options |= {
             "guide_maps": guide_maps,
             "text": text,
+            "case_texts": case_texts,
             "labels_of": labels_of,
             "mirror": axes_typed(mirror),
             "engine": engine,
@@ -97,6 +100,8 @@ def predict(
         }
     else:
         _check_pointing(guide_maps, text, label, box)
+        if case_texts is not None:
+            raise UserFault("--case_texts is not for --clicks and --box; leave it out.")
         if compile:
             raise UserFault("--compile is not for --clicks and --box; leave it out.")
         if labels_of is not None:

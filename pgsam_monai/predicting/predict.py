@@ -16,6 +16,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.mirroring import LEFT_RIGHT, sided_names
 from pgsam_monai.base.volume import Volume, notes_of
 from pgsam_monai.bundle import ASKED, Bundle
+from pgsam_monai.predicting.case_texts import texts_of_cases
 from pgsam_monai.predicting.each import for_each
 from pgsam_monai.predicting.inputs import list_inputs, require_channels
 from pgsam_monai.predicting.products import DICOM_SEG, SAME, Answer, Legend, Products
@@ -38,6 +39,7 @@ def predict(
     summary: bool = False,
     device: str | None = None,
     text: str | None = None,
+    case_texts: str | Path | None = None,
     format: str = SAME,
     overwrite: bool = False,
     labels_of: str | None = None,
@@ -57,6 +59,7 @@ def predict(
         summary: also write output/summary.json and summary.csv, which tell of each case.
         device: "cpu", "cuda", …; by default a GPU if there is one.
         text: what is asked for in words, instead of the bundle's classes; label maps then hold 0 and 1.
+        case_texts: a file of texts of cases (`texts.case_file`), which the network reads in place of the bundle's.
         format: "dicom-seg" writes <name>.seg.dcm for DICOM series, instead of label maps.
         overwrite: replace what is there, even if it is none of ours or was changed since; inputs never.
         labels_of: of a bundle for merged data sets, the one whose structures and values label maps hold.
@@ -76,6 +79,7 @@ def predict(
     """
     needs = {
         "--text": text, "--guide_maps": guide_maps, "--mirror": mirror, "--device": device, "--compile": compile,
+        "--case_texts": case_texts,
     }  # fmt: skip
     exported = exported_network(bundle, engine, needs_torch=[flag for flag, wish in needs.items() if wish])
     overrides = {"compile": True} if compile else {}
@@ -92,7 +96,9 @@ def predict(
             "--labels_of names structures of a data set, --text asks for one in words; give one of them."
         )
     cases = list_inputs(source, channels=whole.channels)
-    settings = {"text": text, "format": format, **(exported.settings if exported else _torch_settings(whole))}
+    texts = None if case_texts is None else texts_of_cases(whole, case_texts, cases)
+    asked = {"text": text, "case_texts": None if case_texts is None else str(case_texts)}
+    settings = {**asked, "format": format, **(exported.settings if exported else _torch_settings(whole))}
     maker = partial(Maker.of, whole, asked=text is not None, weights=exported and exported.weights)
     products = Products(
         folder=Path(output),
@@ -108,7 +114,9 @@ def predict(
         values, background = part
         names = {name: values[value] for name, value in names.items() if value in values}
     legend = Legend(labels=names, background=background, window=whole.window)
-    return predict_cases(whole, cases, products, legend=legend, text=text, part=part, exported=exported)
+    return predict_cases(
+        whole, cases, products, legend=legend, text=text, texts=texts, part=part, exported=exported
+    )
 
 
 def _torch_settings(bundle: Bundle) -> dict[str, Any]:
@@ -140,13 +148,14 @@ def predict_cases(
     *,
     legend: Legend | None = None,
     text: str | None = None,
+    texts: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
     part: tuple[Mapping[int, int], int] | None = None,
     exported: ExportedNetwork | None = None,
 ) -> list[Path]:
     """Write what is wanted of `cases`, [{"name", "image": path or paths}], one after the other; returns the files.
 
-    `part`: of a bundle for merged data sets the one whose values label maps hold, see `Bundle.part`. `exported` answers
-    instead of the bundle's own network.
+    `texts`: case -> class name -> texts in place of the bundle's. `part`: of a bundle for merged data sets the one
+    whose values label maps hold, see `Bundle.part`. `exported` answers instead of the bundle's own network.
 
     Raises:
         SomeFailed: of several cases; all were tried.
@@ -160,12 +169,15 @@ def predict_cases(
     def one(case: Mapping[str, Any]) -> Path:
         started = time.perf_counter()
         require_channels(case, bundle.channels)
+        own = None if texts is None else texts.get(case["name"])
         if products.format == DICOM_SEG:
             require_dicom(case["image"])
         if exported:
             answer, image = exported.label_map(case["image"], sure=products.summary is not None)
         else:
-            answer, image = _answer_with_torch(bundle, case["image"], text, sure=products.summary is not None)
+            answer, image = _answer_with_torch(
+                bundle, case["image"], text, own, sure=products.summary is not None
+            )
         answer = answer if part is None else answer.of_part(*part)
         for note in notes_of(case["image"]):  # what pgsam-plan warns of
             tqdm.write(f"note: {note}", file=sys.stderr)
@@ -176,7 +188,7 @@ def predict_cases(
             started=started,
             soft_dice=answer.soft_dice,
         )
-        draw = partial(_draw_guide_map, bundle, case, products.folder) if products.guide_maps else None
+        draw = partial(_draw_guide_map, bundle, case, products.folder, own) if products.guide_maps else None
         return products.write(
             case,
             lambda folder: answer.save(folder, case["name"]),
@@ -191,23 +203,25 @@ def predict_cases(
 
 
 def _answer_with_torch(
-    bundle: Bundle, image: Paths, text: str | None, *, sure: bool
+    bundle: Bundle, image: Paths, text: str | None, texts: Mapping[str, Sequence[str]] | None, *, sure: bool
 ) -> tuple[LabelResult, Volume | None]:
     from pgsam_monai.inference.confidence import told
     from pgsam_monai.transforms.read import watching
 
     with watching() as images, told(sure):
-        answer = bundle.label_map(image, text=text)
+        answer = bundle.label_map(image, text=text, texts=texts)
     return answer, images[-1] if images else None
 
 
-def _draw_guide_map(bundle: Bundle, case: Mapping[str, Any], folder: Path, label_map: Path) -> Path:
-    """With the network that has just predicted."""
+def _draw_guide_map(
+    bundle: Bundle, case: Mapping[str, Any], folder: Path, texts: Mapping[str, Sequence[str]] | None,
+    label_map: Path,
+) -> Path:  # fmt: skip
+    """With the network that has just predicted, and the texts that it has read."""
     from pgsam_monai.pictures.guide_maps import GuideMapWriter
 
     labels = dict(zip(bundle.names, bundle.values, strict=True))
-    writer = GuideMapWriter(
-        network=bundle.network, inferer=bundle.inferer, labels=labels, device=bundle.device
-    )
     image = bundle.preprocessing({"image": case["image"]})["image"]
-    return writer.write(image, label_map, folder=folder / "guide_maps", name=case["name"])
+    with bundle.reading(texts) as network:
+        writer = GuideMapWriter(network=network, inferer=bundle.inferer, labels=labels, device=bundle.device)
+        return writer.write(image, label_map, folder=folder / "guide_maps", name=case["name"])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, did_you_mean
 
 MIN_WORDS, MAX_WORDS = 5, 60
 CLIP_TOKENS = 77
@@ -52,6 +54,40 @@ def read_answer(answer: str, *, clip_tokens: int | None = CLIP_TOKENS) -> str:
     return " ".join(data["text"].split())
 
 
+def seen_schema(names: Sequence[str]) -> dict[str, Any]:
+    """JSON schema of an answer on a picture: a sentence per class, null for those that aren't seen.
+
+    Servers that hold models to a schema strictly want every property there; `read_seen` doesn't.
+    """
+    return {
+        "type": "object",
+        "properties": {name: {"type": ["string", "null"]} for name in names},
+        "required": list(names),
+        "additionalProperties": False,
+    }
+
+
+def read_seen(answer: str, names: Sequence[str], *, clip_tokens: int | None = CLIP_TOKENS) -> dict[str, str]:
+    """The texts of a raw answer `{"<class>": "…", …}` on a picture, in the order of `names`, blanks normalised.
+
+    Classes that are left out, or null, aren't seen in it; there may be none that is.
+
+    Raises:
+        BadAnswer: no JSON object of texts, a name that isn't one of `names`, or a text that breaks a rule.
+    """
+    data = _json_of(THOUGHTS.sub("", answer))
+    for name, text in data.items():
+        if name not in names:
+            raise BadAnswer(f"'{name}' is none of the structures.{did_you_mean(name, names)} They are: "
+                            f"{', '.join(names)}.")  # fmt: skip
+        if not isinstance(text, str | None):
+            raise BadAnswer(f"'{name}' must have one sentence, or null if it is not seen.")
+        fault = "" if text is None else text_fault(text, clip_tokens=clip_tokens)
+        if fault:
+            raise BadAnswer(f"'{name}': {fault}")
+    return {name: " ".join(data[name].split()) for name in names if data.get(name) is not None}
+
+
 def text_fault(text: str, *, clip_tokens: int | None = CLIP_TOKENS) -> str:
     """The first rule that a text breaks, as a sentence; '' for a good text."""
     text = text.strip()
@@ -72,10 +108,10 @@ def text_fault(text: str, *, clip_tokens: int | None = CLIP_TOKENS) -> str:
     return _token_fault(text, clip_tokens) if clip_tokens else ""
 
 
-def _json_of(answer: str) -> object:
+def _json_of(answer: str) -> dict[str, Any]:
     start = answer.find("{")
     if start < 0:
-        raise BadAnswer('The answer must be the JSON {"text": "one sentence"}; it holds no JSON object.')
+        raise BadAnswer("The answer must be the JSON that was asked for; it holds no JSON object.")
     try:
         return json.JSONDecoder().raw_decode(answer[start:])[0]
     except (ValueError, RecursionError) as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import write_text
@@ -16,6 +17,7 @@ Message = dict[str, Any]
 """{"role": "user" | "assistant", "content": text or OpenAI's list of text and image parts}"""
 REPEATED_CHARACTERS = 2000
 """of a bad answer that are shown to the model again"""
+Read = TypeVar("Read")
 
 
 class Asker(Protocol):
@@ -30,7 +32,14 @@ class Asker(Protocol):
 def ask_for_text(
     asker: Asker, messages: Sequence[Message], *, attempts: int, clip_tokens: int | None = CLIP_TOKENS
 ) -> str:
-    """One accepted text; after a bad answer the model is told what is wrong with it.
+    """One accepted text, see `ask_until_good`."""
+    return ask_until_good(asker, messages, partial(read_answer, clip_tokens=clip_tokens), attempts=attempts)
+
+
+def ask_until_good(
+    asker: Asker, messages: Sequence[Message], read: Callable[[str], Read], *, attempts: int
+) -> Read:
+    """What `read` makes of an answer; after a bad one, of which it raises BadAnswer, the model is told its fault.
 
     Raises:
         BadAnswer: none of `attempts` answers was good; the message is the last one's fault.
@@ -40,12 +49,12 @@ def ask_for_text(
     for left in reversed(range(attempts)):
         answer = asker.ask(talk)
         try:
-            return read_answer(answer, clip_tokens=clip_tokens)
+            return read(answer)
         except BadAnswer as fault:
             if not left:
                 raise
             talk = [*messages, *_complaint(answer, fault)]
-    raise UserFault(f"ask_for_text: attempts must be at least 1, got {attempts}.")
+    raise UserFault(f"ask_until_good: attempts must be at least 1, got {attempts}.")
 
 
 def _complaint(answer: str, fault: BadAnswer) -> list[Message]:
@@ -64,8 +73,9 @@ def request_key(model: str, messages: Sequence[Message]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_answers(file: Path) -> dict[str, dict[str, str]]:
-    """{key: {"label", "model", "text"}}; empty without the file.
+def load_answers(file: Path) -> dict[str, dict[str, Any]]:
+    """{key: {"label", "model", "text"} of a class or {"model", "texts": {class: text}} of a picture}; empty without
+    the file.
 
     Raises:
         UserFault: the file is something else.
@@ -74,7 +84,8 @@ def load_answers(file: Path) -> dict[str, dict[str, str]]:
         return {}
     try:
         answers = json.loads(file.read_text(encoding="utf-8"))
-        if not all(isinstance(answer["text"], str) for answer in answers.values()):
+        texts = [text for answer in answers.values() for text in _texts_of(answer)]
+        if not all(isinstance(text, str) for text in texts):
             raise TypeError("a text is no string")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserFault(
@@ -83,6 +94,10 @@ def load_answers(file: Path) -> dict[str, dict[str, str]]:
     return answers
 
 
-def store_answers(file: Path, answers: Mapping[str, Mapping[str, str]]) -> None:
+def _texts_of(answer: Mapping[str, Any]) -> list[Any]:
+    return list(answer["texts"].values()) if "texts" in answer else [answer["text"]]
+
+
+def store_answers(file: Path, answers: Mapping[str, Mapping[str, Any]]) -> None:
     """Write the answers, whole or not at all."""
     write_text(file, json.dumps(answers, indent=1, ensure_ascii=False))

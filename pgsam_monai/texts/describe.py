@@ -1,7 +1,7 @@
 """`pgsam describe`: a language model writes or refines the texts of a bundle's classes.
 
 Nothing leaves the machine unless the user names an endpoint, and what is sent is printed first: class names, their
-texts and the modality; pictures only with `per_image`, and to another machine only with `send_to_remote`.
+texts and the modality; pictures only with `pictures` or `each`, and to another machine only with `send_to_remote`.
 """
 
 from __future__ import annotations
@@ -9,20 +9,23 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.base.replacing import backup_name
-from pgsam_monai.texts.answers import BadAnswer, text_fault
+from pgsam_monai.texts.answers import SCHEMA, BadAnswer, text_fault
 from pgsam_monai.texts.asking import Asker, ask_for_text, load_answers, request_key, store_answers
+from pgsam_monai.texts.consent import announcement, check_permission
 from pgsam_monai.texts.questions import Question, Subject, ask_about, question_text, read_subject
 from pgsam_monai.texts.texts import write_texts
-from pgsam_monai.texts.wishes import ModelChoice, Wishes, announcement, check_permission, check_wishes
+from pgsam_monai.texts.wishes import ModelChoice, Wishes, check_wishes
 
 CACHE_FILE = "configs/texts_cache.json"
 ATTEMPTS = 3
-IMAGES = 3
+WORDS = ("class names", "their texts", "modality", "plane")
+"""What is told in words."""
 
 
 def describe(
@@ -44,20 +47,19 @@ def describe(
     """
     check_wishes(choice, wishes)
     subject = read_subject(bundle)
-    labels = _choose_labels(subject, wishes.classes)
+    labels = choose_labels(subject, wishes.classes)
     questions = _questions(subject, labels, wishes)
     kept = _kept_texts(subject, choice, questions)
-    say(
-        announcement(choice, wishes, questions, sum(_key(choice, question) in kept for question in questions))
-    )
-    check_permission(choice, wishes, questions)
+    known = sum(_key(choice, question) in kept for question in questions)
+    pictures = _pixels(questions) if wishes.pictures else ""
+    say(announcement(choice, wishes, count=len(questions), kept=known, words=WORDS, pictures=pictures))
+    check_permission(choice, wishes, pictures)
     if wishes.dry_run:
         return _show(questions, say)
     faults = {label: "no training slice of fold 0 shows it." for label in labels}
     for question in questions:
         faults.pop(question.label, None)
-    needed = any(_key(choice, question) not in kept for question in questions)
-    asker = (make_asker or _make_asker)(choice) if needed else None
+    asker = (make_asker or asker_of)(choice) if known < len(questions) else None
     try:
         texts = _ask_all(subject, choice, asker, questions, kept, faults, attempts)
     except UserFault as error:
@@ -71,7 +73,8 @@ def describe(
     return subject.file
 
 
-def _choose_labels(subject: Subject, classes: Sequence[str] | None) -> list[str]:
+def choose_labels(subject: Subject, classes: Sequence[str] | None) -> list[str]:
+    """The classes to describe; all but the background if none is named. Raises UserFault for unknown ones."""
     if classes is None:
         return list(subject.names[1:])
     for name in classes:
@@ -84,12 +87,11 @@ def _choose_labels(subject: Subject, classes: Sequence[str] | None) -> list[str]
 
 
 def _questions(subject: Subject, labels: Sequence[str], wishes: Wishes) -> list[Question]:
-    if not wishes.per_image:
+    if not wishes.pictures:
         return [ask_about(subject, label, instructions=wishes.instructions) for label in labels]
     from pgsam_monai.texts.pictures import make_pictures
 
-    count = IMAGES if wishes.images is None else wishes.images
-    pictures = make_pictures(subject, labels, count=count, dataset_dir=wishes.dataset_dir)
+    pictures = make_pictures(subject, labels, count=wishes.pictures, dataset_dir=wishes.dataset_dir)
     return [
         ask_about(subject, label, instructions=wishes.instructions, picture=picture)
         for label in labels
@@ -97,14 +99,24 @@ def _questions(subject: Subject, labels: Sequence[str], wishes: Wishes) -> list[
     ]
 
 
-def _make_asker(choice: ModelChoice) -> Asker:
+def _pixels(questions: Sequence[Question]) -> str:
+    """Which pixels are sent, for the user's eyes; the case names are not sent."""
+    pictures = [question.picture for question in questions if question.picture]
+    shown = ", ".join(f"{picture.case} slice {picture.slice} ({picture.label})" for picture in pictures)
+    size_kb = sum(len(picture.png) for picture in pictures) / 1000
+    return f"the pixels of {len(pictures)} slices of patients' scans ({size_kb:.0f} kB: {shown})"
+
+
+def asker_of(choice: ModelChoice, schema: Mapping[str, Any] = SCHEMA) -> Asker:
+    """The model, which is to answer by a JSON schema if it is one behind an endpoint."""
     if choice.local:
         from pgsam_monai.texts.local_model import LocalModel
 
         return LocalModel(choice.local)
     from pgsam_monai.texts.endpoint import Endpoint, read_api_key
 
-    return Endpoint(choice.endpoint, choice.model, api_key=read_api_key(choice.api_key_file)[0])
+    key = read_api_key(choice.api_key_file)[0]
+    return Endpoint(choice.endpoint, choice.model, api_key=key, schema=schema)
 
 
 def _key(choice: ModelChoice, question: Question) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,7 +31,7 @@ class Endpoint:
 
     Busy servers (429, 5xx) and broken connections are tried again `retries` times, waiting as Retry-After says or
     twice as long each time from `backoff_s` seconds on. Redirects are never followed. A server on this machine is
-    asked directly, past any proxy; ~/.netrc is not read.
+    asked directly, past any proxy; ~/.netrc is not read. Answers are demanded as JSON of `schema`.
 
     Raises:
         UserFault: the address is no http(s) address, or the key can't be one.
@@ -39,9 +39,9 @@ class Endpoint:
 
     def __init__(
         self, address: str, model: str, *, api_key: str | None = None, timeout_s: float = 300,
-        retries: int = 4, backoff_s: float = 1.0,
+        retries: int = 4, backoff_s: float = 1.0, schema: Mapping[str, Any] = SCHEMA,
     ):  # fmt: skip
-        self.address, self.model = check_address(address), model
+        self.address, self.model, self._schema = check_address(address), model, schema
         self._key, self._timeout_s, self._retries = _check_key(api_key), timeout_s, retries
         self._plain = False
         retry = Retry(
@@ -64,7 +64,7 @@ class Endpoint:
         request = {"model": self.model, "messages": list(messages)}
         response = None
         if not self._plain:
-            response = self._send("POST", "chat/completions", {**request, **_extras()})
+            response = self._send("POST", "chat/completions", {**request, **_extras(self._schema)})
         if response is None or response.status_code in (400, 422):
             response = self._send("POST", "chat/completions", request)
             self._plain = self._plain or response.ok
@@ -187,9 +187,9 @@ def _check_key(key: str | None) -> str | None:
     return key
 
 
-def _extras() -> dict[str, Any]:
+def _extras(schema: Mapping[str, Any]) -> dict[str, Any]:
     """What most servers understand and a plain request leaves out."""
-    form = {"name": "description", "strict": True, "schema": SCHEMA}
+    form = {"name": "description", "strict": True, "schema": schema}
     return {
         "temperature": 0, "seed": 0, "max_tokens": MAX_ANSWER_TOKENS,
         "response_format": {"type": "json_schema", "json_schema": form},

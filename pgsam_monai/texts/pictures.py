@@ -1,27 +1,25 @@
-"""Slices of training cases as plain PNGs for vision models: no marks, no metadata, no names."""
+"""Slices of training cases that show a class, by its labels, for vision models that write the class's text."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.configs import read_configs
 from pgsam_monai.data.filling import fill_store
+from pgsam_monai.texts.pages import pixel_mm, png_of_slice
 from pgsam_monai.texts.questions import Picture, Subject
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from pgsam_monai.data.splits import FewSlices
     from pgsam_monai.data.store import StoredCase
 
-SIDE_PX = 512
-"""longer side of a picture"""
+
+Shown = TypeVar("Shown")
 
 
 def make_pictures(
@@ -56,19 +54,18 @@ def choose_slices(
     for case, allowed in cases:
         voxels, index = max((case.slice_labels[index].get(value, 0), -index) for index in allowed)
         if voxels:
-            best.append((voxels * float(np.prod(_pixel_mm(case))), case, -index))
+            best.append((voxels * float(np.prod(pixel_mm(case.affine))), case, -index))
     best.sort(key=lambda found: (-found[0], found[1].name))
     return [(case, index) for _, case, index in best[:count]]
 
 
 def draw_picture(case: StoredCase, index: int, *, label: str, value: int, colour: bool = False) -> Picture:
-    """One slice, equal mm per pixel both ways; grey, or red-green-blue for colour pictures of three channels."""
+    """One slice, and where the class lies in it."""
     image, mask = case.read_slice(index)
-    array, inside = image.float().numpy(), mask[0].numpy() == value  # (C, H, W), (H, W)
-    page = _page(array if colour and len(array) == 3 else array[:1], _pixel_mm(case))
-    stream = io.BytesIO()
-    page.save(stream, format="PNG", optimize=True)
-    return Picture(label=label, case=case.name, slice=index, png=stream.getvalue(), place=place_of(inside))
+    png = png_of_slice(image.float().numpy(), pixel_mm(case.affine), colour=colour)
+    return Picture(
+        label=label, case=case.name, slice=index, png=png, place=place_of(mask[0].numpy() == value)
+    )
 
 
 def place_of(inside: np.ndarray) -> str:
@@ -81,27 +78,6 @@ def place_of(inside: np.ndarray) -> str:
         f"between {left} % and {right} % of the width from the left edge and between {top} % and {bottom} % of the "
         f"height from the top, covering {100 * inside.mean():.1f} % of the area"
     )
-
-
-def _page(array: np.ndarray, pixel_mm: tuple[float, float]) -> Image:
-    """Channels (1 or 3, H, W), preprocessed to 0…1; other ranges are shown from percentile 1 to 99."""
-    from PIL import Image
-
-    low, high = (0.0, 1.0) if array.min() >= 0 and array.max() <= 1 else np.percentile(array, (1, 99))
-    scaled = np.uint8(np.round(255 * np.clip((array - low) / max(high - low, 1e-6), 0, 1)))
-    page = Image.fromarray(
-        scaled[0] if len(scaled) == 1 else np.ascontiguousarray(np.moveaxis(scaled, 0, -1))
-    )
-    rows_mm, columns_mm = np.multiply(array.shape[1:], pixel_mm)
-    scale = SIDE_PX / max(rows_mm, columns_mm)
-    size = max(1, round(columns_mm * scale)), max(1, round(rows_mm * scale))
-    return page.resize(size, Image.Resampling.BICUBIC)
-
-
-def _pixel_mm(case: StoredCase) -> tuple[float, float]:
-    """mm per row and per column."""
-    spacing = np.linalg.norm(np.asarray(case.affine)[:3, :3], axis=0)
-    return float(spacing[0]), float(spacing[1])
 
 
 def _training_cases(root: Path, dataset_dir: str | None) -> list[tuple[StoredCase, Sequence[int]]]:
@@ -126,9 +102,12 @@ def _training_cases(root: Path, dataset_dir: str | None) -> list[tuple[StoredCas
 
 
 def allowed_slices(
-    cases: Sequence[StoredCase], named: Sequence[Sequence[int]], few: FewSlices | None
-) -> list[tuple[StoredCase, Sequence[int]]]:
-    """The slices that training sees, of the cases that have any: those `named` in the splits, then the few drawn."""
+    cases: Sequence[Shown], named: Sequence[Sequence[int]], few: FewSlices | None
+) -> list[tuple[Shown, Sequence[int]]]:
+    """The slices that training sees, of the cases that have any: those `named` in the splits, then the few drawn.
+
+    `cases` are a fold's training list, in its order, in whatever form.
+    """
     places = [(number, index) for number, indices in enumerate(named) for index in indices]
     kept = places if few is None else [places[place] for place in few.draw(len(places))]
     allowed: dict[int, list[int]] = {}

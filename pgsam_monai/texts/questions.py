@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.json_files import read_json
@@ -30,6 +30,8 @@ PICTURE = """\
 The picture is one of them, of one patient. There the structure lies {place}. \
 Let the sentence tell how it looks in images like this one; do not speak of "the picture" or of this patient.
 """
+SIDES = {"R": "right", "L": "left", "A": "front", "P": "back", "S": "head", "I": "feet"}
+OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
 FORM = 'Answer with this JSON and nothing else: {"text": "the sentence"}'
 
 
@@ -113,8 +115,8 @@ def ask_about(
     others = [name for name in subject.names[1:] if name != label]
     structure = _structure(subject, label)
     text = TASK.format(
-        name=_spoken(structure, label),
-        modality=_images(subject),
+        name=spoken(subject, label),
+        modality=images_of(subject),
         others=", ".join(others) or "none",
         current=current,
     )
@@ -126,10 +128,7 @@ def ask_about(
         text += f"Also heed: {instructions}\n"
     content = text + FORM
     if picture:
-        content = [
-            {"type": "text", "text": content},
-            {"type": "image_url", "image_url": {"url": _url(picture)}},
-        ]
+        content = [{"type": "text", "text": content}, picture_part(picture.png)]
     return Question(label=label, messages=({"role": "user", "content": content},), picture=picture)
 
 
@@ -139,6 +138,12 @@ def question_text(question: Question) -> str:
     return content if isinstance(content, str) else content[0]["text"]
 
 
+def picture_part(png: bytes) -> dict[str, Any]:
+    """A picture in OpenAI's vision form."""
+    url = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
 def _structure(subject: Subject, label: str) -> Structure | None:
     try:
         return find_structure(label, context=" ".join(subject.names))
@@ -146,14 +151,16 @@ def _structure(subject: Subject, label: str) -> Structure | None:
         return None
 
 
-def _spoken(structure: Structure | None, label: str) -> str:
+def spoken(subject: Subject, label: str) -> str:
     """The structure's plain name, and the label where it differs ("right kidney (label 'rkid')")."""
+    structure = _structure(subject, label)
     if structure is None:
         return label.replace("_", " ")
     return structure.name if structure.name == label else f"{structure.name} (label '{label}')"
 
 
-def _images(subject: Subject) -> str:
+def images_of(subject: Subject) -> str:
+    """What kind of images they are, and how they are shown."""
     kinds = {
         "CT": "computed tomography (CT)",
         "MR": "magnetic resonance imaging (MR)",
@@ -162,20 +169,24 @@ def _images(subject: Subject) -> str:
     kind = kinds.get(subject.modality, "medical images of unstated modality")
     if subject.plane == "none":
         return kind
-    # PLS: rows run to the back, columns to the patient's left, as radiologists look at axial slices
-    view = "; the patient's right is on the left side" if subject.orientation == "PLS" else ""
-    return f"{kind}, {subject.plane} slices{view}"
+    return f"{kind}, {subject.plane} slices{_view(subject.orientation)}"
+
+
+def _view(orientation: str) -> str:
+    """PLS: rows run to the back, columns to the patient's left, as radiologists look at axial slices."""
+    if not orientation:
+        return ""
+    top, left = (SIDES[OPPOSITE[code]] for code in orientation[:2])
+    return f"; the patient's {left} is on the left side, the {top} at the top"
 
 
 def _clip_tokens(plan: dict) -> int | None:
-    """CLIP's 77 for open_clip's own models; towers from a hub or a folder bring another tokenizer and context."""
-    models: Sequence[str] = [
-        configuration["clip_model"]["value"]
-        for configuration in plan.get("configurations", {}).values()
-        if "clip_model" in configuration
-    ]
-    return None if any(model.startswith(("hf-hub:", "local-dir:")) for model in models) else CLIP_TOKENS
+    """CLIP's 77 for open_clip's own models; sentence encoders, and towers from a hub or a folder, bring another
+    tokenizer and context."""
+    planned = list(plan.get("configurations", {}).values())
 
+    def decided(name: str) -> list[str]:
+        return [entries[name]["value"] for entries in planned if entries.get(name, {}).get("value")]
 
-def _url(picture: Picture) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture.png).decode('ascii')}"
+    others = [model for model in decided("clip_model") if model.startswith(("hf-hub:", "local-dir:"))]
+    return None if others or decided("text_encoder") else CLIP_TOKENS

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgsam_monai.base.addresses import is_loopback_url
-from pgsam_monai.base.errors import UserFault
-from pgsam_monai.texts.questions import Question
+from pgsam_monai.base.errors import UserFault, did_you_mean
+
+CASE, SLICE = EACH = ("case", "slice")
+"""What texts can be written of, instead of the classes alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,10 @@ class Wishes:
     """class names; None: all but the background"""
     instructions: str = ""
     """added to every request"""
-    per_image: bool = False
-    """a text for each of several training slices, by a vision model"""
-    images: int | None = None
-    """slices per class; None: 3"""
+    pictures: int = 0
+    """training slices per class; a vision model writes a text of the class for each"""
+    each: str | None = None
+    """CASE or SLICE: a vision model writes texts of each, instead of the classes' own"""
     send_to_remote: bool = False
     """allows pictures to leave this machine"""
     dry_run: bool = False
@@ -50,6 +50,11 @@ class Wishes:
     """keep the current texts beside the new ones"""
     dataset_dir: str | None = None
     """the data set's place if it is not the bundle's own"""
+
+    @property
+    def seen(self) -> str:
+        """The option by which a model is shown pictures, as typed; '' for none."""
+        return f"--each {self.each}" if self.each else "--pictures" if self.pictures else ""
 
 
 def check_wishes(choice: ModelChoice, wishes: Wishes) -> None:
@@ -63,13 +68,26 @@ def check_wishes(choice: ModelChoice, wishes: Wishes) -> None:
         )
     if choice.endpoint:
         _check_endpoint(choice)
-    if choice.local and wishes.per_image:
+    if choice.local and wishes.seen:
         raise UserFault(
-            "--per_image needs a model that sees; --local models read text only. Serve a vision model on this "
+            f"{wishes.seen} needs a model that sees; --local models read text only. Serve a vision model on this "
             "machine (vLLM, Ollama, llama.cpp) and name it with --endpoint."
         )
-    if wishes.images is not None and not (wishes.per_image and wishes.images >= 1):
-        raise UserFault(f"--images is the number (1 or more) for --per_image, got {wishes.images}.")
+    _check_pictures(wishes)
+
+
+def _check_pictures(wishes: Wishes) -> None:
+    if wishes.pictures < 0:
+        raise UserFault(
+            f"--pictures is a number of training slices per class, 0 or more, got {wishes.pictures}."
+        )
+    if wishes.each is not None and wishes.each not in EACH:
+        hint = did_you_mean(wishes.each, EACH)
+        raise UserFault(f"--each is {' or '.join(EACH)}, got '{wishes.each}'.{hint}")
+    if wishes.each and wishes.pictures:
+        raise UserFault(
+            "--pictures shows training slices for the texts of classes, --each shows every case for its own; give one."
+        )
 
 
 def _check_endpoint(choice: ModelChoice) -> None:
@@ -78,51 +96,3 @@ def _check_endpoint(choice: ModelChoice) -> None:
     check_address(choice.endpoint)
     if not choice.model:
         raise UserFault("--endpoint needs --model NAME, the model's name there.")
-
-
-def announcement(choice: ModelChoice, wishes: Wishes, questions: Sequence[Question], kept: int) -> str:
-    """How many requests, to whom, and what they hold; `kept` of them were answered before."""
-    count = f"{len(questions)} request{'s' * (len(questions) != 1)}"
-    count += f" ({kept} answered before)" if kept else ""
-    if choice.local:
-        return f"{count} to the model in '{choice.local}' on this machine; nothing is sent."
-    if not choice.endpoint:
-        return f"{count}; no model is named, nothing is sent."
-    from pgsam_monai.texts.endpoint import host_of, read_api_key
-
-    near = is_loopback_url(choice.endpoint)
-    key_from = read_api_key(choice.api_key_file)[1]
-    parts = ["class names", "their texts", "modality", "plane"]
-    parts += ["your instructions"] if wishes.instructions else []
-    parts += [f"the API key from {key_from}"] if key_from else []
-    images = f"and {picture_list(questions)}" if wishes.per_image else "no images"
-    where = "this machine" if near else "another machine"
-    lines = [
-        f"{count} to model '{choice.model}' at {host_of(choice.endpoint)} ({where}).",
-        f"Sent: {', '.join(parts)}; {images}.",
-    ]
-    if choice.endpoint.startswith("http://") and not near:
-        lines.append("The connection is not encrypted (http): whoever carries it can read it.")
-    return "\n".join(lines)
-
-
-def check_permission(choice: ModelChoice, wishes: Wishes, questions: Sequence[Question]) -> None:
-    """Raises UserFault when pictures would leave this machine without `send_to_remote`."""
-    if not (choice.endpoint and wishes.per_image) or wishes.send_to_remote or wishes.dry_run:
-        return
-    from pgsam_monai.texts.endpoint import host_of
-
-    if not is_loopback_url(choice.endpoint):
-        raise UserFault(
-            f"--per_image would send {picture_list(questions)} to {host_of(choice.endpoint)}; "
-            "nothing was sent. Add --send_to_remote if the patients' scans, and whatever is burnt into them, may go "
-            "there."
-        )
-
-
-def picture_list(questions: Sequence[Question]) -> str:
-    """Which pictures, for the user's eyes; the case names are not sent."""
-    pictures = [question.picture for question in questions if question.picture]
-    shown = ", ".join(f"{picture.case} slice {picture.slice} ({picture.label})" for picture in pictures)
-    size_kb = sum(len(picture.png) for picture in pictures) / 1000
-    return f"the pixels of {len(pictures)} slices of patients' scans ({size_kb:.0f} kB: {shown})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -160,6 +161,30 @@ def test_predict_writes_a_page_per_case_of_the_trained_network(trained, tmp_path
     assert len(built) == 1 and used == built and modes == [False]
     state = torch.load(bundle / "models/model.pt", weights_only=True)
     assert torch.equal(used[0].aligner.local_scale.cpu(), state["aligner.local_scale"])
+
+
+def test_guide_maps_are_of_the_texts_that_predicted(trained, tmp_path, monkeypatch):
+    from pgsam_monai.networks.pgsam import PGSAM
+
+    folder, bundle = trained
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("case_1", "case_2"):
+        shutil.copy(folder / f"imagesTr/{name}_0000.nii.gz", images / f"{name}.nii.gz")
+    name = json.loads((bundle / "configs/plan.json").read_text())["decisions"]["label_names"]["value"][1]
+    texts = tmp_path / "texts.json"
+    texts.write_text(json.dumps({"case_1": {name: "A bright crescent far to the left."}}))
+    read, guide_maps, forward = [], PGSAM.guide_maps, PGSAM.forward
+
+    def noted(step):
+        return lambda self, image: read.append(self.texts(self.clip).detach()) or step(self, image)
+
+    monkeypatch.setattr(PGSAM, "guide_maps", noted(guide_maps))
+    monkeypatch.setattr(PGSAM, "forward", noted(forward))
+    predict(bundle, images, tmp_path / "out", guide_maps=True, case_texts=texts)
+    predicted, drawn, predicted_plainly, drawn_plainly = read
+    assert torch.equal(predicted, drawn) and torch.equal(predicted_plainly, drawn_plainly)
+    assert (predicted != predicted_plainly).any(dim=1).tolist() == [False, True, False]
 
 
 def test_pictures_have_guide_maps_too(tmp_path):

@@ -69,7 +69,7 @@ class Painter:
     def load(self):
         pass
 
-    def label_map(self, image, *, text=None):
+    def label_map(self, image, *, text=None, texts=None):
         affine = read_series(Path(image)).affine
         return LabelResult(voxels=self.voxels, affine=affine, source=image, names=["background"], values=[0])
 

@@ -33,7 +33,7 @@ class Thresholding:
     def load(self):
         pass
 
-    def label_map(self, image, *, text=None):
+    def label_map(self, image, *, text=None, texts=None):
         self.seen.append(image)
         for name, fault in self.raises.items():
             if name in str(image):

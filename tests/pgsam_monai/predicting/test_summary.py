@@ -41,7 +41,7 @@ class Thresholding:
     def load(self):
         pass
 
-    def label_map(self, image, *, text=None):
+    def label_map(self, image, *, text=None, texts=None):
         for name, fault in self.raises.items():
             if name in str(image):
                 raise fault
@@ -251,7 +251,7 @@ def test_what_another_command_writes_meanwhile_stays(scans, tmp_path, monkeypatc
     write_volume(tmp_path / "other/x.nii.gz", tiny_image(7, tiny_label(7)))
     real = Thresholding.label_map
 
-    def label_map(self, image, *, text=None):
+    def label_map(self, image, *, text=None, texts=None):
         if "s2" in str(image):
             run(tmp_path / "other", output)
         return real(self, image, text=text)

@@ -45,14 +45,14 @@ def numbered(server):
 
 def look(bundle, server, said, **wishes):
     choice = ModelChoice(endpoint=server.address, model="tiny")
-    describe(bundle, choice, Wishes(per_image=True, **wishes), say=said.append)
+    describe(bundle, choice, Wishes(**{"pictures": 3, **wishes}), say=said.append)
 
 
 def test_each_slice_becomes_an_alternative_text(bundle, names):
     said = []
     with ChatServer() as server:
         server.plays = [numbered(server)] * 4
-        look(bundle, server, said, images=2)
+        look(bundle, server, said, pictures=2)
     assert len(server.requests) == 2 * (len(names) - 1) == 4
     texts = texts_of(bundle)
     assert texts[names[1]] == [f"Text number {n} says it is a smooth grey oval." for n in (1, 2)]
@@ -66,7 +66,7 @@ def test_each_slice_becomes_an_alternative_text(bundle, names):
 
 def test_requests_hold_plain_pictures_and_no_names(bundle, names):
     with ChatServer() as server:
-        look(bundle, server, [], images=1, classes=(names[1],))
+        look(bundle, server, [], pictures=1, classes=(names[1],))
     (request,) = server.requests
     assert set(request) == {"model", "messages", "temperature", "seed", "max_tokens", "response_format"}
     (message,) = request["messages"]
@@ -104,7 +104,7 @@ def test_pictures_leave_the_machine_only_with_leave(bundle, names, monkeypatch):
         Endpoint, "ask", lambda self, messages: asked.append(messages) or as_json("A grey oval organ on CT.")
     )
     choice = ModelChoice(endpoint="https://vision.example.org/v1", model="see")
-    wishes = {"per_image": True, "images": 1, "classes": (names[1],)}
+    wishes = {"pictures": 1, "classes": (names[1],)}
     with pytest.raises(
         UserFault, match=r"pixels of 1 slices .*case_\d slice \d .* to vision.example.org; nothing"
     ):
