@@ -1,23 +1,17 @@
-"""Texts of single cases or slices: `configs/case_texts.json`, which `pgsam describe --each` writes, and people.
+"""Which text each class has on an image in training and evaluation: its slice's, its case's, or the class's own.
 
-    {"case0005": {"liver": "Enlarged liver that reaches the spleen."}, "case0005/78": {"liver": ["…", "…"]}}
-
-PG-SAM's paper has a text per image (Fig. 2(a)). Here a class's text on a slice is that of the slice, else that of its
-case, else the class's own in texts.json. The slice counts along the last axis of the oriented volume, from 0.
+PG-SAM's paper has a text per image (Fig. 2(a)); here they come from `configs/case_texts.json` (`case_file`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pgsam_monai.base.errors import UserFault, did_you_mean
-from pgsam_monai.texts.texts import alternatives
+from pgsam_monai.texts.case_file import entry_name, read_case_file
 
 ROWS = "text_rows"
 """under which an item tells the network its texts"""
@@ -40,9 +34,8 @@ class CaseTexts:
     def __call__(self, case: str, slice_index: int | None = None) -> dict[str, Tensor]:
         """{"text_rows": (K+1,)} of a case, or of one of its slices."""
         rows = torch.arange(self._classes)
-        keys = [case] if slice_index is None else [case, f"{case}/{slice_index}"]
-        for key in keys:
-            for index, row in self._rows.get(key, {}).items():
+        for entry in dict.fromkeys((case, entry_name(case, slice_index))):
+            for index, row in self._rows.get(entry, {}).items():
                 rows[index] = row
         return {ROWS: rows}
 
@@ -55,36 +48,14 @@ def read_case_texts(file: str | Path, names: Sequence[str]) -> CaseTexts:
         names: the plan's label names, background first.
 
     Raises:
-        UserFault: no JSON of that form, or a text for no class.
+        DamagedFile: it holds something else.
+        UserFault: a text for no class.
     """
-    file = Path(file)
-    content = _load(file) if file.is_file() else {}
+    content = read_case_file(file, names) if Path(file).is_file() else {}
     texts: list[list[str]] = []
     rows: dict[str, dict[int, int]] = {}
-    for key, given in content.items():
-        for name, text in _checked(file, key, given, names).items():
-            rows.setdefault(key, {})[names.index(name)] = len(names) + len(texts)
+    for entry, given in content.items():
+        for name, text in given.items():
+            rows.setdefault(entry, {})[names.index(name)] = len(names) + len(texts)
             texts.append(text)
     return CaseTexts(texts, rows, len(names))
-
-
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise UserFault(f"Texts file '{file}' is no JSON with one entry per case: {error}.") from error
-    if not isinstance(content, dict):
-        raise UserFault(f"Texts file '{file}' must hold a JSON object, case name to texts by class.")
-    return content
-
-
-def _checked(file: Path, key: str, given: Any, names: Sequence[str]) -> dict[str, list[str]]:
-    if not isinstance(given, dict):
-        raise UserFault(f"Texts file '{file}', case '{key}': write an object, class name to text.")
-    for name in given:
-        if name not in names:
-            raise UserFault(
-                f"Texts file '{file}', case '{key}': '{name}' is no class.{did_you_mean(name, names)} "
-                f"Classes are {', '.join(names)}."
-            )
-    return {name: alternatives(file, f"{key}: {name}", text) for name, text in given.items()}

@@ -34,7 +34,7 @@ def read_texts(file: str | Path, names: Sequence[str]) -> list[list[str]]:
         raise UserFault(
             f"Texts file '{file}' must name the classes of the plan, {_listed(names)}; {_differences(missing, extra)}"
         )
-    return [alternatives(file, name, texts[name]) for name in names]
+    return [_alternatives(file, name, texts[name]) for name in names]
 
 
 def write_texts(file: str | Path, texts: Mapping[str, str | Sequence[str]]) -> None:
@@ -47,7 +47,7 @@ def write_texts(file: str | Path, texts: Mapping[str, str | Sequence[str]]) -> N
     Raises:
         UserFault: a class without text.
     """
-    checked = {name: alternatives(file, name, given) for name, given in texts.items()}
+    checked = {name: _alternatives(file, name, given) for name, given in texts.items()}
     content = {name: given[0] if len(given) == 1 else given for name, given in checked.items()}
     write_text(file, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 
@@ -77,8 +77,7 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return texts
 
 
-def alternatives(file: str | Path, name: str, given: Any) -> list[str]:
-    """A class's text or list of texts in `file` as a list. Raises UserFault for anything else."""
+def _alternatives(file: str | Path, name: str, given: Any) -> list[str]:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list | tuple) or not texts:
         raise UserFault(
