@@ -106,7 +106,7 @@ class PGSAM(SamNetwork):
                 match_dim=None if text_match == "identity" else MATCH_DIM,
             )
         self.description |= {
-            "clip_model": clip_model if prior_aligner else "none",
+            "clip_model": "none" if self.clip is None else clip_model,
             "feature_fusion": feature_fusion,
             "refinement_steps": refinement_steps if mask_optimizer else 0,
         }

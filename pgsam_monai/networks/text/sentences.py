@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
@@ -58,7 +58,7 @@ def _key(text: str, encoder: str) -> str:
 def _keep(embeddings: dict[str, Tensor], file: Path) -> None:
     try:
         with whole(file) as partial:
-            save_file({key: vector.contiguous() for key, vector in sorted(embeddings.items())}, partial)
+            partial.write_bytes(save({key: vector.contiguous() for key, vector in sorted(embeddings.items())}))
     except OSError as error:
         logger.warning("The texts' embeddings can't be kept in %s (%s); they are made anew.", file, error)
 
