@@ -1,10 +1,10 @@
-"""Table 2 of the PG-SAM paper on drawn phantoms: its four rows and their neighbours, several seeds, the same steps.
+"""Table 2 of the PG-SAM paper: its four rows and their neighbours, several seeds, the same steps.
 
     python benchmarks/pgsam_ablation.py --folder ablation --seeds 0,1,2
 
-Draws 30 phantom abdomens (shapes, not patients), plans them for a CPU, and trains every row from random weights with
-every seed, keeping the last network, so that the held-out cases have no say. What texts are worth is measured twice:
-the whole network is trained with every structure described by another's text, and the properly trained one is measured
+Draws 30 phantom abdomens (shapes, not patients), or takes a --dataset, plans it for a CPU, and trains every row from
+random weights with every seed, keeping the last network, so that the held-out cases have no say. Beside the parts stand
+Fig. 2(b)'s attention and the network without CLIP's image tower. What texts are worth is measured twice: the whole network is trained with every structure described by another's text, and the properly trained one is measured
 with its texts exchanged afterwards. Every finished run is kept in results.json of the folder; started again, the script
 goes on. Prints a table in Markdown.
 """
@@ -29,6 +29,11 @@ PARTS = {
     "fusion, optimizer": (False, True, True),
 }
 """The paper's four and what else there is: how each row sets ``SWITCHES``."""
+FORMS = {
+    "IV, Fig. 2(b)'s attention": {"network_def#fusion": "attention"},
+    "IV, without CLIP's image tower": {"network_def#image_prior": "none", "network_def#clip_towers": "text"},
+}
+"""The whole network otherwise."""
 WHOLE = "IV aligner, fusion, optimizer"
 
 
@@ -49,6 +54,7 @@ def read_arguments() -> argparse.Namespace:
 def make_rows(bundle: Path, folder: Path, exchanges: int) -> list[Row]:
     """The paper's rows and their neighbours, then the whole network with other texts in and after training."""
     rows = [Row(title=title, network="pgsam", overrides=switches(parts)) for title, parts in PARTS.items()]
+    rows += [Row(title=title, network="pgsam", overrides=changed) for title, changed in FORMS.items()]
     rows.append(exchanged("IV, trained on other structures' texts", bundle, folder, 0, trained_as=None))
     return rows + [
         exchanged(f"IV, texts exchanged afterwards ({number})", bundle, folder, number, trained_as=WHOLE)
@@ -56,7 +62,7 @@ def make_rows(bundle: Path, folder: Path, exchanges: int) -> list[Row]:
     ]
 
 
-def switches(parts: tuple[bool, ...]) -> dict[str, bool]:
+def switches(parts: tuple[bool, ...]) -> dict[str, object]:
     return {f"network_def#{name}": on for name, on in zip(SWITCHES, parts, strict=True)}
 
 

@@ -58,7 +58,9 @@ def _key(text: str, encoder: str) -> str:
 def _keep(embeddings: dict[str, Tensor], file: Path) -> None:
     try:
         with whole(file) as partial:
-            partial.write_bytes(save({key: vector.contiguous() for key, vector in sorted(embeddings.items())}))
+            partial.write_bytes(
+                save({key: vector.contiguous() for key, vector in sorted(embeddings.items())})
+            )
     except OSError as error:
         logger.warning("The texts' embeddings can't be kept in %s (%s); they are made anew.", file, error)
 
