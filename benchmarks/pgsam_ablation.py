@@ -3,11 +3,11 @@
     python benchmarks/pgsam_ablation.py --folder ablation --seeds 0,1,2
 
 Draws 30 phantom abdomens (shapes, not patients), or takes a --dataset, plans it for a CPU, and trains every row from
-random weights with every seed, keeping the last network, so that the held-out cases have no say. Beside the parts stand
-Fig. 2(b)'s attention and the network without CLIP's image tower. What texts are worth is measured twice: the whole
-network is trained with each structure described by another's text, and the properly trained one is measured with its
-texts exchanged afterwards; `pgsam_texts.py` asks more of them. Every finished run is kept in results.json of the folder;
-started again, the script goes on. Prints a table in Markdown.
+random weights with every seed, keeping the last network, so that the held-out cases have no say. Beside the parts
+stand Fig. 2(b)'s attention and the network without CLIP's image tower. What texts are worth is measured twice: the
+whole network is trained with each structure described by another's text, and the properly trained one is measured with
+its texts exchanged afterwards; `pgsam_texts.py` asks more of them. Every finished run is kept in results.json of the
+folder; started again, the script goes on. Prints a table in Markdown.
 """
 
 from __future__ import annotations
