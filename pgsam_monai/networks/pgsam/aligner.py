@@ -30,6 +30,9 @@ from pgsam_monai.transforms.fit import enlarge, sides
 GLOBAL_SCALE = LOCAL_SCALE = PATCH_SCALE = 10.0
 """Start values of P's learnt temperatures: cosines are small numbers, the softmax wants some units."""
 
+BACKGROUND_RATE = 3.0
+"""Logarithm of how much more of an image is background than any one class, before training."""
+
 SAME_TEXT = 1e-3
 """Texts nearer to each other than this count as the same: what differs is rounding, and must not be blown up."""
 
@@ -120,6 +123,7 @@ class PriorAligner(nn.Module):
         text_dim: int,
         image_dim: int | None = None,
         patches: bool = False,
+        base_rates: int = 0,
         channels: int = 256,
         match_dim: int | None = 128,
     ) -> None:
@@ -129,6 +133,8 @@ class PriorAligner(nn.Module):
             image_dim: length of the image's; None if no image tower looks. Another length than the texts' means that
                 another model wrote them: then a learnt map takes the image into their space.
             patches: whether the image comes with its patches.
+            base_rates: classes K + 1 that have a learnt base rate beside what their texts say; 0 for none. Without it a
+                background that fills most of an image has to be found by its text, and W takes it for organs.
             channels: channels C of SAM's embedding.
             match_dim: length to which a learnt map takes the texts before SAM's positions are compared with them.
                 None compares in the texts' own space, so that what the texts say of each other stays as it is.
@@ -142,6 +148,11 @@ class PriorAligner(nn.Module):
         self.global_scale = None if image_dim is None else nn.Parameter(torch.tensor(GLOBAL_SCALE))
         self.patch_scale = nn.Parameter(torch.tensor(PATCH_SCALE)) if patches else None
         self.local_scale = nn.Parameter(torch.tensor(LOCAL_SCALE))
+        self.base_rate = None
+        if base_rates:
+            start = torch.zeros(base_rates, 1)
+            start[0] = BACKGROUND_RATE
+            self.base_rate = nn.Parameter(start)
 
     def forward(self, embedding: Tensor, image: ImageEvidence | None, texts: Tensor) -> Prior:
         """
@@ -161,6 +172,8 @@ class PriorAligner(nn.Module):
         logits = self.local_scale * self.local_similarity(tokens, centred)
         if image is not None:
             logits = logits + self.image_terms(image, centred, grid)
+        if self.base_rate is not None:
+            logits = logits + self.base_rate
         log_weights = logits.float().log_softmax(dim=1).unflatten(-1, grid)
         return Prior(tokens.transpose(1, 2).unflatten(-1, grid), log_weights)
 

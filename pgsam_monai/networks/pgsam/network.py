@@ -42,6 +42,7 @@ class PGSAM(SamNetwork):
         clip_towers: str = "both",
         image_prior: str = "global",
         text_match: str = "learnt",
+        base_rates: bool = False,
         text_encoder: str | None = None,
         embeddings_file: str | None = None,
         prior_aligner: bool = True,
@@ -63,6 +64,7 @@ class PGSAM(SamNetwork):
                 where in the image as well, or "none", which leaves the tower out.
             text_match: "learnt" takes the texts through a learnt map before SAM's features are compared with them, by
                 which they may become mere names; "identity" compares with the texts as they were written.
+            base_rates: whether W has a learnt base rate per class beside what texts say.
             text_encoder: None for CLIP's text tower; else a frozen sentence encoder, see `sentences.embed_sentences`.
             embeddings_file: where what that encoder said is kept; None for nowhere.
             prior_aligner: Eq. 1 to 3; without it neither text nor CLIP is used.
@@ -103,6 +105,7 @@ class PGSAM(SamNetwork):
                 text_dim=self.clip.dim if reads else self.texts.dim,
                 image_dim=self.clip.dim if looks else None,
                 patches=image_prior == "patches",
+                base_rates=base_rates * (self.num_classes + 1),
                 match_dim=None if text_match == "identity" else MATCH_DIM,
             )
         self.description |= {
@@ -112,6 +115,7 @@ class PGSAM(SamNetwork):
         }
         self.description |= {
             "image_prior": image_prior, "text_match": text_match, "text_encoder": text_encoder, "fusion": fusion,
+            "base_rates": base_rates,
         }  # fmt: skip
 
     def read_texts(self, texts: Sequence[Sequence[str]]) -> ClassTexts | SentenceTexts:

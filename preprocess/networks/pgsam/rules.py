@@ -8,7 +8,7 @@ from preprocess.rules.clip import CLIPS, CPU_CLIP, GPU_CLIP, UNKNOWN_CLIP, choos
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import Encoder
 from preprocess.rules.evidence import Evidence
-from preprocess.rules.kind import choice, takes, whole, word
+from preprocess.rules.kind import TRUTH, choice, takes, whole, word
 from preprocess.rules.memory import FULL_BYTES, WORDS_PER_TOKEN, Beside, bytes_per_weight
 from preprocess.rules.slices import INPUT_RULES
 
@@ -93,6 +93,20 @@ def choose_text_match(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
     return Decision(value="learnt", reason=reason)
 
 
+@takes(TRUTH)
+def choose_base_rates(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Whether the prior has a learnt base rate per class beside what texts say."""
+    if decided["text_match"] == "identity":
+        reason = (
+            "Texts that stay as they were written would have to find the background too, which is most of an image: a base "
+            "rate was worth 0.014 Dice (docs/results.md)."
+        )
+        return Decision(value=True, reason=reason)
+    return Decision(
+        value=False, reason="The paper's Eq. 1 has none; a learnt map of the texts makes up for it."
+    )
+
+
 @takes(choice("additive", "attention"))
 def choose_fusion(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """How the guide joins the features: "additive" (Eq. 5) or "attention" (Fig. 2(b))."""
@@ -143,10 +157,17 @@ CLIP_RULES = {
     "image_prior": choose_image_prior,
     "clip_towers": choose_clip_towers,
     "text_match": choose_text_match,
+    "base_rates": choose_base_rates,
     "fusion": choose_fusion,
     "refinement_steps": choose_refinement_steps,
 }
 # CLIP stands before the backbone, whose choice and batch depend on the memory that CLIP leaves.
 RULES = INPUT_RULES | CLIP_RULES | sam.sam_rules(keeps_clip) | {"rank": choose_rank}
 
-LATER = {"text_encoder": None, "image_prior": "global", "text_match": "learnt", "fusion": "additive"}
+LATER = {
+    "text_encoder": None,
+    "image_prior": "global",
+    "text_match": "learnt",
+    "fusion": "additive",
+    "base_rates": False,
+}

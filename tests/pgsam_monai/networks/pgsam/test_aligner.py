@@ -135,3 +135,14 @@ def test_images_may_have_texts_of_their_own():
         assert torch.allclose(
             together[b : b + 1], aligner(embedding[b : b + 1], own, texts[b]).weights, atol=1e-5
         )
+
+
+def test_a_base_rate_multiplies_what_the_texts_say():
+    torch.manual_seed(0)
+    plain = PriorAligner(text_dim=5, channels=4, match_dim=None)
+    rated = PriorAligner(text_dim=5, channels=4, match_dim=None, base_rates=3)
+    rated.load_state_dict(plain.state_dict(), strict=False)
+    embedding, texts = torch.randn(1, 4, 2, 2), torch.randn(3, 5)
+    before, after = plain(embedding, None, texts).weights, rated(embedding, None, texts).weights
+    raised = before * torch.tensor([math.e**3, 1, 1]).reshape(1, 3, 1, 1)
+    assert torch.allclose(after, raised / raised.sum(1, keepdim=True), atol=1e-5)

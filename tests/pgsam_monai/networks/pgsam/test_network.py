@@ -115,7 +115,7 @@ def test_every_combination_of_the_parts_runs(rows):
 
 
 FORMS = [
-    {"image_prior": "patches", "text_match": "identity"},
+    {"image_prior": "patches", "text_match": "identity", "base_rates": True},
     {"image_prior": "none", "fusion": "attention"},
     {"text_encoder": "words", "image_prior": "patches", "text_match": "identity", "fusion": "attention"},
 ]
