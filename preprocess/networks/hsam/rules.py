@@ -81,8 +81,8 @@ def choose_second_stage_start(evidence: Evidence, decided: Mapping[str, Any]) ->
             value="sam", reason="Not used: without weights both stages start from random numbers."
         )
     reason = (
-        "SAM's decoder, whose layers it has: from LiteMedSAM's weights it was 0.08 Dice above random numbers, the released "
-        "code's, and 0.12 above the rescaled one (docs/results.md)."
+        "SAM's decoder, whose layers it has: from LiteMedSAM's weights it was 0.08 Dice above random numbers, the "
+        "released code's, and 0.12 above the rescaled one (docs/results.md)."
     )
     return Decision(value="sam", reason=reason)
 

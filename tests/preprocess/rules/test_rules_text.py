@@ -19,6 +19,14 @@ def test_clip_on_a_cpu_learns_from_random_numbers():
     assert (decided["clip_towers"], decided["refinement_steps"]) == ("both", 3)
 
 
+def test_texts_of_a_sentence_encoder_stay_as_they_were_written():
+    names = ("image_prior", "text_match", "base_rates", "clip_towers")
+    planned = values(evidence(), "pgsam")
+    assert [planned[name] for name in names] == ["global", "learnt", False, "both"]
+    minilm = values(evidence(), "pgsam", text_encoder="minilm")
+    assert [minilm[name] for name in names] == ["none", "identity", True, "image"]
+
+
 def test_clip_on_a_gpu_is_adapted():
     names = ("clip_model", "clip_weights", "clip_training")
     decided = values(evidence(machine=GPU), "pgsam")
