@@ -67,8 +67,8 @@ def choose_clip_towers(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
 def choose_text_encoder(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """What reads the texts: CLIP's text tower (None), or a frozen sentence encoder."""
     reason = (
-        "The paper's: CLIP reads the texts. MiniLM without any CLIP did as well in a quarter less time (docs/results.md); "
-        "it needs the extra 'sentences'."
+        "The paper's: CLIP reads the texts. MiniLM without any CLIP did as well in a quarter less time "
+        "(docs/results.md); it needs the extra 'sentences'."
     )
     return Decision(value=None, reason=reason)
 
