@@ -28,7 +28,7 @@ def test_its_own_decisions():
     assert (
         hsam["second_stage_start"].value == "sam" and "without weights" in hsam["second_stage_start"].reason
     )
-    assert "wasn't measured" in decide(machine=GPU)["hsam"]["second_stage_start"].reason
+    assert "LiteMedSAM's weights" in decide(machine=GPU)["hsam"]["second_stage_start"].reason
     assert hsam["ensemble"].value == "second" and "docs/results.md" in hsam["ensemble"].reason
 
 
