@@ -23,12 +23,15 @@ READERS: dict[str, dict[str, object]] = {
     "CLIP-tiny, learnt map": {"image_prior": "global", "text_match": "learnt"},
     "CLIP-tiny, its patches, texts' own space": {"image_prior": "patches", "text_match": "identity"},
     "MiniLM, texts' own space": {"text_encoder": "minilm", "image_prior": "none", "text_match": "identity"},
+    "MiniLM, texts' own space, base rates": {
+        "text_encoder": "minilm", "image_prior": "none", "text_match": "identity", "base_rates": True,
+    },
     "MiniLM, CLIP-tiny's patches": {
         "text_encoder": "minilm",
         "image_prior": "patches",
         "text_match": "identity",
     },
-}
+}  # fmt: skip
 """Who reads the texts, and how they meet the image."""
 KINDS = ("real", "permuted", "names", "blank")
 

@@ -16,13 +16,8 @@ def decayed_groups(network: nn.Module, weight_decay: float) -> list[dict[str, An
     Args:
         network: of which what requires a gradient is trained.
         weight_decay: of the first group.
-
-    Raises:
-        ValueError: nothing is trained.
     """
     trained = [p for p in network.parameters() if p.requires_grad]
-    if not trained:
-        raise ValueError("decayed_groups: the network has no parameter that is trained.")
     groups = [
         {"params": [p for p in trained if not _is_vector(p)], "weight_decay": weight_decay},
         {"params": [p for p in trained if _is_vector(p)], "weight_decay": 0.0},

@@ -90,7 +90,7 @@ class PGSAM(SamNetwork):
         )
         self.prompt_encoder.requires_grad_(False)
         self.image_prior, self.text_encoder, self.embeddings_file = image_prior, text_encoder, embeddings_file
-        self.clip = self.texts = self.aligner = self._text_rows = None
+        self.clip = self.texts = self.case_texts = self.aligner = self._text_rows = None
         if prior_aligner:
             check_texts(texts, self.num_classes, who=self.title)
             looks, reads = image_prior != "none", text_encoder is None
@@ -100,7 +100,8 @@ class PGSAM(SamNetwork):
                     training=clip_training, towers=_present(clip_towers, looks, reads), rank=sam.get("rank", 4),
                     image_tower=looks, text_tower=reads,
                 )  # fmt: skip
-            self.texts = self.read_texts([*texts, *case_texts])
+            self.texts = self.read_texts(texts)
+            self.case_texts = self.read_texts(case_texts) if case_texts else None
             self.aligner = PriorAligner(
                 text_dim=self.clip.dim if reads else self.texts.dim,
                 image_dim=self.clip.dim if looks else None,
@@ -169,8 +170,21 @@ class PGSAM(SamNetwork):
     def find_prior(self, image: Tensor, embedding: Tensor) -> Prior:
         """Image (B, C, H, W) and SAM's embedding of it (B, 256, h, w) → what the aligner says of them."""
         texts = self.texts(self.clip)
-        own = texts[: self.num_classes + 1] if self._text_rows is None else texts[self._text_rows]
-        return self.aligner(embedding, self.look(image), own)
+        if self._text_rows is not None and self.case_texts is not None:
+            texts = self.texts_of_images(texts, self._text_rows)
+        return self.aligner(embedding, self.look(image), texts)
+
+    def texts_of_images(self, texts: Tensor, rows: Tensor) -> Tensor:
+        """Class texts (K+1, d) and rows (B, K+1) as in `forward` → each image's own texts (B, K+1, d).
+
+        Of the cases' texts, of which there may be thousands, those are encoded that these images have.
+        """
+        wanted, places = rows.unique(return_inverse=True)
+        of_cases = wanted[wanted >= len(texts)] - len(texts)
+        if not len(of_cases):
+            return texts[rows]
+        table = torch.cat([texts[wanted[wanted < len(texts)]], self.case_texts.some(self.clip, of_cases)])
+        return table[places]
 
     def look(self, image: Tensor) -> ImageEvidence | None:
         """Image (B, C, H, W) → what CLIP sees in it; None without an image tower."""

@@ -61,7 +61,7 @@ class _EditedTexts(nn.Module):
         self._own, self._rows = (own,), dict(rows)  # no modules of this one
 
     def forward(self, clip: ClipTowers | None) -> Tensor:
-        """Embeddings (K+1, d), and those of single cases behind them."""
+        """Embeddings (K+1, d)."""
         embeddings = list(self._own[0](clip))
         for index, encoder in self._rows.items():
             (embeddings[index],) = encoder(clip)

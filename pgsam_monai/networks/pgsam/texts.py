@@ -47,6 +47,12 @@ class ClassTexts(nn.Module):
         """Embeddings (K+1, d), each the mean of unit vectors."""
         return self._keep("classes", clip, lambda: self._embed(clip))
 
+    def some(self, clip: ClipTowers, rows: Tensor) -> Tensor:
+        """The embeddings (n, d) of some entries (n,), at least one; no other text is encoded, and nothing is kept."""
+        mean = self.mean[rows]
+        used = mean.any(dim=0)
+        return mean[:, used] @ self._unit_vectors(clip, self.tokens[used])
+
     def forget(self) -> None:
         """Drop what is kept."""
         self._kept.clear()
@@ -66,7 +72,11 @@ class ClassTexts(nn.Module):
         return kept[1]
 
     def _embed(self, clip: ClipTowers) -> Tensor:
-        return self.mean @ F.normalize(clip.encode_text(self.tokens).to(self.mean.dtype), dim=-1)
+        return self.mean @ self._unit_vectors(clip, self.tokens)
+
+    def _unit_vectors(self, clip: ClipTowers, tokens: Tensor) -> Tensor:
+        """Unit vectors (n, d)."""
+        return F.normalize(clip.encode_text(tokens).to(self.mean.dtype), dim=-1)
 
 
 class SentenceTexts(nn.Module):
@@ -98,6 +108,10 @@ class SentenceTexts(nn.Module):
     def forward(self, clip: ClipTowers | None) -> Tensor:
         """Embeddings (K+1, d); CLIP has no say in them."""
         return self.embeddings
+
+    def some(self, clip: ClipTowers | None, rows: Tensor) -> Tensor:
+        """Those (n, d) of some entries (n,)."""
+        return self.embeddings[rows]
 
 
 def check_texts(texts: Sequence[Sequence[str]], num_classes: int, *, who: str) -> None:

@@ -78,7 +78,7 @@ class ClipTowers(nn.Module):
         _check_arguments(training, towers, image_tower=image_tower, text_tower=text_tower)
         cache = cache_folder(weights_dir)
         found = find_clip_model(model, tag=published_tag(model, weights), cache=cache)
-        self.tokenizer = load_tokenizer(found, cache=cache)
+        self.tokenizer = load_tokenizer(found, cache=cache) if text_tower else None
         self.quick_gelu = bool(found.config.get("quick_gelu")) or _switches_activation(model, weights)
         network = build_clip(found, quick_gelu=self.quick_gelu)
         load_clip_weights(network, found, weights, cache=cache)

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.files import whole
+from pgsam_monai.base.files import sha256_of, whole
+from pgsam_monai.weights.files import load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def embed_sentences(texts: Sequence[str], encoder: str, *, file: str | Path | No
     Raises:
         UserFault: a text isn't in the file, and the encoder isn't here, or isn't the published one.
     """
-    kept = load_file(file) if file is not None and Path(file).is_file() else {}
+    kept = _read(Path(file)) if file is not None and Path(file).is_file() else {}
     keys = [_key(text, encoder) for text in texts]
     missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in kept}
     if missing:
@@ -53,6 +54,15 @@ def embed_sentences(texts: Sequence[str], encoder: str, *, file: str | Path | No
 def _key(text: str, encoder: str) -> str:
     """A folder goes by its name: it may lie elsewhere on another machine."""
     return hashlib.sha256(f"{Path(encoder).name}\n{text}".encode()).hexdigest()
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """What is kept; nothing where the file is damaged, and that is said."""
+    try:
+        return dict(load_weights(file))
+    except UserFault as error:
+        logger.warning("The texts' embeddings can't be read (%s); they are made anew.", error)
+        return {}
 
 
 def _keep(embeddings: dict[str, Tensor], file: Path) -> None:
@@ -94,7 +104,7 @@ def _folder(encoder: str) -> Path:
     if found is None:
         raise _not_installed(encoder)
     folder = Path(found.submodule_search_locations[0]) / "model"
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    digest = sha256_of(folder / "model.safetensors")
     if digest != MINILM_SHA256:
         raise UserFault(
             f"The installed {MINILM_PACKAGE} holds other weights than all-MiniLM-L6-v2's published ones (SHA-256 "

@@ -1,4 +1,5 @@
-"""PG-SAM's own decisions: which CLIP reads texts and image, how it is trained, and how often masks are refined."""
+"""PG-SAM's own decisions: who reads texts and image and how they meet, how CLIP is trained, how features are fused and
+masks refined."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
@@ -38,8 +37,3 @@ def test_without_a_gradient_a_temperature_stays_and_a_matrix_shrinks():
     optimizer.step()
     assert float(network.temperature.detach()) == 10.0
     assert torch.allclose(network.linear.weight, before * 0.95)
-
-
-def test_nothing_to_train_is_said():
-    with pytest.raises(ValueError, match="no parameter"):
-        decayed_groups(Little().requires_grad_(False), 0.1)

@@ -240,6 +240,17 @@ def test_an_image_may_have_texts_of_its_own():
     )
 
 
+def test_a_training_step_encodes_the_texts_of_its_own_images_alone():
+    network = make_pgsam(case_texts=[[f"Case {number}."] for number in range(50)]).train()
+    encoded = []
+    network.clip.text_tower.register_forward_hook(lambda _, tokens, __: encoded.append(len(tokens[0])))
+    network(torch.rand(2, 1, 64, 64), text_rows=torch.tensor([[0, 7, 2], [0, 7, 40]]))
+    assert encoded == [3, 2]
+    encoded.clear()
+    network(torch.rand(2, 1, 64, 64), text_rows=torch.tensor([[0, 1, 2], [0, 1, 2]]))
+    assert encoded == [3]
+
+
 @pytest.mark.parametrize("texts", [texts_of(1), texts_of(3), [["a"], [], ["b"]], ["one", "two", "three"]])
 def test_wrong_texts_are_refused(texts):
     with pytest.raises(ValueError, match=r"PG-SAM: (texts must describe|each entry of texts)"):

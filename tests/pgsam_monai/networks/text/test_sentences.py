@@ -40,6 +40,15 @@ def test_another_encoder_is_asked_for_itself_and_a_folder_goes_by_its_name(asked
     assert asked == ["spleen", "spleen"]
 
 
+def test_a_half_copied_file_is_made_anew(asked, tmp_path, caplog):
+    file = tmp_path / "texts.safetensors"
+    first = embed_sentences(["spleen", "liver"], "any", file=file)
+    file.write_bytes(file.read_bytes()[:40])
+    assert torch.equal(embed_sentences(["spleen", "liver"], "any", file=file), first)
+    assert "made anew" in caplog.text and asked == ["spleen", "liver"] * 2
+    assert len(load_file(file)) == 2
+
+
 def test_without_room_for_the_file_the_answer_comes_all_the_same(asked, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     assert embed_sentences(["spleen"], "any", file=tmp_path / "file/below").shape == (1, 2)
