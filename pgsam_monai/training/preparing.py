@@ -82,6 +82,18 @@ def prepare_training(
     if cases is not None:
         names = (case["name"] for case in cases)
         network.trained_on = digests_of(names, dataset=network.trained_for.dataset)
+    prepare_trainer(
+        network, trainer, evaluator, checkpoints, initial_model=initial_model, early_stop_epochs=early_stop_epochs,
+        resume=resume, compile=compile,
+    )  # fmt: skip
+
+
+def prepare_trainer(
+    network: DescribedNetwork, trainer: Engine, evaluator: Engine, checkpoints: TrainingCheckpoints, *,
+    initial_model: str | Path | None = None, early_stop_epochs: int = 0, resume: bool = False,
+    compile: bool = False,
+) -> None:  # fmt: skip
+    """As `prepare_training`, for a training without a plan and without cases."""
     if not len(evaluator.data_loader):
         _go_without_validation(checkpoints, early_stop_epochs)
     start_from(network, initial_model)

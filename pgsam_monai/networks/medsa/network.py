@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.medsa.decoder import PromptedDecoder
 from pgsam_monai.networks.medsa.encoder import POSITIONS, adapt_encoder
+from pgsam_monai.networks.medsa.prompt_maps import draw_prompts
 from pgsam_monai.networks.medsa.simulation import PromptTraining, simulate_prompts
 from pgsam_monai.networks.medsa.space_depth import DEPTH_FUSIONS
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
@@ -53,6 +54,7 @@ class MedSA(SamNetwork):
         stack_depth: int = 1,
         depth_fusion: str = "add",
         prompt_encoder_training: bool = False,
+        prompt_maps: bool = False,
         prompt_training: PromptTraining | None = None,
         **sam: object,
     ) -> None:
@@ -70,6 +72,7 @@ class MedSA(SamNetwork):
             depth_fusion: how (Table 8): "add", "concat", "cross", or ours, "gated"; "none" for not at all.
             prompt_encoder_training: train SAM's prompt encoder (6220 weights) beside adapters: for weights that never
                 saw clicks or masks, such as LiteMedSAM's.
+            prompt_maps: also draw clicks and boxes into the mask prompt (`prompt_maps`), as `drawn_tiny` learnt them.
             prompt_training: how prompts are simulated while training; None for the defaults.
             sam: the further arguments of `SamNetwork`.
 
@@ -81,7 +84,7 @@ class MedSA(SamNetwork):
         adapted = encoder_training != "frozen"
         sam_training = "full" if encoder_training == "full" else "frozen"
         super().__init__(num_classes=num_classes, encoder_training=sam_training, **sam)
-        self.stack_depth = stack_depth
+        self.stack_depth, self.prompt_maps = stack_depth, prompt_maps
         self.prompt_training = prompt_training or PromptTraining()
         self._choose_sam_training(full=encoder_training == "full", prompts=prompt_encoder_training)
         adapt_encoder(
@@ -97,6 +100,7 @@ class MedSA(SamNetwork):
         self.description |= {
             "encoder_training": encoder_training, "rank": rank if adapted else 0, "hyper_prompt": hyper_prompt,
             "stack_depth": stack_depth, "depth_fusion": depth_fusion if stack_depth > 1 else "none",
+            "prompt_maps": prompt_maps,
         }  # fmt: skip
 
     def _choose_sam_training(self, *, full: bool, prompts: bool) -> None:
@@ -181,7 +185,17 @@ class MedSA(SamNetwork):
         absent = labels == ABSENT
         sparse = sparse + self.class_prompts[classes].unsqueeze(1) * (~absent).unsqueeze(-1)
         dense = self.prompt_encoder.no_prompt()
-        if masks is not None:
+        if self.prompt_maps:
+            drawn = draw_prompts(
+                points,
+                labels,
+                stride=stride / 4,
+                size=(4 * height, 4 * width),
+                masks=masks,
+                has_mask=has_mask,
+            )
+            dense = self.prompt_encoder.mask_embedding(drawn.unsqueeze(1))
+        elif masks is not None:
             given = self.prompt_encoder.mask_embedding(masks.unsqueeze(1))
             dense = torch.where(has_mask[:, None, None, None], given, dense)
         logits, quality = self.mask_decoder.answer(

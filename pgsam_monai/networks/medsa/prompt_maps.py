@@ -1,0 +1,70 @@
+"""Clicks and boxes drawn into SAM's mask prompt.
+
+SAM tells the decoder where a click lies by a token alone, whose place the decoder has to learn to read; it takes many
+more steps than a small network gets. Drawn on the mask that goes in, as in RITM (Sofiiuk et al. 2022), a click is where
+it is from the first step on, and the answer before it is already corrected there.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pgsam_monai.prompts.points import BOX_FIRST, BOX_LAST, NEGATIVE, POSITIVE
+
+CLICK_LOGIT = 10.0
+"""At a click, for or against; also the most that an earlier answer goes in with."""
+CLICK_RADIUS = 1.0
+"""Standard deviation of a click's spot, pixels of the mask prompt (4 of the image)."""
+OUTSIDE_LOGIT = -4.0
+"""Outside a box, while there is no answer yet."""
+
+
+def draw_prompts(
+    points: Tensor,
+    labels: Tensor,
+    *,
+    stride: float,
+    size: tuple[int, int],
+    masks: Tensor | None = None,
+    has_mask: Tensor | None = None,
+) -> Tensor:
+    """The mask prompt of P questions, with their clicks and boxes in it.
+
+    Args:
+        points: (P, N, 2), (x, y) pixels of the image's square.
+        labels: (P, N), see `Prompts`; what is neither click nor corner isn't drawn.
+        stride: pixels of the square per pixel of the mask prompt.
+        size: its height and width.
+        masks: (P, *size) logits of a mask that is given, or None.
+        has_mask: (P,) bool, which of them count.
+
+    Returns:
+        (P, *size) float32 logits.
+    """
+    height, width = size
+    rows = (torch.arange(height, device=points.device, dtype=torch.float32) + 0.5) * stride - 0.5
+    columns = (torch.arange(width, device=points.device, dtype=torch.float32) + 0.5) * stride - 0.5
+    base = _outside_boxes(points, labels, rows, columns)
+    if masks is not None:
+        given = masks.float().clamp(-CLICK_LOGIT, CLICK_LOGIT)
+        base = torch.where(has_mask[:, None, None], given, base)
+    signs = (labels == POSITIVE).float() - (labels == NEGATIVE).float()  # (P, N)
+    falls = 2 * (CLICK_RADIUS * stride) ** 2
+    down = torch.exp(-((points[..., 1:] - rows) ** 2) / falls)  # (P, N, height)
+    across = torch.exp(-((points[..., :1] - columns) ** 2) / falls)  # (P, N, width)
+    spots = torch.einsum("pn,pnh,pnw->phw", 2 * CLICK_LOGIT * signs, down, across)
+    return (base + spots).clamp(-CLICK_LOGIT, CLICK_LOGIT)
+
+
+def _outside_boxes(points: Tensor, labels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(P, height, width): `OUTSIDE_LOGIT` outside a question's box, 0 inside and where there is none."""
+    first, last = (labels == kind for kind in (BOX_FIRST, BOX_LAST))
+    boxed = first.any(dim=1)
+    # A question has one box at most: sums over its points pick the corner.
+    low = (points * first.unsqueeze(-1)).sum(dim=1)  # (P, 2)
+    high = (points * last.unsqueeze(-1)).sum(dim=1)
+    within_rows = (rows >= low[:, 1:] - 0.5) & (rows <= high[:, 1:] + 0.5)  # (P, height)
+    within_columns = (columns >= low[:, :1] - 0.5) & (columns <= high[:, :1] + 0.5)
+    outside = ~(within_rows[:, :, None] & within_columns[:, None, :]) & boxed[:, None, None]
+    return OUTSIDE_LOGIT * outside.float()
