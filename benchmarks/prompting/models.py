@@ -82,16 +82,23 @@ def load_contender(
             precision=precision, **options,
         )  # fmt: skip
     else:
-        model = _of_file(contender, measured.structures, precision, options)
+        model = load_file(contender, measured.structures, precision=precision, **options)
     if slices_per_case is None:
         return model
     steps = [*model.preprocessing.transforms, KeepSlicesd("label", slices_per_case, allow_missing_keys=True)]
     return replace(model, preprocessing=Compose(steps))
 
 
-def _of_file(
-    contender: Contender, structures: Mapping[str, int], precision: str, options: Mapping[str, object]
+def load_file(
+    contender: Contender,
+    structures: Mapping[str, int],
+    *,
+    precision: str,
+    window: tuple[float, float] | None = None,
+    plane: str | None = None,
+    device: str = "cpu",
 ) -> PromptModel:
+    """As `load_zero_shot`, of weights in a file: SAM's layout, for the contender's backbone."""
     unit, values = contender.unit_scale, [0, *structures.values()]
     network = MedSA(
         num_classes=len(structures), image_size=contender.size, backbone=contender.backbone,
@@ -99,13 +106,13 @@ def _of_file(
         pixel_std=(1.0,) * 3 if unit else SAM_STD, **prompt_maps(),
     )  # fmt: skip
     return PromptModel(
-        network=network.eval(),
-        preprocessing=zero_shot_preprocessing(values, **options),
+        network=network.to(device).eval(),
+        preprocessing=zero_shot_preprocessing(values, window, plane),
         names=list(structures),
         values=values,
         image_size=contender.size,
         precision=precision,
-        device=torch.device("cpu"),
+        device=torch.device(device),
         source=contender.label,
         knows_everything=False,
         trained_with_masks=False,
