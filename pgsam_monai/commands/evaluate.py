@@ -81,8 +81,9 @@ def evaluate(
 
     --interaction measures how its network answers clicks and boxes instead, to eval/PART/interaction.csv, .json and
     .png: 3-D Dice after so many clicks per slice, each in the answer's largest error; after wrong ones; in loose boxes;
-    beside what the network finds without a prompt. The user is simulated and sees the reference, so these numbers say
-    nothing of images that nobody prompts. Interrupted, the same command goes on after the finished cases.
+    beside what the network finds without a prompt; and how many of the clicks so far its answers obey. The user is
+    simulated and sees the reference, so these numbers say nothing of images that nobody prompts. Interrupted, the same
+    command goes on after the finished cases.
 
     --rank_labels measures no network but the data set's own labels: it lists the training cases whose labels disagree
     most with out-of-fold predictions, and draws them, to eval/label_ranking: the first place to look for wrong ones.

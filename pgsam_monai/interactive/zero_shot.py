@@ -71,7 +71,7 @@ def load_zero_shot(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = PromptModel(
         network=network.to(place).eval(),
-        preprocessing=_preprocessing(values, window, plane),
+        preprocessing=zero_shot_preprocessing(values, window, plane),
         names=list(named),
         values=values,
         image_size=size,
@@ -121,7 +121,11 @@ def _find(weights: str):
     raise UserFault(f"{known}, got {weights!r}.{did_you_mean(weights, KNOWN_WEIGHTS)}")
 
 
-def _preprocessing(values: Sequence[int], window: tuple[float, float] | None, plane: str | None) -> Compose:
+def zero_shot_preprocessing(
+    values: Sequence[int], window: tuple[float, float] | None, plane: str | None
+) -> Compose:
+    """What images and label maps pass before such a network; the label values of all classes come first, the others
+    are those of `load_zero_shot`."""
     both = {"keys": ["image", "label"], "allow_missing_keys": True}
     scaling = ScalePercentilesd("image")
     if window is not None:

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.labels import known_classes
-from pgsam_monai.evaluation.interaction.scores import CaseScores, ClicksNeeded, PromptScore
+from pgsam_monai.evaluation.interaction.scores import (
+    CaseScores,
+    ClicksNeeded,
+    ClicksObeyed,
+    PromptScore,
+)
 from pgsam_monai.evaluation.interaction.users import AT_ONCE, ClickingUser, ask_at_once, draw
 from pgsam_monai.interactive.answers import SliceEmbeddings, SlicePrompt, answer, ask_everything
 from pgsam_monai.interactive.model import PromptModel
@@ -105,6 +110,8 @@ class _Run:
         """by class, seed and prompts: predicted and right, predicted"""
         self._needed: dict[tuple[int, int, float], np.ndarray] = {}
         """by class, seed and goal: slices that reached it with 1, 2, … clicks, and those that did not"""
+        self._obeyed: dict[tuple[int, int], np.ndarray] = {}
+        """by class and seed: after 1, 2, … clicks, those obeyed and those given so far (clicks, 2)"""
 
     def measure(self, slices: Sequence[int]) -> None:
         """All prompts on these slices, the next ones, while their embeddings are at hand."""
@@ -147,7 +154,14 @@ class _Run:
             )
             for (index, seed, goal), counts in sorted(self._needed.items(), key=_by_seed)
         ]  # fmt: skip
-        return CaseScores(name=self.name, scores=tuple(scores), needed=tuple(needed))
+        obeyed = [
+            ClicksObeyed(
+                case=self.name, label=names[index - 1], seed=seed, given=tuple(counts[:, 1].tolist()),
+                obeyed=tuple(counts[:, 0].tolist()),
+            )
+            for (index, seed), counts in sorted(self._obeyed.items(), key=lambda item: item[0][::-1])
+        ]  # fmt: skip
+        return CaseScores(name=self.name, scores=tuple(scores), needed=tuple(needed), obeyed=tuple(obeyed))
 
     def _measure_everything(self, slices: Sequence[int], targets: Mapping[Place, np.ndarray]) -> None:
         logits = ask_everything(self.embeddings, slices)
@@ -177,6 +191,8 @@ class _Run:
                 users[place].see(logits, found)
             for place, user in users.items():
                 scores[place].append(_dice(user.found, user.target))
+                counts = self._obeyed.setdefault((place.index, seed), np.zeros((most, 2), dtype=np.int64))
+                counts[number - 1] += user.obeyed
                 if number in self.settings.clicks:
                     self._add((place.index, seed, clicks_title(number)), user.found, user.target)
         for place, reached in scores.items():

@@ -21,11 +21,13 @@ from pgsam_monai.evaluation.interaction.scores import (
     OVERALL,
     CaseScores,
     ClicksNeeded,
+    ClicksObeyed,
     clicks_needed,
+    clicks_obeyed,
     mean_dice,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 HONESTY = (
     "Clicks and boxes come from a simulated user who sees the reference: every slice that holds a class is prompted "
     "for it, the others are not and count as empty. These numbers tell how the network answers someone who knows the "
@@ -60,6 +62,7 @@ def write_interaction(
         "settings": asdict(settings),
         "dice": [asdict(row) for row in mean_dice(cases)],
         "clicks_needed": [_needed_json(one) for one in clicks_needed(cases)],
+        "clicks_obeyed": [_obeyed_json(one) for one in clicks_obeyed(cases)],
         "cases": [case.to_json() for case in cases],
     }
     write_text(folder / "interaction.csv", _csv(cases))
@@ -80,7 +83,22 @@ def _csv(cases: Sequence[CaseScores]) -> str:
             start = [case.name, one.label, one.seed, most]
             writer.writerow([*start, f"median clicks to {one.goal}", median])
             writer.writerow([*start, f"share of slices that reach {one.goal}", f"{one.share:.6f}"])
+        for one in case.obeyed:
+            for number in range(1, len(one.given) + 1):
+                start = [case.name, one.label, one.seed, clicks_title(number)]
+                writer.writerow([*start, "share of clicks obeyed", f"{one.share(number):.6f}"])
     return text.getvalue()
+
+
+def _obeyed_json(one: ClicksObeyed) -> dict[str, object]:
+    shares = [one.share(number) for number in range(1, len(one.given) + 1)]
+    return {
+        "label": one.label,
+        "share": one.overall,
+        "shares": shares,
+        "given": one.given,
+        "obeyed": one.obeyed,
+    }
 
 
 def _needed_json(one: ClicksNeeded) -> dict[str, object]:
@@ -95,7 +113,7 @@ def _needed_json(one: ClicksNeeded) -> dict[str, object]:
 
 
 def format_interaction(cases: Sequence[CaseScores], settings: InteractionSettings) -> str:
-    """Two text tables: Dice of every class by prompts, and the clicks that slices need."""
+    """Three text tables: Dice of every class by prompts, the clicks that slices need, and the clicks obeyed."""
     rows = mean_dice(cases)
     labels = list(dict.fromkeys(row.label for row in rows if row.label != OVERALL)) + [OVERALL]
     dice = {(row.label, row.prompts): f"{row.mean:.3f}" for row in rows}
@@ -104,7 +122,8 @@ def format_interaction(cases: Sequence[CaseScores], settings: InteractionSetting
     heads = ["class", *((clicks | SHORT)[what] for what in columns)]
     body = [[label, *(dice.get((label, what), "-") for what in columns)] for label in labels]
     title = f"3-D Dice, {len(cases)} case{'s' if len(cases) != 1 else ''}; numbers are clicks per slice"
-    return "\n".join([title, _table(heads, body), "", _format_needed(clicks_needed(cases))])
+    needed, obeyed = _format_needed(clicks_needed(cases)), _format_obeyed(clicks_obeyed(cases), settings)
+    return "\n".join([title, _table(heads, body), "", needed, "", obeyed])
 
 
 def _format_needed(needed: Sequence[ClicksNeeded]) -> str:
@@ -121,6 +140,19 @@ def _format_needed(needed: Sequence[ClicksNeeded]) -> str:
         body.append(["all" if label == OVERALL else label, *(cell for pair in cells for cell in pair)])
     heads = ["class", *(head for goal in goals for head in (f"to {goal:.2f}", "reach it"))]
     return f"Clicks that half of the slices need, at most {most}\n{_table(heads, body)}"
+
+
+def _format_obeyed(obeyed: Sequence[ClicksObeyed], settings: InteractionSettings) -> str:
+    numbers = sorted(settings.clicks)
+    body = [
+        [
+            "all" if one.label == OVERALL else one.label,
+            *(f"{100 * one.share(number):.0f} %" for number in numbers),
+            f"{100 * one.overall:.0f} %",
+        ]
+        for one in obeyed
+    ]
+    return f"Clicks so far that the answer obeys\n{_table(['class', *map(str, numbers), 'overall'], body)}"
 
 
 def _table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:

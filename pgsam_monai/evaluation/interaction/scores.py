@@ -60,12 +60,38 @@ class ClicksNeeded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClicksObeyed:
+    """How many of the clicks on one class of one case the answers to them obey.
+
+    A positive click is obeyed where the answer holds its pixel, a negative one where it doesn't.
+    """
+
+    case: str
+    label: str
+    seed: int
+    given: tuple[int, ...]
+    """clicks so far on all slices that hold the class, after 1, 2, … a slice; who is satisfied stops earlier"""
+    obeyed: tuple[int, ...]
+    """how many of these the latest answer obeys"""
+
+    def share(self, number: int) -> float:
+        """Of the clicks given so far, those obeyed after `number` clicks per slice, 1 or more."""
+        return self.obeyed[number - 1] / self.given[number - 1]
+
+    @property
+    def overall(self) -> float:
+        """Of all clicks in all answers: a click counts again in the answer to every later number of clicks."""
+        return sum(self.obeyed) / sum(self.given)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaseScores:
     """All that was measured on one case."""
 
     name: str
     scores: tuple[PromptScore, ...]
     needed: tuple[ClicksNeeded, ...]
+    obeyed: tuple[ClicksObeyed, ...]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -76,6 +102,10 @@ class CaseScores:
             name=record["name"],
             scores=tuple(PromptScore(**one) for one in record["scores"]),
             needed=tuple(ClicksNeeded(**{**one, "after": tuple(one["after"])}) for one in record["needed"]),
+            obeyed=tuple(
+                ClicksObeyed(**{**one, "given": tuple(one["given"]), "obeyed": tuple(one["obeyed"])})
+                for one in record["obeyed"]
+            ),
         )
 
 
@@ -138,6 +168,14 @@ def clicks_needed(cases: Sequence[CaseScores]) -> list[ClicksNeeded]:
     return rows
 
 
+def clicks_obeyed(cases: Sequence[CaseScores]) -> list[ClicksObeyed]:
+    """Clicks of all cases and users together, for every class, then for all classes ("mean" as label)."""
+    every = [one for case in cases for one in case.obeyed]
+    labels = list(dict.fromkeys(one.label for one in every))
+    by_label = {label: [one for one in every if one.label == label] for label in labels}
+    return [_pool_obeyed(own, label) for label, own in {**by_label, OVERALL: every}.items() if own]
+
+
 def _row(label: str, prompts: str, values: Sequence[float]) -> MeanDice:
     std = stdev(values) if len(values) > 1 else None
     return MeanDice(label=label, prompts=prompts, mean=mean(values), std=std, cases=len(values))
@@ -147,3 +185,11 @@ def _pool(needed: Sequence[ClicksNeeded], label: str) -> ClicksNeeded:
     after = tuple(map(sum, zip(*(one.after for one in needed), strict=True)))
     never = sum(one.never for one in needed)
     return ClicksNeeded(case="all", label=label, seed=-1, goal=needed[0].goal, after=after, never=never)
+
+
+def _pool_obeyed(every: Sequence[ClicksObeyed], label: str) -> ClicksObeyed:
+    given, obeyed = (
+        tuple(map(sum, zip(*counts, strict=True)))
+        for counts in ([one.given for one in every], [one.obeyed for one in every])
+    )
+    return ClicksObeyed(case="all", label=label, seed=-1, given=given, obeyed=obeyed)

@@ -72,6 +72,15 @@ class ClickingUser:
         """The answer: logits (h, w) of the square, and the mask (H, W) on the slice."""
         self._logits, self.found = logits, found
 
+    @property
+    def obeyed(self) -> tuple[int, int]:
+        """How many of the clicks so far the latest answer obeys, and how many there are."""
+        held = [
+            bool(self.found[round(y), round(x)]) == (kind == POSITIVE)
+            for (x, y), kind in zip(self._pixels.points.tolist(), self._pixels.labels.tolist(), strict=True)
+        ]
+        return sum(held), len(held)
+
     def _add(self, x: int, y: int, *, positive: bool) -> None:
         points = [*self._pixels.points.tolist(), (x, y)]
         self._pixels = point_list(points, [*self._pixels.labels, POSITIVE if positive else NEGATIVE])

@@ -12,8 +12,10 @@ from pgsam_monai.evaluation.interaction.results import draw_interaction, format_
 from pgsam_monai.evaluation.interaction.scores import (
     CaseScores,
     ClicksNeeded,
+    ClicksObeyed,
     PromptScore,
     clicks_needed,
+    clicks_obeyed,
     mean_dice,
 )
 
@@ -26,6 +28,10 @@ def score(case, label, prompts, dice, seed=0):
 
 def needed(case, label, after, never, goal=0.8):
     return ClicksNeeded(case=case, label=label, seed=0, goal=goal, after=after, never=never)
+
+
+def obeyed(case, label, given, held):
+    return ClicksObeyed(case=case, label=label, seed=0, given=given, obeyed=held)
 
 
 def made(name, dice, labels=("liver", "spleen")):
@@ -41,15 +47,18 @@ def made(name, dice, labels=("liver", "spleen")):
         for label in labels
         for goal in (0.8, 0.9)
     )
-    return CaseScores(name=name, scores=rows, needed=wanted)
+    kept = tuple(
+        obeyed(name, label, (4, 7, 9), (4, 5, 6) if label == "liver" else (0, 1, 3)) for label in labels
+    )
+    return CaseScores(name=name, scores=rows, needed=wanted, obeyed=kept)
 
 
 def test_means_are_over_cases_then_over_classes():
     cases = [
-        CaseScores(name="a", needed=(), scores=(
+        CaseScores(name="a", needed=(), obeyed=(), scores=(
             score("a", "liver", "box", 0.8, 0), score("a", "liver", "box", 0.6, 1), score("a", "spleen", "box", 0.3),
         )),
-        CaseScores(name="b", needed=(), scores=(score("b", "liver", "box", 0.9),)),
+        CaseScores(name="b", needed=(), obeyed=(), scores=(score("b", "liver", "box", 0.9),)),
     ]  # fmt: skip
     rows = {row.label: row for row in mean_dice(cases)}
     assert rows["liver"].mean == pytest.approx(0.8) and rows["liver"].cases == 2
@@ -58,7 +67,7 @@ def test_means_are_over_cases_then_over_classes():
     assert rows["mean"].mean == pytest.approx(0.55)  # of 0.8 and 0.3
     assert rows["mean"].std == pytest.approx(0.4 / 2**0.5)  # of cases: 0.5 and 0.9
     with pytest.raises(ValueError, match="none of the cases holds"):
-        mean_dice([CaseScores(name="a", scores=(), needed=())])
+        mean_dice([CaseScores(name="a", scores=(), needed=(), obeyed=())])
 
 
 @pytest.mark.parametrize(
@@ -76,6 +85,17 @@ def test_clicks_are_pooled_over_cases_and_classes():
     rows = {(row.label, row.goal): row for row in clicks_needed(cases)}
     assert rows["liver", 0.8].after == (6, 2, 0) and rows["spleen", 0.9].never == 6
     assert rows["mean", 0.8].after == (6, 4, 2) and rows["mean", 0.8].never == 6
+
+
+def test_obeyed_clicks_are_pooled_over_cases_and_classes():
+    one = obeyed("a", "liver", (4, 7, 9), (4, 5, 6))
+    assert [one.share(number) for number in (1, 2, 3)] == [1, 5 / 7, 6 / 9]
+    assert one.overall == 15 / 20
+    rows = {row.label: row for row in clicks_obeyed([made("a", 0.5), made("b", 0.7, labels=("liver",))])}
+    assert rows["liver"].given == (8, 14, 18) and rows["liver"].obeyed == (8, 10, 12)
+    assert rows["spleen"].given == (4, 7, 9) and rows["spleen"].obeyed == (0, 1, 3)
+    assert rows["mean"].given == (12, 21, 27) and rows["mean"].obeyed == (8, 11, 15)
+    assert clicks_obeyed([]) == []
 
 
 def test_files_hold_every_number_and_say_where_prompts_come_from(tmp_path):
@@ -96,10 +116,16 @@ def test_files_hold_every_number_and_say_where_prompts_come_from(tmp_path):
     assert content["clicks_needed"][0] == {
         "label": "liver", "goal": 0.8, "median_clicks": 1, "share_of_slices": 1, "after": [6, 2, 0], "never": 0,
     }  # fmt: skip
+    assert content["clicks_obeyed"][0] == {
+        "label": "liver", "share": 0.75, "shares": [1, 5 / 7, 6 / 9], "given": [8, 14, 18], "obeyed": [8, 10, 12],
+    }  # fmt: skip
     assert [CaseScores.from_json(one) for one in content["cases"]] == cases
     with table.open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 2 * len(prompts_of(SETTINGS)) + 3 * 2 * 2
+    assert len(rows) == 3 * 2 * len(prompts_of(SETTINGS)) + 3 * 2 * 2 + 3 * 3
+    assert ["b", "liver", "0", "2 clicks", "share of clicks obeyed", "0.714286"] in [
+        list(row.values()) for row in rows
+    ]
     assert list(rows[0].values()) == ["a", "liver", "0", "everything", "dice", "0.500000"]
     assert {row["measure"] for row in rows if row["prompts"] == "3 clicks"} >= {
         "dice",
@@ -115,14 +141,20 @@ def test_the_table_has_a_row_per_class_and_their_mean():
     assert lines[1].split()[:5] == ["class", "everything", "(there)", "1", "3"]
     assert [line.split()[0] for line in lines[3:5]] == ["liver", "spleen"] and lines[6].startswith("mean")
     assert "0.600" in lines[3] and "> 3" in text and "40 %" in text
+    assert "Clicks so far that the answer obeys" in lines
+    assert lines[-3].split() == ["spleen", "0", "%", "33", "%", "20", "%"]
+    assert lines[-1].split() == ["all", "50", "%", "50", "%", "48", "%"]  # (4 + 0) / 8, (6 + 3) / 18, 19 / 40
 
 
 def test_the_figure_is_drawn_with_and_without_everything(tmp_path):
     cases = [made("a", 0.5), made("b", 0.7, labels=("liver",))]
     prompted = [
         CaseScores(
-            name=one.name, needed=one.needed, scores=tuple(s for s in one.scores if "every" not in s.prompts)
-        )
+            name=one.name,
+            needed=one.needed,
+            obeyed=one.obeyed,
+            scores=tuple(s for s in one.scores if "every" not in s.prompts),
+        )  # fmt: skip
         for one in cases
     ]
     for number, some in enumerate((cases, prompted)):

@@ -16,10 +16,12 @@ from pgsam_monai.evaluation.interaction.measure import (
     InteractionSettings,
     measure_interaction,
 )
+from pgsam_monai.evaluation.interaction.scores import CaseScores
 from pgsam_monai.evaluation.interaction.users import AT_ONCE, ClickingUser, ask_at_once, draw
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.volume import Place, read_volume
 from pgsam_monai.prompts.boxes import tight_box
+from pgsam_monai.prompts.points import point_list
 
 SETTINGS = InteractionSettings(clicks=(1, 2, 4))
 
@@ -54,6 +56,10 @@ def test_whom_everything_is_plain_answers_perfectly(case):
         ("liver", 0.9, (4, 0, 0, 0), 0), ("spleen", 0.9, (4, 0, 0, 0), 0),
     ]  # fmt: skip
     assert {one.slices for one in scores.scores} == {4}
+    # a click on each of four slices, and no further one
+    assert [(one.label, one.given, one.obeyed) for one in scores.obeyed] == [
+        ("liver", (4, 4, 4, 4), (4, 4, 4, 4)), ("spleen", (4, 4, 4, 4), (4, 4, 4, 4)),
+    ]  # fmt: skip
     assert sum(len(prompts.labels) for prompts in network.prompts) < 6 * 9  # the satisfied click no more
 
 
@@ -140,6 +146,31 @@ def test_a_user_clicks_into_the_largest_error_and_stops_when_satisfied(case):
         assert second.mask == ("logits" if feedback else None)
         user.see("logits", target)
         assert user.click(None) is None and user.click(None) is None and user.satisfied
+
+
+def test_clicks_are_obeyed_where_the_answer_has_their_value():
+    target = np.zeros((20, 20), bool)
+    target[4:10, 4:10] = True
+    user = ClickingUser(volume=None, target=target, feedback=False)
+    user._pixels = point_list([(5, 4), (9, 8), (15, 2), (3, 12)], [1, 1, 0, 0])  # x, y
+    for rows, columns, held in (
+        ((4, 10), (4, 10), 4), ((4, 6), (4, 10), 3), ((0, 20), (0, 20), 2), ((8, 13), (3, 4), 1), ((0, 0), (0, 0), 2),
+    ):  # fmt: skip
+        user.found = np.zeros_like(target)
+        user.found[slice(*rows), slice(*columns)] = True
+        assert user.obeyed == (held, 4)
+
+
+def test_clicks_that_nobody_obeys_are_counted(case):
+    """Whoever answers nothing everywhere disobeys each of the 8 slices' positive clicks, again and again."""
+
+    class Deaf(AnsweringNetwork):
+        def answer(self, features, prompts):
+            return super().answer(features, prompts) * 0 - 1
+
+    scores = measure_interaction(make_model(Deaf(), axcodes="IPR"), case, SETTINGS)
+    assert {(one.given, one.obeyed) for one in scores.obeyed} == {((4, 8, 12, 16), (0, 0, 0, 0))}
+    assert CaseScores.from_json(scores.to_json()) == scores
 
 
 def test_draws_differ_by_case_place_seed_and_kind_alone(case):

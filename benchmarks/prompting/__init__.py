@@ -1,0 +1,1 @@
+"""Measuring weights as they are by simulated users: the data sets, the models, the tables."""
