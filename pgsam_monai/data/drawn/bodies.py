@@ -26,8 +26,8 @@ class Ellipsoid:
     @property
     def reach(self) -> float:
         """Radius in mm of a ball round the centre that holds it, roughness apart."""
-        round_off = 1.0 if self.power <= 2 else 1.3
-        return float(round_off * (np.max(self.radii) + abs(self.bend) * self.radii[0]))
+        corner = 3 ** max(0.0, 0.5 - 1 / self.power)  # of a box, at most the square root of 3
+        return float(corner * (np.max(self.radii) + abs(self.bend) * self.radii[0]))
 
     def depth(self, points: np.ndarray) -> np.ndarray:
         """Points (n, 3) in mm → about how deep inside each lies (n,), mm, negative outside."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.medsa.decoder import PromptedDecoder
 from pgsam_monai.networks.medsa.encoder import POSITIONS, adapt_encoder
-from pgsam_monai.networks.medsa.prompt_maps import draw_prompts
+from pgsam_monai.networks.medsa.prompt_maps import draw_prompts, obey
 from pgsam_monai.networks.medsa.simulation import PromptTraining, simulate_prompts
 from pgsam_monai.networks.medsa.space_depth import DEPTH_FUSIONS
 from pgsam_monai.networks.sam.image_encoder import ImageFeatures
@@ -205,6 +205,8 @@ class MedSA(SamNetwork):
             grid_encoding=self.prompt_encoder.grid_encoding(features.embedding),
             dense=dense,
         )
+        if self.prompt_maps and not self.training:
+            logits = obey(logits.float(), points, labels, stride=stride / 4)
         return logits.float(), quality.float()
 
     def forward(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pgsam_monai.prompts.points import BOX_FIRST, BOX_LAST, NEGATIVE, POSITIVE
 
@@ -18,6 +19,8 @@ CLICK_RADIUS = 1.0
 """Standard deviation of a click's spot, pixels of the mask prompt (4 of the image)."""
 OUTSIDE_LOGIT = -4.0
 """Outside a box, while there is no answer yet."""
+MARGIN = 0.5
+"""Logit that an answer has at a click at least, for or against."""
 
 
 def draw_prompts(
@@ -42,19 +45,60 @@ def draw_prompts(
     Returns:
         (P, *size) float32 logits.
     """
-    height, width = size
-    rows = (torch.arange(height, device=points.device, dtype=torch.float32) + 0.5) * stride - 0.5
-    columns = (torch.arange(width, device=points.device, dtype=torch.float32) + 0.5) * stride - 0.5
+    rows, columns = _centres(size, stride, points.device)
     base = _outside_boxes(points, labels, rows, columns)
     if masks is not None:
         given = masks.float().clamp(-CLICK_LOGIT, CLICK_LOGIT)
         base = torch.where(has_mask[:, None, None], given, base)
-    signs = (labels == POSITIVE).float() - (labels == NEGATIVE).float()  # (P, N)
-    falls = 2 * (CLICK_RADIUS * stride) ** 2
-    down = torch.exp(-((points[..., 1:] - rows) ** 2) / falls)  # (P, N, height)
-    across = torch.exp(-((points[..., :1] - columns) ** 2) / falls)  # (P, N, width)
+    down, across = _falls(points, rows, columns, stride)
+    signs = _signs(labels)
     spots = torch.einsum("pn,pnh,pnw->phw", 2 * CLICK_LOGIT * signs, down, across)
     return (base + spots).clamp(-CLICK_LOGIT, CLICK_LOGIT)
+
+
+def obey(logits: Tensor, points: Tensor, labels: Tensor, *, stride: float) -> Tensor:
+    """Answers (P, h, w) that say of each clicked pixel what the click said, one click after the other.
+
+    An answer that does so by `MARGIN` stays as it is; another one gets a click's spot, as high as it takes.
+
+    Args:
+        logits: positive inside.
+        points: (P, N, 2), (x, y) pixels of the image's square.
+        labels: (P, N), see `Prompts`.
+        stride: pixels of the square per pixel of the answer.
+    """
+    size = (logits.shape[1], logits.shape[2])
+    down, across = _falls(points, *_centres(size, stride, points.device), stride)
+    scale = points.new_tensor([size[1] * stride, size[0] * stride])
+    places = (2 * (points + 0.5) / scale - 1)[:, :, None]  # (P, N, 1, 2), as grid_sample wants them
+    for number, signs in enumerate(_signs(labels).unbind(dim=1)):
+        spot = down[:, number, :, None] * across[:, number, None, :]
+        both = torch.stack([logits, spot], dim=1)
+        here = functional.grid_sample(
+            both, places[:, number : number + 1], padding_mode="border", align_corners=False
+        )
+        value, height = here[:, 0, 0, 0], here[:, 1, 0, 0]
+        lack = ((MARGIN - signs * value).clamp(min=0) * signs / height.clamp(min=1e-3))[:, None, None]
+        logits = logits + lack * spot
+    return logits
+
+
+def _signs(labels: Tensor) -> Tensor:
+    """1 for a positive click, -1 for a negative one, 0 for anything else; float32."""
+    return (labels == POSITIVE).float() - (labels == NEGATIVE).float()
+
+
+def _centres(size: tuple[int, int], stride: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where the rows and columns of a map lie in the square, pixels."""
+    rows, columns = (torch.arange(side, device=device, dtype=torch.float32) for side in size)
+    return (rows + 0.5) * stride - 0.5, (columns + 0.5) * stride - 0.5
+
+
+def _falls(points: Tensor, rows: Tensor, columns: Tensor, stride: float) -> tuple[Tensor, Tensor]:
+    """Factors (P, N, h) and (P, N, w) of a spot round each point."""
+    falls = 2 * (CLICK_RADIUS * stride) ** 2
+    down = torch.exp(-((points[..., 1:] - rows) ** 2) / falls)
+    return down, torch.exp(-((points[..., :1] - columns) ** 2) / falls)
 
 
 def _outside_boxes(points: Tensor, labels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

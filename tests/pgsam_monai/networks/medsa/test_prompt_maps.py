@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pgsam_monai.networks.medsa import MedSA
-from pgsam_monai.networks.medsa.prompt_maps import CLICK_LOGIT, OUTSIDE_LOGIT, draw_prompts
+from pgsam_monai.networks.medsa.prompt_maps import CLICK_LOGIT, MARGIN, OUTSIDE_LOGIT, draw_prompts, obey
 from pgsam_monai.prompts.points import ABSENT, BOX_FIRST, BOX_LAST, NEGATIVE, PADDING, POSITIVE
+from pgsam_monai.transforms.fit import enlarge
 
 
 def drawn(points, labels, **more) -> torch.Tensor:
@@ -37,6 +38,25 @@ def test_an_earlier_answer_goes_in_corrected_by_its_clicks_and_bounded():
     assert map_[1, 5] == -CLICK_LOGIT and map_[7, 0] == CLICK_LOGIT
     ignored = drawn([(21.5, 5.5)], [NEGATIVE], masks=given, has_mask=torch.tensor([False]))
     assert ignored[7, 0].abs() < 1e-3
+
+
+def test_answers_obey_clicks_and_change_nowhere_else():
+    """Against a click inside, for one outside; the third is obeyed already, the fourth is no click."""
+    logits = torch.full((1, 8, 8), -3.0)
+    logits[0, :, :4] = 5.0
+    points = torch.tensor([[[5.0, 9.0], [27.0, 22.0], [30.0, 2.0], [2.0, 30.0]]])
+    labels = torch.tensor([[NEGATIVE, POSITIVE, NEGATIVE, ABSENT]])
+    obeyed = obey(logits, points, labels, stride=4.0)
+    square = enlarge(obeyed[:, None], (32, 32))[0, 0]
+    assert square[9, 5] == pytest.approx(-MARGIN, abs=1e-4)
+    assert square[22, 27] == pytest.approx(MARGIN, abs=1e-4)
+    assert square[2, 30] == pytest.approx(-3, abs=1e-3) and square[30, 2] == pytest.approx(5, abs=1e-3)
+
+
+def test_the_later_of_two_clicks_on_one_pixel_counts():
+    points, labels = torch.tensor([[[9.0, 9.0], [9.0, 9.0]]]), torch.tensor([[POSITIVE, NEGATIVE]])
+    obeyed = obey(torch.zeros(1, 8, 8), points, labels, stride=4.0)
+    assert enlarge(obeyed[:, None], (32, 32))[0, 0, 9, 9] == pytest.approx(-MARGIN, abs=1e-4)
 
 
 def test_an_answer_depends_on_where_a_click_lies_before_anything_is_learnt():
