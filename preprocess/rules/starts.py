@@ -14,11 +14,11 @@ def trains_everything(decided: Mapping[str, Any]) -> bool:
 def told_of_start(decided: Mapping[str, Any]) -> str:
     """Why all of an encoder is trained whose weights are only a start."""
     return (
-        f"{decided['weights']} is only a start: {decided['backbone']} is too small, and saw drawings alone, to be kept "
-        "as it is; every encoder weight is trained on."
+        f"Our {decided['weights']} is only a start: {decided['backbone']} is too small, and saw drawings alone, to be "
+        "kept as it is; every encoder weight is trained on."
     )
 
 
 def as_from_random(decided: Mapping[str, Any]) -> str:
     """What a reason says of such weights behind one that speaks of random numbers; nothing where there are none."""
-    return f" {decided['weights']} is only a start." if is_only_a_start(decided["weights"]) else ""
+    return f" Our {decided['weights']} is only a start." if is_only_a_start(decided["weights"]) else ""

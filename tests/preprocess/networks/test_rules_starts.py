@@ -6,7 +6,7 @@ import json
 
 import pytest
 from drawn_stand_in import NAME, put_stand_in
-from plan_evidence import GPU, evidence
+from plan_evidence import GPU, decide, evidence
 
 from preprocess.bundle.emit import bundle_files
 from preprocess.networks import NETWORK_RULES
@@ -44,12 +44,13 @@ def test_the_table_names_every_network_that_plans_vit_tiny():
 
 
 @pytest.mark.parametrize("network", STARTS)
-def test_nobody_starts_from_them_unasked(network):
+def test_unasked_they_are_planned_where_the_table_says_so(network):
+    weights = plan(network).configurations[network]["weights"]
     if STARTS[network]:
-        pytest.skip("measured to be better, and planned")
-    own = plan(network).configurations[network]
-    assert own["weights"].value is None
-    assert own["weights"].reason == "No weights were published for vit_tiny; it starts from random numbers."
+        assert weights.value == NAME and "ship with this package" in weights.reason
+    else:
+        assert weights.value is None
+        assert weights.reason == "No weights were published for vit_tiny; it starts from random numbers."
 
 
 def test_a_network_whose_start_was_measured_is_planned_with_them():
@@ -77,10 +78,18 @@ def test_from_them_all_is_trained_as_from_random_numbers(network, machine):
     assert own["pixel_mean"].value == [0.485, 0.456, 0.406]
 
 
+@pytest.mark.parametrize("network", STARTS)
+def test_reasons_are_sentences(network):
+    for name, decision in decide(evidence(), network, backbone="vit_tiny", weights=NAME).items():
+        assert decision.reason[0].isupper() or decision.reason[0].isdigit(), name
+        assert decision.reason.endswith("."), name
+
+
 def test_pretrained_features_are_not_summed_with_what_nobody_has_learnt():
     thin = {"spacings": ((0.75, 0.75, 1.5),) * 10, "machine": GPU}
     small = ("backbone", "vit_tiny")
-    assert plan("medsa", small, **thin).configurations["medsa"]["depth_fusion"].value == "add"
+    own = plan("medsa", small, ("weights", None), **thin).configurations["medsa"]
+    assert own["depth_fusion"].value == "add"
     own = plan("medsa", small, ("weights", NAME), **thin).configurations["medsa"]
     assert own["depth_fusion"].value == "gated" and own["stack_depth"].value == 4
     assert "its prompt encoder included" in own["prompt_encoder_training"].reason
