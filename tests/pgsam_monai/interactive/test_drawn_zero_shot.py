@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from drawn_stand_in import NAME, put_stand_in
+from drawn_stand_in import NAME, put_stand_in, random_state
 from small_volumes import write_case
 from tiny_bundle import read_voxels
 
@@ -14,6 +14,9 @@ from pgsam_monai.base.files import sha256_of
 from pgsam_monai.commands import main as cli
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.zero_shot import load_zero_shot
+from pgsam_monai.networks.adaptation.adapter import Adapter
+
+PART = "image_encoder."
 
 
 @pytest.fixture
@@ -26,7 +29,9 @@ def test_it_is_asked_as_it_was_trained(shipped):
     model = load_zero_shot(NAME, device="cpu")
     assert model.image_size == model.network.image_size == 128
     assert model.network.prompt_maps and model.trained_with_masks and not model.knows_everything
-    assert not any("adapter" in name for name, _ in model.network.named_parameters())
+    assert not any(isinstance(part, Adapter) for part in model.network.modules())
+    own = {key.replace(".block.", ".") for key in model.network.image_encoder.state_dict()}
+    assert own == {key.removeprefix(PART) for key in random_state() if key.startswith(PART)}
     assert [round(float(value), 3) for value in model.network.pixel_mean] == [0.485, 0.456, 0.406]
 
 
