@@ -23,7 +23,8 @@ def main() -> None:
         for name in PARTS:
             source, target = ROOT / name, Path(folder) / name
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                # weights need torch
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
             else:
                 shutil.copy(source, target)
         rewrite(Path(folder) / "setup.cfg")

@@ -62,7 +62,7 @@ def _efficient(*, embed_dim: int, heads: int, parameters_m: float) -> Vit:
 
 
 BACKBONES: dict[str, Vit | TinyVit] = {
-    # Ours, for CPUs and tests, trained from scratch.
+    # Ours, for CPUs and tests, trained from scratch or from drawn_tiny.
     "vit_tiny": Vit(
         embed_dim=192, depth=2, heads=3, global_blocks=(0, 1), mlp_ratio=3.0, relative_positions=False,
         stem_widths=(16, 48, 96), neck_convolution=False, decoder_mlp_dim=512, parameters_m=1,
@@ -75,7 +75,8 @@ BACKBONES: dict[str, Vit | TinyVit] = {
     "efficient_sam_ti": _efficient(embed_dim=192, heads=3, parameters_m=6),
     "efficient_sam_s": _efficient(embed_dim=384, heads=6, parameters_m=22),
 }  # fmt: skip
-"""Image encoders of slices by name. `vit_tiny` alone has no published weights; MedSAM's are `vit_b`'s."""
+"""Image encoders of slices by name. `vit_tiny` alone has no published weights but ours, which are only a start;
+MedSAM's are `vit_b`'s."""
 
 VOLUME_BACKBONES: dict[str, Vit] = {
     # Ours, for CPUs and tests, trained from scratch. The necks' convolutions would take most of its time.

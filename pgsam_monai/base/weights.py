@@ -24,7 +24,8 @@ class Weights:
     name: str
     """what a plan or a config calls it"""
     url: str
-    """where it is published: the file itself, an archive of it (`.zip`), or the page of a package"""
+    """where it is published: the file itself, an archive of it (`.zip`), or the page of a package; of what ships with
+    this package the file's path in it"""
     sha256: str | None
     """hexadecimal digest of the file; None where none is known, so that it is imported by hand"""
     size_bytes: int | None
@@ -43,6 +44,12 @@ class Weights:
     """whether it was trained on intensities from 0 to 1; the others take SAM's pixel statistics"""
     prompts: str = ""
     """what it learnt of prompts, as the end of a sentence, where that is less than SAM: masks are missing in all"""
+    shipped: bool = False
+    """whether the file ships with this package, in `pgsam_monai/weights`"""
+    prompt_maps: bool = False
+    """whether it learnt from clicks and boxes that are also drawn into the mask prompt, and so has to be asked"""
+    only_a_start: bool = False
+    """whether a training goes on with all of it, as from random numbers: a small network, of little worth frozen"""
 
     @property
     def file_name(self) -> str:
@@ -53,6 +60,8 @@ class Weights:
     @property
     def source(self) -> str:
         """Where it comes from, for people."""
+        if self.shipped:
+            return "this package"
         return f"pip: {self.package.name}=={self.package.version}" if self.package else self.url
 
 
@@ -143,6 +152,20 @@ RECORDS = (
         title="EfficientSAM",
         prompts=_NO_NEGATIVES,
     ),
+    # Ours, see pgsam_monai/weights/drawn_tiny.md. Whoever makes the file anew writes its hash and size here.
+    Weights(
+        name="drawn_tiny",
+        url="pgsam_monai/weights/drawn_tiny.safetensors",
+        sha256=None,
+        size_bytes=None,
+        licence="Apache-2.0",
+        backbone="vit_tiny",
+        title="drawn_tiny",
+        image_size=128,
+        shipped=True,
+        prompt_maps=True,
+        only_a_start=True,
+    ),
 )
 
 KNOWN_WEIGHTS: dict[str, Weights] = {record.name: record for record in RECORDS}
@@ -202,5 +225,27 @@ def clip_record(model: str, weights: str | None) -> Weights | None:
 
 
 def weights_of(backbone: str) -> str | None:
-    """The first published weights of a backbone; None where there are none."""
-    return next((record.name for record in RECORDS if record.backbone == backbone), None)
+    """The first published weights that a backbone is adapted from; None where there are none."""
+    return _first(backbone, only_a_start=False)
+
+
+def start_of(backbone: str) -> str | None:
+    """The first weights of a backbone that are only a start; None where there are none."""
+    return _first(backbone, only_a_start=True)
+
+
+def is_only_a_start(weights: str | None) -> bool:
+    """Whether everything is trained on from weights of that name; False of random ones and of a file's, too."""
+    record = KNOWN_WEIGHTS.get(str(weights))
+    return record is not None and record.only_a_start
+
+
+def asks_with_maps(weights: str | None) -> bool:
+    """Whether weights of that name have to be asked with prompts drawn into the mask; False of a file's."""
+    record = KNOWN_WEIGHTS.get(str(weights))
+    return record is not None and record.prompt_maps
+
+
+def _first(backbone: str, *, only_a_start: bool) -> str | None:
+    named = (record for record in RECORDS if record.backbone == backbone)
+    return next((record.name for record in named if record.only_a_start == only_a_start), None)

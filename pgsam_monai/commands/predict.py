@@ -46,6 +46,7 @@ def predict(
     Examples:
         pgsam predict bundles/samed_hippocampus scan.nii.gz predictions --overlays
         pgsam predict bundles/medsa_synapse scan.nii.gz predictions --clicks clicks.json
+        pgsam predict drawn_tiny mr.nii.gz predictions --clicks clicks.json   # ships with this package
         pgsam predict lite_medsam ct.nii.gz predictions --box 120,210,90,180,88,88 --window=-160,240 --propagate
         pgsam predict bundles/refsam3d_btcv scan.nii.gz predictions --text "perform liver segmentation" --overlays
 

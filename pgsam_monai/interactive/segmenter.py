@@ -100,7 +100,7 @@ class Segmenter:
         """Published weights as they are, without any training here.
 
         Args:
-            weights: such as "lite_medsam" or "sam_vit_b", see `zero_shot.load_zero_shot`.
+            weights: such as "drawn_tiny", "lite_medsam" or "sam_vit_b", see `zero_shot.load_zero_shot`.
             labels: likewise, what the user calls the classes.
             corrections: of the constructor; weights of SAM's kind have learnt to obey clicks.
             options: background, mask_feedback and memory_gb of the constructor, and the further arguments of

@@ -66,7 +66,7 @@ def load_zero_shot(
     network = MedSA(
         num_classes=len(named), image_size=size, in_channels=channels, backbone=record.backbone, weights=record.name,
         weights_dir=weights_dir, encoder_training="frozen", pixel_mean=(0.0,) * 3 if unit else SAM_MEAN,
-        pixel_std=(1.0,) * 3 if unit else SAM_STD,
+        pixel_std=(1.0,) * 3 if unit else SAM_STD, prompt_maps=record.prompt_maps,
     )  # fmt: skip
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = PromptModel(

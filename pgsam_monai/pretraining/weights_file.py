@@ -19,6 +19,7 @@ from pgsam_monai.training.ranks import is_main_process
 logger = logging.getLogger(__name__)
 
 _RENAMED = (
+    (r"^image_encoder\.blocks\.(\d+)\.block\.", r"image_encoder.blocks.\1."),
     (r"^(image_encoder\..*blocks\.\d+)\.block\.", r"\1."),
     (r"^mask_decoder\.transformer\.blocks\.(\d+)\.block\.", r"mask_decoder.transformer.layers.\1."),
     (r"^mask_decoder\.sam\.", "mask_decoder."),

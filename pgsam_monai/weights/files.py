@@ -1,8 +1,8 @@
 """Pretrained weights: where they lie on this machine, and how they come here.
 
-A name (see `weights_table`) resolves to a file that was imported (`pgsam weights import FILE`), that an installed
-package ships, or that is downloaded once, checked by its SHA-256 and only then given its final name. A path resolves
-to itself.
+A name (see `base.weights`) resolves to a file that lies beside this module, that was imported (`pgsam weights import
+FILE`), that an installed package ships, or that is downloaded once, checked by its SHA-256 and only then given its
+final name. A path resolves to itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import http.client
 import importlib.metadata
-import json
 import logging
 import urllib.error
 import urllib.request
@@ -20,16 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from pgsam_monai.base.errors import MissingFile, UserFault, did_you_mean
-from pgsam_monai.base.files import sha256_of, write_text
-from pgsam_monai.base.json_files import read_json
+from pgsam_monai.base.files import sha256_of
 from pgsam_monai.base.weights import CLIP_WEIGHTS, KNOWN_WEIGHTS, Package, Weights
 from pgsam_monai.weights.checks import check_archive, check_tensors
+from pgsam_monai.weights.notes import noted_digest, with_note, write_note
 from pgsam_monai.weights.store import store
 from pgsam_monai.weights.torchscript import is_torchscript, read_torchscript
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 30
+SHIPPED = Path(__file__).parent
+"""Holds the weights that ship with this package."""
 
 
 def default_weights_dir() -> Path:
@@ -43,7 +44,10 @@ def known_weights() -> dict[str, Weights]:
 
 
 def find_weights(record: Weights, *, weights_dir: str | Path | None = None) -> Path | None:
-    """Where `record` lies: in our folder, else in its installed package; None if nowhere. Nothing is checked."""
+    """Where `record` lies: with this package, else in our folder, else in its installed package; None if nowhere.
+    Nothing is checked."""
+    if record.shipped and (SHIPPED / record.file_name).is_file():
+        return SHIPPED / record.file_name
     file = _folder(weights_dir) / record.file_name
     if file.is_file():
         return file
@@ -68,10 +72,12 @@ def resolve_weights(weights: str | Path, *, weights_dir: str | Path | None = Non
     if file is None:
         return download_weights(record, _folder(weights_dir))
     if record.sha256 is None:
-        record = _imported_record(record, file)
+        record = with_note(record, file)
         _check_kept(record, file, digest=True)
     else:
-        _check_kept(record, file, digest=file.parent != _folder(weights_dir))  # ours were when they came
+        # Ours were when they came; but weights that ship may be other ones in another version, of the same size.
+        came_checked = file.parent == _folder(weights_dir) and not record.shipped
+        _check_kept(record, file, digest=not came_checked)
     return file
 
 
@@ -86,22 +92,6 @@ def _packaged_file(package: Package) -> Path | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     return file if file.is_file() else None
-
-
-def _imported_record(record: Weights, file: Path) -> Weights:
-    """`record` with the size and hash that were noted when `file`, of which none are published, was imported."""
-    try:
-        noted = read_json(_note(file), remedy="import the weights again")
-        return replace(record, sha256=str(noted["sha256"]), size_bytes=int(noted["size_bytes"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserFault(
-            f"Weights '{record.name}': '{file}' lies there without a readable '{_note(file).name}', which holds its "
-            f"hash; run `pgsam weights import {file} --as {record.name}`."
-        ) from error
-
-
-def _note(file: Path) -> Path:
-    return file.with_name(f"{file.name}.json")
 
 
 def _check_kept(record: Weights, file: Path, *, digest: bool) -> None:
@@ -120,6 +110,8 @@ def _check_kept(record: Weights, file: Path, *, digest: bool) -> None:
 
 
 def _renew(record: Weights) -> str:
+    if record.shipped:
+        return "this file isn't of this version of pgsam-monai; delete it and install pgsam-monai again"
     if record.package:
         return f"`pip install --force-reinstall {record.package.name}=={record.package.version}`"
     return "delete it, then run again or `pgsam weights import FILE`"
@@ -147,8 +139,15 @@ def download_weights(record: Weights, folder: str | Path) -> Path:
 
     Raises:
         UserFault: no connection, a broken transfer, or other bytes than published; or the weights come by pip, or
-            have no published hash to check a download by.
+            have no published hash to check a download by; or they ship with this package, which lacks them.
     """
+    if record.shipped:
+        raise UserFault(
+            f"Weights '{record.name}' ship with pgsam-monai, but this installation lacks them, which is to say that it "
+            f"is damaged ('{SHIPPED / record.file_name}'). Install pgsam-monai again (`pip install --force-reinstall "
+            f"--no-deps` from where it came), or run `pgsam weights import {record.file_name}` with the same version's "
+            "file."
+        )
     if record.package:
         raise UserFault(
             f"Weights '{record.name}' come with the package {record.package.name} {record.package.version}, which is "
@@ -185,6 +184,9 @@ def import_weights(
             checked from then on.
         weights_dir: the folder that keeps weights; None for `default_weights_dir()`.
 
+    Returns:
+        the copy; of weights that ship with this package their file in it, if it is there.
+
     Raises:
         UserFault: no such file or name, none of the known weights, not those of that name, or other ones lie there.
     """
@@ -202,8 +204,10 @@ def import_weights(
             f"Weights file '{source}' is not '{record.name}': its SHA-256 is {digest}, expected {record.sha256}. If "
             "the download was cut short, fetch it again; use other weights by their path."
         )
+    if record.shipped and (SHIPPED / record.file_name).is_file():
+        return resolve_weights(record.name, weights_dir=weights_dir)
     target = _folder(weights_dir) / record.file_name
-    if record.sha256 is None and target.is_file() and digest not in (_noted(target), sha256_of(target)):
+    if record.sha256 is None and target.is_file() and digest not in (noted_digest(target), sha256_of(target)):
         raise UserFault(
             f"Other weights were imported as '{record.name}' before, '{target}', and bundles may depend on them; move "
             "them away if these are to take their place."
@@ -211,17 +215,8 @@ def import_weights(
     with source.open("rb") as stream:
         store(stream, target, noted, describe=f"{record.name} import")
     if record.sha256 is None:
-        note = {"name": record.name, "sha256": digest, "size_bytes": noted.size_bytes}
-        write_text(_note(target), json.dumps(note, indent=4) + "\n")
+        write_note(noted, target)
     return target
-
-
-def _noted(file: Path) -> str | None:
-    """The hash that a file had when it was imported, which it may have lost."""
-    try:
-        return json.loads(_note(file).read_text())["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _recognise(source: Path, digest: str) -> Weights:

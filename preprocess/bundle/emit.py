@@ -22,7 +22,7 @@ from pgsam_monai.base.labels import shown
 from pgsam_monai.base.replacing import backup_name
 from pgsam_monai.base.trained_for import planned_in, stamp_in
 from pgsam_monai.base.training_facts import FILE
-from pgsam_monai.base.weights import clip_record
+from pgsam_monai.base.weights import asks_with_maps, clip_record
 from preprocess.bundle.augmentation import patch_augmentation
 from preprocess.bundle.json_text import json_text
 from preprocess.bundle.metadata import SCHEMA, bundle_metadata, large_files
@@ -150,6 +150,7 @@ def bundle_values(plan: Mapping, network: str, *, partial: bool = False) -> dict
         ),
         "mirrored_inferer": mirrored_inferer(planned, sided),
         "cleaning": cleaning_transform(planned),
+        "prompt_maps": {"prompt_maps": True} if asks_with_maps(planned.get("weights")) else {},
         "evaluation_postprocessing": evaluation_postprocessing(planned, values["label_names"]),
         "inference_postprocessing": postprocessing_transforms(planned, "@output_dir"),
     }

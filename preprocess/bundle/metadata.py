@@ -115,9 +115,12 @@ def _quoted(name: str) -> str:
 
 def large_files(weights: str | None, clip: Weights | None = None) -> str | None:
     """The large_files.yml of a bundle that starts from those weights of SAM's, and of CLIP's; None where there is
-    nothing to download: of a package's weights, of a file's, of none, and where no hash is known."""
+    nothing to download: of weights that ship with this package or come with another, of a file's, of none, and where no
+    hash is known."""
     named = (KNOWN_WEIGHTS.get(str(weights)), clip)
-    known = [record for record in named if record and not record.package and record.sha256]
+    known = [
+        record for record in named if record and record.sha256 and not (record.shipped or record.package)
+    ]
     lines = ["large_files:"] if known else []
     for record in known:
         lines += [

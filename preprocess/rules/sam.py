@@ -5,13 +5,14 @@ from functools import partial
 from typing import Any
 
 from pgsam_monai.base.backbones import BACKBONES
-from pgsam_monai.base.weights import KNOWN_WEIGHTS, weights_of
+from pgsam_monai.base.weights import KNOWN_WEIGHTS, is_only_a_start, start_of, weights_of
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import ENCODERS, TINY_VITS, Encoder
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import choice, numbers, takes, whole, word
 from preprocess.rules.memory import NOTHING, Beside, fixed_gb, image_gb, largest_batch
 from preprocess.rules.slices import CPU_BATCH, GPU_BATCH, INPUT_RULES, choose_inference_batch_size
+from preprocess.rules.starts import told_of_start
 from preprocess.rules.training import TRAINING_RULES
 
 RANK = 4
@@ -48,10 +49,16 @@ def choose_backbone(evidence: Evidence, decided: Mapping[str, Any], beside: AskB
 
 
 @takes(word("a name such as sam_vit_b, or null", or_null=True))
-def choose_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Name of the pretrained weights, or None."""
+def choose_weights(evidence: Evidence, decided: Mapping[str, Any], starts: bool = False) -> Decision:
+    """Name of the pretrained weights, or None; `starts`: also of such as are only a start."""
     backbone = decided["backbone"]
     weights = weights_of(backbone)
+    if weights is None and starts and (start := start_of(backbone)):
+        reason = (
+            f"Ours for {backbone}, which ship with this package and learnt from drawings alone: a better start than "
+            "random numbers (docs/results.md)."
+        )
+        return Decision(value=start, reason=reason)
     if weights is None:
         reason = f"No weights were published for {backbone}; it starts from random numbers."
         return Decision(value=None, reason=reason)
@@ -72,6 +79,8 @@ def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> D
         return Decision(
             value="full", reason="Without pretrained weights every encoder weight has to be learnt."
         )
+    if is_only_a_start(decided["weights"]):
+        return Decision(value="full", reason=told_of_start(decided))
     return Decision(
         value="lora",
         reason="SAMed: the pretrained encoder stays frozen, low-rank updates of q and v are learnt."
@@ -143,35 +152,41 @@ def choose_frozen_encoder(evidence: Evidence, decided: Mapping[str, Any]) -> Dec
             "this is not the network as published."
         )
         return Decision(value="full", reason=reason)
+    if is_only_a_start(decided["weights"]):
+        reason = f"{told_of_start(decided)} This is not the network as published."
+        return Decision(value="full", reason=reason)
     return Decision(
         value="frozen", reason="As published: SAM's encoder stays as it is, what follows it is trained."
     )
 
 
-def sam_rules(beside: AskBeside = nothing) -> dict[str, Any]:
-    """The rules of a network of slices on SAM, whose batch depends on what it keeps `beside` that."""
+def sam_rules(beside: AskBeside = nothing, *, starts: bool) -> dict[str, Any]:
+    """The rules of a network of slices on SAM, whose batch depends on what it keeps `beside` that.
+
+    `starts`: plan weights that are only a start where a backbone has no others.
+    """
     return {
         **INPUT_RULES,
-        "backbone": _asking(choose_backbone, beside),
-        "weights": choose_weights,
+        "backbone": _told(choose_backbone, beside=beside),
+        "weights": _told(choose_weights, starts=starts),
         "encoder_training": choose_encoder_training,
         "rank": choose_rank,
         "pixel_mean": choose_pixel_mean,
         "pixel_std": choose_pixel_std,
-        "batch_size": _asking(choose_batch_size, beside),
+        "batch_size": _told(choose_batch_size, beside=beside),
         **TRAINING_RULES,
         "inference_batch_size": choose_inference_batch_size,
     }
 
 
-def frozen_rules() -> dict[str, Any]:
-    """The rules of a baseline behind SAM's frozen encoder."""
-    rules = {name: rule for name, rule in sam_rules().items() if name != "rank"}
+def frozen_rules(*, starts: bool) -> dict[str, Any]:
+    """The rules of a baseline behind SAM's frozen encoder; `starts` as of `sam_rules`."""
+    rules = {name: rule for name, rule in sam_rules(starts=starts).items() if name != "rank"}
     return rules | {"encoder_training": choose_frozen_encoder}
 
 
-def _asking(rule: Any, beside: AskBeside) -> Any:
-    return takes(rule.kind)(partial(rule, beside=beside))
+def _told(rule: Any, **of_network: Any) -> Any:
+    return takes(rule.kind)(partial(rule, **of_network))
 
 
 def _fitting_batch(

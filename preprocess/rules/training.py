@@ -9,6 +9,7 @@ from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.geometry import in_oriented_order
 from preprocess.rules.kind import FACTOR, SHARE, choice, number, or_null, takes, whole
+from preprocess.rules.starts import as_from_random, trains_everything
 from preprocess.splits.few_shot import FewShot
 from preprocess.splits.subjects import RULES
 
@@ -133,10 +134,10 @@ def choose_epochs(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
 @takes(FACTOR)
 def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Peak learning rate of AdamW."""
-    if decided["weights"] is None:
+    if trains_everything(decided):
         reason = (
             f"AdamW from random weights: {SCRATCH_LEARNING_RATE}; SAMed's {SAMED_LEARNING_RATE} "
-            "suits low-rank updates only."
+            f"suits low-rank updates only.{as_from_random(decided)}"
         )
         return Decision(value=SCRATCH_LEARNING_RATE, reason=reason)
     batch = decided["batch_size"]
@@ -153,17 +154,16 @@ def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
 @takes(number(0))
 def choose_weight_decay(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """AdamW's weight decay."""
-    if decided["weights"] is None:
-        return Decision(
-            value=SCRATCH_WEIGHT_DECAY, reason="The usual value for training a ViT from random weights."
-        )
+    if trains_everything(decided):
+        reason = f"The usual value for training a ViT from random weights.{as_from_random(decided)}"
+        return Decision(value=SCRATCH_WEIGHT_DECAY, reason=reason)
     return Decision(value=SAMED_WEIGHT_DECAY, reason="The weight decay that SAMed was published with.")
 
 
 @takes(whole(0))
 def choose_warmup_iterations(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Steps of linear warm-up."""
-    return _warmup(decided, scratch=decided["weights"] is None)
+    return _warmup(decided, scratch=trains_everything(decided))
 
 
 def choose_scratch_warmup_iterations(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:

@@ -19,6 +19,8 @@ REINITIALISED = (
     "mask_decoder.iou_prediction_head.",
 )
 """Key prefixes that depend on the number of masks: SAM's three don't carry over to K + 1 classes."""
+SKIPS = "mask_decoder.skips."
+"""What joins the features of a convolutional stem, which `skip_features` may leave out."""
 SAM_LAYERS = 2
 """Of SAM's two-way transformer: weights fill so many, and a deeper one's further layers keep their random values."""
 
@@ -60,12 +62,13 @@ def load_sam_state(
 
     Absolute and global relative position tables are resized to the module's. Mask tokens, hyper-networks and the
     quality head keep their random values (as SAMed's authors do) unless `keep_masks`, and so does what the
-    checkpoint's kind does not have: an input mixer, EfficientSAM's mask prompts, layers of a deeper decoder.
+    checkpoint's kind does not have: an input mixer, EfficientSAM's mask prompts, layers of a deeper decoder. Numbers of
+    16 bits become the module's. A module without skip features leaves the checkpoint's out.
 
     Args:
         parts: the module to fill, before any adapter is added.
-        state: a state dict in the layout of SAM's official checkpoints (MedSAM's is the same), of MobileSAM's and
-            LiteMedSAM's, or of EfficientSAM's.
+        state: a state dict in the layout of SAM's official checkpoints (MedSAM's is the same, drawn_tiny's has q, k and
+            v apart), of MobileSAM's and LiteMedSAM's, or of EfficientSAM's.
         source: the file's name, for errors.
         keep_masks: load what depends on the number of masks, too; the module then has SAM's four.
 
@@ -75,7 +78,8 @@ def load_sam_state(
     own = {key: value for key, value in parts.state_dict().items() if _is_sam_key(key)}
     anew = _further_layers(own) + (() if keep_masks else REINITIALISED)
     wanted = {key for key in own if not key.startswith(anew)}
-    given = {key: value for key, value in to_our_layout(state, own).items() if not key.startswith(anew)}
+    unused = anew if any(key.startswith(SKIPS) for key in own) else (*anew, SKIPS)
+    given = {key: value for key, value in to_our_layout(state, own).items() if not key.startswith(unused)}
     given = {key: fit_table(key, value, own.get(key)) for key, value in given.items()}
     faults = _faults(own, wanted, given)
     if faults:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from preprocess.networks.starts import STARTS
 from preprocess.rules import training
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
@@ -22,4 +23,4 @@ def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
     return Decision(value=HEAD_LEARNING_RATE, reason=reason)
 
 
-RULES = frozen_rules() | {"learning_rate": choose_learning_rate}
+RULES = frozen_rules(starts=STARTS["autosam"]) | {"learning_rate": choose_learning_rate}

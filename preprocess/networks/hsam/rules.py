@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from preprocess.networks.starts import STARTS
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import Encoder
 from preprocess.rules.evidence import Evidence
@@ -116,7 +117,7 @@ def class_attention_parameters(grid: int) -> int:
 
 RULES = (
     {"noise_std": choose_noise_std, "class_attention_grid": choose_class_attention_grid}
-    | sam_rules(keeps_second_decoder)
+    | sam_rules(keeps_second_decoder, starts=STARTS["hsam"])
     | {
         "second_stage_start": choose_second_stage_start,
         "ce_weight": choose_ce_weight,

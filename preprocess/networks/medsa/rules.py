@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pgsam_monai.base.weights import KNOWN_WEIGHTS
+from pgsam_monai.base.weights import KNOWN_WEIGHTS, is_only_a_start
+from preprocess.networks.starts import STARTS
 from preprocess.rules import sam, slices, training
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import Encoder
@@ -13,6 +14,7 @@ from preprocess.rules.evidence import Evidence
 from preprocess.rules.geometry import in_oriented_order
 from preprocess.rules.kind import FACTOR, SHARE, TRUTH, Kind, choice, takes, whole
 from preprocess.rules.memory import Beside
+from preprocess.rules.starts import told_of_start, trains_everything
 from preprocess.splits.few_shot import FewShot
 
 STACK_DEPTH = 4
@@ -67,6 +69,8 @@ def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> D
     if decided["weights"] is None:
         reason = "Without pretrained weights every encoder weight has to be learnt, beside the adapters."
         return Decision(value="full", reason=reason)
+    if is_only_a_start(decided["weights"]):
+        return Decision(value="full", reason=f"{told_of_start(decided)} So are the adapters.")
     reason = "The paper's: SAM stays as it is, encoder and decoder; adapters are learnt."
     return Decision(value="adapters", reason=reason)
 
@@ -97,7 +101,7 @@ def choose_hyper_prompt(evidence: Evidence, decided: Mapping[str, Any]) -> Decis
 def choose_depth_fusion(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """How what a slice sees in itself and in its neighbours is joined: "add", "concat", "cross", "gated", "none"."""
     used = " Not used: every slice is on its own." if decided["stack_depth"] == 1 else ""
-    if decided["encoder_training"] == "full":
+    if decided["encoder_training"] == "full" and not is_only_a_start(decided["weights"]):
         reason = "Added, as the paper adopts; cross-attention gained it 0.5 % of Dice for 28.3 M weights (Table 8)."
         return Decision(value="add", reason=reason + used)
     reason = (
@@ -132,7 +136,7 @@ def choose_iterations_per_epoch(evidence: Evidence, decided: Mapping[str, Any]) 
 
 def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Peak learning rate of AdamW."""
-    if decided["weights"] is None:
+    if trains_everything(decided):
         return training.choose_learning_rate(evidence, decided)
     reason = (
         f"{LEARNING_RATE}, not searched: near SAM's own 0.0008, to whose settings the paper refers. The released "
@@ -158,6 +162,10 @@ def choose_prompt_encoder_training(evidence: Evidence, decided: Mapping[str, Any
             "weights."
         )
         return Decision(value=True, reason=reason)
+    if is_only_a_start(decided["weights"]) and decided["encoder_training"] == "full":
+        return Decision(
+            value=False, reason="Not used: all of SAM is trained on, its prompt encoder included."
+        )
     return Decision(
         value=False, reason="The paper's: only adapters are learnt (all is, from random weights)."
     )
@@ -209,7 +217,11 @@ def keeps_answers(decided: Mapping[str, Any], encoder: Encoder) -> Beside:
 # Stack and prompts stand first: the memory rules ask for them.
 RULES = (
     {"stack_depth": choose_stack_depth, "prompted_classes": choose_prompted_classes}
-    | {name: rule for name, rule in sam.sam_rules(keeps_answers).items() if name != "sampling"}
+    | {
+        name: rule
+        for name, rule in sam.sam_rules(keeps_answers, starts=STARTS["medsa"]).items()
+        if name != "sampling"
+    }
     | {
         "encoder_training": choose_encoder_training,
         "rank": choose_rank,

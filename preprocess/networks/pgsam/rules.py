@@ -4,6 +4,7 @@ masks refined."""
 from collections.abc import Mapping
 from typing import Any
 
+from preprocess.networks.starts import STARTS
 from preprocess.rules import sam
 from preprocess.rules.clip import CLIPS, CPU_CLIP, GPU_CLIP, UNKNOWN_CLIP, choose_clip_weights
 from preprocess.rules.decision import Decision
@@ -170,7 +171,7 @@ CLIP_RULES = {
     "refinement_steps": choose_refinement_steps,
 }
 # CLIP stands before the backbone, whose choice and batch depend on the memory that CLIP leaves.
-RULES = INPUT_RULES | CLIP_RULES | sam.sam_rules(keeps_clip) | {"rank": choose_rank}
+RULES = INPUT_RULES | CLIP_RULES | sam.sam_rules(keeps_clip, starts=STARTS["pgsam"]) | {"rank": choose_rank}
 
 LATER = {
     "text_encoder": None,

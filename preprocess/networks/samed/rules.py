@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from preprocess.networks.starts import STARTS
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import Encoder
 from preprocess.rules.evidence import Evidence
@@ -48,7 +49,7 @@ def choose_resolution_weights(evidence: Evidence, decided: Mapping[str, Any]) ->
 
 RULES = (
     {"decoder_layers": choose_decoder_layers}
-    | sam_rules(keeps_further_layers)
+    | sam_rules(keeps_further_layers, starts=STARTS["samed"])
     | {"resolution_weights": choose_resolution_weights}
 )
 

@@ -87,7 +87,7 @@ def test_what_is_compared_is_decided_as_for_samed(network, machine):
 @pytest.mark.parametrize("network", ["autosam", "samdecoder"])
 def test_a_frozen_encoder_needs_pretrained_weights(network):
     assert values(evidence(machine=GPU), network)["encoder_training"] == "frozen"
-    without = decide(evidence(), network)["encoder_training"]
+    without = decide(evidence(), network, weights=None)["encoder_training"]
     assert without.value == "full"
     assert "no baseline" in without.reason and "not the network as published" in without.reason
     assert "rank" not in values(evidence(), network)

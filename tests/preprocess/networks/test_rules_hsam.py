@@ -5,21 +5,22 @@ from __future__ import annotations
 from plan_evidence import GPU, evidence
 
 from preprocess.networks.hsam.rules import class_attention_parameters, keeps_second_decoder
+from preprocess.plan.overrides import make_override
 from preprocess.plan.plan import make_plan
 from preprocess.rules.encoders import ENCODERS
 from preprocess.rules.memory import fixed_gb, image_gb
 
 
-def decide(**changes):
+def decide(*overrides, **changes):
     header = {"name": "x", "folder": "/x", "layout": "msd", "channels": ["CT"]}
     plan = make_plan(
-        evidence(**changes), dataset=header, networks=("hsam", "samed"), recipe=None, overrides=()
+        evidence(**changes), dataset=header, networks=("hsam", "samed"), recipe=None, overrides=overrides
     )
     return {name: plan.configurations[name] for name in ("hsam", "samed")}
 
 
 def test_its_own_decisions():
-    hsam = decide()["hsam"]
+    hsam = decide(make_override("weights", None))["hsam"]
     assert (hsam["ce_weight"].value, hsam["dice_weight"].value) == (0.1, 0.9)
     assert hsam["stage_schedule"].value == "paper"
     assert hsam["stage_epochs"].value == hsam["epochs"].value

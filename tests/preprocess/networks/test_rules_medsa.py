@@ -64,7 +64,7 @@ def test_stacks_where_slices_lie_close():
 
 
 def test_a_plain_sum_of_branches_only_where_no_pretrained_features_would_suffer():
-    assert medsa(**THIN)["depth_fusion"].value == "add"  # vit_tiny, from random weights
+    assert medsa([("weights", None)], **THIN)["depth_fusion"].value == "add"  # vit_tiny
     assert medsa(machine=GPU, **THIN)["depth_fusion"].value == "gated"
 
 
@@ -108,7 +108,7 @@ def test_prompts_and_neighbours_take_memory():
 
 
 def test_from_random_weights_all_of_it_is_trained():
-    own = medsa([("backbone", "vit_tiny")])
+    own = medsa([("backbone", "vit_tiny"), ("weights", None)])
     assert own["encoder_training"].value == "full"
     assert own["learning_rate"].value == 0.003 and "random weights" in own["learning_rate"].reason
 

@@ -166,9 +166,8 @@ def test_backbone_by_target_and_memory():
     assert with_memory(1)["backbone"] == "vit_tiny"
 
 
-def test_cpu_network_starts_from_random_weights():
-    decided = values(evidence())
-    assert decided["weights"] is None
+def test_cpu_network_learns_everything_from_random_weights():
+    decided = values(evidence(), weights=None)
     assert decided["encoder_training"] == "full"
     assert (decided["learning_rate"], decided["weight_decay"]) == (0.003, 0.05)
     assert decided["batch_size"] == 12
