@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pgsam_monai.base.files import sha256_of, whole
+from pgsam_monai.pretraining.network import PromptedSam
 from pgsam_monai.training.checkpoints import bare
 from pgsam_monai.training.ranks import is_main_process
 
 logger = logging.getLogger(__name__)
 
 _RENAMED = (
-    (r"^image_encoder\.blocks\.(\d+)\.block\.", r"image_encoder.blocks.\1."),
     (r"^(image_encoder\..*blocks\.\d+)\.block\.", r"\1."),
     (r"^mask_decoder\.transformer\.blocks\.(\d+)\.block\.", r"mask_decoder.transformer.layers.\1."),
     (r"^mask_decoder\.sam\.", "mask_decoder."),
@@ -41,12 +41,21 @@ def sam_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def write_weights(state: Mapping[str, Tensor], file: Path, *, title: str) -> str:
+def write_weights(network: PromptedSam, file: Path, *, title: str) -> str:
     """Write `sam_state` as safetensors, whole or not at all; its SHA-256.
+
+    "No mask given", which this network never says, becomes what an empty mask prompt gives, the same at every cell:
+    networks without prompts begin with what the decoder knows.
 
     Raises:
         OSError: no room, or no right to write.
     """
+    state = network.state_dict()
+    with torch.no_grad():
+        empty = network.prompt_encoder.mask_embedding(
+            torch.zeros(1, 1, 4, 4, device=network.pixel_mean.device)
+        )
+    state["prompt_encoder.no_mask_embed.weight"] = empty[:, :, 0, 0]
     about = {"title": title, "licence": "Apache-2.0", "format": "pt"}
     with whole(file) as partial:
         save_file(sam_state(state), partial, metadata=about)
@@ -64,5 +73,5 @@ class WeightsFile:
             engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        digest = write_weights(bare(self.network).state_dict(), self.file, title=self.title)
+        digest = write_weights(bare(self.network), self.file, title=self.title)
         logger.info("%s: %d bytes, SHA-256 %s.", self.file, self.file.stat().st_size, digest)

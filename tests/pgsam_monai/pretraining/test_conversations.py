@@ -6,16 +6,13 @@ import math
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.networks.medsa import MedSA
 from pgsam_monai.pretraining.losses import ConversationLoss
 from pgsam_monai.pretraining.metrics import ConversationMetrics, count_obeyed
 from pgsam_monai.pretraining.network import Answers, PromptedSam
 from pgsam_monai.pretraining.questions import DrawnQuestions, PassSampler
-from pgsam_monai.pretraining.weights_file import sam_state, write_weights
 from pgsam_monai.prompts.points import ABSENT, NEGATIVE, POSITIVE
 
 
@@ -124,27 +121,3 @@ def test_obedience_is_counted_at_the_clicked_pixels():
     points = torch.tensor([[[2.0, 1.0], [2.0, 1.0], [0.0, 0.0], [3.0, 3.0]]])
     labels = torch.tensor([[POSITIVE, NEGATIVE, NEGATIVE, ABSENT]])
     assert count_obeyed(found, points, labels) == (2, 3)
-
-
-def test_the_file_gives_another_network_the_same_answers(network, tmp_path):
-    """Float16, SAM's names, and nothing that belongs to Med-SA."""
-    file = tmp_path / "drawn.safetensors"
-    digest = write_weights(network.state_dict(), file, title="drawn")
-    state = load_file(file)
-    assert len(digest) == 64 and {value.dtype for value in state.values()} == {torch.float16}
-    assert {name.split(".")[0] for name in state} == {"image_encoder", "prompt_encoder", "mask_decoder"}
-    other = MedSA(
-        num_classes=2, image_size=64, backbone="vit_tiny", weights=str(file), encoder_training="frozen",
-        prompt_maps=True,
-    )  # fmt: skip
-    own = sam_state(network.state_dict())
-    assert all(torch.equal(own[name], state[name]) for name in own)
-    image, point = torch.rand(1, 1, 64, 64), torch.tensor([[[30.0, 20.0]]])
-    answers = []
-    for each in (network.eval(), other.eval()):
-        with torch.no_grad():
-            features = each.embed(image)
-            answers.append(
-                each.answer_pairs(features, point, torch.tensor([[POSITIVE]]), torch.tensor([0]))[0]
-            )
-    assert torch.allclose(*answers, atol=0.02 * answers[0].abs().max().item())

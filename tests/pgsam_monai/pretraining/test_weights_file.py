@@ -29,7 +29,7 @@ def test_names_and_shapes_are_sams(network):
 
 def test_a_network_that_starts_from_the_file_answers_alike(network, tmp_path):
     file = tmp_path / "made.safetensors"
-    write_weights(network.state_dict(), file, title="made")
+    write_weights(network, file, title="made")
     options = {"num_classes": 1, "image_size": 32, "backbone": "vit_tiny", "weights": str(file)}
     started = MedSA(encoder_training="frozen", prompt_maps=True, **options).eval()
     points, labels = torch.tensor([[[9.0, 20.0], [3.0, 4.0]]]), torch.tensor([[1, 0]])
@@ -41,3 +41,13 @@ def test_a_network_that_starts_from_the_file_answers_alike(network, tmp_path):
     assert before.std() > 0 and torch.allclose(before, after, atol=0.02 * float(before.abs().max()))
     assert SAMed(encoder_training="full", **options).image_encoder.pos_embed.dtype == torch.float32
     assert load_weights(file)["mask_decoder.mask_tokens.weight"].shape == (4, 256)
+
+
+def test_no_mask_is_an_empty_mask(network, tmp_path):
+    """The network never says "no mask"; what SAM has there would be random numbers."""
+    file = tmp_path / "made.safetensors"
+    write_weights(network, file, title="made")
+    with torch.no_grad():
+        empty = network.prompt_encoder.mask_embedding(torch.zeros(1, 1, 8, 8))[0]
+    written = load_weights(file)["prompt_encoder.no_mask_embed.weight"][0].float()
+    assert torch.allclose(written, empty[:, 1, 1], atol=1e-3)
