@@ -134,7 +134,6 @@ def curve_of(bundle: Path, folder: Path, per_epoch: int, arguments: argparse.Nam
         "epochs": EPOCHS,
         "iterations_per_epoch": per_epoch,
         "warmup_iterations": round(WARMUP_SHARE * EPOCHS * per_epoch),
-        "val_interval": 1000,  # never: the last network is measured afterwards, in a process of its own
     }
     return make_curve(
         bundle, subset, cases=arguments.cases, seeds=range(arguments.seeds), overrides=budget, folder=folder

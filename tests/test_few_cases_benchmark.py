@@ -59,7 +59,10 @@ def test_starts_are_planned_apart_on_the_same_splits(tmp_path):
     assert [len(fold["training"]) for fold in drawn[0]] == [1, 1, 2, 2]
     assert {tuple(fold["validation"]) for fold in drawn[0]} == {tuple(drawn[0][0]["validation"])}
     assert len(drawn[0][0]["validation"]) == 1
-    assert curves[0].overrides["warmup_iterations"] == 8 and curves[0].overrides["val_interval"] == 1000
+    assert (
+        curves[0].overrides["warmup_iterations"] == 8
+        and curves[0].overrides["val_interval"] == few_cases.EPOCHS
+    )
 
 
 def test_the_report_has_a_line_per_start_and_a_figure(tmp_path, capsys):
