@@ -12,8 +12,8 @@ from pgsam_monai.prompts.points import ABSENT, BOX_FIRST, BOX_LAST, NEGATIVE, PO
 
 POINTS = 6
 """Room for points of an opening."""
-KINDS = ("click", "clicks", "box", "loose box", "box and click", "mask")
-SHARES = (0.45, 0.17, 0.12, 0.08, 0.05, 0.13)
+SHARES = {"click": 0.45, "clicks": 0.17, "box": 0.12, "loose box": 0.08, "box and click": 0.05, "mask": 0.13}
+"""What there is, and how often it is drawn where nobody says otherwise."""
 MASK_STRIDE = 4
 """Pixels of the square per pixel of a mask prompt."""
 
@@ -30,9 +30,8 @@ class Opening(NamedTuple):
     has_mask: bool
 
 
-def open_with(rng: np.random.Generator, target: np.ndarray, kind: str | None = None) -> Opening:
-    """Draw the first prompt about a target (S, S) of bool, which isn't empty; `kind` of `KINDS`, or drawn too."""
-    kind = kind or str(rng.choice(KINDS, p=SHARES))
+def open_with(rng: np.random.Generator, target: np.ndarray, kind: str) -> Opening:
+    """Draw the first prompt, of a kind that `SHARES` names, about a target (S, S) of bool, which isn't empty."""
     side = len(target) // MASK_STRIDE
     mask, clicks, box = np.zeros((side, side), np.float32), [], None
     if kind == "click":

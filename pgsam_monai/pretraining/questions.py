@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from pgsam_monai.data.drawn.pictures import CONTRASTS, draw_picture
 from pgsam_monai.data.drawn.shapes import draw_shapes
 from pgsam_monai.data.drawn.targets import choose_targets
 from pgsam_monai.data.drawn.views import choose_view, cut
-from pgsam_monai.pretraining.openings import open_with
+from pgsam_monai.pretraining.openings import SHARES, open_with
 from pgsam_monai.prompts.points import Prompts
 
 
@@ -27,7 +27,7 @@ class DrawnQuestions(Dataset):
 
     def __init__(
         self, *, image_size: int, targets: int = 3, seed: int = 0, shapes_share: float = 0.3,
-        contrast: str = "random", length: int = 2**31,
+        contrast: str = "random", openings: Mapping[str, float] = SHARES, length: int = 2**31,
     ) -> None:  # fmt: skip
         """
         Args:
@@ -36,6 +36,7 @@ class DrawnQuestions(Dataset):
             seed: of all samples.
             shapes_share: of scenes that are random shapes instead of anatomy.
             contrast: see `draw_picture`.
+            openings: how often a user begins with what, see `openings.SHARES`; they sum to 1.
             length: samples, for those who go through all of them.
 
         Raises:
@@ -50,6 +51,15 @@ class DrawnQuestions(Dataset):
             raise UserFault(
                 f"DrawnQuestions: contrast must be one of {', '.join(CONTRASTS)}, got {contrast!r}."
             )
+        if (
+            set(openings) - set(SHARES)
+            or min(openings.values()) < 0
+            or abs(sum(openings.values()) - 1) > 1e-6
+        ):
+            raise UserFault(
+                f"DrawnQuestions: openings must be shares of {', '.join(SHARES)} that sum to 1, got {dict(openings)}."
+            )
+        self.openings = dict(openings)
         self.image_size, self.targets, self.seed = image_size, targets, seed
         self.shapes_share, self.contrast, self.length = shapes_share, contrast, length
         self._latest: tuple[int, Any] | None = None
@@ -68,7 +78,8 @@ class DrawnQuestions(Dataset):
         picture = draw_picture(rng, scene, planes, contrast=self.contrast)
         targets = choose_targets(rng, scene, planes[0], self.targets)
         picture, targets = _turned(rng, picture, targets)
-        openings = [open_with(rng, target) for target in targets]
+        kinds = rng.choice(list(self.openings), len(targets), p=list(self.openings.values()))
+        openings = [open_with(rng, target, str(kind)) for target, kind in zip(targets, kinds, strict=True)]
         return {
             "image": torch.from_numpy(picture)[None],
             "label": torch.from_numpy(targets.astype(np.uint8)),

@@ -45,7 +45,15 @@ def test_a_sample_has_its_shapes(batch):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"image_size": 60}, {"targets": 0}, {"shapes_share": 1.5}, {"contrast": "bright"}]
+    "wrong",
+    [
+        {"image_size": 60},
+        {"targets": 0},
+        {"shapes_share": 1.5},
+        {"contrast": "bright"},
+        {"openings": {"click": 0.5}},
+        {"openings": {"shout": 1.0}},
+    ],
 )
 def test_arguments_out_of_range_are_refused(wrong):
     with pytest.raises(UserFault, match="DrawnQuestions"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pgsam_monai.pretraining.openings import KINDS, open_with, rough_mask
+from pgsam_monai.pretraining.openings import SHARES, open_with, rough_mask
 from pgsam_monai.prompts.points import ABSENT, BOX_FIRST, BOX_LAST, NEGATIVE, POSITIVE
 
 
@@ -20,7 +20,7 @@ def clicks(opening, kind) -> list[tuple[int, int]]:
     return [(int(y), int(x)) for x, y in opening.points[opening.labels == kind]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SHARES)
 def test_what_is_said_is_true(kind, target):
     for seed in range(25):
         opening = open_with(np.random.default_rng(seed), target, kind)
