@@ -20,7 +20,9 @@ CLICK_RADIUS = 1.0
 OUTSIDE_LOGIT = -4.0
 """Outside a box, while there is no answer yet."""
 MARGIN = 0.5
-"""Logit that an answer has at a click at least, for or against."""
+"""Logit that an answer has at a click, about at least, for or against."""
+PASSES = 3
+"""A spot reaches four fifths of its height between the pixels of an answer, and spots overlap; then it is there."""
 
 
 def draw_prompts(
@@ -57,9 +59,10 @@ def draw_prompts(
 
 
 def obey(logits: Tensor, points: Tensor, labels: Tensor, *, stride: float) -> Tensor:
-    """Answers (P, h, w) that say of each clicked pixel what the click said, one click after the other.
+    """Answers (P, h, w) that say of each clicked pixel what the click said.
 
-    An answer that does so by `MARGIN` stays as it is; another one gets a click's spot, as high as it takes.
+    An answer that does so by `MARGIN` stays as it is; another one gets a click's spot, about as high as it takes. Of
+    two contrary clicks on one place the later one counts. Sizes may be traced.
 
     Args:
         logits: positive inside.
@@ -67,20 +70,29 @@ def obey(logits: Tensor, points: Tensor, labels: Tensor, *, stride: float) -> Te
         labels: (P, N), see `Prompts`.
         stride: pixels of the square per pixel of the answer.
     """
-    size = (logits.shape[1], logits.shape[2])
-    down, across = _falls(points, *_centres(size, stride, points.device), stride)
-    scale = points.new_tensor([size[1] * stride, size[0] * stride])
+    down, across = _falls(
+        points, *_centres((logits.shape[1], logits.shape[2]), stride, points.device), stride
+    )
+    signs = _signs(labels)
+    heard = 1 - _overruled(points, signs, stride)
+    sides = [side * stride for side in (logits.shape[2], logits.shape[1])]
+    scale = torch.stack([torch.as_tensor(side, dtype=points.dtype, device=points.device) for side in sides])
     places = (2 * (points + 0.5) / scale - 1)[:, :, None]  # (P, N, 1, 2), as grid_sample wants them
-    for number, signs in enumerate(_signs(labels).unbind(dim=1)):
-        spot = down[:, number, :, None] * across[:, number, None, :]
-        both = torch.stack([logits, spot], dim=1)
+    for _ in range(PASSES):
         here = functional.grid_sample(
-            both, places[:, number : number + 1], padding_mode="border", align_corners=False
-        )
-        value, height = here[:, 0, 0, 0], here[:, 1, 0, 0]
-        lack = ((MARGIN - signs * value).clamp(min=0) * signs / height.clamp(min=1e-3))[:, None, None]
-        logits = logits + lack * spot
+            logits.unsqueeze(1), places, padding_mode="border", align_corners=False
+        )[:, 0, :, 0]  # (P, N)
+        lack = (MARGIN - signs * here).clamp(min=0) * signs * heard
+        logits = logits + torch.einsum("pn,pnh,pnw->phw", lack, down, across)
     return logits
+
+
+def _overruled(points: Tensor, signs: Tensor, stride: float) -> Tensor:
+    """How near a later click, which says the contrary, lies to each: (P, N), 1 on the same place, 0 far away."""
+    distance = (points.unsqueeze(2) - points.unsqueeze(1)).square().sum(dim=-1)  # (P, N, N)
+    contrary = signs.unsqueeze(2) * signs.unsqueeze(1) < 0
+    near = torch.exp(-distance / (CLICK_RADIUS * stride) ** 2) * contrary
+    return torch.triu(near, diagonal=1).amax(dim=2)
 
 
 def _signs(labels: Tensor) -> Tensor:

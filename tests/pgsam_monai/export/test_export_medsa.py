@@ -64,11 +64,14 @@ def test_adapters_alone_restore_it(tmp_path, small_backbone):
     torch.testing.assert_close(other(image), network(image), atol=0, rtol=0)
 
 
-@pytest.mark.parametrize(("backbone", "stack"), [("vit_tiny", 1), ("vit_small", 1), ("vit_small", 3)])
+@pytest.mark.parametrize(
+    ("backbone", "stack", "maps"),
+    [("vit_tiny", 1, False), ("vit_tiny", 1, True), ("vit_small", 1, False), ("vit_small", 3, False)],
+)
 @torch.no_grad()
-def test_encoder_and_decoder_answer_as_the_network_does(small_backbone, backbone, stack, tmp_path):
+def test_encoder_and_decoder_answer_as_the_network_does(small_backbone, backbone, stack, maps, tmp_path):
     """Any number of points; clicks, a box, an earlier mask; the second class; numbers from another library."""
-    network = make(backbone=backbone, stack_depth=stack)
+    network = make(backbone=backbone, stack_depth=stack, prompt_maps=maps)
     encoder, decoder = (
         onnxruntime.InferenceSession(str(file)) for file in export_prompted(network, tmp_path)
     )
