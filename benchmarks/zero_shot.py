@@ -94,7 +94,7 @@ def read_arguments() -> argparse.Namespace:
     add("--seeds", type=numbers, default=(0,), help="of the users")
     add(
         "--mask_feedback", choices=FEEDBACK, default="auto",
-        help="the latest answer goes in as a mask with a further click; auto: by what the weights know, for files no",
+        help="the latest answer goes in as a mask with a further click; auto: by what the weights know, for files yes",
     )  # fmt: skip
     add("--precision", default="auto", help="fp32, bf16 or auto")
     add("--folder", type=Path, default=Path("zero_shot"), help="a file per case")

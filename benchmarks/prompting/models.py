@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,12 +96,12 @@ def load_file(
     plane: str | None = None,
     device: str = "cpu",
 ) -> PromptModel:
-    """As `load_zero_shot`, of weights in a file: SAM's layout, for the contender's backbone."""
+    """As `load_zero_shot`, of weights in a file of drawn_tiny's kind: SAM's layout, for the contender's backbone."""
     unit, values = contender.unit_scale, [0, *structures.values()]
     network = MedSA(
         num_classes=len(structures), image_size=contender.size, backbone=contender.backbone,
         weights=str(contender.file), encoder_training="frozen", pixel_mean=(0.0,) * 3 if unit else SAM_MEAN,
-        pixel_std=(1.0,) * 3 if unit else SAM_STD, **prompt_maps(),
+        pixel_std=(1.0,) * 3 if unit else SAM_STD, prompt_maps=True,
     )  # fmt: skip
     return PromptModel(
         network=network.to(device).eval(),
@@ -115,16 +113,5 @@ def load_file(
         device=torch.device(device),
         source=contender.label,
         knows_everything=False,
-        trained_with_masks=False,
+        trained_with_masks=True,
     )
-
-
-def prompt_maps() -> dict[str, bool]:
-    """The argument by which a network takes prompts as maps, if this version of it knows that."""
-    if any("prompt_maps" in inspect.signature(kind.__init__).parameters for kind in MedSA.__mro__):
-        return {"prompt_maps": True}
-    print(
-        "This MedSA takes no prompt_maps: weights that were trained with them can't be measured.",
-        file=sys.stderr,
-    )
-    return {}
