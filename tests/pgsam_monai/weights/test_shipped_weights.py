@@ -101,7 +101,7 @@ def built(network, **options):
 
 @pytest.mark.parametrize("network", [SAMed, HSAM, MedSA, AutoSAM])
 def test_its_16_bits_become_a_networks_32(shipped, network):
-    given, own = load_weights(shipped), built(network, image_size=128).state_dict()
+    given, own = load_weights(shipped), built(network, image_size=KNOWN_WEIGHTS[NAME].image_size).state_dict()
     tensors = {key: value for key, value in own.items() if isinstance(value, torch.Tensor)}
     assert {value.dtype for value in tensors.values() if value.is_floating_point()} == {torch.float32}
     encoder = [key for key in given if key.startswith("image_encoder.")]
@@ -114,8 +114,8 @@ def test_its_16_bits_become_a_networks_32(shipped, network):
 
 def test_position_tables_are_carried_to_another_size(shipped):
     table = load_weights(shipped)["image_encoder.pos_embed"].float()
-    own = built(SAMed, image_size=224).image_encoder.pos_embed
-    assert table.shape == (1, 8, 8, 192) and own.shape == (1, 14, 14, 192) and own.dtype == torch.float32
+    own = built(SAMed, image_size=448).image_encoder.pos_embed
+    assert table.shape == (1, 16, 16, 192) and own.shape == (1, 28, 28, 192) and own.dtype == torch.float32
     assert torch.allclose(own[0, 0, 0], table[0, 0, 0]) and torch.allclose(own[0, -1, -1], table[0, -1, -1])
 
 
