@@ -56,7 +56,9 @@ def write_weights(network: PromptedSam, file: Path, *, title: str) -> str:
             torch.zeros(1, 1, 4, 4, device=network.pixel_mean.device)
         )
     state["prompt_encoder.no_mask_embed.weight"] = empty[:, :, 0, 0]
-    about = {"title": title, "licence": "Apache-2.0", "format": "pt"}
+    about = {
+        "title": f"{title}, Apache-2.0"
+    }  # several entries come in any order, and the file would have any hash
     with whole(file) as partial:
         save_file(sam_state(state), partial, metadata=about)
     return sha256_of(file)

@@ -51,3 +51,10 @@ def test_no_mask_is_an_empty_mask(network, tmp_path):
         empty = network.prompt_encoder.mask_embedding(torch.zeros(1, 1, 8, 8))[0]
     written = load_weights(file)["prompt_encoder.no_mask_embed.weight"][0].float()
     assert torch.allclose(written, empty[:, 1, 1], atol=1e-3)
+
+
+def test_the_same_weights_give_the_same_bytes(network, tmp_path):
+    digests = {
+        write_weights(network, tmp_path / f"{number}.safetensors", title="made") for number in range(4)
+    }
+    assert len(digests) == 1
