@@ -1,7 +1,7 @@
 """Which networks are planned to start from our own weights."""
 
 STARTS = {
-    "samed": False,
+    "samed": True,
     "pgsam": False,
     "hsam": False,
     "medsa": False,
