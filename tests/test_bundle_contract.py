@@ -12,6 +12,8 @@ from dataset_builders import write_msd, write_synapse
 from registry import COMMITTED, NETWORKS, ROOT
 from tiny_bundle import plan_tiny, run_bundle
 
+from pgsam_monai.base.weights import KNOWN_WEIGHTS
+
 ODD_NAME = "Task01_it's $os.remove('x') \"odd\""
 ODD_LABELS = ["background", "$1/0", "@seed", "a#b::c", "%configs"]
 
@@ -223,7 +225,8 @@ def test_a_bundle_carries_its_papers(bundle):
         assert (bundle / name).stat().st_size > 0
     (entries,) = config(bundle, "plan")["configurations"].values()
     weights = entries["weights"]["value"] if "weights" in entries else None
-    assert (bundle / "large_files.yml").is_file() == (weights is not None)
+    fetched = weights is not None and not KNOWN_WEIGHTS[weights].shipped
+    assert (bundle / "large_files.yml").is_file() == fetched
     assert "code" in (bundle / "docs/README.md").read_text()
 
 

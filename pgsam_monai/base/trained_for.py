@@ -137,6 +137,12 @@ def planned_by(metadata: Mapping[str, Any], bundle: str | Path) -> TrainedFor:
     """
     content = metadata.get(METADATA_KEY)
     if not isinstance(content, Mapping) or KEY not in content:
+        if not (Path(bundle) / "configs" / "plan.json").is_file():
+            config = Path(bundle) / "configs" / "train.json"
+            raise OtherPlan(
+                f"Bundle '{bundle}' is of no plan: it segments no data set's structures. It trains by `python -m "
+                f"monai.bundle run training --config_file {config}`."
+            )
         raise OtherPlan(f"Bundle '{bundle}' was planned by an older version; {_write_again(bundle)}.")
     file = Path(bundle) / "configs" / "metadata.json"
     return made_of(content[KEY], TrainedFor.from_json, file=file, remedy=_write_again(bundle))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -113,5 +114,13 @@ def test_a_weights_file_is_asked_without_torch(tmp_path):
 def test_a_bundle_that_cannot_say_is_to_be_written_again(tmp_path, text, told):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/metadata.json").write_text(text)
+    (tmp_path / "configs/plan.json").write_text("{}")
     with pytest.raises(UserFault, match=rf"{told}.* with pgsam-plan --from_plan .*plan.json"):
         planned_in(tmp_path)
+
+
+def test_a_bundle_of_no_plan_says_how_it_trains():
+    with pytest.raises(
+        UserFault, match=r"is of no plan.*monai.bundle run training --config_file .*train.json"
+    ):
+        planned_in(Path(__file__).parents[3] / "bundles/drawn_tiny")

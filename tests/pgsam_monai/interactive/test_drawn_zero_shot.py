@@ -11,6 +11,7 @@ from small_volumes import write_case
 from tiny_bundle import read_voxels
 
 from pgsam_monai.base.files import sha256_of
+from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.commands import main as cli
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.zero_shot import load_zero_shot
@@ -27,7 +28,7 @@ def shipped(monkeypatch, tmp_path):
 
 def test_it_is_asked_as_it_was_trained(shipped):
     model = load_zero_shot(NAME, device="cpu")
-    assert model.image_size == model.network.image_size == 128
+    assert model.image_size == model.network.image_size == KNOWN_WEIGHTS[NAME].image_size
     assert model.network.prompt_maps and model.trained_with_masks and not model.knows_everything
     assert not any(isinstance(part, Adapter) for part in model.network.modules())
     own = {key.replace(".block.", ".") for key in model.network.image_encoder.state_dict()}

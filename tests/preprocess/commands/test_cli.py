@@ -205,7 +205,7 @@ def test_an_edited_plan_without_its_data_changes_alone(scans, capsys):
     assert call("--from_plan", path) == 0
     assert "nothing follows" in capsys.readouterr().out
     assert load(facts) == known and known["structures"]["liver"]["cases"] == 6
-    assert load(path)["configurations"]["samed"]["weights"]["value"] is None
+    assert load(path)["configurations"]["samed"]["weights"] == plan["configurations"]["samed"]["weights"]
 
 
 def test_a_plan_from_elsewhere_is_data(scans, capsys):

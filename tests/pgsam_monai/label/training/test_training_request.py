@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from registry import COMMITTED, ROOT
 
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.label.training.training_request import TrainingRequest, read_training_request
 
-ROOT = Path(__file__).parents[4]
 CONFIG = {"epochs": 300, "iterations_per_epoch": 14, "learning_rate": 0.005}
 
 
@@ -112,7 +112,8 @@ def test_a_tracking_address_is_never_an_expression(root, monkeypatch):
 
 
 def test_every_committed_bundle_says_what_a_request_needs():
-    for file in (ROOT / "bundles").glob("*/configs/train.json"):
+    for name in COMMITTED:
+        file = ROOT / "bundles" / name / "configs/train.json"
         config = json.loads(file.read_text())
         lengths = {"epochs", "iterations_per_epoch", "learning_rate", "warmup_iterations", "val_interval"}
         others = {"early_stop_epochs", "initial_model", "model_selection", "checkpoints", "labels"}
