@@ -45,13 +45,13 @@ def main() -> None:
 def train(name: str, arguments: argparse.Namespace) -> Path:
     """The file of a variant, trained unless it lies there."""
     place = (arguments.folder / name).resolve()
-    file = place / "models/drawn_tiny.safetensors"
+    file = place / "drawn_tiny.safetensors"  # by whose folder zero_shot.py calls it
     if file.is_file():
         return file
     place.mkdir(parents=True, exist_ok=True)
     epochs = max(1, arguments.steps // PER_EPOCH)
     options = {
-        "ckpt_dir": place / "models", "output_dir": place, "epochs": epochs, "iterations_per_epoch": PER_EPOCH,
+        "ckpt_dir": place, "output_dir": place, "epochs": epochs, "iterations_per_epoch": PER_EPOCH,
         "warmup_iterations": PER_EPOCH, "val_interval": epochs, "num_workers": 0, "resume": True,
         "seed": arguments.seed, **VARIANTS[name],
     }  # fmt: skip
