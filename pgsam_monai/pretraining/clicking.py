@@ -43,6 +43,13 @@ def next_clicks(logits: Tensor, targets: Tensor, *, chance: float = 0.1) -> tupl
     return points, kind.unsqueeze(1)
 
 
+def at_points(values: Tensor, points: Tensor) -> Tensor:
+    """What maps (P, S, S) have at points (P, N, 2), (x, y) pixels, rounded and at most at the rim: (P, N)."""
+    size = values.shape[-1]
+    columns, rows = points.round().long().clamp(0, size - 1).unbind(dim=-1)
+    return values.flatten(1).gather(1, rows * size + columns)
+
+
 def _weigh(errors: Tensor) -> Tensor:
     """(P, S, S) bool → float32: about how large and how thick the error is round each of its pixels, 0 to 1."""
     coarse = F.avg_pool2d(errors.unsqueeze(1).float(), COARSE)

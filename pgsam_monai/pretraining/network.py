@@ -27,9 +27,14 @@ class Answers(NamedTuple):
     quality: tuple[Tensor, ...]
     """R times (P,), the network's estimate of the answer's IoU"""
     points: Tensor
-    """(P, N, 2), all that was said, (x, y) pixels; round r has the first N - R + r"""
+    """(P, N, 2), all that was said, (x, y) pixels"""
     labels: Tensor
     """(P, N), see `prompts.points.Prompts`"""
+
+    def said_before(self, number: int) -> tuple[Tensor, Tensor]:
+        """The points and labels that answer `number`, from 0, was given to: one more of each with every answer."""
+        count = self.labels.shape[1] - len(self.logits) + 1 + number
+        return self.points[:, :count], self.labels[:, :count]
 
 
 class PromptedSam(MedSA):

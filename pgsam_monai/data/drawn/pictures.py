@@ -39,6 +39,8 @@ FIXED_HU = {
     SKIN: 20,
 }
 CONTRASTS = ("random", "fixed")
+KINDS = {"ct": 0.4, "mr": 0.3, "any": 0.22, "ultrasound": 0.08}
+"""What pictures look like, and how often."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,20 +69,16 @@ def draw_picture(
     Returns:
         (S, S) float32, 0 to 1.
     """
-    kind = (
-        "ct"
-        if contrast == "fixed"
-        else rng.choice(["ct", "mr", "any", "ultrasound"], p=[0.4, 0.3, 0.22, 0.08])
-    )
-    look = _look_fixed(scene) if contrast == "fixed" else _LOOKS[kind](rng, scene)
+    kind = "fixed" if contrast == "fixed" else str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    in_hu, look = kind in ("ct", "fixed"), _LOOKS[kind](rng, scene)
     picture = _paint(rng, look, planes)
     if kind == "ultrasound":
         picture = _ultrasound(rng, picture)
-    if kind != "ct" and rng.random() < 0.6:
+    if not in_hu and rng.random() < 0.6:
         picture = picture * _bias(rng, len(picture))
-    picture = _scan(rng, picture, spread=450.0 if kind == "ct" else 1.0)
+    picture = _scan(rng, picture, spread=450.0 if in_hu else 1.0)
     picture = _faults(rng, picture)
-    return _window(rng, picture, fixed=contrast == "fixed") if kind == "ct" else _percentiles(rng, picture)
+    return _window(rng, picture, fixed=kind == "fixed") if in_hu else _percentiles(rng, picture)
 
 
 def _look_ct(rng: np.random.Generator, scene: Scene) -> Look:
@@ -94,7 +92,7 @@ def _look_ct(rng: np.random.Generator, scene: Scene) -> Look:
     )  # fmt: skip
 
 
-def _look_fixed(scene: Scene) -> Look:
+def _look_fixed(rng: np.random.Generator, scene: Scene) -> Look:
     means = np.array([FIXED_HU[tissue] for tissue in scene.tissues.tolist()], dtype=float)
     return Look(means=means, coarse=np.zeros(len(means)), fine=np.zeros(len(means)))
 
@@ -116,7 +114,7 @@ def _textured(rng: np.random.Generator, means: np.ndarray, most: float) -> Look:
     return Look(means=means, coarse=few[0], fine=few[1])
 
 
-_LOOKS = {"ct": _look_ct, "mr": _look_mr, "any": _look_any, "ultrasound": _look_any}
+_LOOKS = {"ct": _look_ct, "fixed": _look_fixed, "mr": _look_mr, "any": _look_any, "ultrasound": _look_any}
 
 
 def coloured_noise(rng: np.random.Generator, size: int, power: float) -> np.ndarray:

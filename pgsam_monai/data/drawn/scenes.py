@@ -47,10 +47,8 @@ class Scene:
     parts: tuple[Part | Cells, ...]
     tissues: np.ndarray
     """(n + 1,) tissue of each structure, the surroundings first"""
-    parents: np.ndarray
-    """(n + 1,) the structure that each lies within, 0 for none"""
     family: np.ndarray
-    """of `families`"""
+    """(n + 1, n + 1) bool: [a, b] whether b is a, or lies within it, see `families`"""
     pairs: tuple[tuple[int, ...], ...]
     """structures that belong together: left and right, the chambers of a heart"""
     warp: Waves
@@ -153,8 +151,7 @@ class SceneBuilder:
         return Scene(
             parts=tuple(self.parts),
             tissues=np.asarray(self.tissues, dtype=np.int16),
-            parents=(parents := np.asarray(self.parents, dtype=np.int16)),
-            family=families(parents),
+            family=families(np.asarray(self.parents, dtype=np.int16)),
             pairs=tuple(self.pairs),
             warp=Waves.at_random(self.rng, length_mm=reach, count=6, components=3, height=warp_mm),
             roughness=Waves.at_random(self.rng, length_mm=0.2 * reach, count=12, components=1, height=1.0),

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from ignite.engine import Engine
 from torch.utils.data import default_collate
 
 from pgsam_monai.base.errors import UserFault
@@ -118,9 +119,10 @@ def test_metrics_are_of_each_answer():
     answers, label = two_answers()
     metrics = ConversationMetrics()
     metrics.update((answers, label))
-    assert metrics.compute() == 1.0 and metrics._means().tolist() == [0.0, 1.0]
+    engine = Engine(lambda engine, batch: None)
+    metrics.completed(engine, "mean")
     # the first answer was told of one click, and didn't obey; the second of two
-    assert (metrics._obeyed, metrics._clicks) == (2, 3)
+    assert engine.state.metrics == {"mean": 1.0, "dice_1": 0.0, "dice_2": 1.0, "obeyed": pytest.approx(2 / 3)}
 
 
 def test_obedience_is_counted_at_the_clicked_pixels():
@@ -128,4 +130,4 @@ def test_obedience_is_counted_at_the_clicked_pixels():
     found[0, 1, 2] = True
     points = torch.tensor([[[2.0, 1.0], [2.0, 1.0], [0.0, 0.0], [3.0, 3.0]]])
     labels = torch.tensor([[POSITIVE, NEGATIVE, NEGATIVE, ABSENT]])
-    assert count_obeyed(found, points, labels) == (2, 3)
+    assert count_obeyed(found, points, labels).tolist() == [2, 3]
