@@ -19,7 +19,7 @@ from pgsam_monai.base.capabilities import CLASS_TEXTS, METADATA_KEY, REQUESTS, S
 from pgsam_monai.base.cases import Paths, as_paths, path_or_paths
 from pgsam_monai.base.command_line import check_known
 from pgsam_monai.base.edits import blaming_edits
-from pgsam_monai.base.errors import MissingFile, UserFault
+from pgsam_monai.base.errors import MissingFile, UserFault, did_you_mean
 from pgsam_monai.base.files import time_and_size
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.labels import check_labels, restored_values
@@ -90,7 +90,7 @@ class Bundle:
                 hint = (
                     " Published weights answer --clicks and --box only."
                     if str(folder) in KNOWN_WEIGHTS
-                    else ""
+                    else did_you_mean(str(folder), KNOWN_WEIGHTS)
                 )
                 raise MissingFile(
                     f"'{folder}' is no bundle (no configs/{config}); plan one with pgsam-plan.{hint}"

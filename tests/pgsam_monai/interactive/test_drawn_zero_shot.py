@@ -10,6 +10,7 @@ from drawn_stand_in import NAME, put_stand_in, random_state
 from small_volumes import write_case
 from tiny_bundle import read_voxels
 
+from pgsam_monai.base.errors import MissingFile
 from pgsam_monai.base.files import sha256_of
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.commands import main as cli
@@ -84,3 +85,8 @@ def test_its_encoder_is_exported_and_taken(shipped, tmp_path, capsys):
         segmenter.add_box((4, 15, 3, 14, 3, 3))
         answers.append(segmenter.prediction)
     assert np.mean(answers[0] == answers[1]) > 0.95
+
+
+def test_a_name_that_is_nearly_right_is_told(tmp_path):
+    with pytest.raises(MissingFile, match=r"'drawn_tyni' is no bundle.* Did you mean 'drawn_tiny'\?"):
+        cli.predict("drawn_tyni", str(tmp_path / "scan.nii.gz"), str(tmp_path), box=(1, 2, 1, 2, 1, 1))
