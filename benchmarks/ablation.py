@@ -91,6 +91,10 @@ def make_parser(description: str, *, folder: str) -> argparse.ArgumentParser:
     parser.add_argument("--seeds", default="0,1,2", help="training seeds, separated by commas")
     parser.add_argument("--dataset", type=Path, help="a data set's folder; phantoms are drawn otherwise")
     parser.add_argument("--cases", type=int, default=30, help="phantoms to draw")
+    parser.add_argument("--few_shot", type=int, default=0, help="training cases to draw; 0 for all of fold 0")
+    parser.add_argument(
+        "--held_out", type=int, default=0, help="cases of fold 0 that are measured; 0 for all"
+    )
     parser.add_argument("--resolution", type=int, default=128, help="input side of the networks")
     parser.add_argument("--epochs", type=int, default=4, help="epochs of each training")
     parser.add_argument("--parallel", type=int, default=2, help="runs at a time, one thread each")
@@ -108,6 +112,7 @@ def prepare(
     settings = {name: getattr(arguments, name) for name in ("cases", "resolution", "epochs")}
     if arguments.dataset:
         settings["cases"] = str(arguments.dataset.resolve())
+    settings |= {name: value for name in ("few_shot", "held_out") if (value := getattr(arguments, name))}
     settings |= {"overrides": list(overrides)} if overrides else {}
     results = Results(folder / "results.json", settings)
     bundles = {name: folder / f"bundles/{name}_phantom" for name in networks}
@@ -116,15 +121,26 @@ def prepare(
         call(
             "preprocess.commands.main", data, f"--networks={','.join(networks)}", "--target=cpu",
             "--name=phantom", *([f"--resolution={arguments.resolution}"] if arguments.resolution else []),
+            *([f"--few_shot={arguments.few_shot}"] if arguments.few_shot else []),
             "--override=model_selection=last",
             f"--override=epochs={arguments.epochs}", f"--override=val_interval={arguments.epochs}",
             f"--plans_dir={folder / 'plans'}", f"--bundles_dir={folder / 'bundles'}",
             *(f"--override={override}" for override in overrides),
         )  # fmt: skip
         for bundle in bundles.values():
+            if arguments.held_out:
+                hold_out(bundle, arguments.held_out)
             run_bundle(bundle, "preparing", "train", preparing="$[@train#dataset, @validate#dataset]")
     seeds = [int(seed) for seed in str(arguments.seeds).split(",")]
     return Experiment(folder=folder, bundles=bundles, seeds=seeds, results=results)
+
+
+def hold_out(bundle: Path, cases: int) -> None:
+    """Leave the first few of the held-out cases: a CPU measures them slowly."""
+    splits = bundle / "configs/splits.json"
+    content = json.loads(splits.read_text())
+    content["folds"][0]["validation"] = content["folds"][0]["validation"][:cases]
+    splits.write_text(json.dumps(content))
 
 
 def _data(arguments: argparse.Namespace, folder: Path) -> Path:

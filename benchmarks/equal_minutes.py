@@ -21,6 +21,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(Path(__file__).parent)]
 
+from ablation import hold_out  # noqa: E402
 from few_shot_curves import seconds_per_step  # noqa: E402
 
 from pgsam_monai.base.child_processes import run_logged  # noqa: E402
@@ -99,14 +100,6 @@ def train_on(bundle: Path, beginnings: tuple[str, ...]) -> None:
     content["folds"][0] |= {
         "training": chosen, "validation": [name for name in content["cases"] if name not in chosen]
     }  # fmt: skip
-    splits.write_text(json.dumps(content))
-
-
-def hold_out(bundle: Path, cases: int) -> None:
-    """Leave the first few of the held-out cases: a CPU measures them slowly."""
-    splits = bundle / "configs/splits.json"
-    content = json.loads(splits.read_text())
-    content["folds"][0]["validation"] = content["folds"][0]["validation"][:cases]
     splits.write_text(json.dumps(content))
 
 

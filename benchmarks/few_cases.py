@@ -24,7 +24,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(Path(__file__).parent)]
 
-from equal_minutes import WARMUP_SHARE, hold_out, trial_of  # noqa: E402
+from ablation import hold_out  # noqa: E402
+from equal_minutes import WARMUP_SHARE, trial_of  # noqa: E402
 from few_shot_curves import EPOCHS, measure_steps, numbers, subset, table  # noqa: E402
 
 from pgsam_monai.base.child_processes import Cost, run_logged  # noqa: E402

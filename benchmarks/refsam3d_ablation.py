@@ -1,17 +1,20 @@
-"""Tables 4 and 5 of the RefSAM3D paper on drawn phantoms: every row, several seeds, the same steps.
+"""Parts of RefSAM3D on and off, the paper's (Tables 4 and 5) or ours: every row, several seeds, the same steps.
 
     python benchmarks/refsam3d_ablation.py --folder refsam3d_ablation --seeds 0,1,2
+    python benchmarks/refsam3d_ablation.py --parts ours --dataset /data/Task04_Hippocampus --few_shot 10 --held_out 20 \
+        --override refsam3d.batch_size=1 --override iterations_per_epoch=60
 
-Draws phantom abdomens (shapes, not patients), plans them for a CPU, and trains every row from random weights with every
-seed, keeping the last network, so that the held-out cases have no say; these rows are never asked for one structure.
-Every finished run is kept; started again, the script goes on. Prints a table in Markdown. How well requests are
-answered is measured by `ask_in_words.py`.
+Draws phantom abdomens (shapes, not patients) unless a data set is named, plans for a CPU, and trains every row from
+random weights with every seed, keeping the last network, so that the held-out cases have no say; only rows that say so
+are asked for single structures. Every finished run is kept; started again, the script goes on. Prints a table in
+Markdown. How well requests are answered is measured by `ask_in_words.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 
 from ablation import MEAN, Row, make_parser, prepare, print_table, run_rows
 
@@ -27,6 +30,19 @@ TABLES = {
     "stage 4 only": {"stages": [4]},
 }
 """Tables 4 and 5; their first rows are the same network."""
+AS_PUBLISHED = {"fine_features": False, "supervised_scales": 1}
+OURS = {
+    "as the paper has it": AS_PUBLISHED,
+    "fine features": {**AS_PUBLISHED, "fine_features": True},
+    "3 scales": {**AS_PUBLISHED, "supervised_scales": 3},
+    "fine features, 3 scales": {"fine_features": True, "supervised_scales": 3},
+    "both, a quarter of the steps asks": {
+        "fine_features": True, "supervised_scales": 3, "referring_share": 0.25
+    },
+    "both, without text": {"fine_features": True, "supervised_scales": 3, "text_prompt": False},
+}  # fmt: skip
+"""What the paper doesn't have."""
+PARTS = {"paper": TABLES, "ours": OURS}
 SMALL = (
     "spacing=[7.5,7.5,7.5]", f"{NETWORK}.patch=[48,48,32]", f"{NETWORK}.token_size=[4,4,4]", f"{NETWORK}.batch_size=1",
     f"{NETWORK}.num_workers=0",
@@ -36,14 +52,16 @@ SMALL = (
 
 def main() -> None:
     arguments = read_arguments()
-    experiment = prepare(arguments, networks=(NETWORK,), overrides=[*SMALL, *arguments.override])
-    rows = [row for row in make_rows() if re.search(arguments.rows, row.title)]
+    small = () if arguments.dataset else SMALL
+    experiment = prepare(arguments, networks=(NETWORK,), overrides=[*small, *arguments.override])
+    rows = [row for row in make_rows(PARTS[arguments.parts]) if re.search(arguments.rows, row.title)]
     run_rows(rows, experiment, parallel=arguments.parallel)
     print_table("part", rows, experiment, lambda outcome: outcome.dice[MEAN])
 
 
 def read_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__, folder="refsam3d_ablation")
+    parser.add_argument("--parts", choices=PARTS, default="paper", help="whose parts")
     parser.add_argument("--rows", default="", help="regular expression; only rows whose title it finds")
     parser.add_argument(
         "--override", action="append", default=[], help="of the plan, such as refsam3d.batch_size=2"
@@ -52,19 +70,18 @@ def read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_rows() -> list[Row]:
-    """Both tables' rows; no step asks for a single structure, which a network without text can't be asked for."""
+def make_rows(table: Mapping[str, Mapping[str, object]]) -> list[Row]:
+    """A table's rows; what isn't told otherwise never asks for a single structure."""
     return [
-        Row(
-            title=title,
-            network=NETWORK,
-            overrides={
-                "referring_share": 0.0,
-                **{f"network_def#{name}": value for name, value in parts.items()},
-            },
-        )
-        for title, parts in TABLES.items()
+        Row(title=title, network=NETWORK, overrides={"referring_share": 0.0, **_overrides(parts)})
+        for title, parts in table.items()
     ]
+
+
+def _overrides(parts: Mapping[str, object]) -> dict[str, object]:
+    return {
+        name if name == "referring_share" else f"network_def#{name}": value for name, value in parts.items()
+    }
 
 
 if __name__ == "__main__":

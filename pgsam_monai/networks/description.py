@@ -19,7 +19,7 @@ Description = Mapping[str, Any]
 BEFORE = {
     "decoder_layers": 2, "class_attention_grid": 14,
     "image_prior": "global", "text_match": "learnt", "text_encoder": None, "fusion": "additive",
-    "base_rates": False, "prompt_maps": False,
+    "base_rates": False, "prompt_maps": False, "fine_features": False, "supervised_scales": 1,
 }  # fmt: skip
 """What every network had that was trained before descriptions told it."""
 

@@ -13,18 +13,20 @@ class RequestLoss(_Loss):
     """One loss for both of RefSAM3D's questions: all classes at once, or one structure by its text.
 
     In a config: ``{"_target_": "pgsam_monai.training.losses.RequestLoss",
-    "loss": {"_target_": "monai.losses.DiceCELoss", …}}``.
+    "loss": {"_target_": "monai.losses.DeepSupervisionLoss", …}}``.
     """
 
     def __init__(self, loss: nn.Module) -> None:
-        """`loss`: of logits and class indices, for any number of classes, so without weights per class."""
+        """`loss`: of logits, or a list of them where the network has several scales, and class indices, for any number
+        of classes, so without weights per class."""
         super().__init__()
         self.loss = loss
 
-    def forward(self, outputs: Tensor | Referred, label: Tensor | PartialTarget) -> Tensor:
+    def forward(self, outputs: Tensor | list[Tensor] | Referred, label: Tensor | PartialTarget) -> Tensor:
         """
         Args:
-            outputs: logits (B, K+1, H, W, D), or the answer to a request together with its own target.
+            outputs: logits (B, K+1, H, W, D), alone or first of a list of scales, or the answer to a request together
+                with its own target.
             label: class indices (B, 1, H, W, D), of which an answer to a request needs no more than the voxels that
                 nobody labelled.
 

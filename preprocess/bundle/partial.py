@@ -31,7 +31,7 @@ def partial_values(values: Mapping[str, Any], can: Capabilities, *, ignore: int 
     """
     loss = dict(values["loss"])
     if can.texts == REQUESTS:
-        loss["loss"] = {"_target_": LOSS, "loss": loss["loss"]}
+        loss["loss"] = {**loss["loss"], "_target_": LOSS}
     else:
         loss["_target_"] = LOSS
     options = dict(values["trainer_options"])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.networks.refsam3d.fine_features import NORM_GROUPS, FineFeatures
 from pgsam_monai.networks.sam.efficient_sam import among_tokens
 from pgsam_monai.networks.sam.transformer import TwoWayTransformer
 from pgsam_monai.transforms.fit import sides
@@ -18,7 +19,8 @@ from pgsam_monai.transforms.fit import sides
 STAGES = 4
 WIDTHS = (64, 32, 16, 16)
 """Channels after each of the four upsampling steps."""
-NORM_GROUPS = 8
+FINE_STEPS = 3
+"""The last steps, which the volume's own features are added to: of tokens of 16 voxels, every one that is finer."""
 
 
 class VolumeDecoder(nn.Module):
@@ -36,6 +38,8 @@ class VolumeDecoder(nn.Module):
         dim: int = 256,
         mlp_dim: int = 2048,
         widths: Sequence[int] = WIDTHS,
+        fine_features: bool = False,
+        scales: int = 1,
     ) -> None:
         """
         Args:
@@ -44,18 +48,28 @@ class VolumeDecoder(nn.Module):
             dim: channels of the image embedding.
             mlp_dim: hidden width of the two-way transformer.
             widths: channels after each upsampling step.
+            fine_features: add `FineFeatures` of the volume to the last steps; the paper has none.
+            scales: at how many resolutions, the input's own first, there are masks while training; the paper has 1.
+
+        Raises:
+            ValueError: a token size that is no power of two, or more scales than steps.
         """
         super().__init__()
+        if not 1 <= scales <= STAGES:
+            raise UserFault(f"supervised_scales must be 1 to {STAGES}, got {scales}.")
         self.transformer = TwoWayTransformer(dim=dim, mlp_dim=mlp_dim)
         self.base_query = nn.Parameter(torch.randn(1, dim))
-        inputs = (dim, *widths[:-1])
+        inputs, strides = (dim, *widths[:-1]), stage_strides(token_size)
         self.stages = nn.ModuleList(
             UpsamplingStage(before, width, tap_channels=dim, stride=stride)
-            for before, width, stride in zip(inputs, widths, stage_strides(token_size), strict=True)
+            for before, width, stride in zip(inputs, widths, strides, strict=True)
         )
+        self.fine = None
+        if fine_features:
+            self.fine = FineFeatures(in_channels, widths=widths[-FINE_STEPS:], strides=strides[-FINE_STEPS:])
         self.fusion = ImageFusion(widths[-1], in_channels)
-        self.mask_mlp = MLP(dim, dim, widths[-1], 3)
-        self.mask_mlp.layers[-1] = nn.Linear(dim, widths[-1], bias=False)  # it would raise all masks alike
+        self.mask_mlp = _mask_mlp(dim, widths[-1])
+        self.coarse_mask_mlps = nn.ModuleList(_mask_mlp(dim, width) for width in widths[::-1][1:scales])
 
     def forward(
         self,
@@ -68,7 +82,7 @@ class VolumeDecoder(nn.Module):
         aggregated: Sequence[Tensor | None] = (None,) * STAGES,
         words: Tensor | None = None,
         absent: Tensor | None = None,
-    ) -> Tensor:
+    ) -> list[Tensor]:
         """
         Args:
             taps: the encoder's four stages (B, 256, h, w, d), shallow first; the last is the image embedding.
@@ -81,7 +95,7 @@ class VolumeDecoder(nn.Module):
             absent: (B, L) bool, words that only fill up their row.
 
         Returns:
-            logits (B, T, H, W, D).
+            float32 logits (B, T, H, W, D); in training mode then those of the coarser `scales`, each at its size.
         """
         queries = self.base_query + queries
         count, grid = sides(queries, 1)[0], sides(taps[-1], 2, 3, 4)
@@ -90,14 +104,41 @@ class VolumeDecoder(nn.Module):
         tokens, volume = attend_both_ways(
             self.transformer, taps[-1] + dense, grid_encoding, tokens, absent=hidden
         )
-        features = volume.transpose(1, 2).unflatten(-1, grid)
         joined = [
             tap if prompt is None else tap + prompt for tap, prompt in zip(taps, aggregated, strict=True)
         ]
-        for stage, skip in zip(self.stages, reversed(joined), strict=True):
-            features = stage(features, skip)
-        features = self.fusion(features, image)
-        return torch.einsum("btf,bfhwd->bthwd", self.mask_mlp(tokens[:, :count]), features)
+        steps = self._upsample(volume.transpose(1, 2).unflatten(-1, grid), joined[::-1], image)
+        mlps = [self.mask_mlp, *(self.coarse_mask_mlps if self.training else ())]
+        return [
+            _masks(mlp(tokens[:, :count]), step)
+            for mlp, step in zip(mlps, reversed(steps[-len(mlps) :]), strict=True)
+        ]
+
+    def _upsample(self, features: Tensor, skips: Sequence[Tensor], image: Tensor) -> list[Tensor]:
+        """From tokens' resolution (B, 256, h, w, d) to the volume's: what each step makes, the coarsest first."""
+        fine = [None] * STAGES
+        if self.fine is not None:
+            fine[-FINE_STEPS:] = self.fine(image.to(features.dtype))
+        steps = []
+        for stage, skip, own in zip(self.stages, skips, fine, strict=True):
+            features = stage(features, skip, own)
+            steps.append(features)
+        steps[-1] = self.fusion(features, image)
+        return steps
+
+
+def _mask_mlp(dim: int, width: int) -> MLP:
+    """SAM's network from a query to a mask's weights, but for its last bias, which would raise all masks alike."""
+    mlp = MLP(dim, dim, width, 3)
+    mlp.layers[-1] = nn.Linear(dim, width, bias=False)
+    return mlp
+
+
+def _masks(weights: Tensor, features: Tensor) -> Tensor:
+    """(B, T, f) and (B, f, h, w, d) → float32 logits (B, T, h, w, d), also where autocast would halve their digits."""
+    with torch.autocast(features.device.type, enabled=False):
+        wide = torch.promote_types(features.dtype, torch.float32)
+        return torch.einsum("btf,bfhwd->bthwd", weights.to(wide), features.to(wide))
 
 
 class UpsamplingStage(nn.Module):
@@ -112,14 +153,17 @@ class UpsamplingStage(nn.Module):
         self.act = nn.GELU()
         self.mix = nn.Conv3d(width, width, kernel_size=3, padding=1)
 
-    def forward(self, features: Tensor, skip: Tensor) -> Tensor:
-        """`features` (B, channels, …), `skip` (B, tap_channels, h, w, d) → (B, width, …), doubled."""
+    def forward(self, features: Tensor, skip: Tensor, fine: Tensor | None = None) -> Tensor:
+        """`features` (B, channels, …), `skip` (B, tap_channels, h, w, d) → (B, width, …), doubled.
+
+        `fine` has the result's shape and is added, too.
+        """
         features = self.up(features)
         skip = self.project(skip)  # before it is enlarged: few channels are left then
         size = sides(features, 2, 3, 4)
         if sides(skip, 2, 3, 4) != size:
             skip = F.interpolate(skip, size=size, mode="trilinear", align_corners=False)
-        joined = features + skip
+        joined = features + skip if fine is None else features + skip + fine
         return joined + self.mix(self.act(self.norm(joined)))
 
 

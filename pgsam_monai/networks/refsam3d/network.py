@@ -65,6 +65,8 @@ class RefSAM3D(VolumeNetwork):
         window: int = 8,
         referring: ReferringTraining | None = None,
         checkpointing: bool = False,
+        fine_features: bool = False,
+        supervised_scales: int = 1,
         **text_side: Any,
     ) -> None:
         """
@@ -83,6 +85,8 @@ class RefSAM3D(VolumeNetwork):
             window: largest side of the attention windows in tokens, see `windows.choose_window`.
             referring: how single structures are asked for while training; None for never.
             checkpointing: compute the encoder's blocks again in the backward pass instead of keeping what they made.
+            fine_features: whether the decoder gets convolutional features of the volume itself; the paper has none.
+            supervised_scales: at how many resolutions training compares masks with labels, 1 to 4; the paper has 1.
             text_side: the further arguments, those of `_build_text_side`.
 
         Raises:
@@ -104,6 +108,7 @@ class RefSAM3D(VolumeNetwork):
         self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32).reshape(3, 1, 1, 1))
         self.channel_mixer = None if in_channels in (1, 3) else _averaging_convolution(in_channels)
         self._build_sam(backbone, window, adapters=encoder_training != "frozen", checkpointing=checkpointing)
+        self._build_decoder(backbone, fine_features=fine_features, scales=supervised_scales)
         self._load_weights(weights, weights_dir, backbone)
         choose_trained(self.image_encoder, encoder_training)
         self._build_text_side(weights_dir=weights_dir, **text_side)
@@ -115,7 +120,13 @@ class RefSAM3D(VolumeNetwork):
             adapters=adapters, checkpointing=checkpointing,
         )  # fmt: skip
         self.prompt_encoder = VolumePromptEncoder(dim=DIM)
-        self.mask_decoder = VolumeDecoder(token_size=self.multiples, in_channels=self.in_channels, dim=DIM)
+
+    def _build_decoder(self, backbone: str, *, fine_features: bool, scales: int) -> None:
+        self.description |= {"fine_features": fine_features, "supervised_scales": scales}
+        self.mask_decoder = VolumeDecoder(
+            token_size=self.multiples, in_channels=self.in_channels, dim=DIM, fine_features=fine_features,
+            scales=scales,
+        )  # fmt: skip
         if find_volume_backbone(backbone).efficient_decoder:
             use_efficient_blocks(self.mask_decoder.transformer)
 
@@ -194,11 +205,15 @@ class RefSAM3D(VolumeNetwork):
         """As `VolumeNetwork`; where `request` is set, its answer (B, 2, H, W, D), background and asked."""
         taps = self.embed(image)
         if self.request is None:
-            return self.everything(taps, image)
-        return self.refer(taps, image, self._request_words())
+            return self.everything(taps, image)[0]
+        return self.refer(taps, image, self._request_words())[0]
 
-    def learn(self, image: Tensor, label: Tensor | None, known: Tensor | None = None) -> Tensor | Referred:
+    def learn(
+        self, image: Tensor, label: Tensor | None, known: Tensor | None = None
+    ) -> Tensor | list[Tensor] | Referred:
         """Logits of all classes (B, K+1, H, W, D); in a share of the steps the answer to a text about one of them.
+
+        With more `supervised_scales` than one, a list of them, the finest first.
 
         A network that is to answer texts also learns all classes by requests drawn anew for each, in a share of the
         other steps: competing, they teach soonest which words tell structures apart.
@@ -206,18 +221,22 @@ class RefSAM3D(VolumeNetwork):
         taps = self.embed(image)
         user = self.referring if self.texts is not None and label is not None else None
         if user is None or user.share == 0:
-            return self.everything(taps, image)
+            return _for_loss(self.everything(taps, image))
         if not is_drawn(user.share):
             by_request = is_drawn(user.drawn_share)
-            return self.everything(taps, image, self.texts.drawn(self.clip) if by_request else None)
+            sentences = self.texts.drawn(self.clip) if by_request else None
+            return _for_loss(self.everything(taps, image, sentences))
         classes = choose_asked(label, self.num_classes, user.absent_share, known)
         answer = self.refer(taps, image, self.texts.asked(self.clip, classes))
-        return Referred(answer, target_of(label, classes))
+        return Referred(_for_loss(answer), target_of(label, classes))
 
-    def everything(self, taps: Sequence[Tensor], image: Tensor, sentences: Tensor | None = None) -> Tensor:
+    def everything(
+        self, taps: Sequence[Tensor], image: Tensor, sentences: Tensor | None = None
+    ) -> list[Tensor]:
         """All classes at once: the encoder's stages and the volume → float32 logits (B, K+1, H, W, D).
 
-        `sentences` (K+1, d) stand in for those of the class texts.
+        They are the first of a list; the others, while training, those of coarser scales. `sentences` (K+1, d) stand in
+        for those of the class texts.
         """
         if self.texts is None:
             return self._decode(taps, image, self.class_queries.unsqueeze(0), None)
@@ -225,8 +244,10 @@ class RefSAM3D(VolumeNetwork):
         queries = self._project(sentences, sentences).unsqueeze(0)  # (1, K+1, 256)
         return self._decode(taps, image, queries, self._prompts(taps, queries, None))
 
-    def refer(self, taps: Sequence[Tensor], image: Tensor, words: Words) -> Tensor:
+    def refer(self, taps: Sequence[Tensor], image: Tensor, words: Words) -> list[Tensor]:
         """One structure: texts of B volumes, or one for all → float32 logits (B, 2, H, W, D), background and asked.
+
+        A list, as `everything`'s.
 
         Raises:
             ValueError: the network was built without texts.
@@ -266,9 +287,9 @@ class RefSAM3D(VolumeNetwork):
         *,
         words: Tensor | None = None,
         absent: Tensor | None = None,
-    ) -> Tensor:
+    ) -> list[Tensor]:
         batch = image.shape[0]
-        logits = self.mask_decoder(
+        return self.mask_decoder(
             taps,
             image,
             queries=queries.expand(batch, -1, -1),
@@ -278,7 +299,6 @@ class RefSAM3D(VolumeNetwork):
             words=None if words is None else words.expand(batch, -1, -1),
             absent=None if absent is None else absent.expand(batch, -1),
         )
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _request_words(self) -> Words:
         """The request's words, encoded once for all patches."""
@@ -286,6 +306,11 @@ class RefSAM3D(VolumeNetwork):
             raise UserFault(f"{self.title}: this network was built without texts and can't be asked.")
         with torch.no_grad():
             return self.texts.free(self.clip, [self.request])
+
+
+def _for_loss(masks: list[Tensor]) -> Tensor | list[Tensor]:
+    """One output as it is, for losses that know of no others."""
+    return masks if len(masks) > 1 else masks[0]
 
 
 def _check_arguments(num_classes: int, encoder_training: str, in_channels: int) -> None:

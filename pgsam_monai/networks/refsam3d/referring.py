@@ -45,8 +45,8 @@ class ReferringTraining:
 class Referred(NamedTuple):
     """The answer to one text per volume, in training."""
 
-    logits: Tensor
-    """(B, 2, H, W, D), background and what was asked for"""
+    logits: Tensor | list[Tensor]
+    """(B, 2, H, W, D), background and what was asked for; then, in a list, at coarser scales"""
     target: Tensor
     """(B, 1, H, W, D), 1 where the structure asked for is, else 0"""
 

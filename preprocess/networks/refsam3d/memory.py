@@ -56,6 +56,12 @@ STEP_COPIES = 3.3
 FUSION_COPIES = 4
 """Maps of the last width at full size: joined with the image, convolved, normed, and what the masks are made of."""
 
+FINE_COPIES = 4
+"""Maps of each level of the volume's own features: two convolutions, their norms' results."""
+
+FINE_STEPS = 3
+"""The last steps of the decoder, which have such a level."""
+
 TOKEN_TEMPORARIES, MAP_TEMPORARIES = 1.6, 1.7
 """Peak over what is kept, of tokens and of full-size maps, whose gradients and reordered copies are large. Fitted to
 steps of ViT-B in float32 on a CPU, with and without checkpointing, tokens of 8 and of 16 voxels (docs/results.md)."""
@@ -77,14 +83,17 @@ def patch_gb(
     checkpointing: bool,
     mixed_precision: bool,
     window: int = WINDOW,
+    fine_features: bool = False,
+    supervised_scales: int = 1,
 ) -> float:
     """Memory of one patch (rows, columns, slices) of a training batch in GB."""
     grid = [ceil(side / size) for side, size in zip(patch, token_size, strict=True)]
     vit, number = ENCODERS[backbone], HALF_BYTES if mixed_precision else FULL_BYTES
     tokens = _encoder_values(vit, grid, window, encoder_training, checkpointing)
     tokens += prod(grid) * _head_values(vit, num_classes)
-    map_bytes = number * _decoder_values(patch, token_size)
-    map_bytes += LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * prod(patch)
+    map_bytes = number * _decoder_values(patch, token_size, fine_features)
+    masks = sum(_voxels(patch, token_size, STAGES - scale) for scale in range(supervised_scales))
+    map_bytes += LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * masks
     return (TOKEN_TEMPORARIES * number * tokens + MAP_TEMPORARIES * map_bytes) / 1e9
 
 
@@ -130,6 +139,8 @@ def step_gb(decided: Mapping[str, Any], **changes: Any) -> tuple[float, float]:
         checkpointing=values["checkpointing"],
         mixed_precision=values["target"] == "gpu",
         window=values.get("window", WINDOW),
+        fine_features=values["fine_features"],
+        supervised_scales=values["supervised_scales"],
     )
     return fixed, one
 
@@ -176,11 +187,16 @@ def _head_values(vit: Encoder, num_classes: int) -> float:
     return NECK_VALUES[vit.neck_convolution] + PROMPT_VALUES + texts + TWO_WAY_VALUES
 
 
-def _decoder_values(patch: Sequence[int], token_size: Sequence[int]) -> float:
-    """Maps of every step, whose last ones double whatever is left to double, and of the fusion with the image."""
+def _decoder_values(patch: Sequence[int], token_size: Sequence[int], fine_features: bool) -> float:
+    """Maps of every step, of the volume's own features, and of the fusion with the image."""
     values = float(FUSION_COPIES * WIDTHS[-1] * prod(patch))
     for step, width in enumerate(WIDTHS, start=1):
-        smaller = 2 ** (STAGES - step)
-        voxels = prod(side / min(size, smaller) for side, size in zip(patch, token_size, strict=True))
-        values += STEP_COPIES * width * voxels
+        fine = FINE_COPIES if fine_features and step > STAGES - FINE_STEPS else 0
+        values += (STEP_COPIES + fine) * width * _voxels(patch, token_size, step)
     return values
+
+
+def _voxels(patch: Sequence[int], token_size: Sequence[int], step: int) -> float:
+    """Of the decoder's maps after so many of its steps: the last ones double whatever is left to double."""
+    smaller = 2 ** (STAGES - step)
+    return prod(side / min(size, smaller) for side, size in zip(patch, token_size, strict=True))

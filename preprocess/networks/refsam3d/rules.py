@@ -5,7 +5,14 @@ from math import log2, prod
 from typing import Any
 
 from pgsam_monai.base.backbones import VOLUME_BACKBONES
-from preprocess.networks.refsam3d.memory import DEPTH_TOKEN_SIZES, TOKEN_SIZES, WINDOW, largest_batch, step_gb
+from preprocess.networks.refsam3d.memory import (
+    DEPTH_TOKEN_SIZES,
+    STAGES,
+    TOKEN_SIZES,
+    WINDOW,
+    largest_batch,
+    step_gb,
+)
 from preprocess.rules import patches, sam, training
 from preprocess.rules.clip import CPU_CLIP, GPU_CLIP, choose_clip_weights
 from preprocess.rules.decision import Decision
@@ -28,6 +35,7 @@ MOST_TOKENS = 32**3
 LEARNING_RATE, SCRATCH_LEARNING_RATE, WEIGHT_DECAY = 1e-4, 1e-3, 1e-5
 WARMUP, POLY_POWER = 100, 1.0
 REFERRING_SHARE = 0.25
+SUPERVISED_SCALES = 3
 
 
 def _is_token_size(value: Any) -> bool:
@@ -40,6 +48,8 @@ def _is_token_size(value: Any) -> bool:
 TOKEN_SIZE = Kind(
     what="voxels per token [p, p, d], p one of 4, 8, 16 and d one of 1, 2, 4, 8, 16", fits=_is_token_size
 )
+
+SCALES = Kind(what="a whole number from 1 to 4", fits=lambda value: is_whole(value) and 1 <= value <= STAGES)
 
 
 def choose_clip_model(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
@@ -86,6 +96,20 @@ def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> D
         "depth are learnt."
     )
     return Decision(value="adapters", reason=reason)
+
+
+@takes(TRUTH)
+def choose_fine_features(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Whether the decoder gets convolutional features of the volume itself, beside those of tokens."""
+    reason = "TODO"
+    return Decision(value=True, reason=reason)
+
+
+@takes(SCALES)
+def choose_supervised_scales(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """At how many resolutions, each half of the one before, training compares masks with labels."""
+    reason = "TODO"
+    return Decision(value=SUPERVISED_SCALES, reason=reason)
 
 
 @takes(patches.in_multiples(PATCH))
@@ -270,6 +294,8 @@ RULES = {
     "encoder_training": choose_encoder_training,
     "pixel_mean": sam.choose_pixel_mean,
     "pixel_std": sam.choose_pixel_std,
+    "fine_features": choose_fine_features,
+    "supervised_scales": choose_supervised_scales,
     "patch": choose_patch,
     "token_size": choose_token_size,
     "window": choose_window,

@@ -49,7 +49,10 @@ def test_its_bundle_trains_and_predicts_on_patches(files):
         "batch_size": 1, "precision": "@precision",
     }  # fmt: skip
     assert train["loss"]["_target_"] == "pgsam_monai.training.losses.RequestLoss"
-    assert train["loss"]["loss"] == config(files, "samed", "train")["loss"]["loss"]
+    inner = train["loss"]["loss"]
+    assert (inner["_target_"], inner["weight_mode"]) == ("monai.losses.DeepSupervisionLoss", "exp")
+    assert inner["loss"] == config(files, "samed", "train")["loss"]["loss"]
+    assert (train["network_def"]["fine_features"], train["network_def"]["supervised_scales"]) == (True, 3)
     for part in (train["train"]["dataset"], train["network_def"]):
         assert part["patch"] == "@patch"
     assert train["network_def"]["token_size"] == [4, 4, 4]

@@ -139,9 +139,11 @@ def test_what_the_memory_rule_counts():
     assert _encoder_values(small, [9, 8, 8], 8, "full", False) == 2 * 4 * one_block  # padded to two windows
     full = 32**3  # a step each at an eighth, a quarter, a half of the side, and at full size
     steps = 3.3 * (64 * full / 8**3 + 32 * full / 4**3 + 16 * full / 2**3 + 16 * full)
-    assert _decoder_values((32, 32, 32), (16, 16, 16)) == pytest.approx(steps + 4 * 16 * full)
+    assert _decoder_values((32, 32, 32), (16, 16, 16), False) == pytest.approx(steps + 4 * 16 * full)
+    fine = 4 * (32 * full / 4**3 + 16 * full / 2**3 + 16 * full)  # four maps more of the last three steps
+    assert _decoder_values((32, 32, 32), (16, 16, 16), True) == pytest.approx(steps + fine + 4 * 16 * full)
     late = 3.3 * ((64 + 32) * full / 4**3 + 16 * full / 2**3 + 16 * full)
-    assert _decoder_values((32, 32, 32), (4, 4, 4)) == pytest.approx(late + 4 * 16 * full)
+    assert _decoder_values((32, 32, 32), (4, 4, 4), False) == pytest.approx(late + 4 * 16 * full)
 
 
 def test_what_saves_memory():
@@ -154,6 +156,10 @@ def test_what_saves_memory():
     assert gb(encoder_training="frozen") < gb() < gb(mixed_precision=False)
     # each further class is a map of full size, 6 copies of 4 bytes, and 70 % on top
     assert gb(num_classes=13) - gb() == pytest.approx(1.7 * 24 * 128**3 / 1e9, rel=0.02)
+    # masks at half and at a quarter of the side: an eighth and a 64th of the voxels
+    more = gb(num_classes=13, supervised_scales=3) - gb(supervised_scales=3)
+    assert more == pytest.approx(1.7 * 24 * (1 + 1 / 8 + 1 / 64) * 128**3 / 1e9, rel=0.02)
+    assert gb(fine_features=True) > gb()
     assert fixed_gb("vit_b", encoder_training="full") - fixed_gb(
         "vit_b", encoder_training="adapters"
     ) == pytest.approx(87e6 * 12 / 1e9)

@@ -13,9 +13,15 @@ from pgsam_monai.networks.sam.transformer import TwoWayTransformer
 GRID = (2, 3, 4)
 
 
-def decoder(token_size=(4, 4, 2)):
+def decoder(token_size=(4, 4, 2), **options):
     torch.manual_seed(0)
-    return VolumeDecoder(token_size=token_size, in_channels=1, mlp_dim=64).eval()
+    return VolumeDecoder(token_size=token_size, in_channels=1, mlp_dim=64, **options).eval()
+
+
+def masks_of(net, taps, image, **given):
+    """Of a decoder in evaluation mode, which has them at the volume's own resolution alone."""
+    (masks,) = net(taps, image, **given)
+    return masks
 
 
 def inputs(token_size=(4, 4, 2), queries=3):
@@ -52,7 +58,8 @@ def test_other_token_sizes_are_refused(token_size):
 @torch.no_grad()
 def test_masks_have_the_volumes_size(token_size):
     taps, image, given = inputs(token_size)
-    assert decoder(token_size)(taps, image, **given).shape == (1, 3, *image.shape[2:])
+    (masks,) = decoder(token_size)(taps, image, **given)
+    assert masks.shape == (1, 3, *image.shape[2:])
 
 
 @torch.no_grad()
@@ -72,29 +79,31 @@ def test_words_change_masks_and_absent_ones_do_not():
     taps, image, given = inputs()
     net, words = decoder(), torch.randn(1, 4, 256)
     absent = torch.tensor([[False, False, True, True]])
-    some = net(taps, image, **given, words=words, absent=absent)
-    torch.testing.assert_close(some, net(taps, image, **given, words=words[:, :2]), atol=1e-5, rtol=1e-5)
+    some = masks_of(net, taps, image, **given, words=words, absent=absent)
+    torch.testing.assert_close(
+        some, masks_of(net, taps, image, **given, words=words[:, :2]), atol=1e-5, rtol=1e-5
+    )
     words[:, 2:] += 5
-    torch.testing.assert_close(some, net(taps, image, **given, words=words, absent=absent))
+    torch.testing.assert_close(some, masks_of(net, taps, image, **given, words=words, absent=absent))
     words[:, 1] += 5
-    assert (some - net(taps, image, **given, words=words, absent=absent)).abs().max() > 1e-3
+    assert (some - masks_of(net, taps, image, **given, words=words, absent=absent)).abs().max() > 1e-3
 
 
 @torch.no_grad()
 def test_each_part_matters():
     taps, image, given = inputs()
     net = decoder()
-    plain = net(taps, image, **given)
-    assert (net(taps, 1 - image, **given) - plain).abs().max() > 1e-3, "the input volume"
+    plain = masks_of(net, taps, image, **given)
+    assert (masks_of(net, taps, 1 - image, **given) - plain).abs().max() > 1e-3, "the input volume"
     for number in range(4):
         others = [tap + (1.0 if index == number else 0.0) * tap for index, tap in enumerate(taps)]
-        assert (net(others, image, **given) - plain).abs().max() > 1e-3, f"stage {number + 1}"
+        assert (masks_of(net, others, image, **given) - plain).abs().max() > 1e-3, f"stage {number + 1}"
         aggregated = [None] * 4
         aggregated[number] = taps[number]
-        prompted = net(taps, image, **given, aggregated=aggregated)
+        prompted = masks_of(net, taps, image, **given, aggregated=aggregated)
         assert (prompted - plain).abs().max() > 1e-3, f"prompt of stage {number + 1}"
     changed = {**given, "dense": given["dense"] + torch.randn(1, 256, *GRID)}
-    assert (net(taps, image, **changed) - plain).abs().max() > 1e-3, "dense prompt"
+    assert (masks_of(net, taps, image, **changed) - plain).abs().max() > 1e-3, "dense prompt"
 
 
 @torch.no_grad()
@@ -102,9 +111,58 @@ def test_a_mask_depends_on_its_query_beside_others_only_through_attention():
     """Queries of equal content give equal masks: nothing but the query tells masks apart."""
     taps, image, given = inputs()
     given["queries"][:, 1] = given["queries"][:, 0]
-    masks = decoder()(taps, image, **given)
+    masks = masks_of(decoder(), taps, image, **given)
     torch.testing.assert_close(masks[:, 0], masks[:, 1], atol=1e-5, rtol=1e-5)
     assert (masks[:, 0] - masks[:, 2]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("token_size", [(16, 16, 16), (8, 8, 2), (4, 4, 1)])
+@torch.no_grad()
+def test_training_has_masks_at_coarser_scales_too(token_size):
+    """Of (4, 4, 1) the third scale is tokens' own."""
+    taps, image, given = inputs(token_size)
+    net = decoder(token_size, scales=3).train()
+    sizes = {tuple(masks.shape[2:]): masks.shape[:2] for masks in net(taps, image, **given)}
+    doublings = stage_strides(token_size)[:-3:-1]
+    expected = [tuple(image.shape[2:])]
+    for stride in doublings:
+        expected.append(tuple(side // by for side, by in zip(expected[-1], stride, strict=True)))
+    assert list(sizes) == expected
+    assert set(sizes.values()) == {(1, 3)}
+    assert len(net.eval()(taps, image, **given)) == 1
+
+
+@pytest.mark.parametrize("scales", [0, 5])
+def test_scales_that_are_not_there_are_refused(scales):
+    with pytest.raises(ValueError, match="supervised_scales must be 1 to 4"):
+        decoder(scales=scales)
+
+
+@torch.no_grad()
+def test_fine_features_let_a_mask_see_what_lies_a_few_voxels_away():
+    """A voxel reaches masks through the last convolution, 1 voxel far, and through the pyramid farther."""
+    reach = {}
+    for fine in (False, True):
+        taps, image, given = inputs((4, 4, 4))
+        net = decoder((4, 4, 4), fine_features=fine).double()
+        for norm in (module for module in net.modules() if isinstance(module, torch.nn.GroupNorm)):
+            norm.forward = lambda x: x  # it looks at the whole volume
+        taps, image = [tap.double() for tap in taps], image.double()
+        given = {name: value.double() for name, value in given.items()}
+        changed = image.clone()
+        changed[0, 0, 4, 6, 8] += 1
+        apart = (masks_of(net, taps, changed, **given) - masks_of(net, taps, image, **given)).abs()
+        rows = apart.amax(dim=(0, 1, 3, 4)) > 1e-12
+        reach[fine] = int(rows.sum())
+    assert reach[False] == 3
+    assert reach[True] > 3
+
+
+@torch.no_grad()
+def test_masks_are_float32_under_autocast():
+    taps, image, given = inputs()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert masks_of(decoder(), taps, image, **given).dtype == torch.float32
 
 
 @torch.no_grad()
