@@ -37,11 +37,16 @@ OURS = {
     "3 scales": {**AS_PUBLISHED, "supervised_scales": 3},
     "fine features, 3 scales": {"fine_features": True, "supervised_scales": 3},
     "both, a quarter of the steps asks": {
-        "fine_features": True, "supervised_scales": 3, "referring_share": 0.25
+        "fine_features": True, "supervised_scales": 3, "referring_share": 0.25, "asking_starts": 0
+    },
+    "both, asked so in the second half": {
+        "fine_features": True, "supervised_scales": 3, "referring_share": 0.25, "asking_starts": 0.5
     },
     "both, without text": {"fine_features": True, "supervised_scales": 3, "text_prompt": False},
 }  # fmt: skip
 """What the paper doesn't have."""
+TRAINING = ("referring_share", "asking_starts")
+"""Entries of the configs; the others are the network's."""
 PARTS = {"paper": TABLES, "ours": OURS}
 SMALL = (
     "spacing=[7.5,7.5,7.5]", f"{NETWORK}.patch=[48,48,32]", f"{NETWORK}.token_size=[4,4,4]", f"{NETWORK}.batch_size=1",
@@ -79,9 +84,7 @@ def make_rows(table: Mapping[str, Mapping[str, object]]) -> list[Row]:
 
 
 def _overrides(parts: Mapping[str, object]) -> dict[str, object]:
-    return {
-        name if name == "referring_share" else f"network_def#{name}": value for name, value in parts.items()
-    }
+    return {name if name in TRAINING else f"network_def#{name}": value for name, value in parts.items()}
 
 
 if __name__ == "__main__":

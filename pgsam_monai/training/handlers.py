@@ -1,4 +1,4 @@
-"""Ignite handlers that act on a training: seeding by epoch, clipped gradients, H-SAM's weights of its loss."""
+"""Ignite handlers that act on a training: seeding by epoch, clipped gradients, what changes from epoch to epoch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from monai.engines import IterationEvents
 from monai.losses import DeepSupervisionLoss
 from torch import nn
 
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.networks.refsam3d import RefSAM3D
 from pgsam_monai.training.schedules import stage_weights
 
 
@@ -71,3 +73,27 @@ class StageWeights:
         done = (engine.state.epoch - 1) * self.published_epochs / self.epochs
         first, second = stage_weights(self.schedule, done)
         self.loss.weights = [second, first]
+
+
+class AskingPhase:
+    """Lets RefSAM3D learn all classes first, and to be asked for one afterwards.
+
+    Args:
+        network: whose `referring` says how often it is asked then.
+        epochs: of the training.
+        starts: share of the epochs before it is asked at all, 0 to 1; 0 asks from the beginning.
+
+    Raises:
+        ValueError: a share outside 0 to 1.
+    """
+
+    def __init__(self, network: RefSAM3D, epochs: int, starts: float) -> None:
+        if not 0 <= starts <= 1:
+            raise UserFault(f"asking_starts must be a share of the epochs, 0 to 1, got {starts}.")
+        self.network, self.epochs, self.starts = network, epochs, starts
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        self.network.asking = engine.state.epoch > self.starts * self.epochs

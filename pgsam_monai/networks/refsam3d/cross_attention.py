@@ -100,6 +100,11 @@ class HierarchicalCrossAttention(nn.Module):
         self.attentions = nn.ModuleDict({str(i): StageCrossAttention(dim, heads) for i in sorted(stages)})
         self.combine = nn.Linear(len(stages) * dim, dim)
 
+    def begin_without(self) -> None:
+        """Let O start at zero, so that a pretrained decoder first gets the embedding that it knows."""
+        nn.init.zeros_(self.combine.weight)
+        nn.init.zeros_(self.combine.bias)
+
     def forward(
         self, taps: Sequence[Tensor], text: Tensor, present: Tensor | None = None
     ) -> CrossModalPrompts:

@@ -100,6 +100,8 @@ class RefSAM3D(VolumeNetwork):
         self.referring = referring
         self.request: str | None = None
         """a text; where set, evaluation answers it alone, see `forward`"""
+        self.asking = True
+        """whether training asks as `referring` says; a training's first phase doesn't"""
         self.description = {
             "network": self.name, "backbone": backbone, "num_classes": num_classes, "in_channels": in_channels,
             "patch": "x".join(map(str, self.patch)), "token_size": "x".join(map(str, self.multiples)),
@@ -112,6 +114,8 @@ class RefSAM3D(VolumeNetwork):
         self._load_weights(weights, weights_dir, backbone)
         choose_trained(self.image_encoder, encoder_training)
         self._build_text_side(weights_dir=weights_dir, **text_side)
+        if weights is not None and self.cross_attention is not None:
+            self.cross_attention.begin_without()
 
     def _build_sam(self, backbone: str, window: int, *, adapters: bool, checkpointing: bool) -> None:
         grid = [side // size for side, size in zip(self.patch, self.multiples, strict=True)]
@@ -219,7 +223,8 @@ class RefSAM3D(VolumeNetwork):
         other steps: competing, they teach soonest which words tell structures apart.
         """
         taps = self.embed(image)
-        user = self.referring if self.texts is not None and label is not None else None
+        can_ask = self.asking and self.texts is not None and label is not None
+        user = self.referring if can_ask else None
         if user is None or user.share == 0:
             return _for_loss(self.everything(taps, image))
         if not is_drawn(user.share):

@@ -35,6 +35,7 @@ MOST_TOKENS = 32**3
 LEARNING_RATE, SCRATCH_LEARNING_RATE, WEIGHT_DECAY = 1e-4, 1e-3, 1e-5
 WARMUP, POLY_POWER = 100, 1.0
 REFERRING_SHARE = 0.25
+ASKING_STARTS = 0.5
 SUPERVISED_SCALES = 3
 
 
@@ -248,6 +249,16 @@ def choose_referring_share(evidence: Evidence, decided: Mapping[str, Any]) -> De
     return Decision(value=REFERRING_SHARE, reason=reason)
 
 
+@takes(SHARE)
+def choose_asking_starts(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Share of the training after which it begins to ask; before, all steps are about all structures."""
+    reason = (
+        "Two phases: asked from the first step on, a network from random weights learns to see later (Hippocampus, 400 "
+        "steps: Dice 0.793 where a quarter of them ask, 0.826 where none does)."
+    )
+    return Decision(value=ASKING_STARTS, reason=reason)
+
+
 def _token_sizes(decided: Mapping[str, Any]) -> Sequence[int]:
     """What may be planned in plane, fine tokens first."""
     if decided["target"] == "cpu":
@@ -312,4 +323,5 @@ RULES = {
     "foreground_share": choose_foreground_share,
     **patches.INFERENCE_RULES,
     "referring_share": choose_referring_share,
+    "asking_starts": choose_asking_starts,
 }

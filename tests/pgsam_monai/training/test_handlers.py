@@ -1,4 +1,4 @@
-"""Seeds by epoch, clipped gradients, stage weights."""
+"""Seeds by epoch, clipped gradients, stage weights, when a network is asked."""
 
 import math
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 
-from pgsam_monai.training.handlers import EpochSeed, GradientClip, StageWeights
+from pgsam_monai.training.handlers import AskingPhase, EpochSeed, GradientClip, StageWeights
 
 
 def test_epoch_seed_depends_on_the_epoch_only():
@@ -78,3 +78,21 @@ def test_stage_weights_lay_the_published_epochs_out_over_this_training():
     trainer.run([0], max_epochs=3)
     expected = [(1 - first, first) for first in (0.8, 0.8 * 0.6065307, 0.8 * 0.3678794)]
     assert seen == [pytest.approx(pair) for pair in expected]
+
+
+@pytest.mark.parametrize(
+    "starts, asked",
+    [(0, [True] * 4), (0.5, [False, False, True, True]), (0.6, [False] * 2 + [True] * 2), (1, [False] * 4)],
+)
+def test_a_network_is_asked_from_a_share_of_the_epochs_on(starts, asked):
+    network, seen = SimpleNamespace(asking=None), []
+    engine = Engine(lambda engine, batch: seen.append(network.asking))
+    AskingPhase(network, epochs=4, starts=starts).attach(engine)
+    engine.run([0], max_epochs=4)
+    assert seen == asked
+
+
+@pytest.mark.parametrize("starts", [-0.1, 1.5])
+def test_a_start_outside_the_training_is_refused(starts):
+    with pytest.raises(ValueError, match="asking_starts must be a share of the epochs"):
+        AskingPhase(SimpleNamespace(), epochs=4, starts=starts)

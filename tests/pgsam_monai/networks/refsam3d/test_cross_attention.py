@@ -182,3 +182,14 @@ def test_heads_that_do_not_fit_and_stages_that_are_missing():
     taps, text, present = inputs()
     with pytest.raises(ValueError, match="in 4 stages, got 3"):
         HierarchicalCrossAttention(DIM, 2)(taps[:3], text, present)
+
+
+@torch.no_grad()
+def test_it_can_begin_without_a_say_of_its_own():
+    """The combined prompt is zero; what each stage has read in the text isn't."""
+    torch.manual_seed(0)
+    net = HierarchicalCrossAttention(16, 2)
+    net.begin_without()
+    found = net([torch.randn(1, 16, 2, 3, 1) for _ in range(4)], torch.randn(1, 5, 16))
+    assert not found.dense.any()
+    assert all(stage.abs().max() > 0.1 for stage in found.stages)

@@ -6,7 +6,7 @@ import pytest
 import small_sam
 import torch
 from monai.data import MetaTensor
-from monai.losses import DiceCELoss
+from monai.losses import DeepSupervisionLoss, DiceCELoss
 
 from pgsam_monai.base.backbones import VOLUME_BACKBONES, Vit
 from pgsam_monai.networks.refsam3d import ReferringTraining, RefSAM3D
@@ -23,8 +23,9 @@ SWITCHES = (
     {"stages": [2, 4]},
     {"stages": [3, 4]},
     {"stages": [4]},
+    {"fine_features": True},
 )
-"""Tables 4 and 5."""
+"""Tables 4 and 5, and what the paper doesn't have."""
 ALWAYS, NEVER = ReferringTraining(share=1.0), None
 
 
@@ -218,6 +219,30 @@ def test_steps_are_drawn_from_torchs_seed():
     assert first == kinds() and len(set(first)) == 2
 
 
+def test_a_first_phase_never_asks():
+    network = make(referring=ALWAYS).train()
+    image, label = torch.rand(1, 1, *PATCH), torch.ones(1, 1, *PATCH)
+    network.asking = False
+    assert network(image, label).shape == (1, 3, *PATCH)
+    network.asking = True
+    assert isinstance(network(image, label), Referred)
+
+
+@pytest.mark.parametrize("referring", [NEVER, ALWAYS], ids=["all classes", "asked"])
+def test_every_supervised_scale_learns(referring):
+    """With the finest answer left out of the loss, the coarser ones alone reach the heads that they come from."""
+    network = make(supervised_scales=3, referring=referring).train()
+    image, label = torch.rand(1, 1, *PATCH), torch.ones(1, 1, *PATCH)
+    loss = RequestLoss(
+        DeepSupervisionLoss(DiceCELoss(to_onehot_y=True, softmax=True), weights=[0.0, 1.0, 1.0])
+    )
+    loss(network(image, label), label).backward()
+    heads = network.mask_decoder.coarse_mask_mlps
+    assert len(heads) == 2
+    assert all(weight.grad.abs().max() > 0 for head in heads for weight in head.parameters())
+    assert network.eval()(image).shape == (1, 3, *PATCH)
+
+
 @pytest.mark.parametrize("training", ["full", "adapters"])
 def test_checkpointing_changes_neither_outputs_nor_gradients(training):
     plain, saving = (
@@ -254,6 +279,9 @@ def test_it_starts_from_a_file_of_sams_weights(monkeypatch, tmp_path):
     query = state["image_encoder.blocks.2.attn.qkv.weight"][:32]
     assert torch.equal(network.image_encoder.blocks[2].attn.q.weight, query)
     assert torch.equal(network.mask_decoder.base_query, state["mask_decoder.mask_tokens.weight"][:1])
+    assert not network.cross_attention.combine.weight.any(), (
+        "the decoder first gets SAM's embedding as it was"
+    )
     assert network.eval()(torch.rand(1, 1, *PATCH)).isfinite().all()
 
 
