@@ -11,12 +11,13 @@ DEGREE = 0.0174533
 """in radians"""
 
 
-def patch_augmentation(name: str, patch: Sequence[int]) -> dict[str, Any]:
+def patch_augmentation(name: str, patch: Sequence[int], *, sided: bool = False) -> dict[str, Any]:
     """Random transforms of one patch; labels are never interpolated, and what comes from outside is 0.
 
     `papers` is the list that RefSAM3D names (section 4.1.2), in MA-SAM's order and ranges: quarter turns and flips,
     rotation, gamma (of the patch's own range, as MONAI has it), an erased box, then two of ten operations. All of it is
-    in plane and alike on every slice; 31 ms per patch of 64 x 64 x 64 on one core.
+    in plane and alike on every slice; 31 ms per patch of 64 x 64 x 64 on one core. Where classes are told by their side
+    nothing is flipped: in a mirrored patch the left kidney's label would lie on what looks like the right one.
     `default` keeps left and right apart (no flips): one rotation, scaling and shift in three dimensions, brightness,
     contrast, gamma, noise; 15 ms.
     `none` leaves patches as they are.
@@ -24,20 +25,21 @@ def patch_augmentation(name: str, patch: Sequence[int]) -> dict[str, Any]:
     Args:
         name: one of these.
         patch: voxels (rows, columns, slices), of which lengths are shares.
+        sided: whether classes are told by their side.
 
     Raises:
         KeyError: another name.
     """
-    lists = {"papers": _papers, "default": _default, "none": lambda patch: []}
-    return {"_target_": "Compose", "transforms": lists[name](patch)}
+    lists = {"papers": _papers, "default": _default, "none": lambda patch, sided: []}
+    return {"_target_": "Compose", "transforms": lists[name](patch, sided)}
 
 
-def _papers(patch: Sequence[int]) -> list[dict[str, Any]]:
+def _papers(patch: Sequence[int], sided: bool) -> list[dict[str, Any]]:
     turn = {"_target_": "RandRotate90d", "keys": BOTH, "prob": 0.5, "max_k": 3}
+    flips = [{"_target_": "RandFlipd", "keys": BOTH, "prob": 0.5, "spatial_axis": axis} for axis in (0, 1)]
     return [
         *([turn] if patch[0] == patch[1] else []),  # a patch that is not square would get another shape
-        {"_target_": "RandFlipd", "keys": BOTH, "prob": 0.5, "spatial_axis": 0},
-        {"_target_": "RandFlipd", "keys": BOTH, "prob": 0.5, "spatial_axis": 1},
+        *([] if sided else flips),
         _affine(prob=0.5, rotate_range=[0.0, 0.0, 15 * DEGREE]),
         {"_target_": "RandAdjustContrastd", "keys": "image", "prob": 0.5, "gamma": [0.5, 3.5]},
         {
@@ -68,7 +70,7 @@ def _ten_operations(patch: Sequence[int]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _default(patch: Sequence[int]) -> list[dict[str, Any]]:
+def _default(patch: Sequence[int], sided: bool) -> list[dict[str, Any]]:
     return [
         _affine(
             prob=0.8,

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pgsam_monai.base.capabilities import METADATA_KEY, PATCHES, REQUESTS, SLICES
+from pgsam_monai.base.capabilities import METADATA_KEY, PATCHES, REQUESTS, Capabilities
 from pgsam_monai.base.config_values import as_data
 from pgsam_monai.base.edits import PLANNED, planned_digests
 from pgsam_monai.base.files import write_text
@@ -44,7 +44,6 @@ from preprocess.rules.mirroring import is_sided
 TEMPLATES = Path(__file__).parent / "templates"
 FACTS = f"configs/{FILE}"
 CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
-AUGMENTATIONS = {SLICES: (augmentation_transforms, "image_size"), PATCHES: (patch_augmentation, "patch")}
 COMMON_SETTINGS = {
     "about": "",
     "ablation": "",
@@ -141,12 +140,11 @@ def bundle_values(plan: Mapping, network: str, *, partial: bool = False) -> dict
     """What the templates' {{placeholders}} stand for; `partial`: there are cases with partial labels."""
     planned, settings, can = decided(plan, network), _settings(network), capabilities(network)
     values = {name: as_data(value) for name, value in _data(plan, network, planned).items()}
-    augmentation, size = AUGMENTATIONS[can.input]
     sided = is_sided(planned["label_names"], plan["dataset"])
     values |= {
         "preprocessing": preprocessing_transforms(planned | {"ignore": plan["dataset"].get("ignore")}),
         "augmentation": with_mirroring(
-            augmentation(planned["augmentation"], planned[size]), planned, seen=can.input, sided=sided
+            _augmentation(planned, can, sided=sided), planned, seen=can.input, sided=sided
         ),
         "mirrored_inferer": mirrored_inferer(planned, sided),
         "cleaning": cleaning_transform(planned),
@@ -167,6 +165,12 @@ def bundle_values(plan: Mapping, network: str, *, partial: bool = False) -> dict
     values |= fill(_template(f"parts/{can.input}.json"), values)
     values["network_def"] = fill(json.loads((NETWORKS / network / "network.json").read_text()), values)
     return values
+
+
+def _augmentation(planned: Mapping[str, Any], can: Capabilities, *, sided: bool) -> dict[str, Any]:
+    if can.input == PATCHES:
+        return patch_augmentation(planned["augmentation"], planned["patch"], sided=sided)
+    return augmentation_transforms(planned["augmentation"], planned["image_size"])
 
 
 def _data(plan: Mapping, network: str, planned: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,6 +63,30 @@ def test_none_leaves_patches_as_they_are():
         patch_augmentation("hsam", (4, 4, 4))
 
 
+def test_papers_mirrors_nothing_where_classes_are_told_by_their_side():
+    """A corner's two neighbours lie clockwise after any turn, and the other way round in a mirrored patch."""
+    corner = torch.zeros(1, 16, 16, 1)
+    corner[0, 0, 0], corner[0, 0, 15] = 100, 200
+    found = {}
+    for sided in (False, True):
+        config = patch_augmentation("papers", (16, 16, 1), sided=sided)
+        turns = [
+            entry for entry in config["transforms"] if entry["_target_"] in ("RandRotate90d", "RandFlipd")
+        ]
+        transforms = ConfigParser({"x": {"_target_": "Compose", "transforms": turns}}).get_parsed_content("x")
+        found[sided] = {
+            _winding(changed(transforms, {"image": corner, "label": corner}, seed)) for seed in range(40)
+        }
+    assert found == {False: {-1, 1}, True: {1}}
+
+
+def _winding(sample):
+    """1 where the way from the corner of 100 to that of 200, seen from the middle, is clockwise as it was, else -1."""
+    volume = torch.as_tensor(sample["label"])[0, ..., 0]
+    first, second = ((volume == value).nonzero()[0].double() - 7.5 for value in (100, 200))
+    return int(torch.sign(first[1] * second[0] - first[0] * second[1]))
+
+
 def test_papers_stays_in_plane_and_turns_all_slices_alike():
     transforms, label = parsed("papers"), torch.arange(1, 9, dtype=torch.uint8).expand(1, 16, 16, 8).clone()
     for seed in range(60):

@@ -64,7 +64,7 @@ def test_published_settings(name):
     assert recipe.networks == ("refsam3d",) and recipe.few_shot is None
     shared = {
         "backbone": "vit_b", "weights": "sam_vit_b", "encoder_training": "adapters", "patch": [128, 128, 128],
-        "token_size": [16, 16, 16], "clip_model": "ViT-B-32-quickgelu", "clip_weights": "openai",
+        "token_size": [4, 4, 4], "clip_model": "ViT-B-32-quickgelu", "clip_weights": "openai",
         "clip_training": "frozen", "batch_size": 1, "epochs": 200, "learning_rate": 0.0001, "weight_decay": 1e-05,
         "poly_power": 1.0, "augmentation": "papers", "ce_weight": 1.0, "dice_weight": 1.0, "checkpointing": True,
         "referring_share": 0.25, "foreground_share": 0.5, "overlap": 0.5,
