@@ -9,7 +9,7 @@ from typing import Any
 from pgsam_monai.base.errors import UserFault
 from preprocess import __version__
 from preprocess.networks import NETWORK_LATER, NETWORK_RULES
-from preprocess.rules import SHARED_RULES, Decision
+from preprocess.rules import RULE, SHARED_RULES, Decision
 from preprocess.splits.subjects import NONE
 
 SCHEMA_VERSION = 1
@@ -51,7 +51,10 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists; the same plan gives the same bytes (no dates)."""
-        configurations = {network: _to_json(entries) for network, entries in self.configurations.items()}
+        configurations = {
+            network: _to_json(self._told(network, entries))
+            for network, entries in self.configurations.items()
+        }
         return {
             "schema_version": SCHEMA_VERSION,
             "created_by": self.created_by,
@@ -60,6 +63,15 @@ class Plan:
             "dataset": dict(self.dataset),
             "decisions": _to_json(self.decisions),
             "configurations": configurations,
+        }
+
+    def _told(self, network: str, entries: Mapping[str, Decision]) -> dict[str, Decision]:
+        """A recipe that was published before a decision was taken needn't be told that all stays as it was."""
+        later = NETWORK_LATER.get(network, {}) if self.recipe else {}
+        return {
+            name: decision
+            for name, decision in entries.items()
+            if not (name in later and decision.source == RULE and decision.value == later[name].value)
         }
 
     @classmethod

@@ -6,8 +6,8 @@ from typing import Any
 
 from pgsam_monai.base.backbones import VOLUME_BACKBONES
 from preprocess.networks.refsam3d.memory import DEPTH_TOKEN_SIZES, TOKEN_SIZES, WINDOW, largest_batch, step_gb
-from preprocess.rules import patches, sam, training
-from preprocess.rules.clip import CPU_CLIP, GPU_CLIP, choose_clip_weights
+from preprocess.rules import clip, patches, sam, training
+from preprocess.rules.clip import CPU_CLIP, GPU_CLIP
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import PATCH
 from preprocess.rules.evidence import Evidence
@@ -42,6 +42,16 @@ TOKEN_SIZE = Kind(
 )
 
 
+@takes(clip.TEXT_ENCODER)
+def choose_text_encoder(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """What reads texts and requests: CLIP's text tower (None), or a frozen sentence encoder."""
+    reason = (
+        "The paper's: CLIP reads the texts. minilm, a frozen encoder of sentences (the extra 'sentences'), knows words "
+        "that no label names; what it is worth here was not measured."
+    )
+    return Decision(value=None, reason=reason)
+
+
 def choose_clip_model(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """An open_clip model, whose text tower alone is used, or `clip_tiny`."""
     if decided["target"] == "cpu":
@@ -53,8 +63,17 @@ def choose_clip_model(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
     )
 
 
+def choose_clip_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """As `clip.choose_clip_weights`; none where CLIP reads nothing."""
+    if decided["text_encoder"] is not None:
+        return Decision(value=None, reason=_without_clip(decided))
+    return clip.choose_clip_weights(evidence, decided)
+
+
 def choose_clip_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """ "frozen" with published weights, else "full"."""
+    if decided["text_encoder"] is not None:
+        return Decision(value="frozen", reason=_without_clip(decided))
     if decided["clip_weights"] is None:
         return Decision(value="full", reason="Without published weights the text tower has to be learnt.")
     reason = (
@@ -224,6 +243,10 @@ def choose_referring_share(evidence: Evidence, decided: Mapping[str, Any]) -> De
     return Decision(value=REFERRING_SHARE, reason=reason)
 
 
+def _without_clip(decided: Mapping[str, Any]) -> str:
+    return f"The texts are read by {decided['text_encoder']}, not by CLIP."
+
+
 def _token_sizes(decided: Mapping[str, Any]) -> Sequence[int]:
     """What may be planned in plane, fine tokens first."""
     if decided["target"] == "cpu":
@@ -262,6 +285,7 @@ def _grid(patch: Sequence[int], token: Sequence[int]) -> list[int]:
 
 # The patch shrinks and the tokens get coarser as memory asks; what is decided before them tells the memory rules.
 RULES = {
+    "text_encoder": choose_text_encoder,
     "clip_model": choose_clip_model,
     "clip_weights": choose_clip_weights,
     "clip_training": choose_clip_training,
@@ -287,3 +311,5 @@ RULES = {
     **patches.INFERENCE_RULES,
     "referring_share": choose_referring_share,
 }
+
+LATER = {"text_encoder": None}
