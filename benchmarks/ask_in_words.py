@@ -2,10 +2,13 @@
 
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom --request "where is the {name}?" --cases 3
+    python benchmarks/ask_in_words.py bundles/refsam3d_phantom --held_out templates
+    python benchmarks/ask_in_words.py bundles/refsam3d_phantom --held_out names
 
-Each answer is compared with every structure's reference: with the one that was asked for, and with the one that it
-resembles most of the others. Beside it stands what the same network finds when it segments all structures at once.
-Prints a table in Markdown: Dice, means over the cases.
+With `--held_out` it is asked what no training has taught (`networks/refsam3d/requests.py`). Each answer is compared
+with every structure's reference: with the one that was asked for, and with the one that it resembles most of the
+others. Beside it stands what the same network finds when it segments all structures at once. Prints a table in
+Markdown: Dice, means over the cases.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ sys.path.insert(0, str(REPOSITORY))
 import torch  # noqa: E402
 from monai.bundle import ConfigParser  # noqa: E402
 
+from pgsam_monai.networks.refsam3d.requests import HELD_OUT_TEMPLATES, NAME, other_names  # noqa: E402
+
 
 def main() -> None:
     arguments = read_arguments()
@@ -34,12 +39,22 @@ def main() -> None:
         found = inferer(image, network)[0]
         for name, index in structures.items():
             together[name].append(dice_of(found == index, label == index))
-        for asked in structures:
-            network.request = arguments.request.replace("{name}", asked)
-            found = inferer(image, network)[0] > 0
-            for other, index in structures.items():
-                answers[asked][other].append(dice_of(found, label == index))
+        for asked, texts in requests_of(arguments, list(names)).items():
+            for network.request in texts:
+                found = inferer(image, network)[0] > 0
+                for other, index in structures.items():
+                    answers[asked][other].append(dice_of(found, label == index))
     print_table(together, answers)
+
+
+def requests_of(arguments: argparse.Namespace, names: list[str]) -> dict[str, list[str]]:
+    """The texts that ask for each structure; a structure without names that were held out is asked for by its own."""
+    templates = HELD_OUT_TEMPLATES if arguments.held_out == "templates" else (arguments.request,)
+    held_out = [others.held_out if arguments.held_out == "names" else () for others in other_names(names)]
+    return {
+        name: [template.replace(NAME, called) for called in others or (name,) for template in templates]
+        for name, others in list(zip(names, held_out, strict=True))[1:]
+    }
 
 
 def read_arguments() -> argparse.Namespace:
@@ -49,8 +64,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("bundle", type=Path, help="a trained bundle's folder")
     parser.add_argument("--model", type=Path, help="its model; models/model.pt by default")
     parser.add_argument(
-        "--request", default="perform {name} segmentation", help="with {name} for the class's name"
+        "--request", default=f"perform {NAME} segmentation", help="with {name} for the class's name"
     )
+    parser.add_argument("--held_out", choices=("templates", "names"), help="ask by these instead")
     parser.add_argument("--cases", type=int, default=0, help="the first so many; 0 for all")
     parser.add_argument(
         "--set", action="append", default=[], help="of train.json, such as network_def#clip_training=frozen"

@@ -130,7 +130,9 @@ def bundle_files(
     files[f"configs/{SCHEMA}"] = (TEMPLATES / SCHEMA).read_text()
     files["docs/README.md"] = _readme(plan, splits, network)
     files["LICENSE"] = (TEMPLATES / "LICENSE").read_text()
-    clip = clip_record(planned.get("clip_model", ""), planned.get("clip_weights"))
+    clip = (
+        None if _reader(planned) else clip_record(planned.get("clip_model", ""), planned.get("clip_weights"))
+    )
     if downloads := large_files(planned.get("weights"), clip):
         files["large_files.yml"] = downloads
     return files
@@ -148,6 +150,7 @@ def bundle_values(plan: Mapping, network: str, *, partial: bool = False) -> dict
         ),
         "mirrored_inferer": mirrored_inferer(planned, sided),
         "cleaning": cleaning_transform(planned),
+        "sentence_encoder": _sentence_encoder(values),
         "prompt_maps": {"prompt_maps": True} if asks_with_maps(planned.get("weights")) else {},
         "evaluation_postprocessing": evaluation_postprocessing(planned, values["label_names"]),
         "inference_postprocessing": postprocessing_transforms(planned, "@output_dir"),
@@ -188,6 +191,20 @@ def _data(plan: Mapping, network: str, planned: Mapping[str, Any]) -> dict[str, 
         "label_values": plan["dataset"].get("regions") or dict(zip(names[1:], labels[1:], strict=True)),
         "class_indices": {name: index for index, name in enumerate(names)},
     }
+
+
+def _sentence_encoder(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a network whose texts another model than CLIP reads."""
+    if values.get("text_encoder") is None:
+        return {}
+    file = "$@bundle_root + '/configs/text_embeddings.safetensors'"
+    return {"text_encoder": values["text_encoder"], "embeddings_file": file}
+
+
+def _reader(planned: Mapping[str, Any]) -> str | None:
+    """What reads a network's texts where CLIP does nothing."""
+    looks = planned.get("image_prior", "none") != "none"
+    return None if looks else planned.get("text_encoder")
 
 
 def _settings(network: str) -> dict[str, Any]:
@@ -243,7 +260,7 @@ def _ablations(network: str) -> dict[str, dict[str, Any]]:
 
 
 def _readme(plan: Mapping, splits: Mapping, network: str) -> str:
-    settings = _settings(network)
+    settings, values = _settings(network), decided(plan, network)
     entries = {**plan["decisions"], **plan["configurations"][network]}
     return _readme_template().render(
         plan=plan,
@@ -255,8 +272,9 @@ def _readme(plan: Mapping, splits: Mapping, network: str) -> str:
         ablation=settings["ablation"],
         kept_towers=settings["kept_towers"],
         answers_requests=capabilities(network).texts == REQUESTS,
+        reader=_reader(values),
         ablations=_ablations(network),
-        values=decided(plan, network),
+        values=values,
         texts=plan["decisions"]["texts"]["value"] if capabilities(network).texts else None,
     )
 

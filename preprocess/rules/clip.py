@@ -11,6 +11,9 @@ from preprocess.rules.kind import takes, word
 CPU_CLIP = "clip_tiny"
 GPU_CLIP = "ViT-B-32-quickgelu"
 OWN_WEIGHTS = "pretrained"
+TEXT_ENCODER = word(
+    "minilm, the folder of a sentence-transformers model, or null for CLIP's text tower", or_null=True
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.pgsam.aligner import ImageEvidence, Prior, PriorAligner
 from pgsam_monai.networks.pgsam.decoder import PriorGuidedDecoder
-from pgsam_monai.networks.pgsam.texts import ClassTexts, SentenceTexts, check_texts
 from pgsam_monai.networks.sam.network import SamNetwork
+from pgsam_monai.networks.text.class_texts import ClassTexts, SentenceTexts, check_texts
 from pgsam_monai.networks.text.clip import ClipTowers
 from pgsam_monai.transforms.fit import enlarge
 

@@ -23,12 +23,16 @@ from pgsam_monai.networks.refsam3d.referring import (
     choose_asked,
     is_drawn,
     target_of,
+    with_partners,
 )
-from pgsam_monai.networks.refsam3d.texts import RequestTexts
+from pgsam_monai.networks.refsam3d.requests import Requests
+from pgsam_monai.networks.refsam3d.texts import RequestTexts, SentenceRequests
 from pgsam_monai.networks.refsam3d.windows import choose_window
 from pgsam_monai.networks.sam.efficient_sam import use_efficient_blocks
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
+from pgsam_monai.networks.text.class_texts import check_texts
 from pgsam_monai.networks.text.clip import ClipTowers, Words
+from pgsam_monai.networks.text.sentences import encoder_name
 from pgsam_monai.networks.volumes import VolumeNetwork, three
 from pgsam_monai.weights.files import load_weights, resolve_weights
 
@@ -143,6 +147,8 @@ class RefSAM3D(VolumeNetwork):
         clip_model: str = "ViT-B-32-quickgelu",
         clip_weights: str | None = None,
         clip_training: str = "frozen",
+        text_encoder: str | None = None,
+        embeddings_file: str | None = None,
         text_prompt: bool = True,
         cross_modal_projector: bool = True,
         hierarchical_fusion: bool = True,
@@ -157,6 +163,9 @@ class RefSAM3D(VolumeNetwork):
             clip_model: an open_clip model, see `ClipTowers`.
             clip_weights: its weights by tag or file; None for random ones.
             clip_training: of the text tower: "frozen", "lora" or "full".
+            text_encoder: None for CLIP's text tower; else a frozen sentence encoder, see `sentences.embed_sentences`,
+                and what is said of CLIP doesn't count.
+            embeddings_file: where what that encoder said is kept; None for nowhere.
             text_prompt: False for learnt class queries and no text (Table 4, second row).
             cross_modal_projector: Eq. III; False for a fixed random map (Table 4, third row).
             hierarchical_fusion: Eq. VI to VIII; False for none (Table 4, fourth row).
@@ -165,22 +174,29 @@ class RefSAM3D(VolumeNetwork):
         _check_stages(stages)
         fused = tuple(stages) if text_prompt and hierarchical_fusion else ()
         self.description |= {
-            "clip_model": clip_model if text_prompt else "none", "cross_modal_projector": cross_modal_projector,
-            "stages": "".join(map(str, fused)) or "none",
+            "clip_model": clip_model if text_prompt and text_encoder is None else "none",
+            "text_encoder": encoder_name(text_encoder) if text_prompt and text_encoder else None,
+            "cross_modal_projector": cross_modal_projector, "stages": "".join(map(str, fused)) or "none",
         }  # fmt: skip
         self.clip = self.texts = self.projector = self.cross_attention = self.class_queries = None
         if not text_prompt:
             self.class_queries = nn.Parameter(torch.randn(self.num_classes + 1, DIM))
             return
-        self.clip = ClipTowers(
-            model=clip_model, weights=clip_weights, weights_dir=weights_dir, training=clip_training,
-            towers="text", image_tower=False,
-        )  # fmt: skip
-        templates = (self.referring or ReferringTraining()).templates
-        self.texts = RequestTexts(
-            texts, names, self.clip.tokenize, num_classes=self.num_classes, templates=templates
+        asking, common = self.referring or ReferringTraining(), {"num_classes": self.num_classes}
+        check_texts(texts, self.num_classes, who=self.title)
+        requests = Requests(
+            texts, names, templates=asking.templates, other_names_share=asking.other_names_share
         )
-        self.projector = build_projector(cross_modal_projector, self.clip.dim, DIM)
+        if text_encoder is None:
+            self.clip = ClipTowers(
+                model=clip_model, weights=clip_weights, weights_dir=weights_dir, training=clip_training,
+                towers="text", image_tower=False,
+            )  # fmt: skip
+            self.texts = RequestTexts(texts, requests, self.clip.tokenize, **common)
+        else:
+            self.texts = SentenceRequests(texts, requests, text_encoder, **common, file=embeddings_file)
+        width = self.texts.dim if self.clip is None else self.clip.dim
+        self.projector = build_projector(cross_modal_projector, width, DIM)
         if fused:
             self.cross_attention = HierarchicalCrossAttention(DIM, stages=fused)
 
@@ -232,6 +248,7 @@ class RefSAM3D(VolumeNetwork):
             sentences = self.texts.drawn(self.clip) if by_request else None
             return _for_loss(self.everything(taps, image, sentences))
         classes = choose_asked(label, self.num_classes, user.absent_share, known)
+        classes = with_partners(classes, self.texts.requests.partners, user.pair_share, known)
         answer = self.refer(taps, image, self.texts.asked(self.clip, classes))
         return Referred(_for_loss(answer), target_of(label, classes))
 

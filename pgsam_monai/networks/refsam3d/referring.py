@@ -6,7 +6,7 @@ is ours. All draws are from torch's global generator, which a bundle seeds by ep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.networks.refsam3d.texts import TEMPLATES
+from pgsam_monai.networks.refsam3d.requests import TEMPLATES
 from pgsam_monai.networks.slices import plain
 
 
@@ -31,13 +31,19 @@ class ReferringTraining:
     on phantoms (docs/results.md): without these, requests bring whatever structure is found most easily."""
     templates: Sequence[str] = TEMPLATES
     """requests with "{name}" where the class's name goes"""
+    other_names_share: float = 0.3
+    """of the requests for a structure that the library of described structures knows, 0 to 1, those that call it by
+    another name than its label's: a synonym, an abbreviation, a name in another language. 0 knows none. Which share is
+    best was not measured"""
+    pair_share: float = 0.2
+    """of the requests for a left or right structure whose other side is a class as well, 0 to 1, those for both"""
 
     def __post_init__(self) -> None:
         """
         Raises:
             ValueError: a share outside 0 to 1.
         """
-        for field in ("share", "absent_share", "drawn_share"):
+        for field in ("share", "absent_share", "drawn_share", "other_names_share", "pair_share"):
             if not 0 <= getattr(self, field) <= 1:
                 raise UserFault(f"Referring: {field} must lie between 0 and 1, got {getattr(self, field)}.")
 
@@ -76,10 +82,34 @@ def choose_asked(label: Tensor, num_classes: int, absent_share: float, known: Te
     return torch.stack(chosen).to(label.device)
 
 
+def with_partners(
+    classes: Tensor, partners: Mapping[int, int], share: float, known: Tensor | None = None
+) -> Tensor:
+    """Classes asked for (B,) → (B, 2): in a `share` of the draws with the partner, where it is known; else twice.
+
+    Args:
+        classes: from 1 to K.
+        partners: of a left structure the right one, and of this that.
+        share: 0 to 1.
+        known: as for `choose_asked`.
+    """
+    wanted = classes.tolist()
+    others = [partners.get(index, index) for index in wanted]
+    for row, (own, other) in enumerate(zip(wanted, others, strict=True)):
+        looked_for = known is None or bool(known[row, other])
+        if other != own and not (is_drawn(share) and looked_for):
+            others[row] = own
+    return torch.tensor([wanted, others]).T.to(classes.device)
+
+
 def target_of(label: Tensor, classes: Tensor) -> Tensor:
-    """Where the class asked for is: `label` (B, 1, H, W, D) and `classes` (B,) → 1 there, else 0, as `label`."""
+    """Where what was asked for is: `label` (B, 1, H, W, D) and `classes`, (B,) or (B, n) → 1 there, else 0, as `label`.
+
+    Of several classes in a row each counts.
+    """
     label = plain(label)
-    return (label == classes.reshape(-1, *(1,) * (label.ndim - 1))).to(label.dtype)
+    each = classes.reshape(len(label), -1, *(1,) * (label.ndim - 1))
+    return (label.unsqueeze(1) == each).any(dim=1).to(label.dtype)
 
 
 def _choose(volume: Tensor, known: Tensor, absent_share: float) -> Tensor:

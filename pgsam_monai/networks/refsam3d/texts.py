@@ -1,4 +1,4 @@
-"""What RefSAM3D is asked in words: the classes' own sentences, requests for one of them, any other text (Eq. II)."""
+"""What RefSAM3D reads: the classes' own sentences, requests for one of them, any other text (Eq. II)."""
 
 from __future__ import annotations
 
@@ -8,109 +8,58 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgsam_monai.base.errors import UserFault
-from pgsam_monai.networks.pgsam.texts import ClassTexts, learns_text
+from pgsam_monai.networks.refsam3d.requests import TITLE, Requests
+from pgsam_monai.networks.text.class_texts import ClassTexts, SentenceTexts, learns_text
 from pgsam_monai.networks.text.clip import ClipTowers
-from pgsam_monai.networks.text.words import Words
-
-NAME = "{name}"
-TEMPLATES = (
-    "perform {name} segmentation",  # the paper's own example, Section 3.3.1
-    "{name} segmentation",  # as in its Table 1
-    "{name}",
-    "segment the {name}",
-    "where is the {name}?",
-    "show me the {name}",
-)
-"""Ways to ask for a structure in training; the more they vary, the less the network minds how a user puts it."""
+from pgsam_monai.networks.text.sentences import embed_words
+from pgsam_monai.networks.text.words import Phrases, Words
 
 
 class RequestTexts(ClassTexts):
     """The classes' sentences as in `ClassTexts`, and texts word by word: requests drawn in training, or any text.
 
-    A class can be asked for by each of its descriptions and by each template with its name filled in. Where the text
-    tower isn't trained, all requests are encoded once.
+    Where the text tower isn't trained, all requests are encoded once.
     """
 
-    title = "RefSAM3D"
+    title = TITLE
 
     def __init__(
         self,
         texts: Sequence[Sequence[str]],
-        names: Sequence[str],
+        requests: Requests,
         tokenize: Callable[[Sequence[str]], Tensor],
         *,
         num_classes: int,
-        templates: Sequence[str] = TEMPLATES,
     ) -> None:
         """
         Args:
             texts: descriptions of each of the K + 1 classes, background first.
-            names: their names, background first.
+            requests: made of the same texts.
             tokenize: the text tower's tokenizer, texts → (n, context length).
             num_classes: K.
-            templates: requests with "{name}" where the class's name goes; nothing else in braces has a meaning.
 
         Raises:
-            ValueError: not K + 1 texts or names, a class without text, no templates, or one without "{name}".
+            UserFault: not K + 1 texts, or a class without text.
         """
         super().__init__(texts, tokenize, num_classes=num_classes)
-        if len(names) != num_classes + 1:
-            raise UserFault(
-                f"{self.title}: names must be those of background and {num_classes} classes, so {num_classes + 1} "
-                f"entries, got {len(names)}; plan again."
-            )
-        _check_templates(templates, self.title)
-        self.num_classes = num_classes
-        filled = [template.replace(NAME, name) for name in names[1:] for template in templates]
-        self.register_buffer("requests", torch.cat([self.tokens, tokenize(filled)]), persistent=False)
-        owners = [index for index, entry in enumerate(texts) for _ in entry]
-        owners += [index for index in range(1, num_classes + 1) for _ in templates]
-        self._rows = [
-            [row for row, owner in enumerate(owners) if owner == index] for index in range(num_classes + 1)
-        ]
+        self.requests = requests
+        self.register_buffer("request_tokens", tokenize(requests.texts), persistent=False)
 
     def asked(self, clip: ClipTowers, classes: Tensor) -> Words:
-        """For each of `classes` (B,), from 1 to K, one of its requests, drawn alike: B texts.
+        """For each of `classes`, (B,) or (B, 2) for pairs, one of its requests, see `Requests.draw`: B texts.
 
-        The draw is from torch's global generator, which a bundle seeds by epoch: a resumed training asks the same.
-
-        Raises:
-            ValueError: a class outside 1 to K.
+        With gradients where the text tower is trained.
         """
-        wanted = classes.tolist()
-        if not all(1 <= index <= self.num_classes for index in wanted):
-            raise UserFault(
-                f"{self.title}: classes that can be asked for are 1 to {self.num_classes}, got {wanted}."
-            )
-        return self._encoded(
-            clip, [rows[torch.randint(len(rows), ())] for rows in (self._rows[index] for index in wanted)]
-        )
-
-    def _encoded(self, clip: ClipTowers, rows: Sequence[int]) -> Words:
-        """The requests in these rows, with gradients where the text tower is trained."""
-        index = self._index(rows)
-        return self._drawn_now(clip, index) if learns_text(clip) else self._all(clip).rows(index)
-
-    def _drawn_now(self, clip: ClipTowers, index: Tensor) -> Words:
-        return clip.encode_words(self.requests[index])
-
-    def _all(self, clip: ClipTowers) -> Words:
-        return self._keep("requests", clip, lambda: clip.encode_words(self.requests))
-
-    def _index(self, rows: Sequence[int]) -> Tensor:
-        return torch.tensor(rows).to(self.requests.device, non_blocking=True)
+        rows = self.requests.draw(_listed(classes))
+        return self._drawn_now(clip, rows) if learns_text(clip) else self._all(clip).rows(rows)
 
     def drawn(self, clip: ClipTowers) -> Tensor:
-        """As `forward`, but each class by one of its requests, drawn alike: unit vectors (K+1, d).
-
-        The background has no requests and is one of its descriptions.
-        """
-        index = self._index([several[torch.randint(len(several), ())] for several in self._rows])
-        # Words are cut to the longest text, for which a GPU would have to wait; sentences need none.
-        sentences = (
-            self._drawn_now(clip, index).sentence if learns_text(clip) else self._all(clip).sentence[index]
-        )
+        """As `forward`, but each class by one of its requests, drawn alike: unit vectors (K+1, d)."""
+        rows = self.requests.draw_each()
+        if learns_text(clip):
+            sentences = self._drawn_now(clip, rows).sentence
+        else:
+            sentences = self._all(clip).sentence[self._index(rows)]
         return F.normalize(sentences.to(self.mean.dtype), dim=-1)
 
     def free(self, clip: ClipTowers, texts: Sequence[str]) -> Words:
@@ -121,12 +70,80 @@ class RequestTexts(ClassTexts):
 
         return self._keep("free", clip, encode, of=tuple(texts))
 
+    def _drawn_now(self, clip: ClipTowers, rows: Sequence[int]) -> Words:
+        return clip.encode_words(self.request_tokens[self._index(rows)])
 
-def _check_templates(templates: Sequence[str], title: str) -> None:
-    if isinstance(templates, str) or not templates:
-        raise UserFault(f"{title}: templates must be a list of one request or more, got {templates!r}.")
-    for template in templates:
-        if NAME not in template:
-            raise UserFault(
-                f"{title}: each template must hold {NAME} where the class's name goes, got '{template}'."
-            )
+    def _all(self, clip: ClipTowers) -> Phrases:
+        return self._keep("requests", clip, lambda: Phrases.of(clip.encode_words(self.request_tokens)))
+
+    def _index(self, rows: Sequence[int]) -> Tensor:
+        return torch.tensor(rows).to(self.tokens.device, non_blocking=True)
+
+
+class SentenceRequests(SentenceTexts):
+    """As `RequestTexts`, read by a frozen sentence encoder that is no part of the network.
+
+    Requests are read when the first is drawn: a network that is never trained needs none of them.
+    """
+
+    title = TITLE
+
+    def __init__(
+        self,
+        texts: Sequence[Sequence[str]],
+        requests: Requests,
+        encoder: str,
+        *,
+        num_classes: int,
+        file: str | None = None,
+    ) -> None:
+        """
+        Args:
+            texts: descriptions of each of the K + 1 classes, background first.
+            requests: made of the same texts.
+            encoder: see `sentences.embed_sentences`.
+            num_classes: K.
+            file: where embeddings are kept.
+
+        Raises:
+            UserFault: as `SentenceTexts`.
+        """
+        super().__init__(texts, encoder, num_classes=num_classes, file=file)
+        self.requests, self.encoder, self.file = requests, encoder, file
+        self._all: Phrases | None = None
+        self._free: tuple[tuple[str, ...], Phrases] | None = None
+
+    def asked(self, clip: None, classes: Tensor) -> Words:
+        """As `RequestTexts.asked`."""
+        return self._phrases().rows(self.requests.draw(_listed(classes)))
+
+    def drawn(self, clip: None) -> Tensor:
+        """As `RequestTexts.drawn`."""
+        sentence = self._phrases().sentence
+        return sentence[torch.tensor(self.requests.draw_each()).to(sentence.device, non_blocking=True)]
+
+    def free(self, clip: None, texts: Sequence[str]) -> Words:
+        """Any texts, word by word; those of the last call are kept.
+
+        Raises:
+            UserFault: one isn't among the requests of training, which are in the file, and the encoder isn't here.
+        """
+        if self._free is None or self._free[0] != tuple(texts):
+            self._free = tuple(texts), embed_words(texts, self.encoder, file=self.file, keep=False)
+        return _like(self._free[1], self.embeddings).rows(range(len(texts)))
+
+    def _phrases(self) -> Phrases:
+        """All requests, encoded once, where and as precise as the classes' sentences are."""
+        if self._all is None:
+            self._all = embed_words(self.requests.texts, self.encoder, file=self.file)
+        self._all = _like(self._all, self.embeddings)
+        return self._all
+
+
+def _like(phrases: Phrases, example: Tensor) -> Phrases:
+    """`phrases` of the example's device and precision."""
+    return Phrases(phrases.vectors.to(example), phrases.lengths, phrases.sentence.to(example))
+
+
+def _listed(classes: Tensor) -> list[list[int]]:
+    return classes.reshape(len(classes), -1).tolist()

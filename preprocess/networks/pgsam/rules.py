@@ -6,7 +6,14 @@ from typing import Any
 
 from preprocess.networks.starts import STARTS
 from preprocess.rules import sam
-from preprocess.rules.clip import CLIPS, CPU_CLIP, GPU_CLIP, UNKNOWN_CLIP, choose_clip_weights
+from preprocess.rules.clip import (
+    CLIPS,
+    CPU_CLIP,
+    GPU_CLIP,
+    TEXT_ENCODER,
+    UNKNOWN_CLIP,
+    choose_clip_weights,
+)
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import Encoder
 from preprocess.rules.evidence import Evidence
@@ -63,9 +70,7 @@ def choose_clip_towers(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
     return Decision(value="both", reason=reason)
 
 
-@takes(
-    word("minilm, the folder of a sentence-transformers model, or null for CLIP's text tower", or_null=True)
-)
+@takes(TEXT_ENCODER)
 def choose_text_encoder(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """What reads the texts: CLIP's text tower (None), or a frozen sentence encoder."""
     reason = (

@@ -102,14 +102,19 @@ def fixed_gb(
     *,
     encoder_training: str,
     num_classes: int = 0,
-    clip_model: str = "ViT-B-32-quickgelu",
+    clip_model: str | None = "ViT-B-32-quickgelu",
     clip_training: str = "frozen",
 ) -> float:
-    """Memory that doesn't grow with the batch in GB: parameters, optimiser states, context, the classes' texts."""
+    """Memory that doesn't grow with the batch in GB: parameters, optimiser states, context, the classes' texts.
+
+    `clip_model`: None where a sentence encoder reads them, of which a few megabytes of numbers are left.
+    """
     vit = ENCODERS[backbone]
     whole, adapters = bytes_per_weight(encoder_training), encoder_training != "frozen"
     megabytes = vit.parameters_m * whole + HEAD_PARAMETERS_M * TRAINED_BYTES
     megabytes += adapters * TRAINED_BYTES * sum(some.depth * some.width**2 for some in vit.blocks) / 1e6
+    if clip_model is None:
+        return CONTEXT_GB + megabytes / 1e3
     clip = CLIPS.get(clip_model, CLIPS[UNKNOWN_CLIP])
     tower = VOCABULARY * clip.text_width + 12 * clip.text_depth * clip.text_width**2
     megabytes += tower * bytes_per_weight(clip_training) / 1e6
@@ -127,7 +132,7 @@ def step_gb(decided: Mapping[str, Any], **changes: Any) -> tuple[float, float]:
         values["backbone"],
         encoder_training=training,
         num_classes=classes,
-        clip_model=values["clip_model"],
+        clip_model=values["clip_model"] if values["text_encoder"] is None else None,
         clip_training=values["clip_training"],
     )
     one = patch_gb(

@@ -13,8 +13,8 @@ from preprocess.networks.refsam3d.memory import (
     largest_batch,
     step_gb,
 )
-from preprocess.rules import patches, sam, training
-from preprocess.rules.clip import CPU_CLIP, GPU_CLIP, choose_clip_weights
+from preprocess.rules import clip, patches, sam, training
+from preprocess.rules.clip import CPU_CLIP, GPU_CLIP
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import PATCH
 from preprocess.rules.evidence import Evidence
@@ -53,6 +53,16 @@ TOKEN_SIZE = Kind(
 SCALES = Kind(what="a whole number from 1 to 4", fits=lambda value: is_whole(value) and 1 <= value <= STAGES)
 
 
+@takes(clip.TEXT_ENCODER)
+def choose_text_encoder(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """What reads texts and requests: CLIP's text tower (None), or a frozen sentence encoder."""
+    reason = (
+        "The paper's: CLIP reads the texts. minilm, a frozen encoder of sentences (the extra 'sentences'), knows words "
+        "that no label names; what it is worth here was not measured."
+    )
+    return Decision(value=None, reason=reason)
+
+
 def choose_clip_model(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """An open_clip model, whose text tower alone is used, or `clip_tiny`."""
     if decided["target"] == "cpu":
@@ -64,8 +74,17 @@ def choose_clip_model(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
     )
 
 
+def choose_clip_weights(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """As `clip.choose_clip_weights`; none where CLIP reads nothing."""
+    if decided["text_encoder"] is not None:
+        return Decision(value=None, reason=_without_clip(decided))
+    return clip.choose_clip_weights(evidence, decided)
+
+
 def choose_clip_training(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """ "frozen" with published weights, else "full"."""
+    if decided["text_encoder"] is not None:
+        return Decision(value="frozen", reason=_without_clip(decided))
     if decided["clip_weights"] is None:
         return Decision(value="full", reason="Without published weights the text tower has to be learnt.")
     reason = (
@@ -259,6 +278,10 @@ def choose_asking_starts(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
     return Decision(value=ASKING_STARTS, reason=reason)
 
 
+def _without_clip(decided: Mapping[str, Any]) -> str:
+    return f"The texts are read by {decided['text_encoder']}, not by CLIP."
+
+
 def _token_sizes(decided: Mapping[str, Any]) -> Sequence[int]:
     """What may be planned in plane, fine tokens first."""
     if decided["target"] == "cpu":
@@ -297,6 +320,7 @@ def _grid(patch: Sequence[int], token: Sequence[int]) -> list[int]:
 
 # The patch shrinks and the tokens get coarser as memory asks; what is decided before them tells the memory rules.
 RULES = {
+    "text_encoder": choose_text_encoder,
     "clip_model": choose_clip_model,
     "clip_weights": choose_clip_weights,
     "clip_training": choose_clip_training,
@@ -325,3 +349,5 @@ RULES = {
     "referring_share": choose_referring_share,
     "asking_starts": choose_asking_starts,
 }
+
+LATER = {"text_encoder": None, "fine_features": False, "supervised_scales": 1, "asking_starts": 0}

@@ -8,7 +8,9 @@ import pytest
 from plan_evidence import evidence
 
 from preprocess.bundle.emit import bundle_files
+from preprocess.plan.overrides import parse_overrides
 from preprocess.plan.plan import make_plan
+from preprocess.plan.records import Plan, with_later
 from preprocess.recipes import load_recipe, published_splits
 from preprocess.report import make_report
 
@@ -19,8 +21,8 @@ HEADER = {
 CUBIC = {"spacings": ((1.0, 1.0, 1.0),) * 10, "shapes": ((400, 400, 300),) * 10}
 
 
-def plan(*networks):
-    return make_plan(evidence(**CUBIC), dataset=HEADER, networks=networks)
+def plan(*networks, **options):
+    return make_plan(evidence(**CUBIC), dataset=HEADER, networks=networks, **options)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +126,46 @@ def test_its_readme_tells_of_texts_and_requests(files):
     assert list(texts) == ["background", "liver", "aorta"]
     packages = config(files, "refsam3d", "metadata")["required_packages_version"]
     assert "open_clip_torch" in packages
+
+
+def test_a_sentence_encoder_stands_in_its_configs_and_clip_is_not_spoken_of():
+    wishes = parse_overrides("refsam3d.text_encoder=minilm")
+    files = {"refsam3d": bundle_files(plan("refsam3d", overrides=wishes).to_json(), {}, "refsam3d")}
+    for name in ("train", "inference"):
+        network = config(files, "refsam3d", name)["network_def"]
+        assert network["text_encoder"] == "minilm"
+        assert network["embeddings_file"] == "$@bundle_root + '/configs/text_embeddings.safetensors'"
+    readme = files["refsam3d"]["docs/README.md"]
+    assert "read by `minilm`" in readme and "goes through `minilm`" in readme
+    assert "CLIP's weights" not in readme and "CLIP's text tower" not in readme
+
+
+def test_an_encoders_folder_is_data():
+    wishes = parse_overrides(["refsam3d.text_encoder=$print(1)"])
+    record = plan("refsam3d", overrides=wishes).to_json()
+    network = json.loads(bundle_files(record, {}, "refsam3d")["configs/train.json"])["network_def"]
+    assert network["text_encoder"] != "$print(1)"
+
+
+def test_a_recipe_is_not_told_of_what_was_decided_since_and_stays():
+    """So that its bundle stays as it was published; whoever wishes for it is told."""
+    recipe = load_recipe("refsam3d_btcv")
+    made = make_plan(None, dataset=HEADER, networks=("refsam3d",), recipe=recipe)
+    assert made.configurations["refsam3d"]["text_encoder"].value is None
+    record = made.to_json()
+    assert "text_encoder" not in record["configurations"]["refsam3d"]
+    assert "text_encoder" not in bundle_files(record, {}, "refsam3d")["configs/train.json"]
+    again = with_later(Plan.from_json(record))
+    assert again.value("text_encoder", "refsam3d") is None
+    wished = make_plan(
+        None,
+        dataset=HEADER,
+        networks=("refsam3d",),
+        recipe=recipe,
+        overrides=parse_overrides("text_encoder=minilm"),
+    ).to_json()
+    assert wished["configurations"]["refsam3d"]["text_encoder"]["value"] == "minilm"
+    assert "text_encoder" in plan("refsam3d").to_json()["configurations"]["refsam3d"]
 
 
 def test_its_report_shows_the_patch():

@@ -57,6 +57,20 @@ def test_on_a_gpu_it_is_the_papers():
     assert {name: own[name] for name in expected} == expected
 
 
+def test_a_sentence_encoder_takes_the_place_of_clip():
+    clip, minilm = (
+        values(evidence(machine=GPU, **CUBIC), "refsam3d", text_encoder=reader) for reader in (None, "minilm")
+    )
+    assert (clip["text_encoder"], clip["clip_weights"]) == (None, "openai")
+    assert (minilm["clip_weights"], minilm["clip_training"]) == (None, "frozen")
+    small = values(evidence(**CUBIC), "refsam3d", text_encoder="minilm")
+    assert (small["clip_weights"], small["clip_training"]) == (None, "frozen"), "nothing of it is trained"
+    one = {"encoder_training": "adapters", "num_classes": 12}
+    tower = (49_408 * 512 + 12 * 12 * 512**2) * 4 / 1e9
+    assert fixed_gb("vit_b", **one) - fixed_gb("vit_b", clip_model=None, **one) == pytest.approx(tower)
+    assert "not by CLIP" in decide(evidence(), "refsam3d", text_encoder="minilm")["clip_weights"].reason
+
+
 @pytest.mark.parametrize(
     ("spacing", "token"),
     [

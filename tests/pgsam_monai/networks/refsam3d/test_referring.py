@@ -4,8 +4,14 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from pgsam_monai.networks.refsam3d.referring import ReferringTraining, choose_asked, is_drawn, target_of
-from pgsam_monai.networks.refsam3d.texts import TEMPLATES
+from pgsam_monai.networks.refsam3d.referring import (
+    ReferringTraining,
+    choose_asked,
+    is_drawn,
+    target_of,
+    with_partners,
+)
+from pgsam_monai.networks.refsam3d.requests import TEMPLATES
 
 
 def label_of(*volumes):
@@ -59,6 +65,23 @@ def test_the_target_is_where_the_class_asked_for_is():
     target = target_of(label_of([0, 1, 2, 2], [1, 2, 0, 1]), torch.tensor([2, 1]))
     assert target.shape == (2, 1, 2, 2, 1) and target.dtype == torch.uint8
     assert target.flatten(1).tolist() == [[0, 0, 1, 1], [1, 0, 0, 1]]
+
+
+def test_the_target_of_a_pair_is_where_either_is():
+    target = target_of(label_of([0, 1, 2, 3], [1, 2, 0, 1]), torch.tensor([[3, 1], [2, 2]]))
+    assert target.flatten(1).tolist() == [[0, 1, 0, 1], [0, 1, 0, 0]]
+
+
+def test_a_share_of_the_requests_for_one_side_are_for_both_where_both_are_known():
+    torch.manual_seed(0)
+    partners, classes = {1: 3, 3: 1}, torch.tensor([3, 1, 2])
+    known = torch.ones(3, 5, dtype=torch.bool)
+    known[1, 3] = False
+    drawn = [with_partners(classes, partners, 0.4, known).tolist() for _ in range(300)]
+    assert sum(rows[0] == [3, 1] for rows in drawn) / 300 == pytest.approx(0.4, abs=0.07)
+    assert {tuple(rows[0]) for rows in drawn} == {(3, 1), (3, 3)}
+    assert all(rows[1:] == [[1, 1], [2, 2]] for rows in drawn)
+    assert with_partners(classes, partners, 1.0).tolist() == [[3, 1], [1, 3], [2, 2]]
 
 
 @pytest.mark.parametrize(("share", "wanted"), [(0.0, 0.0), (1.0, 1.0), (0.25, 0.25)])

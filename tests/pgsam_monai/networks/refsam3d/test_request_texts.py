@@ -5,8 +5,11 @@ import copy
 import pytest
 import torch
 
-from pgsam_monai.networks.pgsam.texts import ClassTexts
-from pgsam_monai.networks.refsam3d.texts import TEMPLATES, RequestTexts
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.networks.refsam3d.requests import Requests
+from pgsam_monai.networks.refsam3d.texts import RequestTexts, SentenceRequests
+from pgsam_monai.networks.text import sentences
+from pgsam_monai.networks.text.class_texts import ClassTexts
 from pgsam_monai.networks.text.clip import ClipTowers
 from pgsam_monai.networks.traced import fix_texts
 
@@ -36,9 +39,10 @@ def calls(clip):
     hook.remove()
 
 
-def make(clip, texts=TEXTS, names=NAMES, **changes):
-    options = {"num_classes": len(texts) - 1, "templates": ASK} | changes
-    return RequestTexts(texts, names, clip.tokenize, **options)
+def make(clip, texts=TEXTS, names=NAMES):
+    return RequestTexts(
+        texts, Requests(texts, names, templates=ASK), clip.tokenize, num_classes=len(texts) - 1
+    )
 
 
 def one(words, index):
@@ -98,7 +102,7 @@ def test_the_same_seed_asks_the_same(clip):
 def test_names_are_data(clip, name):
     texts = make(clip, texts=[["a"], ["b"]], names=["{background}", name])
     wanted = clip.tokenize(["a", "b", f"find {name}", f"{name} or not {name}"])
-    assert torch.equal(texts.requests, wanted)
+    assert torch.equal(texts.request_tokens, wanted)
 
 
 @torch.no_grad()
@@ -154,32 +158,6 @@ def test_exports_keep_the_sentences_only(clip):
     assert not list(network.clip.text_tower.parameters())
 
 
-def test_the_default_requests_begin_with_the_papers():
-    assert TEMPLATES[0].replace("{name}", "liver") == "perform liver segmentation"
-    assert len(set(TEMPLATES)) == len(TEMPLATES) and all("{name}" in template for template in TEMPLATES)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_classes": 3}, "RefSAM3D: texts must describe background and 3 classes, so 4 entries, got 3"),
-        ({"names": NAMES[1:]}, "RefSAM3D: names must be .* so 3 entries, got 2"),
-        ({"templates": []}, r"RefSAM3D: templates must be a list of one request or more, got \[\]"),
-        ({"templates": "{name}"}, "RefSAM3D: templates must be a list"),
-        ({"templates": ["{name}", "segment it"]}, r"must hold \{name\} .* got 'segment it'"),
-    ],
-)
-def test_arguments_outside_their_range(clip, changes, message):
-    with pytest.raises(ValueError, match=message):
-        make(clip, **changes)
-
-
-@pytest.mark.parametrize("classes", [[0], [1, 3], [-1]])
-def test_classes_that_can_not_be_asked_for(clip, classes):
-    with pytest.raises(ValueError, match=r"can be asked for are 1 to 2, got \["):
-        make(clip).asked(clip, torch.tensor(classes))
-
-
 @torch.no_grad()
 def test_drawn_sentences_are_one_request_of_each_class(clip):
     texts = make(clip)
@@ -214,3 +192,47 @@ def test_drawn_sentences_teach_a_trained_tower():
         parameter.grad is not None and parameter.grad.abs().max() > 0
         for parameter in clip.text_tower.parameters()
     )
+
+
+def read_by_sentences(file, names=NAMES):
+    requests = Requests(TEXTS, names, templates=ASK)
+    return SentenceRequests(TEXTS, requests, "letters", num_classes=2, file=str(file))
+
+
+def test_a_sentence_encoder_is_asked_once_and_needed_for_free_texts_alone(asked, tmp_path, monkeypatch):
+    file = tmp_path / "embeddings.safetensors"
+    texts = read_by_sentences(file)
+    assert asked == [text for entry in TEXTS for text in entry] and not texts.state_dict()
+    words = texts.asked(None, torch.tensor([2, 1]))
+    assert set(asked) == set(texts.requests.texts) and len(asked) == 2 * 4 + 4
+    assert words.vectors.shape[2] == 26 and words.present.any(dim=0).all()
+
+    def refuse(missing, encoder):
+        raise UserFault(f"no encoder for {missing}")
+
+    monkeypatch.setattr(sentences, "_encode", refuse)
+    monkeypatch.setattr(sentences, "_encode_words", refuse)
+    again = read_by_sentences(file)
+    torch.manual_seed(0)
+    drawn, several = again.drawn(None), again.asked(None, torch.tensor([1, 2, 1]))
+    torch.manual_seed(0)
+    assert torch.equal(texts.drawn(None), drawn)
+    assert torch.equal(texts.asked(None, torch.tensor([1, 2, 1])).vectors, several.vectors)
+    assert again.free(None, ["find liver"]).present.tolist() == [[True, True]], (
+        "a request of training is known"
+    )
+    with pytest.raises(UserFault, match="where is it"):
+        again.free(None, ["where is it"])
+
+
+def test_free_texts_come_word_by_word_and_are_kept_in_no_file(asked, tmp_path):
+    file = tmp_path / "embeddings.safetensors"
+    texts = read_by_sentences(file)
+    before = file.read_bytes()
+    words = texts.free(None, ["ab b", "cc"])
+    texts.free(None, ["ab b", "cc"])
+    assert asked[4:] == ["ab b", "cc"] and file.read_bytes() == before
+    assert words.present.tolist() == [[True, True], [True, False]]
+    assert words.vectors[0, :, :3].tolist() == [[1, 1, 0], [0, 1, 0]]
+    assert not words.vectors[1, 1].any()
+    assert words.sentence[0, :3].tolist() == pytest.approx([5**-0.5, 2 * 5**-0.5, 0])

@@ -82,6 +82,8 @@ class ClassTexts(nn.Module):
 class SentenceTexts(nn.Module):
     """As `ClassTexts`, read once by a frozen sentence encoder that is no part of the network."""
 
+    title = ClassTexts.title
+
     def __init__(
         self, texts: Sequence[Sequence[str]], encoder: str, *, num_classes: int, file: str | None = None
     ) -> None:
@@ -96,7 +98,7 @@ class SentenceTexts(nn.Module):
             UserFault: not K + 1 entries, a class without text, or no such encoder.
         """
         super().__init__()
-        check_texts(texts, num_classes, who=ClassTexts.title)
+        check_texts(texts, num_classes, who=self.title)
         embeddings = means_of(texts) @ embed_sentences(every_text(texts), encoder, file=file)
         self.register_buffer("embeddings", embeddings, persistent=False)
 
