@@ -21,8 +21,6 @@ from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import SHARE, TRUTH, Kind, choice, is_whole, takes, whole
 from preprocess.rules.patches import by, shorten, wanted_patch
 
-"""Encoders whose tokens lie on one grid from the first block to the last."""
-
 CPU_TOKENS = {"vit_mini": 4}
 OTHER_CPU_TOKEN = 8
 BATCHES = {"cpu": 2, "gpu": 1}
