@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 
+import letters_encoder
 import numpy as np
 import pytest
 import torch
 from dataset_builders import write_msd
 from tiny_bundle import check_predicted_as_inferred, plan_tiny, read_voxels, run_bundle
+
+from pgsam_monai.base.errors import UserFault
+from pgsam_monai.networks.text import sentences
 
 SHAPE = (36, 30, 18)
 TABLES_4_AND_5 = {
@@ -81,6 +85,30 @@ def test_asked_in_words_it_answers_with_one_structure(trained, tmp_path):
         one = network(image)
         network.request = "@device"
         assert (network(image) - one).abs().max() > 1e-4
+
+
+def test_read_by_a_sentence_encoder_it_needs_none_for_what_training_asked(planned, tmp_path, monkeypatch):
+    from pgsam_monai.commands.main import predict
+
+    data = planned.parents[1] / "Task02_Heart"
+    wishes = ("referring_share=1.0", "text_encoder=letters")
+    bundle = plan_tiny(data, tmp_path, *wishes, networks="refsam3d")
+    monkeypatch.setattr(sentences, "_encode", letters_encoder.encode)
+    monkeypatch.setattr(sentences, "_encode_words", letters_encoder.encode_words)
+    run_bundle("training", bundle)
+    assert not [
+        name for name in torch.load(bundle / "models/model.pt") if name.startswith(("clip.", "texts."))
+    ]
+    monkeypatch.undo()
+
+    source = str(sorted((data / "imagesTr").glob("*.nii.gz"))[0])
+    name = json.loads((bundle / "configs/plan.json").read_text())["decisions"]["label_names"]["value"][1]
+    predict(str(bundle), source, str(tmp_path / "all"))
+    predict(str(bundle), source, str(tmp_path / "one"), text=f"show me the {name}")
+    voxels, _ = read_voxels(next((tmp_path / "one").glob("*.nii.gz")))
+    assert voxels.shape == SHAPE and set(np.unique(voxels)) <= {0, 1}
+    with pytest.raises(UserFault, match="modules.json"):
+        predict(str(bundle), source, str(tmp_path / "other"), text="what beats?")
 
 
 def test_monai_verifies_it(trained):

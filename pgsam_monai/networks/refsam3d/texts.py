@@ -14,6 +14,9 @@ from pgsam_monai.networks.text.clip import ClipTowers
 from pgsam_monai.networks.text.sentences import embed_words
 from pgsam_monai.networks.text.words import Phrases, Words
 
+AT_ONCE = 256
+"""texts in one pass of the text tower: a hundred structures have thousands of requests"""
+
 
 class RequestTexts(ClassTexts):
     """The classes' sentences as in `ClassTexts`, and texts word by word: requests drawn in training, or any text.
@@ -54,7 +57,7 @@ class RequestTexts(ClassTexts):
         return self._drawn_now(clip, rows) if learns_text(clip) else self._all(clip).rows(rows)
 
     def drawn(self, clip: ClipTowers) -> Tensor:
-        """As `forward`, but each class by one of its requests, drawn alike: unit vectors (K+1, d)."""
+        """As `forward`, but each class by one of its requests: unit vectors (K+1, d)."""
         rows = self.requests.draw_each()
         if learns_text(clip):
             sentences = self._drawn_now(clip, rows).sentence
@@ -74,7 +77,12 @@ class RequestTexts(ClassTexts):
         return clip.encode_words(self.request_tokens[self._index(rows)])
 
     def _all(self, clip: ClipTowers) -> Phrases:
-        return self._keep("requests", clip, lambda: Phrases.of(clip.encode_words(self.request_tokens)))
+        def encode() -> Phrases:
+            parts = [Phrases.of(clip.encode_words(some)) for some in self.request_tokens.split(AT_ONCE)]
+            vectors, lengths, sentences = zip(*parts, strict=True)
+            return Phrases(torch.cat(vectors), [n for each in lengths for n in each], torch.cat(sentences))
+
+        return self._keep("requests", clip, encode)
 
     def _index(self, rows: Sequence[int]) -> Tensor:
         return torch.tensor(rows).to(self.tokens.device, non_blocking=True)

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
+import letters_encoder
 import pytest
-import torch
 
 from pgsam_monai.networks.text import sentences
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The texts that the encoder was asked for: a word's vector counts its letters, a sentence's is their sum."""
+    """The texts that the encoder of letters was asked for."""
     texts = []
 
-    def count(text):
-        return torch.tensor([text.lower().count(letter) for letter in LETTERS]).float()
+    def noting(answer):
+        return lambda missing, encoder: texts.extend(missing) or answer(missing, encoder)
 
-    def encode(missing, encoder):
-        texts.extend(missing)
-        return torch.nn.functional.normalize(torch.stack([count(text) for text in missing]), dim=-1)
-
-    def encode_words(missing, encoder):
-        every = encode(missing, encoder)
-        return [
-            (sentence, torch.stack([count(word) for word in text.split()]))
-            for text, sentence in zip(missing, every, strict=True)
-        ]
-
-    monkeypatch.setattr(sentences, "_encode", encode)
-    monkeypatch.setattr(sentences, "_encode_words", encode_words)
+    monkeypatch.setattr(sentences, "_encode", noting(letters_encoder.encode))
+    monkeypatch.setattr(sentences, "_encode_words", noting(letters_encoder.encode_words))
     return texts
