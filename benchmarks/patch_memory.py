@@ -1,12 +1,12 @@
 """What a 3-D network's labels of a large scan with many classes take beside the network: peak memory and time.
 
     python benchmarks/patch_memory.py                        # 117 classes, 512 x 512 x 400, two spacings, two patches
-    python benchmarks/patch_memory.py --before v0.1 --spacings 0.8,0.8,1.0 --patches 64
+    python benchmarks/patch_memory.py --before 23a1f27 --spacings 0.8,0.8,1.0 --patches 64
 
 The network is one 1 x 1 convolution, the scan smooth noise. Each row is a process of its own, and its peak the kernel's
 count of that process's resident memory: interpreter, scan and label map included. An older release is checked out
-beside (git worktree) and measured in the same run, in turns; then how many voxels it labels otherwise is told. It may
-take (K+1) x 4 bytes a voxel at 1.5 mm. Seconds are the CPU's, of one thread.
+beside (git worktree) and measured in the same run, in turns, and how many voxels are labelled otherwise is told; 23a1f27
+is the last without slabs, which takes (K+1) x 4 bytes a voxel at 1.5 mm. Seconds are the CPU's, of one thread.
 """
 
 from __future__ import annotations

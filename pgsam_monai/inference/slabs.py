@@ -84,7 +84,8 @@ class Layout:
     def planes(self, kept: Callable[[int], int]) -> int:
         """Most planes that are held at once, of which `Taker.kept` tells."""
         side = self.patch[self.axis]
-        return max(place[self.axis].start + side - kept(place[self.axis].start) for place in self.places)
+        starts = {int(place[self.axis].start) for place in self.places}
+        return max(start + side - kept(start) for start in starts)
 
 
 def thinnest_axis(size: Size, patch: Sequence[int]) -> int:
