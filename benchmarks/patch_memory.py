@@ -5,8 +5,8 @@
 
 The network is one 1 x 1 convolution, the scan smooth noise. Each row is a process of its own, and its peak the kernel's
 count of that process's resident memory: interpreter, scan and label map included. An older release is checked out
-beside (git worktree) and measured in the same run, in turns, and how many voxels are labelled otherwise is told; 23a1f27
-is the last without slabs, which takes (K+1) x 4 bytes a voxel at 1.5 mm. Seconds are the CPU's, of one thread.
+beside (git worktree) and measured in the same run, in turns, and voxels that are labelled otherwise are counted;
+23a1f27 is the last without slabs, which takes (K+1) x 4 bytes a voxel at 1.5 mm. Seconds are the CPU's, of one thread.
 """
 
 from __future__ import annotations
