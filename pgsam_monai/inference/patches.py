@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
-from monai.inferers import Inferer, SlidingWindowInferer
+from monai.inferers import Inferer
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.inference.confidence import SoftDice, noted, wanted
+from pgsam_monai.inference.slabs import Layout, thinnest_axis, walk
 from pgsam_monai.inference.slices import OUTPUTS
 from pgsam_monai.networks.precision import autocast
 from pgsam_monai.transforms.meta import with_meta_of
-from pgsam_monai.transforms.resample import resample_volume
+from pgsam_monai.transforms.resample import resample_stretch, resample_volume
 from pgsam_monai.voxels.grid import Size, grid_size
-from pgsam_monai.voxels.resampling import resampled_classes
+from pgsam_monai.voxels.resampling import Stretch, reach, resampled_classes
 
 SLAB = 16
 """rows of a volume whose softmax is computed at once"""
@@ -33,10 +35,12 @@ class PatchInferer(Inferer):
     A MetaTensor comes back as MetaTensor with the inputs' meta data, so that Invertd can restore it; that of labels
     tells how sure the network is, "soft_dice" (B, K+1), see `confidence`, by the logits at the planned spacing.
 
-    Each volume is resampled once to the planned spacing (`transforms.resample`), as training patches are, and walked by
-    MONAI's SlidingWindowInferer with Gaussian weights; a volume smaller than the patch lies in one between zeros. The
-    logits at the planned spacing, (K+1) x 4 bytes a voxel, are then restored and compared one class at a time: what is
-    held on the volume's own grid is the best logit so far, one class's, and the result.
+    Each volume is resampled once to the planned spacing (`transforms.resample`), as training patches are, and walked as
+    MONAI's SlidingWindowInferer does it, with its Gaussian weights; a volume smaller than the patch lies in one between
+    zeros. For labels the walk goes slab by slab (`inference.slabs`): planes that no window reaches any more are
+    restored to the volume's own grid and compared, and only their labels are kept. Held are (K+1) x 4 bytes a voxel of
+    a slab as thick as the patch, across the volume where that is least; x 2 where x 4 is above `slabs.LIMIT`. Logits of
+    few voxels and classes (`slabs.WHOLE`), and those that are asked for, are held whole at the planned spacing.
 
     Args:
         patch: voxels of the network's input (rows, columns, slices), as in training.
@@ -83,16 +87,20 @@ class PatchInferer(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         if self.output == "logits":
-            return with_meta_of(self._run(inputs, restore_logits, network, *args, **kwargs), inputs)
+            return with_meta_of(self._run(inputs, restore_logits, None, network, *args, **kwargs), inputs)
         told, heard = wanted.get() and isinstance(inputs, MetaTensor), []
+
+        def planes(grid: Size, size: Size) -> LabelPlanes:
+            heard.append(SoftDice())
+            return LabelPlanes(grid, size, thinnest_axis(grid, self.patch), heard[-1] if told else None)
 
         def take(logits: torch.Tensor, size: Size) -> torch.Tensor:
             if told:
-                heard.append(SoftDice())
                 heard[-1].add(logits[None])
             return restore_labels(logits, size)
 
-        return noted(with_meta_of(self._run(inputs, take, network, *args, **kwargs), inputs), heard)
+        labels = self._run(inputs, take, planes, network, *args, **kwargs)
+        return noted(with_meta_of(labels, inputs), heard if told else [])
 
     @torch.no_grad()
     def probabilities(
@@ -103,17 +111,19 @@ class PatchInferer(Inferer):
         h, w and d are those of the planned spacing or of the volume, along each axis whichever are fewer:
         `inference.ensemble` brings them onto the grid.
         """
-        return self._run(inputs, soft, network, *args, **kwargs)
+        return self._run(inputs, soft, None, network, *args, **kwargs)
 
     def _run(
         self,
         inputs: torch.Tensor,
         take: Callable[[torch.Tensor, Size], torch.Tensor],
+        planes: Callable[[Size, Size], LabelPlanes] | None,
         network: Callable[..., torch.Tensor],
         *args: Any,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """(B, C, H, W, D) -> (B, n, h, w, d), what `take` makes of a volume's logits and its size."""
+        """(B, C, H, W, D) -> (B, n, h, w, d), what `take` makes of a volume's logits and its size, or `planes` of them
+        in pieces, made of the planned grid and the volume's size."""
         if inputs.ndim != 5 or not inputs.numel():
             raise UserFault(
                 f"PatchInferer: inputs must be (B, C, H, W, D) with voxels, got shape {tuple(inputs.shape)}."
@@ -124,34 +134,36 @@ class PatchInferer(Inferer):
                 output = network(windows, *args, **kwargs)
             return self._logits(output, windows)
 
+        def one(volume: torch.Tensor, grid: Size) -> torch.Tensor:
+            size = tuple(volume.shape[1:])
+            taker = planes(grid, size) if planes else None
+            logits = self._walk(volume, grid, taker, predict)
+            return taker.labels if logits is None else take(logits, size)
+
         volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        pairs = zip(volumes, self._grids(inputs), strict=True)
-        results = [take(self._walk(volume, grid, predict), tuple(volume.shape[1:])) for volume, grid in pairs]
+        results = [one(*pair) for pair in zip(volumes, self._grids(inputs), strict=True)]
         # no second copy of a single volume's logits
         return results[0][None] if len(results) == 1 else torch.stack(results)
 
-    def _walk(self, volume: torch.Tensor, grid: Size, predict: Callable) -> torch.Tensor:
-        """(C, H, W, D) -> logits (K+1, *grid) on the volume's device."""
-        walk = SlidingWindowInferer(
-            roi_size=self.patch,
-            sw_batch_size=self.batch_size,
-            overlap=self.overlap,
-            mode="gaussian",
-            sw_device=self.device or volume.device,
-            device=volume.device,
-            progress=self.progress,
-        )
-        return walk(resample_volume(volume, grid)[None], predict)[0]
+    def _walk(
+        self, volume: torch.Tensor, grid: Size, taker: LabelPlanes | None, predict: Callable
+    ) -> torch.Tensor | None:
+        """(C, H, W, D) -> logits (K+1, *grid) on the volume's device, or None if the taker got them."""
+        layout = Layout(size=grid, patch=self.patch, overlap=self.overlap, axis=taker.axis if taker else 0)
+        return walk(
+            resample_volume(volume, grid), layout, predict, batch_size=self.batch_size,
+            device=self.device or volume.device, taker=taker, progress=self.progress,
+        )  # fmt: skip
 
     def _logits(self, output: Any, windows: torch.Tensor) -> torch.Tensor:
-        """A network's output for windows (n, C, *patch) -> float32 (n, K+1, *patch) in memory of its own."""
+        """A network's output for windows (n, C, *patch) -> its logits (n, K+1, *patch)."""
         logits = output[0] if isinstance(output, list | tuple) else output
         if logits.shape[2:] != windows.shape[2:]:
             raise UserFault(
                 f"PatchInferer: logits must be as large as the patch {self.patch}, got {tuple(logits.shape[2:])};"
                 " give the inferer the network's patch."
             )
-        return logits.to(torch.float32, copy=True)  # MONAI weights it in place
+        return logits
 
     def _grids(self, inputs: torch.Tensor) -> list[Size]:
         """Size of each volume at the planned spacing."""
@@ -168,6 +180,52 @@ class PatchInferer(Inferer):
         return [grid_size(shape, affine_to_spacing(affine).tolist(), self.spacing) for affine in affines]
 
 
+class LabelPlanes:
+    """Label map of a volume (1, *size), made from planes of its logits as the walk hands them on.
+
+    Args:
+        grid: of the logits, at the planned spacing.
+        size: the volume's own.
+        axis: of the three, across which the planes lie.
+        sure: hears every plane once; None: nobody does.
+    """
+
+    def __init__(self, grid: Size, size: Size, axis: int, sure: SoftDice | None) -> None:
+        self.grid, self.size, self.axis, self.sure = grid, size, axis, sure
+        self.firsts, self.lasts = reach(grid[axis], size[axis])
+        self.labels: torch.Tensor | None = None
+        self.placed = 0
+        """planes of the label map that are made"""
+
+    def kept(self, final: int) -> int:
+        """First plane of the grid that later planes of the label map are made of, if those below `final` are there."""
+        waiting = self._made_of(final)
+        return min(final, int(self.firsts[waiting])) if waiting < len(self.firsts) else final
+
+    def take(self, logits: torch.Tensor, first: int, new: int) -> None:
+        """Planes of the grid from `first` on, float32 (K+1, h, w, d); those from `new` on weren't here before."""
+        count = logits.shape[self.axis + 1]
+        if self.sure is not None:
+            self.sure.add(logits.narrow(self.axis + 1, new - first, first + count - new)[None])
+        start, stop = self.placed, self._made_of(first + count)
+        if start == stop:
+            return
+        stretch = Stretch(
+            axis=self.axis, source=self.grid[self.axis], target=self.size[self.axis], first=first, start=start,
+            stop=stop,
+        )  # fmt: skip
+        size = tuple(stop - start if axis == self.axis else own for axis, own in enumerate(self.size))
+        made = restore_labels(logits, size, stretch)
+        if self.labels is None:
+            self.labels = torch.empty((1, *self.size), dtype=made.dtype, device=made.device)
+        self.labels.narrow(self.axis + 1, start, stop - start).copy_(made)
+        self.placed = stop
+
+    def _made_of(self, final: int) -> int:
+        """How many planes of the label map need no others than those below `final`."""
+        return int(np.searchsorted(self.lasts, final))
+
+
 def restore_logits(logits: torch.Tensor, size: Size) -> torch.Tensor:
     """(K+1, h, w, d) -> (K+1, *size), float32."""
     if tuple(logits.shape[1:]) == size:
@@ -178,18 +236,28 @@ def restore_logits(logits: torch.Tensor, size: Size) -> torch.Tensor:
     return restored
 
 
-def restore_labels(logits: torch.Tensor, size: Size) -> torch.Tensor:
-    """(K+1, h, w, d) -> (1, *size) class of the highest restored logit, the lower index on a tie."""
-    grows = all(own <= target for own, target in zip(logits.shape[1:], size, strict=True))
-    if (
-        logits.device.type == "cpu" and grows
-    ):  # what shrinks is brought to its size first, all classes at once
-        return torch.from_numpy(resampled_classes(logits.numpy(), size))[None]
+def restore_labels(logits: torch.Tensor, size: Size, stretch: Stretch | None = None) -> torch.Tensor:
+    """(K+1, h, w, d) -> (1, *size) class of the highest restored logit, the lower index on a tie.
+
+    `stretch`: both are parts of larger ones, cut across its axis.
+    """
+    shape, whole = list(logits.shape[1:]), list(size)
+    if stretch is not None:
+        shape[stretch.axis], whole[stretch.axis] = stretch.source, stretch.target
+    if logits.device.type == "cpu" and all(own <= target for own, target in zip(shape, whole, strict=True)):
+        # what shrinks is brought to its size first, all classes at once
+        return torch.from_numpy(resampled_classes(logits.numpy(), size, stretch=stretch))[None]
+    moves = stretch is not None and stretch.source != stretch.target
+
+    def restored(index: int) -> torch.Tensor:
+        one = logits[index : index + 1]
+        return resample_volume(resample_stretch(one, stretch) if moves else one, size)
+
     dtype = torch.uint8 if len(logits) <= 256 else torch.int16
     labels = torch.zeros((1, *size), dtype=dtype, device=logits.device)
-    best = resample_volume(logits[:1], size).clone()  # its own: at equal size it is the logits' memory
+    best = restored(0).clone()  # its own: at equal size it is the logits' memory
     for index in range(1, len(logits)):
-        rival = resample_volume(logits[index : index + 1], size)
+        rival = restored(index)
         labels.masked_fill_(rival > best, index)
         torch.maximum(best, rival, out=best)
     return labels

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.voxels.grid import Size
+from pgsam_monai.voxels.resampling import Stretch
 
 
 def resample_volume(volume: torch.Tensor, size: Size) -> torch.Tensor:
@@ -32,6 +33,20 @@ def resample_volume(volume: torch.Tensor, size: Size) -> torch.Tensor:
     for axis in sorted((1, 2, 3), key=lambda axis: size[axis - 1] / volume.shape[axis]):
         volume = _resample_axis(volume, axis, size[axis - 1])
     return volume
+
+
+def resample_stretch(part: torch.Tensor, stretch: Stretch) -> torch.Tensor:
+    """Planes (C, H, W, D) of a volume -> float32, along the stretch's axis the planes that are wanted of it.
+
+    They are `resample_volume`'s of the whole volume along that axis alone, up to rounding.
+    """
+    index, weight = (torch.from_numpy(each).to(part.device) for each in stretch.taps())
+    axis, part = stretch.axis + 1, part.float()
+    spread = (-1, *(1,) * (part.ndim - axis - 1))
+    total = part.index_select(axis, index[0]).mul_(weight[0].reshape(spread))
+    for planes, share in zip(index[1:], weight[1:], strict=True):
+        total.addcmul_(part.index_select(axis, planes), share.reshape(spread))
+    return total
 
 
 def resample_labels(labels: torch.Tensor, size: Size) -> torch.Tensor:

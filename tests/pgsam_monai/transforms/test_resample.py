@@ -6,8 +6,9 @@ from monai.data.utils import affine_to_spacing
 from small_volumes import oblique_affine
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pgsam_monai.transforms.resample import resample_labels, resample_volume
+from pgsam_monai.transforms.resample import resample_labels, resample_stretch, resample_volume
 from pgsam_monai.voxels.grid import grid_size
+from pgsam_monai.voxels.resampling import Stretch, reach
 
 
 class LargestTensor(TorchDispatchMode):
@@ -134,3 +135,17 @@ def test_wrong_shapes():
         resample_volume(torch.zeros(4, 4, 4), (2, 2, 2))
     with pytest.raises(ValueError, match=r"size \(2, 0, 2\)"):
         resample_volume(torch.zeros(1, 4, 4, 4), (2, 0, 2))
+
+
+@pytest.mark.parametrize("target", [3, 5, 11])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_stretch_is_a_part_of_the_resampled_volume(axis, target):
+    volume = torch.rand(2, 5, 6, 7)
+    source = volume.shape[axis + 1]
+    size = tuple(target if each == axis else side for each, side in enumerate(volume.shape[1:]))
+    whole, (firsts, lasts) = resample_volume(volume, size), reach(source, target)
+    for start in range(target - 1):
+        first, last = int(firsts[start]), int(lasts[start + 1])
+        stretch = Stretch(axis=axis, source=source, target=target, first=first, start=start, stop=start + 2)
+        found = resample_stretch(volume.narrow(axis + 1, first, last + 1 - first), stretch)
+        torch.testing.assert_close(found, whole.narrow(axis + 1, start, 2))

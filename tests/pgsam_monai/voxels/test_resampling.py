@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pgsam_monai.transforms.resample import resample_volume
-from pgsam_monai.voxels.resampling import highest_class, resample, resampled_classes
+from pgsam_monai.voxels.resampling import Stretch, highest_class, reach, resample, resampled_classes
 
 
 def test_a_row_by_hand():
@@ -46,3 +46,31 @@ def test_a_class_wins_between_two_others():
     """The second best of both neighbours is the best in the middle."""
     logits = np.array([[2.0, -2.0], [-2.0, 2.0], [0.9, 0.9]], np.float32)
     assert resampled_classes(logits, [6]).tolist() == [0, 0, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize(("source", "target"), [(6, 6), (6, 13), (13, 6), (7, 2), (1, 5), (5, 1)])
+def test_planes_are_made_of_those_within_reach(source, target):
+    firsts, lasts = reach(source, target)
+    made = resample(np.eye(source, dtype=np.float32), [target])  # (source, target): what counts how much
+    for place in range(target):
+        counts = np.flatnonzero(made[:, place] > 1e-6)
+        assert firsts[place] <= counts[0] and lasts[place] >= counts[-1]
+    assert (np.diff(firsts) >= 0).all() and (np.diff(lasts) >= 0).all()
+    assert firsts[0] == 0 and lasts[-1] == source - 1
+
+
+@pytest.mark.parametrize("size", [(9, 14), (9, 4), (4, 14), (3, 4), (6, 14), (6, 7)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_classes_of_a_part_are_a_part_of_the_classes(axis, size):
+    logits = np.random.default_rng(3).normal(size=(4, 6, 7)).astype(np.float32)
+    source, target = logits.shape[axis + 1], size[axis]
+    firsts, lasts = reach(source, target)
+    whole = resampled_classes(logits, size)
+    for start in range(target):
+        stop = min(target, start + 2)
+        first, last = firsts[start], lasts[stop - 1]
+        stretch = Stretch(axis=axis, source=source, target=target, first=first, start=start, stop=stop)
+        part = logits.take(range(first, last + 1), axis=axis + 1)
+        wanted = [stop - start if each == axis else side for each, side in enumerate(size)]
+        found = resampled_classes(part, wanted, stretch=stretch)
+        assert (found == whole.take(range(start, stop), axis=axis)).all()
