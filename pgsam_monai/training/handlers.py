@@ -80,7 +80,7 @@ class AskingPhase:
 
     Args:
         network: whose `referring` says how often it is asked then.
-        epochs: of the training.
+        epochs: over which the training is laid out, as its learning rate is.
         starts: share of the epochs before it is asked at all, 0 to 1; 0 asks from the beginning.
 
     Raises:
