@@ -25,13 +25,11 @@ from pgsam_monai.networks.refsam3d.referring import (
     target_of,
     with_partners,
 )
-from pgsam_monai.networks.refsam3d.requests import Requests
-from pgsam_monai.networks.refsam3d.texts import RequestTexts, SentenceRequests
+from pgsam_monai.networks.refsam3d.texts import build_reader
 from pgsam_monai.networks.refsam3d.windows import choose_window
 from pgsam_monai.networks.sam.efficient_sam import use_efficient_blocks
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
-from pgsam_monai.networks.text.class_texts import check_texts
-from pgsam_monai.networks.text.clip import ClipTowers, Words
+from pgsam_monai.networks.text.clip import Words
 from pgsam_monai.networks.text.sentences import encoder_name
 from pgsam_monai.networks.volumes import VolumeNetwork, three
 from pgsam_monai.weights.files import load_weights, resolve_weights
@@ -182,20 +180,11 @@ class RefSAM3D(VolumeNetwork):
         if not text_prompt:
             self.class_queries = nn.Parameter(torch.randn(self.num_classes + 1, DIM))
             return
-        asking, common = self.referring or ReferringTraining(), {"num_classes": self.num_classes}
-        check_texts(texts, self.num_classes, who=self.title)
-        requests = Requests(
-            texts, names, templates=asking.templates, other_names_share=asking.other_names_share
-        )
-        if text_encoder is None:
-            self.clip = ClipTowers(
-                model=clip_model, weights=clip_weights, weights_dir=weights_dir, training=clip_training,
-                towers="text", image_tower=False,
-            )  # fmt: skip
-            self.texts = RequestTexts(texts, requests, self.clip.tokenize, **common)
-        else:
-            self.texts = SentenceRequests(texts, requests, text_encoder, **common, file=embeddings_file)
-        width = self.texts.dim if self.clip is None else self.clip.dim
+        self.clip, self.texts, width = build_reader(
+            texts, names, self.referring or ReferringTraining(), num_classes=self.num_classes,
+            encoder=text_encoder, file=embeddings_file, model=clip_model, weights=clip_weights,
+            weights_dir=weights_dir, training=clip_training,
+        )  # fmt: skip
         self.projector = build_projector(cross_modal_projector, width, DIM)
         if fused:
             self.cross_attention = HierarchicalCrossAttention(DIM, stages=fused)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgsam_monai.networks.refsam3d.referring import ReferringTraining
 from pgsam_monai.networks.refsam3d.requests import TITLE, Requests
-from pgsam_monai.networks.text.class_texts import ClassTexts, SentenceTexts, learns_text
+from pgsam_monai.networks.text.class_texts import ClassTexts, SentenceTexts, check_texts, learns_text
 from pgsam_monai.networks.text.clip import ClipTowers
 from pgsam_monai.networks.text.sentences import embed_words
 from pgsam_monai.networks.text.words import Phrases, Words
@@ -146,6 +148,42 @@ class SentenceRequests(SentenceTexts):
             self._all = embed_words(self.requests.texts, self.encoder, file=self.file)
         self._all = _like(self._all, self.embeddings)
         return self._all
+
+
+def build_reader(
+    texts: Sequence[Sequence[str]],
+    names: Sequence[str],
+    asking: ReferringTraining,
+    *,
+    num_classes: int,
+    encoder: str | None,
+    file: str | None,
+    **clip: Any,
+) -> tuple[ClipTowers | None, RequestTexts | SentenceRequests, int]:
+    """What reads texts of K + 1 classes, background first, and requests for them.
+
+    Args:
+        texts: one description or several of each class.
+        names: of the classes, which requests are made of.
+        asking: how training asks.
+        num_classes: K.
+        encoder: None for CLIP's text tower, else see `SentenceRequests`.
+        file: likewise.
+        clip: model, weights, folder and training of the tower, see `ClipTowers`.
+
+    Returns:
+        the tower, None beside an encoder; the texts; the length of their vectors.
+
+    Raises:
+        UserFault: not K + 1 texts or names, a class without text, or no such tower or encoder.
+    """
+    check_texts(texts, num_classes, who=TITLE)
+    requests = Requests(texts, names, templates=asking.templates, other_names_share=asking.other_names_share)
+    if encoder is not None:
+        read = SentenceRequests(texts, requests, encoder, num_classes=num_classes, file=file)
+        return None, read, read.dim
+    tower = ClipTowers(**clip, towers="text", image_tower=False)
+    return tower, RequestTexts(texts, requests, tower.tokenize, num_classes=num_classes), tower.dim
 
 
 def _like(phrases: Phrases, example: Tensor) -> Phrases:
