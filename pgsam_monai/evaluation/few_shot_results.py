@@ -69,41 +69,67 @@ def write_results(rows: Sequence[Row], folder: Path) -> None:
 
 ASIDE = 1.025
 """Factor between the single points of neighbouring networks, which would hide each other."""
+MARGIN = 1.15
+"""Factor of the axis beyond the first and the last number of cases."""
 
 
-def draw_curves(curves: Mapping[str, Sequence[Row]], file: str | Path, *, units: str = "cases") -> Path:
+Curves = Mapping[str, Sequence[Row]]
+"""name -> rows; those without a Dice are left out"""
+
+
+def draw_curves(curves: Curves, file: str | Path, *, units: str = "cases") -> Path:
     """Draw Dice against the number of training cases: mean line, band of one standard deviation, single runs.
 
     Args:
-        curves: name -> rows; rows without a Dice are left out.
+        curves: by name.
         file: the PNG, renamed into place when complete.
         units: what the rows count, "cases" or "subjects".
 
     Raises:
         ValueError: no row has a Dice.
     """
+    return draw_panels({"": curves}, file, units=units)
+
+
+def draw_panels(panels: Mapping[str, Curves], file: str | Path, *, units: str = "cases") -> Path:
+    """As `draw_curves`, of several data sets by title, two in a row; a name has one colour in all of them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    columns, rows = min(2, len(panels)), -(-len(panels) // 2)
+    figure = Figure(figsize=(6.4 * columns, 4.4 * rows), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    names = dict.fromkeys(name for curves in panels.values() for name in curves)
+    colours = {name: f"C{number}" for number, name in enumerate(names)}
+    for number, (title, curves) in enumerate(panels.items(), start=1):
+        axes = canvas.figure.add_subplot(rows, columns, number)
+        axes.set_title(title)
+        _draw_panel(axes, curves, colours, units=units)
+        if number == 1:
+            told = "mean ± standard deviation; dots: single runs"
+            axes.legend(frameon=False, title=told, title_fontsize="small")
+    with whole(file) as partial:
+        figure.savefig(partial, format="png", dpi=150 if len(panels) == 1 else 100)
+    return Path(file)
+
+
+def _draw_panel(axes, curves: Curves, colours: Mapping[str, str], *, units: str) -> None:
     from matplotlib.ticker import NullLocator
 
     points = {name: by_cases(rows) for name, rows in curves.items()}
     sizes = sorted({cases for scores in points.values() for cases in scores})
     if not sizes:
         raise UserFault("draw_curves: no run has a Dice yet; let at least one finish.")
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axes = FigureCanvasAgg(figure).figure.add_subplot()
     for number, (name, scores) in enumerate(points.items()):
-        _draw_curve(axes, name, scores, colour=f"C{number}", aside=ASIDE ** (number - (len(points) - 1) / 2))
+        aside = ASIDE ** (number - (len(points) - 1) / 2)
+        _draw_curve(axes, name, scores, colour=colours[name], aside=aside)
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set_xlim(sizes[0] / MARGIN, sizes[-1] * MARGIN)
     axes.set_xlabel(f"training {units} (logarithmic)")
     axes.set_ylabel("mean Dice of the held-out cases")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, title="mean ± standard deviation; dots: single runs", title_fontsize="small")
-    with whole(file) as partial:
-        figure.savefig(partial, format="png", dpi=150)
-    return Path(file)
 
 
 def by_cases(rows: Sequence[Row]) -> dict[int, list[float]]:

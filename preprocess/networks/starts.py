@@ -1,12 +1,12 @@
-"""Which networks are planned to start from our own weights."""
+"""Which networks are planned to start from our own weights, and what that brought."""
 
 STARTS = {
-    "samed": True,
-    "pgsam": False,
-    "hsam": False,
-    "medsa": False,
-    "autosam": False,
-    "samdecoder": False,
+    "samed": "3 patients of ACDC, 440 steps: Dice 0.668, from random numbers 0.497",
+    "pgsam": None,
+    "hsam": "3 patients of ACDC, 240 steps: Dice 0.685, from random numbers 0.524",
+    "medsa": None,
+    "autosam": None,
+    "samdecoder": None,
 }
-"""Network -> whether plans start it from drawn_tiny where its backbone is `vit_tiny` and nobody wishes otherwise. Each
-stays False until it was measured to be better than random numbers."""
+"""Network -> the figure for which plans start it from drawn_tiny where its backbone is `vit_tiny` and nobody wishes
+otherwise. None until it was measured to be better than random numbers."""

@@ -49,14 +49,14 @@ def choose_backbone(evidence: Evidence, decided: Mapping[str, Any], beside: AskB
 
 
 @takes(word("a name such as sam_vit_b, or null", or_null=True))
-def choose_weights(evidence: Evidence, decided: Mapping[str, Any], starts: bool = False) -> Decision:
-    """Name of the pretrained weights, or None; `starts`: also of such as are only a start."""
+def choose_weights(evidence: Evidence, decided: Mapping[str, Any], starts: str | None = None) -> Decision:
+    """Name of the pretrained weights, or None; with a measured figure, `starts`, also of such as are only a start."""
     backbone = decided["backbone"]
     weights = weights_of(backbone)
     if weights is None and starts and (start := start_of(backbone)):
         reason = (
             f"Ours for {backbone}, which ship with this package and learnt from drawings alone: a better start than "
-            "random numbers (docs/results.md)."
+            f"random numbers ({starts}; more in docs/results.md)."
         )
         return Decision(value=start, reason=reason)
     if weights is None:
@@ -160,10 +160,10 @@ def choose_frozen_encoder(evidence: Evidence, decided: Mapping[str, Any]) -> Dec
     )
 
 
-def sam_rules(beside: AskBeside = nothing, *, starts: bool) -> dict[str, Any]:
+def sam_rules(beside: AskBeside = nothing, *, starts: str | None) -> dict[str, Any]:
     """The rules of a network of slices on SAM, whose batch depends on what it keeps `beside` that.
 
-    `starts`: plan weights that are only a start where a backbone has no others.
+    `starts`: a measured figure for which weights that are only a start are planned where a backbone has no others.
     """
     return {
         **INPUT_RULES,
@@ -179,7 +179,7 @@ def sam_rules(beside: AskBeside = nothing, *, starts: bool) -> dict[str, Any]:
     }
 
 
-def frozen_rules(*, starts: bool) -> dict[str, Any]:
+def frozen_rules(*, starts: str | None) -> dict[str, Any]:
     """The rules of a baseline behind SAM's frozen encoder; `starts` as of `sam_rules`."""
     rules = {name: rule for name, rule in sam_rules(starts=starts).items() if name != "rank"}
     return rules | {"encoder_training": choose_frozen_encoder}

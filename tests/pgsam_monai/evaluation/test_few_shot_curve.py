@@ -21,6 +21,7 @@ from pgsam_monai.evaluation.few_shot_results import (
     Row,
     by_cases,
     draw_curves,
+    draw_panels,
     read_rows,
     spread,
     write_results,
@@ -286,6 +287,17 @@ def test_a_figure_of_several_networks(tmp_path):
     assert draw_curves(curves, tmp_path / "both.png").stat().st_size > 5000
     with pytest.raises(ValueError, match="no run has a Dice yet"):
         draw_curves({"one": [row(dice=None)]}, tmp_path / "none.png")
+
+
+def test_a_figure_of_several_data_sets(tmp_path):
+    """Three panels take two rows of the same width."""
+    from PIL import Image
+
+    curves = {"one": [row(cases=cases, dice=0.1 * cases) for cases in (1, 3)]}
+    with Image.open(draw_panels({title: curves for title in "ab"}, tmp_path / "two.png")) as two:
+        width, height = two.size
+    with Image.open(draw_panels({title: curves for title in "abc"}, tmp_path / "three.png")) as three:
+        assert three.size == (width, 2 * height)
 
 
 def test_a_dice_that_no_case_defines_is_an_empty_cell(tmp_path):

@@ -55,12 +55,13 @@ def test_unasked_they_are_planned_where_the_table_says_so(network):
 
 def test_a_network_whose_start_was_measured_is_planned_with_them():
     (small, large) = ({"backbone": "vit_tiny"}, {"backbone": "vit_b"})
-    decided = sam.choose_weights(evidence(), small, starts=True)
-    assert decided.value == NAME and "ship with this package" in decided.reason
-    assert sam.choose_weights(evidence(), large, starts=True).value == "sam_vit_b"
-    assert sam.sam_rules(starts=True)["weights"](evidence(), small).value == NAME
-    assert sam.frozen_rules(starts=True)["weights"](evidence(), small).value == NAME
-    assert sam.sam_rules(starts=False)["weights"](evidence(), small).value is None
+    figure = "Dice 0.6, from random numbers 0.5"
+    decided = sam.choose_weights(evidence(), small, starts=figure)
+    assert decided.value == NAME and f"({figure}; more in" in decided.reason
+    assert sam.choose_weights(evidence(), large, starts=figure).value == "sam_vit_b"
+    assert sam.sam_rules(starts=figure)["weights"](evidence(), small).value == NAME
+    assert sam.frozen_rules(starts=figure)["weights"](evidence(), small).value == NAME
+    assert sam.sam_rules(starts=None)["weights"](evidence(), small).value is None
 
 
 @pytest.mark.parametrize("network", STARTS)
