@@ -98,16 +98,16 @@ def resampled_classes(
     """
     if stretch is not None and stretch.target < stretch.source:
         logits = _weighted(logits, stretch.axis + 1, *stretch.taps())
-    grows = stretch is not None and stretch.target > stretch.source
+    grown = stretch if stretch is not None and stretch.target > stretch.source else None
     sizes = [min(pair) for pair in zip(logits.shape[1:], size, strict=True)]
-    if grows:
-        sizes[stretch.axis] = logits.shape[stretch.axis + 1]
+    if grown is not None:
+        sizes[grown.axis] = logits.shape[grown.axis + 1]
     logits = resample(logits, sizes, corners=corners)
     labels = highest_class(logits)
     moving = [own != target for own, target in zip(labels.shape, size, strict=True)]
     sides = [_neighbours(own, target, corners) for own, target in zip(labels.shape, size, strict=True)]
-    if grows:
-        moving[stretch.axis], sides[stretch.axis] = True, stretch.sides()
+    if grown is not None:
+        moving[grown.axis], sides[grown.axis] = True, grown.sides()
     return _between(logits, labels, size, moving, sides) if any(moving) else labels
 
 
