@@ -119,14 +119,20 @@ def choose_encoder_training(evidence: Evidence, decided: Mapping[str, Any]) -> D
 @takes(TRUTH)
 def choose_fine_features(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Whether the decoder gets convolutional features of the volume itself, beside those of tokens."""
-    reason = "TODO"
+    reason = (
+        "A token holds no edge. With a pyramid of convolutions of the volume, and masks at 3 scales, Hippocampus came to "
+        "Dice 0.814 in 240 steps of 10 cases, without either to 0.563 (one seed). The paper has none."
+    )
     return Decision(value=True, reason=reason)
 
 
 @takes(SCALES)
 def choose_supervised_scales(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """At how many resolutions, each half of the one before, training compares masks with labels."""
-    reason = "TODO"
+    reason = (
+        "Masks at a half and a quarter of the size count in the loss, too, as in nnU-Net; measured together with the "
+        "decision `fine_features`. The paper names none."
+    )
     return Decision(value=SUPERVISED_SCALES, reason=reason)
 
 
