@@ -91,7 +91,8 @@ class PatchInferer(Inferer):
         told, heard = wanted.get() and isinstance(inputs, MetaTensor), []
 
         def planes(grid: Size, size: Size) -> LabelPlanes:
-            heard.append(SoftDice())
+            if told:
+                heard.append(SoftDice())
             return LabelPlanes(grid, size, thinnest_axis(grid, self.patch), heard[-1] if told else None)
 
         def take(logits: torch.Tensor, size: Size) -> torch.Tensor:
@@ -100,7 +101,7 @@ class PatchInferer(Inferer):
             return restore_labels(logits, size)
 
         labels = self._run(inputs, take, planes, network, *args, **kwargs)
-        return noted(with_meta_of(labels, inputs), heard if told else [])
+        return noted(with_meta_of(labels, inputs), heard)
 
     @torch.no_grad()
     def probabilities(

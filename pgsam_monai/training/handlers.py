@@ -9,7 +9,6 @@ from monai.losses import DeepSupervisionLoss
 from torch import nn
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.networks.refsam3d import RefSAM3D
 from pgsam_monai.training.schedules import stage_weights
 
 
@@ -79,7 +78,7 @@ class AskingPhase:
     """Lets RefSAM3D learn all classes first, and to be asked for one afterwards.
 
     Args:
-        network: whose `referring` says how often it is asked then.
+        network: a `RefSAM3D`, whose `referring` says how often it is asked then.
         epochs: over which the training is laid out, as its learning rate is.
         starts: share of the epochs before it is asked at all, 0 to 1; 0 asks from the beginning.
 
@@ -87,7 +86,7 @@ class AskingPhase:
         ValueError: a share outside 0 to 1.
     """
 
-    def __init__(self, network: RefSAM3D, epochs: int, starts: float) -> None:
+    def __init__(self, network: nn.Module, epochs: int, starts: float) -> None:
         if not 0 <= starts <= 1:
             raise UserFault(f"asking_starts must be a share of the epochs, 0 to 1, got {starts}.")
         self.network, self.epochs, self.starts = network, epochs, starts

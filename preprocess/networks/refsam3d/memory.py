@@ -56,8 +56,8 @@ STEP_COPIES = 3.3
 FUSION_COPIES = 4
 """Maps of the last width at full size: joined with the image, convolved, normed, and what the masks are made of."""
 
-FINE_COPIES = 4
-"""Maps of each level of the volume's own features: two convolutions, their norms' results."""
+FINE_COPIES = 5
+"""Maps of each level of the volume's own features: of two convolutions, of their norms, and of what lies between."""
 
 FINE_STEPS = 3
 """The last steps of the decoder, which have such a level."""
@@ -92,8 +92,12 @@ def patch_gb(
     tokens = _encoder_values(vit, grid, window, encoder_training, checkpointing)
     tokens += prod(grid) * _head_values(vit, num_classes)
     map_bytes = number * _decoder_values(patch, token_size, fine_features)
-    masks = sum(_voxels(patch, token_size, STAGES - scale) for scale in range(supervised_scales))
-    map_bytes += LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * masks
+    scales = [
+        (WIDTHS[-1 - scale], _voxels(patch, token_size, STAGES - scale)) for scale in range(supervised_scales)
+    ]
+    map_bytes += LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * sum(voxels for _, voxels in scales)
+    if mixed_precision:  # masks are products in float32: their features are kept in that as well
+        map_bytes += FULL_BYTES * sum(width * voxels for width, voxels in scales)
     return (TOKEN_TEMPORARIES * number * tokens + MAP_TEMPORARIES * map_bytes) / 1e9
 
 

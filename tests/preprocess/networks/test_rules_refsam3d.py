@@ -154,7 +154,7 @@ def test_what_the_memory_rule_counts():
     full = 32**3  # a step each at an eighth, a quarter, a half of the side, and at full size
     steps = 3.3 * (64 * full / 8**3 + 32 * full / 4**3 + 16 * full / 2**3 + 16 * full)
     assert _decoder_values((32, 32, 32), (16, 16, 16), False) == pytest.approx(steps + 4 * 16 * full)
-    fine = 4 * (32 * full / 4**3 + 16 * full / 2**3 + 16 * full)  # four maps more of the last three steps
+    fine = 5 * (32 * full / 4**3 + 16 * full / 2**3 + 16 * full)  # five maps more of the last three steps
     assert _decoder_values((32, 32, 32), (16, 16, 16), True) == pytest.approx(steps + fine + 4 * 16 * full)
     late = 3.3 * ((64 + 32) * full / 4**3 + 16 * full / 2**3 + 16 * full)
     assert _decoder_values((32, 32, 32), (4, 4, 4), False) == pytest.approx(late + 4 * 16 * full)
@@ -174,6 +174,10 @@ def test_what_saves_memory():
     more = gb(num_classes=13, supervised_scales=3) - gb(supervised_scales=3)
     assert more == pytest.approx(1.7 * 24 * (1 + 1 / 8 + 1 / 64) * 128**3 / 1e9, rel=0.02)
     assert gb(fine_features=True) > gb()
+    # in half precision masks at one scale more bring a float32 copy of 16 features, in single precision none
+    scale = {precision: gb(mixed_precision=precision, supervised_scales=2) - gb(mixed_precision=precision)
+             for precision in (True, False)}  # fmt: skip
+    assert scale[True] - scale[False] == pytest.approx(1.7 * 4 * 16 * 64**3 / 1e9)
     assert fixed_gb("vit_b", encoder_training="full") - fixed_gb(
         "vit_b", encoder_training="adapters"
     ) == pytest.approx(87e6 * 12 / 1e9)
