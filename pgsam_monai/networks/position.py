@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -57,57 +59,86 @@ def relative_rows(table: Tensor, size: int) -> Tensor:
     return table.unfold(0, size, 1).flip(-1)
 
 
-def decomposed_bias(query: Tensor, table_h: Tensor, table_w: Tensor, grid: tuple[int, int]) -> Tensor:
-    """SAM's attention bias: query · (row offset embedding) + query · (column offset embedding).
+def decomposed_bias(
+    query: Tensor, tables: Sequence[Tensor], grid: Sequence[int], mask: Tensor | None = None
+) -> Tensor:
+    """SAM's attention bias: the sum over the grid's axes of query · (embedding of the offset along that axis).
 
     Args:
-        query: (B, heads, H * W, C), not scaled.
-        table_h: (2H - 1, C).
-        table_w: (2W - 1, C).
-        grid: (H, W).
+        query: (B, heads, N, C) with N tokens of the grid, not scaled.
+        tables: (2 * side - 1, C) for each axis.
+        grid: sides in tokens: (H, W), or (H, W, D).
+        mask: (B or 1, 1, N, N) in the query's data type, added as well.
 
     Returns:
-        (B, heads, H * W, H * W) in the query's data type: [..., query token, key token].
+        (B, heads, N, N) in the query's data type: [..., query token, key token].
     """
-    batch, heads, tokens, _ = query.shape
-    bias_h, bias_w = _offset_products(query, table_h, table_w, grid)
-    bias = bias_h.unsqueeze(-1) + bias_w.unsqueeze(-2)  # (B, heads, H, W, H, W)
-    return bias.reshape(batch, heads, tokens, tokens)
+    axes = len(grid)
+    products = _offset_products(query, tables, grid)
+    bias = sum(
+        product.unflatten(-1, [side if other == axis else 1 for other in range(axes)])
+        for axis, (product, side) in enumerate(zip(products, grid, strict=True))
+    )
+    bias = bias.flatten(2 + axes).flatten(2, 1 + axes)
+    return bias if mask is None else bias.add_(mask)  # in place: the bias is the largest tensor there is
 
 
 def fold_positions(
-    query: Tensor, key: Tensor, table_h: Tensor, table_w: Tensor, grid: tuple[int, int]
+    query: Tensor,
+    key: Tensor,
+    tables: Sequence[Tensor],
+    grid: Sequence[int],
+    further: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Query and key whose plain product is query · keyᵀ / √C + `decomposed_bias`, which is never made.
 
-    A query gets its products with all row and column offsets as further channels, a key a 1 where its own row and
-    column are. Memory grows with N · (H + W) instead of N², attention's kernels need no mask, and for half-precise
-    numbers the sum is taken in float32, which halves the error.
+    A query gets its products with all offsets of every axis as further channels, a key a 1 where its own row, column
+    and slice are. Memory grows with N times the sides' sum instead of N², attention's kernels need no mask, and for
+    half-precise numbers the sum is taken in float32, which halves the error.
 
     Args:
-        query, key: (B, heads, N = H * W, C), not scaled; tables and grid as in `decomposed_bias`.
+        query, key: (B, heads, N, C), not scaled; tables and grid as in `decomposed_bias`.
+        further: channels (B, N, c) of query and of key whose product is added as well, for all heads alike.
 
     Returns:
-        both (B, heads, N, C + H + W, rounded up to a multiple of 8, which kernels for half-precise numbers ask for).
+        both (B, heads, N, C + sides + c, rounded up to a multiple of 8, which kernels for half-precise numbers ask
+        for).
     """
-    channels, (height, width) = query.shape[-1], grid
-    products = torch.cat(_offset_products(query, table_h, table_w, grid), dim=-1).flatten(2, 3)
-    row, column = (torch.eye(side, dtype=key.dtype, device=key.device) for side in grid)
-    own = torch.cat([row.repeat_interleave(width, 0), column.repeat(height, 1)], dim=1)  # (N, H + W)
-    filled = (0, -(channels + height + width) % 8)
-    folded_query = torch.cat([query * channels**-0.5, products], dim=-1)
-    folded_key = torch.cat([key, own.expand(*key.shape[:2], -1, -1)], dim=-1)
+    products = [product.flatten(2, 1 + len(grid)) for product in _offset_products(query, tables, grid)]
+    heads = (*query.shape[:2], -1, -1)
+    query_parts = [query * query.shape[-1] ** -0.5, *products]
+    key_parts = [key, *(own.expand(heads) for own in _own_places(grid, key))]
+    if further is not None:
+        query_parts, key_parts = (
+            [*parts, channels.to(key).unsqueeze(1).expand(heads)]
+            for parts, channels in zip((query_parts, key_parts), further, strict=True)
+        )
+    folded_query, folded_key = torch.cat(query_parts, dim=-1), torch.cat(key_parts, dim=-1)
+    filled = (0, -folded_key.shape[-1] % 8)
     return F.pad(folded_query, filled), F.pad(folded_key, filled)
 
 
-def _offset_products(
-    query: Tensor, table_h: Tensor, table_w: Tensor, grid: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """Arguments as in `decomposed_bias` → query · row offset embedding (B, heads, H, W, H), and of columns (…, W)."""
-    query = query.unflatten(2, grid)
-    rows_h = relative_rows(table_h, grid[0]).to(query.dtype)  # (H, C, H)
-    rows_w = relative_rows(table_w, grid[1]).to(query.dtype)  # (W, C, W)
-    return query @ rows_h, (query.transpose(2, 3) @ rows_w).transpose(2, 3)
+def _own_places(grid: Sequence[int], like: Tensor) -> list[Tensor]:
+    """For each axis (N, side): of every token of the grid a 1 at its own place along the axis."""
+    places = []
+    for axis, side in enumerate(grid):
+        along = [side if other == axis else 1 for other in range(len(grid))]
+        own = torch.eye(side, dtype=like.dtype, device=like.device).unflatten(0, along)
+        places.append(own.expand(*grid, side).flatten(0, -2))
+    return places
+
+
+def _offset_products(query: Tensor, tables: Sequence[Tensor], grid: Sequence[int]) -> list[Tensor]:
+    """Arguments as in `decomposed_bias` → for each axis query · offset embedding (B, heads, *grid, side)."""
+    cells = query.unflatten(2, tuple(grid))
+    products = []
+    for axis, (table, side) in enumerate(zip(tables, grid, strict=True)):
+        rows = relative_rows(table, side).to(query.dtype)  # (side, C, side)
+        lines = cells.movedim(2 + axis, 2)
+        rest = [other for place, other in enumerate(grid) if place != axis]
+        product = lines.flatten(3, -2) @ rows  # (B, heads, side, tokens of the other axes, side)
+        products.append(product.unflatten(3, rest).movedim(2, 2 + axis))
+    return products
 
 
 def grid_coordinates(like: Tensor) -> tuple[Tensor, Tensor]:

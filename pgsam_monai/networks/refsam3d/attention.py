@@ -7,9 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pgsam_monai.networks.position import crop_relative, relative_rows
+from pgsam_monai.networks.position import crop_relative, decomposed_bias, fold_positions
+from pgsam_monai.networks.refsam3d.windows import region_channels, region_mask
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 from pgsam_monai.transforms.fit import sides
+
+FOLDED_FROM = 12 * 1024**2
+"""Scores of a block from which a GPU is spared their bias: 25 MB in half precision; 32³ tokens of ViT-B have 403 MB."""
 
 
 class WindowAttention(nn.Module):
@@ -35,12 +39,12 @@ class WindowAttention(nn.Module):
                 nn.Parameter(torch.zeros(2 * side - 1, dim // heads)) for side in window
             )
 
-    def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, windows: Tensor, labels: Tensor | None = None) -> Tensor:
         """Attend among the tokens of each window.
 
         Args:
             windows: (n, wh, ww, wd, C), no side larger than the tables'; smaller ones take the tables' middle.
-            mask: (n, N, N) to be added to the scores, see `windows.region_mask`.
+            labels: (n, N), see `windows.regions`: only tokens of equal ones see each other. None: all do.
 
         Returns:
             as `windows`.
@@ -48,40 +52,33 @@ class WindowAttention(nn.Module):
         grid = sides(windows, 1, 2, 3)
         flat = windows.flatten(1, 3)  # (n, N, C)
         query, key, value = (split_heads(layer(flat), self.heads) for layer in (self.q, self.k, self.v))
-        out = attend(query, key, value, self._bias(query, grid, mask))
+        tables = self._tables(grid) if self.has_tables else None
+        if tables is not None and folds(query):
+            apart = None if labels is None else region_channels(labels)
+            out = attend(*fold_positions(query, key, tables, grid, apart), value, scale=1.0)
+        else:
+            out = attend(query, key, value, _bias(query, tables, grid, labels))
         return self.proj(join_heads(out)).unflatten(1, grid)
 
-    def _bias(self, query: Tensor, grid: tuple[int, ...], mask: Tensor | None) -> Tensor | None:
-        mask = None if mask is None else mask.to(query.dtype).unsqueeze(1)  # (n, 1, N, N)
-        if not self.has_tables:
-            return mask
+    def _tables(self, grid: tuple[int, ...]) -> list[Tensor]:
+        """Of offsets along rows (2h - 1, C), columns and slices of a grid (h, w, d)."""
         tables = (self.rel_pos_h, self.rel_pos_w, self.rel_pos_d)
-        cropped = [crop_relative(table, 2 * side - 1) for table, side in zip(tables, grid, strict=True)]
-        return decomposed_bias_3d(query, cropped, grid, mask)
+        return [crop_relative(table, 2 * side - 1) for table, side in zip(tables, grid, strict=True)]
 
 
-def decomposed_bias_3d(
-    query: Tensor, tables: Sequence[Tensor], grid: tuple[int, ...], mask: Tensor | None = None
-) -> Tensor:
-    """Attention bias: query · (row offset embedding) + query · (column offset's) + query · (slice offset's).
+def folds(query: Tensor) -> bool:
+    """Whether attention of queries (n, heads, N, C) takes positions and regions folded into query and key.
 
-    Args:
-        query: (n, heads, N, C) with N = h * w * d, not scaled.
-        tables: (2h - 1, C), (2w - 1, C), (2d - 1, C).
-        grid: (h, w, d).
-        mask: (n, 1, N, N) in the query's data type, added as well.
-
-    Returns:
-        (n, heads, N, N) in the query's data type: [..., query token, key token].
+    A GPU is spared the bias of all pairs where there are many (`FOLDED_FROM`). CPUs, where folding took twice as long
+    in 2-D (docs/gpu.md), and exports keep it.
     """
-    cells = query.unflatten(2, grid)  # (n, heads, h, w, d, C)
-    rows, columns, slices = (
-        torch.einsum(f"nahwdc,{axis}ck->nahwdk", cells, relative_rows(table, side).to(query.dtype))
-        for axis, table, side in zip("hwd", tables, grid, strict=True)
-    )
-    bias = rows[..., :, None, None] + columns[..., None, :, None] + slices[..., None, None, :]
-    if mask is not None:
-        bias += mask.unflatten(3, grid).unflatten(
-            2, grid
-        )  # in place: the bias is the largest tensor there is
-    return bias.flatten(5).flatten(2, 4)
+    windows, heads, tokens, _ = query.shape
+    return query.is_cuda and not torch.jit.is_tracing() and windows * heads * tokens**2 >= FOLDED_FROM
+
+
+def _bias(
+    query: Tensor, tables: Sequence[Tensor] | None, grid: tuple[int, ...], labels: Tensor | None
+) -> Tensor | None:
+    """What is added to the scores of queries (n, heads, N, C): (n, heads or 1, N, N), or None for nothing."""
+    mask = None if labels is None else region_mask(labels.to(query.dtype)).unsqueeze(1)
+    return mask if tables is None else decomposed_bias(query, tables, grid, mask)

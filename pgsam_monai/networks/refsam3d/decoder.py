@@ -40,6 +40,7 @@ class VolumeDecoder(nn.Module):
         widths: Sequence[int] = WIDTHS,
         fine_features: bool = False,
         scales: int = 1,
+        mask_stride: int = 1,
     ) -> None:
         """
         Args:
@@ -49,7 +50,9 @@ class VolumeDecoder(nn.Module):
             mlp_dim: hidden width of the two-way transformer.
             widths: channels after each upsampling step.
             fine_features: add `FineFeatures` of the volume to the last steps; the paper has none.
-            scales: at how many resolutions, the input's own first, there are masks while training; the paper has 1.
+            scales: at how many resolutions, the finest first, there are masks while training; the paper has 1.
+            mask_stride: voxels along each axis between the features that masks are made of, at most a token's; masks
+                are then enlarged, as SAM does with those of 4 pixels. The paper has 1.
 
         Raises:
             ValueError: a token size that is no power of two, or more scales than steps.
@@ -59,15 +62,19 @@ class VolumeDecoder(nn.Module):
             raise UserFault(f"supervised_scales must be 1 to {STAGES}, got {scales}.")
         self.transformer = TwoWayTransformer(dim=dim, mlp_dim=mlp_dim)
         self.base_query = nn.Parameter(torch.randn(1, dim))
-        inputs, strides = (dim, *widths[:-1]), stage_strides(token_size)
+        finest = tuple(min(mask_stride, size) for size in token_size)
+        steps = tuple(size // unit for size, unit in zip(token_size, finest, strict=True))
+        inputs, strides = (dim, *widths[:-1]), stage_strides(steps)
         self.stages = nn.ModuleList(
             UpsamplingStage(before, width, tap_channels=dim, stride=stride)
             for before, width, stride in zip(inputs, widths, strides, strict=True)
         )
         self.fine = None
         if fine_features:
-            self.fine = FineFeatures(in_channels, widths=widths[-FINE_STEPS:], strides=strides[-FINE_STEPS:])
-        self.fusion = ImageFusion(widths[-1], in_channels)
+            self.fine = FineFeatures(
+                in_channels, widths=widths[-FINE_STEPS:], strides=strides[-FINE_STEPS:], finest=finest
+            )
+        self.fusion = ImageFusion(widths[-1], in_channels) if mask_stride == 1 else None
         self.mask_mlp = _mask_mlp(dim, widths[-1])
         self.coarse_mask_mlps = nn.ModuleList(_mask_mlp(dim, width) for width in widths[::-1][1:scales])
 
@@ -109,10 +116,11 @@ class VolumeDecoder(nn.Module):
         ]
         steps = self._upsample(volume.transpose(1, 2).unflatten(-1, grid), joined[::-1], image)
         mlps = [self.mask_mlp, *(self.coarse_mask_mlps if self.training else ())]
-        return [
+        masks = [
             _masks(mlp(tokens[:, :count]), step)
             for mlp, step in zip(mlps, reversed(steps[-len(mlps) :]), strict=True)
         ]
+        return [_enlarged(masks[0], sides(image, 2, 3, 4)), *masks[1:]]
 
     def _upsample(self, features: Tensor, skips: Sequence[Tensor], image: Tensor) -> list[Tensor]:
         """From tokens' resolution (B, 256, h, w, d) to the volume's: what each step makes, the coarsest first."""
@@ -123,7 +131,8 @@ class VolumeDecoder(nn.Module):
         for stage, skip, own in zip(self.stages, skips, fine, strict=True):
             features = stage(features, skip, own)
             steps.append(features)
-        steps[-1] = self.fusion(features, image)
+        if self.fusion is not None:
+            steps[-1] = self.fusion(features, image)
         return steps
 
 
@@ -139,6 +148,13 @@ def _masks(weights: Tensor, features: Tensor) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         wide = torch.promote_types(features.dtype, torch.float32)
         return torch.einsum("btf,bfhwd->bthwd", weights.to(wide), features.to(wide))
+
+
+def _enlarged(maps: Tensor, size: tuple[int, int, int]) -> Tensor:
+    """(B, C, h, w, d) → (B, C, *size), trilinearly, where that is another size."""
+    if sides(maps, 2, 3, 4) == size:
+        return maps
+    return F.interpolate(maps, size=size, mode="trilinear", align_corners=False)
 
 
 class UpsamplingStage(nn.Module):
@@ -160,9 +176,7 @@ class UpsamplingStage(nn.Module):
         """
         features = self.up(features)
         skip = self.project(skip)  # before it is enlarged: few channels are left then
-        size = sides(features, 2, 3, 4)
-        if sides(skip, 2, 3, 4) != size:
-            skip = F.interpolate(skip, size=size, mode="trilinear", align_corners=False)
+        skip = _enlarged(skip, sides(features, 2, 3, 4))
         joined = features + skip if fine is None else features + skip + fine
         return joined + self.mix(self.act(self.norm(joined)))
 

@@ -14,7 +14,7 @@ from pgsam_monai.networks.position import resize_absolute, resize_relative
 from pgsam_monai.networks.refsam3d.adapter import VolumeAdapter
 from pgsam_monai.networks.refsam3d.attention import WindowAttention
 from pgsam_monai.networks.refsam3d.patch_embedding import FactoredPatchEmbedding, check_sides
-from pgsam_monai.networks.refsam3d.windows import WindowLayout, lay_out, merge, partition, region_mask
+from pgsam_monai.networks.refsam3d.windows import WindowLayout, lay_out, merge, partition, regions
 from pgsam_monai.networks.sam.attention import LAYER_NORM
 from pgsam_monai.networks.volumes import three
 from pgsam_monai.transforms.fit import sides
@@ -55,10 +55,10 @@ class VolumeBlock(nn.Module):
         self.norm2 = LAYER_NORM(dim)
         self.mlp = MLPBlock(embedding_dim=dim, mlp_dim=int(dim * mlp_ratio))
 
-    def forward(self, tokens: Tensor, layout: WindowLayout, mask: Tensor | None) -> Tensor:
-        """Tokens (B, h, w, d, C) → same shape; windows as `layout` says, `mask` from `region_mask`."""
+    def forward(self, tokens: Tensor, layout: WindowLayout, labels: Tensor | None) -> Tensor:
+        """Tokens (B, h, w, d, C) → same shape; windows as `layout` says, `labels` from `regions`."""
         tokens = self.adapter(tokens)
-        attended = self.attn(partition(self.norm1(tokens), layout), mask)
+        attended = self.attn(partition(self.norm1(tokens), layout), labels)
         tokens = tokens + merge(attended, layout)
         return tokens + self.mlp(self.norm2(tokens))
 
@@ -170,7 +170,7 @@ class VolumeEncoder(nn.Module):
 
     def _plan(self, tokens: Tensor, shifted: bool) -> tuple[WindowLayout, Tensor | None]:
         layout = lay_out(sides(tokens, 1, 2, 3), self.window, shifted=shifted)
-        return layout, region_mask(tokens, layout)
+        return layout, regions(tokens, layout)
 
     def _run(self, block: nn.Module, *inputs: Tensor | WindowLayout | None) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled() and not torch.jit.is_tracing():

@@ -15,17 +15,25 @@ Stride = tuple[int, int, int]
 
 
 class FineFeatures(nn.Module):
-    """A pyramid of convolutions from the volume's own resolution down, a level for each step that it is added to."""
+    """A pyramid of convolutions from the finest level down, a level for each step that it is added to."""
 
-    def __init__(self, in_channels: int, *, widths: Sequence[int], strides: Sequence[Stride]) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        widths: Sequence[int],
+        strides: Sequence[Stride],
+        finest: Stride = (1, 1, 1),
+    ) -> None:
         """
         Args:
             in_channels: of the volume.
             widths: channels of each level, the coarsest first, multiples of 8.
             strides: by how much each level is finer than the one before it, per axis; the first isn't looked at.
+            finest: voxels per cell of the finest level, per axis.
         """
         super().__init__()
-        finer = [(1, 1, 1), *reversed(strides[1:])]  # from the finest down: the strides that lead there
+        finer = [finest, *reversed(strides[1:])]  # from the volume down: the strides that lead there
         inputs = (in_channels, *reversed(widths[1:]))
         self.levels = nn.ModuleList(
             _level(before, width, stride)

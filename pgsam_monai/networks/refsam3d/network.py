@@ -13,7 +13,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.refsam3d.backbones import build_volume_encoder, find_volume_backbone
 from pgsam_monai.networks.refsam3d.checkpoint import load_volume_state
 from pgsam_monai.networks.refsam3d.cross_attention import CrossModalPrompts, HierarchicalCrossAttention
-from pgsam_monai.networks.refsam3d.decoder import STAGES, VolumeDecoder
+from pgsam_monai.networks.refsam3d.decoder import STAGES, WIDTHS, VolumeDecoder
 from pgsam_monai.networks.refsam3d.encoder import ENCODER_TRAINING, choose_trained
 from pgsam_monai.networks.refsam3d.projector import build_projector
 from pgsam_monai.networks.refsam3d.prompt_encoder import VolumePromptEncoder
@@ -69,6 +69,8 @@ class RefSAM3D(VolumeNetwork):
         checkpointing: bool = False,
         fine_features: bool = False,
         supervised_scales: int = 1,
+        mask_stride: int = 1,
+        decoder_widths: Sequence[int] = WIDTHS,
         **text_side: Any,
     ) -> None:
         """
@@ -89,6 +91,8 @@ class RefSAM3D(VolumeNetwork):
             checkpointing: compute the encoder's blocks again in the backward pass instead of keeping what they made.
             fine_features: whether the decoder gets convolutional features of the volume itself; the paper has none.
             supervised_scales: at how many resolutions training compares masks with labels, 1 to 4; the paper has 1.
+            mask_stride: voxels between the features that masks are made of, see `VolumeDecoder`; the paper has 1.
+            decoder_widths: channels after each of the decoder's four steps, multiples of 8.
             text_side: the further arguments, those of `_build_text_side`.
 
         Raises:
@@ -112,7 +116,10 @@ class RefSAM3D(VolumeNetwork):
         self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32).reshape(3, 1, 1, 1))
         self.channel_mixer = None if in_channels in (1, 3) else _averaging_convolution(in_channels)
         self._build_sam(backbone, window, adapters=encoder_training != "frozen", checkpointing=checkpointing)
-        self._build_decoder(backbone, fine_features=fine_features, scales=supervised_scales)
+        self._build_decoder(
+            backbone, fine_features=fine_features, scales=supervised_scales, mask_stride=mask_stride,
+            widths=tuple(decoder_widths),
+        )  # fmt: skip
         self._load_weights(weights, weights_dir, backbone)
         choose_trained(self.image_encoder, encoder_training)
         self._build_text_side(weights_dir=weights_dir, **text_side)
@@ -127,12 +134,15 @@ class RefSAM3D(VolumeNetwork):
         )  # fmt: skip
         self.prompt_encoder = VolumePromptEncoder(dim=DIM)
 
-    def _build_decoder(self, backbone: str, *, fine_features: bool, scales: int) -> None:
-        self.description |= {"fine_features": fine_features, "supervised_scales": scales}
+    def _build_decoder(self, backbone: str, **form: Any) -> None:
+        """`form`: fine_features, scales, mask_stride and widths, as `VolumeDecoder` has them."""
+        self.description |= {
+            "fine_features": form["fine_features"], "supervised_scales": form["scales"],
+            "mask_stride": form["mask_stride"], "decoder_widths": " ".join(map(str, form["widths"])),
+        }  # fmt: skip
         self.mask_decoder = VolumeDecoder(
-            token_size=self.multiples, in_channels=self.in_channels, dim=DIM, fine_features=fine_features,
-            scales=scales,
-        )  # fmt: skip
+            token_size=self.multiples, in_channels=self.in_channels, dim=DIM, **form
+        )
         if find_volume_backbone(backbone).efficient_decoder:
             use_efficient_blocks(self.mask_decoder.transformer)
 

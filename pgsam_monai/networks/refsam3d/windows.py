@@ -17,6 +17,9 @@ BLOCKED = -1e4
 REAL, WRAPPED, PADDING = 0.0, 1.0, 2.0
 """What a token is along one axis: in its place, carried round by the shift, or none at all."""
 
+KINDS = 3**3
+"""of all three axes"""
+
 
 class WindowLayout(NamedTuple):
     """How a grid of tokens is cut into windows; all in tokens along rows, columns, slices."""
@@ -73,16 +76,15 @@ def merge(windows: Tensor, layout: WindowLayout) -> Tensor:
     return tokens[:, :height, :width, :depth]
 
 
-def region_mask(tokens: Tensor, layout: WindowLayout) -> Tensor | None:
-    """What keeps apart, within each window, tokens that are no neighbours in the volume, and padding.
+def regions(tokens: Tensor, layout: WindowLayout) -> Tensor | None:
+    """What tells apart, within each window, tokens that are no neighbours in the volume, and padding.
 
     Args:
-        tokens: (B, h, w, d, C) on the layout's grid; data type and device of the mask, in exported networks too.
+        tokens: (B, h, w, d, C) on the layout's grid; data type and device of the result, in exported networks too.
         layout: how they are cut into windows.
 
     Returns:
-        (B * windows, N, N), [window, query, key] with N = wh * ww * wd: 0, or `BLOCKED` between two regions. None
-        where nothing is shifted or padded.
+        (B * windows, N) with N = wh * ww * wd: a number from 0 to `KINDS` - 1. None where nothing is shifted or padded.
     """
     if layout.padded == layout.grid and not any(layout.shift):
         return None
@@ -92,8 +94,18 @@ def region_mask(tokens: Tensor, layout: WindowLayout) -> Tensor | None:
         for line, shift, padded, side in zip(lines, layout.shift, layout.padded, layout.grid, strict=True)
     )
     labels = 9 * rows[:, :, None, None] + 3 * columns[:, None, :, None] + slices[:, None, None]
-    of_window = window_partition(labels.unsqueeze(-1), layout.window).squeeze(-1)  # (B * windows, N)
-    return BLOCKED * (of_window.unsqueeze(2) != of_window.unsqueeze(1)).to(tokens.dtype)
+    return window_partition(labels.unsqueeze(-1), layout.window).squeeze(-1)
+
+
+def region_mask(labels: Tensor) -> Tensor:
+    """What keeps `regions` (n, N) apart: (n, N, N), [window, query, key], 0, or `BLOCKED` between two of them."""
+    return BLOCKED * (labels.unsqueeze(2) != labels.unsqueeze(1)).to(labels.dtype)
+
+
+def region_channels(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The same as channels (n, N, KINDS) of query and of key, whose product it is."""
+    own = (labels.unsqueeze(-1) == torch.arange(KINDS, device=labels.device)).to(labels.dtype)
+    return BLOCKED * (1 - own), own
 
 
 def _axis_labels(line: Tensor, shift: int, missing: int) -> Tensor:

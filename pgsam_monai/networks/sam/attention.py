@@ -69,7 +69,7 @@ class Attention(nn.Module):
         flat = tokens.flatten(1, 2)  # (B, N, C)
         query, key, value = (split_heads(layer(flat), self.heads) for layer in (self.q, self.k, self.v))
         if self.has_tables and folds(query):
-            out = attend(*fold_positions(query, key, *self._tables(grid), grid), value, scale=1.0)
+            out = attend(*fold_positions(query, key, self._tables(grid), grid), value, scale=1.0)
         else:
             out = attend(query, key, value, self._bias(query, grid))
         return self.proj(join_heads(out)).unflatten(1, grid)
@@ -80,7 +80,7 @@ class Attention(nn.Module):
         return self.proj(join_heads(attend(query, key, value)))
 
     def _bias(self, query: Tensor, grid: tuple[int, int]) -> Tensor | None:
-        return decomposed_bias(query, *self._tables(grid), grid) if self.has_tables else None
+        return decomposed_bias(query, self._tables(grid), grid) if self.has_tables else None
 
     def _tables(self, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Of offsets along rows (2H - 1, C) and columns (2W - 1, C) of a grid (H, W)."""

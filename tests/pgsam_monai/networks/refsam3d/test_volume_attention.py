@@ -1,10 +1,12 @@
 import itertools
+import math
 
 import pytest
 import torch
 
-from pgsam_monai.networks.refsam3d.attention import WindowAttention, decomposed_bias_3d
-from pgsam_monai.networks.refsam3d.windows import BLOCKED
+from pgsam_monai.networks.position import decomposed_bias
+from pgsam_monai.networks.refsam3d import attention as attention_module
+from pgsam_monai.networks.refsam3d.attention import FOLDED_FROM, WindowAttention, folds
 
 
 @pytest.fixture
@@ -33,10 +35,10 @@ def test_bias_equals_the_naive_loop():
     grid = (3, 2, 4)
     query = torch.randn(2, 3, 24, 5)
     tables = [torch.randn(2 * side - 1, 5) for side in grid]
-    bias = decomposed_bias_3d(query, tables, grid)
+    bias = decomposed_bias(query, tables, grid)
     torch.testing.assert_close(bias, naive_bias(query, tables, grid, (2, 1, 3)), atol=1e-5, rtol=1e-5)
     mask = torch.randn(2, 1, 24, 24)
-    torch.testing.assert_close(decomposed_bias_3d(query, tables, grid, mask), bias + mask)
+    torch.testing.assert_close(decomposed_bias(query, tables, grid, mask), bias + mask)
 
 
 @torch.no_grad()
@@ -57,12 +59,11 @@ def test_attention_by_hand_on_a_grid_smaller_than_the_window(attention):
 
 @pytest.mark.parametrize("relative_positions", [True, False])
 @torch.no_grad()
-def test_every_window_takes_its_own_mask(relative_positions):
+def test_every_window_has_its_own_regions(relative_positions):
     torch.manual_seed(0)
     attention = WindowAttention(8, heads=2, window=(2, 1, 1), relative_positions=relative_positions)
     windows = torch.randn(2, 2, 1, 1, 8)
-    alone = torch.tensor([[0.0, BLOCKED], [BLOCKED, 0.0]])
-    out = attention(windows, torch.stack([torch.zeros(2, 2), alone]))
+    out = attention(windows, torch.tensor([[0.0, 0.0], [0.0, 3.0]]))
     free = attention(windows)
     torch.testing.assert_close(out[0], free[0])
     own = attention.proj(attention.v(windows))  # who sees itself alone
@@ -70,13 +71,34 @@ def test_every_window_takes_its_own_mask(relative_positions):
     assert (own[1] - free[1]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("grid", [(3, 2, 4), (2, 1, 3)])
+def test_folded_positions_and_regions_give_the_same(attention, grid, monkeypatch):
+    windows = torch.randn(2, *grid, 8)
+    labels = torch.zeros(2, math.prod(grid))
+    labels[1, 3:5], labels[1, 5:] = 1, 26
+
+    def learn():
+        attention.zero_grad()
+        out = attention(windows, labels)
+        out.square().sum().backward()
+        return out.detach(), [value.grad.clone() for value in attention.parameters()]
+
+    plain = learn()
+    monkeypatch.setattr(attention_module, "folds", lambda query: True)
+    torch.testing.assert_close(learn(), plain, atol=1e-4, rtol=1e-4)
+
+
+def test_cpus_keep_the_bias():
+    assert not folds(torch.empty(1, 1, 1, 1).expand(FOLDED_FROM, 1, 1, 1))
+
+
 def test_half_precision_follows(attention):
     windows = torch.randn(2, 3, 2, 4, 8)
-    mask = torch.zeros(2, 24, 24)
-    mask[1, :12, 12:] = mask[1, 12:, :12] = BLOCKED
-    wanted = attention(windows, mask)
+    labels = torch.zeros(2, 24)
+    labels[1, 12:] = 9
+    wanted = attention(windows, labels)
     with torch.autocast("cpu", torch.bfloat16):
-        out = attention(windows, mask)
+        out = attention(windows, labels)
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), wanted, atol=0.03, rtol=0.03)
     out.float().sum().backward()
@@ -88,11 +110,11 @@ def test_half_precision_follows(attention):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_on_cuda(attention, dtype):
     attention, windows = attention.cuda(), torch.randn(2, 3, 2, 4, 8, device="cuda")
-    mask = torch.zeros(2, 24, 24, device="cuda")
-    mask[1, :12, 12:] = mask[1, 12:, :12] = BLOCKED
-    wanted = attention(windows, mask)
+    labels = torch.zeros(2, 24, device="cuda")
+    labels[1, 12:] = 9
+    wanted = attention(windows, labels)
     with torch.autocast("cuda", dtype):
-        out = attention(windows, mask)
+        out = attention(windows, labels)
     assert out.dtype == dtype
     torch.testing.assert_close(out.float(), wanted, atol=0.03, rtol=0.03)
     out.float().sum().backward()

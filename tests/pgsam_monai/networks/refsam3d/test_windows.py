@@ -8,7 +8,9 @@ from pgsam_monai.networks.refsam3d.windows import (
     lay_out,
     merge,
     partition,
+    region_channels,
     region_mask,
+    regions,
 )
 from preprocess.networks.refsam3d.memory import window_sides
 
@@ -45,33 +47,44 @@ def test_windows_lie_row_by_row_and_volume_by_volume():
 
 def test_no_mask_where_nothing_is_shifted_or_padded():
     tokens = torch.zeros(1, 4, 2, 2, 1)
-    assert region_mask(tokens, lay_out((4, 2, 2), (2, 2, 2), shifted=False)) is None
-    assert region_mask(tokens, lay_out((4, 2, 2), (4, 4, 4), shifted=True)) is None
+    assert regions(tokens, lay_out((4, 2, 2), (2, 2, 2), shifted=False)) is None
+    assert regions(tokens, lay_out((4, 2, 2), (4, 4, 4), shifted=True)) is None
 
 
 def test_mask_by_hand():
     """Five tokens in a row and windows of two, shifted by one: (1 2) (3 4) (padding 0), 0 being carried round."""
     tokens = torch.randn(1, 5, 1, 1, 3)
-    mask = region_mask(tokens, lay_out((5, 1, 1), (2, 1, 1), shifted=True))
+    mask = region_mask(regions(tokens, lay_out((5, 1, 1), (2, 1, 1), shifted=True)))
     apart = torch.tensor([[0.0, BLOCKED], [BLOCKED, 0.0]])
     assert torch.equal(mask, torch.stack([torch.zeros(2, 2), torch.zeros(2, 2), apart]))
     twice = tokens[:, :4].repeat(2, 1, 1, 1, 1)
-    even = region_mask(twice, lay_out((4, 1, 1), (2, 1, 1), shifted=True))  # (1 2) (3 0) of each volume
+    even = region_mask(
+        regions(twice, lay_out((4, 1, 1), (2, 1, 1), shifted=True))
+    )  # (1 2) (3 0) of each volume
     assert torch.equal(even, torch.stack([torch.zeros(2, 2), apart] * 2))
-    padded = region_mask(tokens, lay_out((5, 1, 1), (2, 1, 1), shifted=False))  # (0 1) (2 3) (4 padding)
+    padded = region_mask(
+        regions(tokens, lay_out((5, 1, 1), (2, 1, 1), shifted=False))
+    )  # (0 1) (2 3) (4 padding)
     assert torch.equal(padded, torch.stack([torch.zeros(2, 2), torch.zeros(2, 2), apart]))
 
 
 def test_mask_of_two_axes_by_hand():
     """A 4 x 4 plane: the last window joins its four corners, which are four regions."""
     tokens = torch.zeros(1, 4, 4, 1, 1, dtype=torch.bfloat16)
-    mask = region_mask(tokens, lay_out((4, 4, 1), (2, 2, 1), shifted=True))
+    mask = region_mask(regions(tokens, lay_out((4, 4, 1), (2, 2, 1), shifted=True)))
     assert mask.dtype == torch.bfloat16
     seen = mask == 0  # windows: middle, right and left edge, bottom and top, corners; tokens row by row
     across_columns = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 0], [0, 1, 0, 1]]).bool()
     across_rows = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]).bool()
     expected = [torch.ones(4, 4).bool(), across_columns, across_rows, torch.eye(4).bool()]
     assert torch.equal(seen, torch.stack(expected))
+
+
+def test_channels_keep_the_same_apart():
+    tokens = torch.zeros(1, 5, 4, 3, 1)
+    labels = regions(tokens, lay_out((5, 4, 3), (2, 2, 2), shifted=True))
+    query, key = region_channels(labels)
+    assert torch.equal(query @ key.transpose(1, 2), region_mask(labels))
 
 
 @pytest.mark.parametrize("relative_positions", [True, False])
@@ -82,7 +95,7 @@ def test_a_token_sees_its_neighbours_and_no_other_region(shifted, relative_posit
     layout = lay_out((5, 3, 2), (4, 2, 2), shifted=shifted)
     attention = WindowAttention(8, heads=2, window=(4, 2, 2), relative_positions=relative_positions)
     tokens = torch.randn(1, 5, 3, 2, 8, requires_grad=True)
-    out = merge(attention(partition(tokens, layout), region_mask(tokens, layout)), layout)
+    out = merge(attention(partition(tokens, layout), regions(tokens, layout)), layout)
     (gradient,) = torch.autograd.grad(out[0, 4, 0, 0].sum(), tokens)
     seen = (gradient[0] != 0).any(-1)
     expected = torch.zeros(5, 3, 2, dtype=torch.bool)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -9,23 +11,31 @@ from pgsam_monai.networks.position import decomposed_bias, fold_positions
 from pgsam_monai.networks.sam import attention
 from pgsam_monai.networks.sam.attention import FOLDED_FROM, Attention, folds
 
-GRIDS = [(1, 1), (3, 5), (4, 4), (8, 2)]
+GRIDS = [(1, 1), (3, 5), (4, 4), (8, 2), (3, 2, 4), (1, 1, 1)]
 
 
 def make(grid, channels=8):
-    """Query and key (2, 3, H * W, C), tables of rows and columns."""
+    """Query and key (2, 3, N, C), tables of the grid's axes."""
     torch.manual_seed(0)
-    height, width = grid
-    pair = torch.randn(2, 2, 3, height * width, channels)
-    return *pair, torch.randn(2 * height - 1, channels), torch.randn(2 * width - 1, channels)
+    query, key = torch.randn(2, 2, 3, math.prod(grid), channels)
+    return query, key, [torch.randn(2 * side - 1, channels) for side in grid]
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_their_product_is_the_scaled_one_and_the_bias(grid):
-    query, key, *tables = make(grid)
-    folded_query, folded_key = fold_positions(query, key, *tables, grid)
+    query, key, tables = make(grid)
+    folded_query, folded_key = fold_positions(query, key, tables, grid)
     assert folded_query.shape == folded_key.shape and folded_key.shape[-1] % 8 == 0
-    expected = query @ key.transpose(-2, -1) / 8**0.5 + decomposed_bias(query, *tables, grid)
+    expected = query @ key.transpose(-2, -1) / 8**0.5 + decomposed_bias(query, tables, grid)
+    torch.testing.assert_close(folded_query @ folded_key.transpose(-2, -1), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_further_channels_count_for_all_heads():
+    query, key, tables = make((3, 2))
+    further = torch.randn(2, 2, 6, 5)
+    folded_query, folded_key = fold_positions(query, key, tables, (3, 2), tuple(further))
+    expected = query @ key.transpose(-2, -1) / 8**0.5 + decomposed_bias(query, tables, (3, 2))
+    expected = expected + (further[0] @ further[1].transpose(-2, -1)).unsqueeze(1)
     torch.testing.assert_close(folded_query @ folded_key.transpose(-2, -1), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -51,12 +61,12 @@ def test_attention_and_its_gradients_are_the_same(resize, monkeypatch):
 
 def test_half_precise_numbers_are_nearer_to_the_truth():
     grid = (8, 8)
-    query, key, *tables = make(grid, channels=16)
-    true = query @ key.transpose(-2, -1) / 4 + decomposed_bias(query, *tables, grid)
+    query, key, tables = make(grid, channels=16)
+    true = query @ key.transpose(-2, -1) / 4 + decomposed_bias(query, tables, grid)
     half, half_key = query.bfloat16(), key.bfloat16()
-    plain = (half @ half_key.transpose(-2, -1)).float() / 4 + decomposed_bias(half, *tables, grid).float()
+    plain = (half @ half_key.transpose(-2, -1)).float() / 4 + decomposed_bias(half, tables, grid).float()
     folded = torch.matmul(
-        *(part.float() for part in _transposed(*fold_positions(half, half_key, *tables, grid)))
+        *(part.float() for part in _transposed(*fold_positions(half, half_key, tables, grid)))
     )
     assert (folded - true).abs().mean() < (plain - true).abs().mean()
 
