@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import torch
@@ -11,6 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
 from pgsam_monai.networks.description import DescribedNetwork
+
+logger = logging.getLogger(__name__)
 
 
 def is_main_process() -> bool:
@@ -43,6 +46,21 @@ def data_parallel(network: DescribedNetwork, device: torch.device) -> Distribute
         network.to(device), device_ids=own, find_unused_parameters=network.leaves_unused,
         gradient_as_bucket_view=True,
     )  # fmt: skip
+
+
+def rank_batch(batch_size: int) -> int:
+    """This process's part of a step's batch, so that on any number of GPUs a step is what the plan or recipe says.
+
+    Rounded up: with more processes than samples each takes one, and a step has more than `batch_size`.
+    """
+    processes = distributed.get_world_size()
+    own = -(-batch_size // processes)
+    if is_main_process() and own * processes != batch_size:
+        logger.warning(
+            "A batch of %d can't be shared out evenly over %d processes: each takes %d, so a step has %d; give a "
+            "--batch_size that %d divides for another.", batch_size, processes, own, own * processes, processes,
+        )  # fmt: skip
+    return own
 
 
 def rank_sampler(dataset: Dataset) -> DistributedSampler | None:

@@ -9,6 +9,7 @@ from preprocess.rules import training
 from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import PATCH
 from preprocess.rules.evidence import Evidence
+from preprocess.rules.geometry import resampled_extents
 from preprocess.rules.kind import Kind, choice, is_number, takes, whole
 from preprocess.splits.few_shot import FewShot
 
@@ -16,6 +17,8 @@ MOST_WINDOWS = 4
 PATCHES_PER_CASE = 4
 GPU_EPOCHS = 200
 OVERLAP = 0.5
+FINE_STEP = 8
+"""Voxels that a patch's sides are multiples of where no token is longer and nothing is halved more often."""
 
 
 def in_multiples(step: int) -> Kind:
@@ -50,6 +53,13 @@ def input_fault(can: Capabilities, shared: Mapping[str, Any]) -> str | None:
 def wanted_patch(decided: Mapping[str, Any]) -> list[int]:
     """The decision `patch_3d` in whole multiples of 16."""
     return [max(1, ceil(side / PATCH)) * PATCH for side in decided["patch_3d"]]
+
+
+def filled(patch: Sequence[int], evidence: Evidence, decided: Mapping[str, Any]) -> list[int]:
+    """`patch`, no side longer than the next multiple of `FINE_STEP` that holds a median case: more would be zeros."""
+    extents, _ = resampled_extents(evidence, decided)
+    holding = [max(2 * FINE_STEP, FINE_STEP * ceil(round(voxels / FINE_STEP, 6))) for voxels in extents]
+    return [min(pair) for pair in zip(patch, holding, strict=True)]
 
 
 def shorten(patch: Sequence[int], fits: Callable[[Sequence[int]], bool]) -> list[int]:

@@ -12,9 +12,6 @@ from pgsam_monai.networks.refsam3d.windows import region_channels, region_mask
 from pgsam_monai.networks.sam.attend import attend, join_heads, split_heads
 from pgsam_monai.transforms.fit import sides
 
-FOLDED_FROM = 12 * 1024**2
-"""Scores of a block from which a GPU is spared their bias: 25 MB in half precision; 32³ tokens of ViT-B have 403 MB."""
-
 
 class WindowAttention(nn.Module):
     """Multi-head self-attention among the tokens of each window; SAM's layers and tables, one table more."""
@@ -69,11 +66,10 @@ class WindowAttention(nn.Module):
 def folds(query: Tensor) -> bool:
     """Whether attention of queries (n, heads, N, C) takes positions and regions folded into query and key.
 
-    A GPU is spared the bias of all pairs where there are many (`FOLDED_FROM`). CPUs, where folding took twice as long
-    in 2-D (docs/gpu.md), and exports keep it.
+    A GPU is then spared the bias of all pairs, a CPU a fifth of the time of a training step; in inference it is a few
+    percent slower there (docs/results.md). Exports keep the bias.
     """
-    windows, heads, tokens, _ = query.shape
-    return query.is_cuda and not torch.jit.is_tracing() and windows * heads * tokens**2 >= FOLDED_FROM
+    return (query.is_cuda or torch.is_grad_enabled()) and not torch.jit.is_tracing()
 
 
 def _bias(

@@ -51,8 +51,8 @@ class VolumeDecoder(nn.Module):
             widths: channels after each upsampling step.
             fine_features: add `FineFeatures` of the volume to the last steps; the paper has none.
             scales: at how many resolutions, the finest first, there are masks while training; the paper has 1.
-            mask_stride: voxels along each axis between the features that masks are made of, at most a token's; masks
-                are then enlarged, as SAM does with those of 4 pixels. The paper has 1.
+            mask_stride: voxels along each axis of the cells that have features of their own, at most a token's; of a
+                cell's features each of its voxels is made with weights of its own. The paper has 1.
 
         Raises:
             ValueError: a token size that is no power of two, or more scales than steps.
@@ -62,8 +62,8 @@ class VolumeDecoder(nn.Module):
             raise UserFault(f"supervised_scales must be 1 to {STAGES}, got {scales}.")
         self.transformer = TwoWayTransformer(dim=dim, mlp_dim=mlp_dim)
         self.base_query = nn.Parameter(torch.randn(1, dim))
-        finest = tuple(min(mask_stride, size) for size in token_size)
-        steps = tuple(size // unit for size, unit in zip(token_size, finest, strict=True))
+        self.cell = tuple(min(mask_stride, size) for size in token_size)
+        steps = tuple(size // side for size, side in zip(token_size, self.cell, strict=True))
         inputs, strides = (dim, *widths[:-1]), stage_strides(steps)
         self.stages = nn.ModuleList(
             UpsamplingStage(before, width, tap_channels=dim, stride=stride)
@@ -72,10 +72,10 @@ class VolumeDecoder(nn.Module):
         self.fine = None
         if fine_features:
             self.fine = FineFeatures(
-                in_channels, widths=widths[-FINE_STEPS:], strides=strides[-FINE_STEPS:], finest=finest
+                in_channels, widths=widths[-FINE_STEPS:], strides=strides[-FINE_STEPS:], finest=self.cell
             )
         self.fusion = ImageFusion(widths[-1], in_channels) if mask_stride == 1 else None
-        self.mask_mlp = _mask_mlp(dim, widths[-1])
+        self.mask_mlp = _mask_mlp(dim, widths[-1] * math.prod(self.cell))
         self.coarse_mask_mlps = nn.ModuleList(_mask_mlp(dim, width) for width in widths[::-1][1:scales])
 
     def forward(
@@ -116,11 +116,11 @@ class VolumeDecoder(nn.Module):
         ]
         steps = self._upsample(volume.transpose(1, 2).unflatten(-1, grid), joined[::-1], image)
         mlps = [self.mask_mlp, *(self.coarse_mask_mlps if self.training else ())]
-        masks = [
-            _masks(mlp(tokens[:, :count]), step)
-            for mlp, step in zip(mlps, reversed(steps[-len(mlps) :]), strict=True)
+        cells = [self.cell, *[(1, 1, 1)] * (len(mlps) - 1)]
+        return [
+            make_masks(mlp(tokens[:, :count]), step, cell)
+            for mlp, step, cell in zip(mlps, reversed(steps[-len(mlps) :]), cells, strict=True)
         ]
-        return [_enlarged(masks[0], sides(image, 2, 3, 4)), *masks[1:]]
 
     def _upsample(self, features: Tensor, skips: Sequence[Tensor], image: Tensor) -> list[Tensor]:
         """From tokens' resolution (B, 256, h, w, d) to the volume's: what each step makes, the coarsest first."""
@@ -143,18 +143,16 @@ def _mask_mlp(dim: int, width: int) -> MLP:
     return mlp
 
 
-def _masks(weights: Tensor, features: Tensor) -> Tensor:
-    """(B, T, f) and (B, f, h, w, d) → float32 logits (B, T, h, w, d), also where autocast would halve their digits."""
+def make_masks(weights: Tensor, features: Tensor, cell: tuple[int, int, int]) -> Tensor:
+    """Queries' weights (B, T, voxels of a cell * f) and features (B, f, h, w, d) → logits of all cells' voxels.
+
+    They are float32 (B, T, h * cell rows, …), also where autocast would halve their digits.
+    """
     with torch.autocast(features.device.type, enabled=False):
         wide = torch.promote_types(features.dtype, torch.float32)
-        return torch.einsum("btf,bfhwd->bthwd", weights.to(wide), features.to(wide))
-
-
-def _enlarged(maps: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """(B, C, h, w, d) → (B, C, *size), trilinearly, where that is another size."""
-    if sides(maps, 2, 3, 4) == size:
-        return maps
-    return F.interpolate(maps, size=size, mode="trilinear", align_corners=False)
+        weights = weights.to(wide).unflatten(-1, (*cell, features.shape[1]))
+        masks = torch.einsum("btxyzf,bfhwd->bthxwydz", weights, features.to(wide))
+        return masks.flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
 class UpsamplingStage(nn.Module):
@@ -176,7 +174,9 @@ class UpsamplingStage(nn.Module):
         """
         features = self.up(features)
         skip = self.project(skip)  # before it is enlarged: few channels are left then
-        skip = _enlarged(skip, sides(features, 2, 3, 4))
+        size = sides(features, 2, 3, 4)
+        if sides(skip, 2, 3, 4) != size:
+            skip = F.interpolate(skip, size=size, mode="trilinear", align_corners=False)
         joined = features + skip if fine is None else features + skip + fine
         return joined + self.mix(self.act(self.norm(joined)))
 

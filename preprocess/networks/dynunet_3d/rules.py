@@ -1,7 +1,7 @@
 """The 3-D baseline's own decisions: nnU-Net's 3d_fullres topology on RefSAM3D's patches, as memory allows."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil, prod
+from math import prod
 from typing import Any
 
 from preprocess.networks.declared import capabilities
@@ -9,10 +9,9 @@ from preprocess.rules import baselines, patches, training
 from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.footprint import TEMPORARIES, Footprint, fixed_gb, largest_batch
-from preprocess.rules.geometry import resampled_extents
 from preprocess.rules.kind import Kind, takes, whole
 from preprocess.rules.memory import FULL_BYTES, HALF_BYTES, LOGIT_COPIES
-from preprocess.rules.patches import by, in_multiples, shorten, wanted_patch
+from preprocess.rules.patches import FINE_STEP, by, filled, in_multiples, shorten, wanted_patch
 
 TITLE = capabilities("dynunet_3d").title
 MIN_FEATURE_MAP = 4
@@ -21,8 +20,6 @@ LEAST_STAGES = 3
 """MONAI's DynUNet has no fewer."""
 FULL_COST = 6
 """CPU seconds of a step of 2 x 40 x 56 x 40 voxels with a finest stage at full resolution, 4.4, over those without."""
-STEP = 8
-"""Voxels: three halvings and more are left to a side of 16."""
 BATCH = 2
 """nnU-Net's least, which it has for patches of about 128^3 voxels."""
 
@@ -51,7 +48,7 @@ TOPOLOGY_3D = Kind(
 )
 
 
-@takes(in_multiples(STEP))
+@takes(in_multiples(FINE_STEP))
 def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Sub-volume of a training step and of a window in voxels (rows, columns, slices), multiples of 8."""
 
@@ -59,14 +56,14 @@ def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
         return _fitting(decided, patch, _topology(patch, decided)) > 0
 
     planned = wanted_patch(decided)
-    wanted = _filled(planned, evidence, decided)
+    wanted = filled(planned, evidence, decided)
     patch = shorten(wanted, fits)
     if patch == wanted:
         reason = "The 3-D patch that the decision `patch_3d` gives, as for RefSAM3D."
         if wanted != planned:
             reason = (
                 f"What a median case fills of the {by(planned)} voxels that the decision `patch_3d` gives: the rest of "
-                f"RefSAM3D's multiples of 16 would be zeros; here multiples of {STEP} will do."
+                f"RefSAM3D's multiples of 16 would be zeros; here multiples of {FINE_STEP} will do."
             )
         return Decision(value=patch, reason=reason)
     reason = (
@@ -76,13 +73,6 @@ def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     if not fits(patch):
         reason += " Training may run out of memory even so."
     return Decision(value=patch, reason=reason)
-
-
-def _filled(patch: Sequence[int], evidence: Evidence, decided: Mapping[str, Any]) -> list[int]:
-    """`patch`, no side longer than the next multiple of `STEP` that holds a median case."""
-    extents, _ = resampled_extents(evidence, decided)
-    holding = [max(2 * STEP, STEP * ceil(round(voxels / STEP, 6))) for voxels in extents]
-    return [min(pair) for pair in zip(patch, holding, strict=True)]
 
 
 @takes(TOPOLOGY_3D)

@@ -85,17 +85,21 @@ def patch_gb(
     window: int = WINDOW,
     fine_features: bool = False,
     supervised_scales: int = 1,
+    mask_stride: int = 1,
+    decoder_widths: Sequence[int] = WIDTHS,
 ) -> float:
     """Memory of one patch (rows, columns, slices) of a training batch in GB."""
     grid = [ceil(side / size) for side, size in zip(patch, token_size, strict=True)]
     vit, number = ENCODERS[backbone], HALF_BYTES if mixed_precision else FULL_BYTES
     tokens = _encoder_values(vit, grid, window, encoder_training, checkpointing)
     tokens += prod(grid) * _head_values(vit, num_classes)
-    map_bytes = number * _decoder_values(patch, token_size, fine_features)
+    map_bytes = number * _decoder_values(patch, token_size, mask_stride, decoder_widths, fine_features)
     scales = [
-        (WIDTHS[-1 - scale], _voxels(patch, token_size, STAGES - scale)) for scale in range(supervised_scales)
+        (decoder_widths[-1 - scale], _voxels(patch, token_size, mask_stride, STAGES - scale))
+        for scale in range(supervised_scales)
     ]
-    map_bytes += LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * sum(voxels for _, voxels in scales)
+    logits = prod(patch) + sum(voxels for _, voxels in scales[1:])
+    map_bytes += LOGIT_COPIES * FULL_BYTES * (num_classes + 1) * logits
     if mixed_precision:  # masks are products in float32: their features are kept in that as well
         map_bytes += FULL_BYTES * sum(width * voxels for width, voxels in scales)
     return (TOKEN_TEMPORARIES * number * tokens + MAP_TEMPORARIES * map_bytes) / 1e9
@@ -150,6 +154,8 @@ def step_gb(decided: Mapping[str, Any], **changes: Any) -> tuple[float, float]:
         window=values.get("window", WINDOW),
         fine_features=values["fine_features"],
         supervised_scales=values["supervised_scales"],
+        mask_stride=values["mask_stride"],
+        decoder_widths=values["decoder_widths"],
     )
     return fixed, one
 
@@ -196,16 +202,22 @@ def _head_values(vit: Encoder, num_classes: int) -> float:
     return NECK_VALUES[vit.neck_convolution] + PROMPT_VALUES + texts + TWO_WAY_VALUES
 
 
-def _decoder_values(patch: Sequence[int], token_size: Sequence[int], fine_features: bool) -> float:
+def _decoder_values(
+    patch: Sequence[int],
+    token_size: Sequence[int],
+    mask_stride: int,
+    widths: Sequence[int],
+    fine_features: bool,
+) -> float:
     """Maps of every step, of the volume's own features, and of the fusion with the image."""
-    values = float(FUSION_COPIES * WIDTHS[-1] * prod(patch))
-    for step, width in enumerate(WIDTHS, start=1):
+    values = float(FUSION_COPIES * widths[-1] * prod(patch)) if mask_stride == 1 else 0.0
+    for step, width in enumerate(widths, start=1):
         fine = FINE_COPIES if fine_features and step > STAGES - FINE_STEPS else 0
-        values += (STEP_COPIES + fine) * width * _voxels(patch, token_size, step)
+        values += (STEP_COPIES + fine) * width * _voxels(patch, token_size, mask_stride, step)
     return values
 
 
-def _voxels(patch: Sequence[int], token_size: Sequence[int], step: int) -> float:
+def _voxels(patch: Sequence[int], token_size: Sequence[int], mask_stride: int, step: int) -> float:
     """Of the decoder's maps after so many of its steps: the last ones double whatever is left to double."""
-    smaller = 2 ** (STAGES - step)
+    smaller = mask_stride * 2 ** (STAGES - step)
     return prod(side / min(size, smaller) for side, size in zip(patch, token_size, strict=True))

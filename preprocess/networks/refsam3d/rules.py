@@ -9,6 +9,7 @@ from preprocess.networks.refsam3d.memory import (
     DEPTH_TOKEN_SIZES,
     STAGES,
     TOKEN_SIZES,
+    WIDTHS,
     WINDOW,
     largest_batch,
     step_gb,
@@ -19,10 +20,9 @@ from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import PATCH
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import SHARE, TRUTH, Kind, choice, is_whole, takes, whole
-from preprocess.rules.patches import by, shorten, wanted_patch
+from preprocess.rules.patches import FINE_STEP, by, filled, shorten, wanted_patch
 
-CPU_TOKENS = {"vit_mini": 4}
-OTHER_CPU_TOKEN = 8
+CPU_TOKEN = 8
 BATCHES = {"cpu": 2, "gpu": 1}
 """Patches per step for which checkpointing is decided; the paper has 1."""
 
@@ -35,6 +35,8 @@ WARMUP, POLY_POWER = 100, 1.0
 REFERRING_SHARE = 0.25
 ASKING_STARTS = 0.5
 SUPERVISED_SCALES = 3
+MASK_STRIDE = {"cpu": 2, "gpu": 1}
+DECODER_WIDTHS = {"cpu": [64, 64, 64, 32], "gpu": list(WIDTHS)}
 
 
 def _is_token_size(value: Any) -> bool:
@@ -46,6 +48,13 @@ def _is_token_size(value: Any) -> bool:
 
 TOKEN_SIZE = Kind(
     what="voxels per token [p, p, d], p one of 4, 8, 16 and d one of 1, 2, 4, 8, 16", fits=_is_token_size
+)
+
+STRIDE = choice(1, 2, 4)
+
+FOUR_WIDTHS = Kind(
+    what="four multiples of 8, of which the first steps have the coarsest maps",
+    fits=lambda value: isinstance(value, list) and len(value) == STAGES and all(map(whole(8, 8).fits, value)),
 )
 
 SCALES = Kind(what="a whole number from 1 to 4", fits=lambda value: is_whole(value) and 1 <= value <= STAGES)
@@ -136,13 +145,45 @@ def choose_supervised_scales(evidence: Evidence, decided: Mapping[str, Any]) -> 
     return Decision(value=SUPERVISED_SCALES, reason=reason)
 
 
-@takes(patches.in_multiples(PATCH))
+@takes(STRIDE)
+def choose_mask_stride(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Voxels along each axis of the cells whose features a mask's voxels are made of, each by weights of its own."""
+    value = MASK_STRIDE[decided["target"]]
+    if value == 1:
+        return Decision(value=value, reason="The paper's: every voxel has features of its own.")
+    reason = (
+        "On a CPU most of the time would go into maps as fine as the volume; maps of half its sides leave it for more "
+        "steps, as without the finest stage of a U-Net."
+    )
+    return Decision(value=value, reason=reason)
+
+
+@takes(FOUR_WIDTHS)
+def choose_decoder_widths(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Channels after each of the decoder's four steps."""
+    value = DECODER_WIDTHS[decided["target"]]
+    if value == list(WIDTHS):
+        reason = "SAM's upscaling has 64 and 32, and half as many follow; the paper states none."
+    else:
+        reason = "As coarser maps leave time for: the finest has as many as a U-Net's, which the paper doesn't state."
+    return Decision(value=value, reason=reason)
+
+
+@takes(patches.in_multiples(FINE_STEP))
 def choose_patch(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Sub-volume of a training step and of a window in voxels (rows, columns, slices), multiples of 16."""
-    wanted = wanted_patch(decided)
+    """Sub-volume of a training step and of a window in voxels (rows, columns, slices), multiples of 8, and of 16 where
+    tokens may be as long."""
+    planned = wanted_patch(decided)
+    wanted = filled(planned, evidence, decided) if _coarsest(decided) <= FINE_STEP else planned
     patch = shorten(wanted, lambda patch: _fits(decided, patch, _coarsest(decided)))
-    if patch == wanted:
+    if patch == planned:
         return Decision(value=patch, reason="The 3-D patch that the decision `patch_3d` gives.")
+    if patch == wanted:
+        reason = (
+            f"What a median case fills of the {by(planned)} voxels that the decision `patch_3d` gives: the rest would "
+            "be zeros."
+        )
+        return Decision(value=patch, reason=reason)
     reason = (
         f"{by(wanted)} voxels as in the decision `patch_3d` don't fit into {decided['memory_gb']:g} GB even with "
         f"tokens of {_coarsest(decided)} and checkpointing: shortened along the longest axes, {PATCH} voxels at a time."
@@ -157,12 +198,16 @@ def choose_token_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
     """Voxels per token [p, p, p_d]: in plane 4, 8 or 16; in depth the power of two that makes a token most nearly a
     cube in mm, at most p."""
     patch = decided["patch"]
-    affordable = (p for p in _token_sizes(decided) if _affords(decided, patch, p))
+    affordable = (
+        p
+        for p in _token_sizes(decided)
+        if not any(side % p for side in patch) and _affords(decided, patch, p)
+    )
     finest = next(affordable, _coarsest(decided))
     value, spacing = _token(decided, finest), decided["spacing"]
     grid = _grid(patch, value)
     if decided["target"] == "cpu":
-        said = f"{finest} pixels, which a CPU can afford with {decided['backbone']}"
+        said = f"{finest} pixels, which a CPU can afford: finer ones take most of its time"
     else:
         sizes = ", ".join(map(str, TOKEN_SIZES))
         said = (
@@ -289,7 +334,7 @@ def _without_clip(decided: Mapping[str, Any]) -> str:
 def _token_sizes(decided: Mapping[str, Any]) -> Sequence[int]:
     """What may be planned in plane, fine tokens first."""
     if decided["target"] == "cpu":
-        return (CPU_TOKENS.get(decided["backbone"], OTHER_CPU_TOKEN),)
+        return (CPU_TOKEN,)
     return TOKEN_SIZES
 
 
@@ -335,6 +380,8 @@ RULES = {
     "pixel_std": sam.choose_pixel_std,
     "fine_features": choose_fine_features,
     "supervised_scales": choose_supervised_scales,
+    "mask_stride": choose_mask_stride,
+    "decoder_widths": choose_decoder_widths,
     "patch": choose_patch,
     "token_size": choose_token_size,
     "window": choose_window,
@@ -354,4 +401,7 @@ RULES = {
     "asking_starts": choose_asking_starts,
 }
 
-LATER = {"text_encoder": None, "fine_features": False, "supervised_scales": 1, "asking_starts": 0}
+LATER = {
+    "text_encoder": None, "fine_features": False, "supervised_scales": 1, "mask_stride": 1,
+    "decoder_widths": list(WIDTHS), "asking_starts": 0,
+}  # fmt: skip

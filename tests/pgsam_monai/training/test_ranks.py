@@ -1,6 +1,8 @@
+import pytest
 import torch
+from torch import distributed
 
-from pgsam_monai.training.ranks import is_main_process, rank_device
+from pgsam_monai.training.ranks import is_main_process, rank_batch, rank_device
 
 
 def test_ranks_are_torchruns(monkeypatch):
@@ -13,3 +15,10 @@ def test_ranks_are_torchruns(monkeypatch):
     assert not is_main_process() and rank_device() == torch.device("cuda", 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert rank_device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("processes", "own"), [(1, 6), (2, 3), (4, 2), (8, 1)])
+def test_a_batch_is_shared_out(processes, own, monkeypatch, caplog):
+    monkeypatch.setattr(distributed, "get_world_size", lambda: processes)
+    assert rank_batch(6) == own
+    assert ("so a step has 8; give a --batch_size" in caplog.text) is (processes > 2)

@@ -57,7 +57,11 @@ def test_its_bundle_trains_and_predicts_on_patches(files):
     assert (train["network_def"]["fine_features"], train["network_def"]["supervised_scales"]) == (True, 3)
     for part in (train["train"]["dataset"], train["network_def"]):
         assert part["patch"] == "@patch"
-    assert train["network_def"]["token_size"] == [4, 4, 4]
+    assert train["network_def"]["token_size"] == [8, 8, 8]
+    assert (train["network_def"]["mask_stride"], train["network_def"]["decoder_widths"]) == (
+        2,
+        [64, 64, 64, 32],
+    )
     for key in ("image_size", "fit", "stack_depth"):
         assert key not in train and key not in inference
     shape = config(files, "refsam3d", "metadata")["network_data_format"]["inputs"]["image"]
@@ -150,11 +154,20 @@ def test_an_encoders_folder_is_data():
 def test_a_plan_from_before_a_decision_is_read_as_it_was_made():
     """What came later stands at what every network had until then, whatever is planned today."""
     record = plan("refsam3d").to_json()
-    for name in ("text_encoder", "fine_features", "supervised_scales", "asking_starts"):
+    later = (
+        "text_encoder",
+        "fine_features",
+        "supervised_scales",
+        "mask_stride",
+        "decoder_widths",
+        "asking_starts",
+    )
+    for name in later:
         del record["configurations"]["refsam3d"][name]
     own = with_later(Plan.from_json(record)).configurations["refsam3d"]
     assert own["text_encoder"].value is None and own["fine_features"].value is False
     assert (own["supervised_scales"].value, own["asking_starts"].value) == (1, 0)
+    assert (own["mask_stride"].value, own["decoder_widths"].value) == (1, [64, 32, 16, 16])
 
 
 def test_a_recipes_texts_can_be_read_by_another_encoder():

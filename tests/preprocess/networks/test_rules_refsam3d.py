@@ -6,7 +6,13 @@ import pytest
 from plan_evidence import CPU, GPU, decide, evidence, values
 
 from pgsam_monai.base.errors import UserFault
-from preprocess.networks.refsam3d.memory import _decoder_values, _encoder_values, fixed_gb, patch_gb
+from preprocess.networks.refsam3d.memory import (
+    WIDTHS,
+    _decoder_values,
+    _encoder_values,
+    fixed_gb,
+    patch_gb,
+)
 from preprocess.plan.overrides import make_override, parse_overrides
 from preprocess.plan.plan import make_plan
 from preprocess.rules import Machine
@@ -39,8 +45,9 @@ def test_on_a_cpu_a_small_network_learns_from_random_numbers():
     own = values(evidence(**CUBIC), "refsam3d")
     expected = {
         "clip_model": "clip_tiny", "clip_weights": None, "clip_training": "full", "backbone": "vit_mini",
-        "weights": None, "encoder_training": "full", "patch": [64, 64, 64], "token_size": [4, 4, 4],
-        "checkpointing": False, "batch_size": 2, "iterations_per_epoch": 20, "epochs": 30, "learning_rate": 0.001,
+        "weights": None, "encoder_training": "full", "patch": [64, 64, 64], "token_size": [8, 8, 8],
+        "mask_stride": 2, "decoder_widths": [64, 64, 64, 32], "checkpointing": False, "batch_size": 2,
+        "iterations_per_epoch": 20, "epochs": 30, "learning_rate": 0.001,
     }  # fmt: skip
     assert {name: own[name] for name in expected} == expected
     assert "not searched" in decide(evidence(), "refsam3d")["learning_rate"].reason
@@ -74,12 +81,12 @@ def test_a_sentence_encoder_takes_the_place_of_clip():
 @pytest.mark.parametrize(
     ("spacing", "token"),
     [
-        ((1.0, 1.0, 1.0), [4, 4, 4]),
-        ((0.5, 0.5, 1.0), [4, 4, 2]),  # 2 slices are as long as 4 pixels
-        ((0.75, 0.75, 3.0), [4, 4, 1]),
-        ((0.5, 0.5, 5.0), [4, 4, 1]),  # 0.4 slices, but one at least
-        ((1.0, 1.0, 0.4), [4, 4, 4]),  # 10 slices, but no more than pixels
-        ((0.8, 1.0, 2.5), [4, 4, 2]),  # 4 x 1 / 2.5 = 1.6 slices of the coarser pixels
+        ((1.0, 1.0, 1.0), [8, 8, 8]),
+        ((0.5, 0.5, 1.0), [8, 8, 4]),  # 4 slices are as long as 8 pixels
+        ((0.75, 0.75, 3.0), [8, 8, 2]),
+        ((0.5, 0.5, 16.0), [8, 8, 1]),  # a quarter of a slice, but one at least
+        ((1.0, 1.0, 0.4), [8, 8, 8]),  # 20 slices, but no more than pixels
+        ((0.8, 1.0, 2.5), [8, 8, 4]),  # 8 x 1 / 2.5 = 3.2 slices of the coarser pixels
     ],
 )
 def test_tokens_are_as_nearly_cubes_as_powers_of_two_allow(spacing, token):
@@ -153,11 +160,19 @@ def test_what_the_memory_rule_counts():
     assert _encoder_values(small, [9, 8, 8], 8, "full", False) == 2 * 4 * one_block  # padded to two windows
     full = 32**3  # a step each at an eighth, a quarter, a half of the side, and at full size
     steps = 3.3 * (64 * full / 8**3 + 32 * full / 4**3 + 16 * full / 2**3 + 16 * full)
-    assert _decoder_values((32, 32, 32), (16, 16, 16), False) == pytest.approx(steps + 4 * 16 * full)
+    assert _decoder_values((32, 32, 32), (16, 16, 16), 1, WIDTHS, False) == pytest.approx(
+        steps + 4 * 16 * full
+    )
     fine = 5 * (32 * full / 4**3 + 16 * full / 2**3 + 16 * full)  # five maps more of the last three steps
-    assert _decoder_values((32, 32, 32), (16, 16, 16), True) == pytest.approx(steps + fine + 4 * 16 * full)
+    assert _decoder_values((32, 32, 32), (16, 16, 16), 1, WIDTHS, True) == pytest.approx(
+        steps + fine + 4 * 16 * full
+    )
     late = 3.3 * ((64 + 32) * full / 4**3 + 16 * full / 2**3 + 16 * full)
-    assert _decoder_values((32, 32, 32), (4, 4, 4), False) == pytest.approx(late + 4 * 16 * full)
+    assert _decoder_values((32, 32, 32), (4, 4, 4), 1, WIDTHS, False) == pytest.approx(late + 4 * 16 * full)
+    half = 3.3 * (
+        (64 + 32) * full / 8**3 + 16 * full / 4**3 + 8 * full / 2**3
+    )  # cells of 2 voxels: no fusion
+    assert _decoder_values((32, 32, 32), (8, 8, 8), 2, (64, 32, 16, 8), False) == pytest.approx(half)
 
 
 def test_what_saves_memory():
@@ -174,6 +189,7 @@ def test_what_saves_memory():
     more = gb(num_classes=13, supervised_scales=3) - gb(supervised_scales=3)
     assert more == pytest.approx(1.7 * 24 * (1 + 1 / 8 + 1 / 64) * 128**3 / 1e9, rel=0.02)
     assert gb(fine_features=True) > gb()
+    assert gb(mask_stride=2) < 0.8 * gb() and gb(decoder_widths=(64, 64, 64, 32)) > gb()
     # in half precision masks at one scale more bring a float32 copy of 16 features, in single precision none
     scale = {precision: gb(mixed_precision=precision, supervised_scales=2) - gb(mixed_precision=precision)
              for precision in (True, False)}  # fmt: skip
@@ -219,6 +235,7 @@ def test_plain_vits_will_do(backbone):
     [
         ("patch", [64, 64]), ("patch", [64, 64, 60]), ("patch", 64), ("patch", [64.0, 64, 64]), ("patch", [0, 16, 16]),
         ("token_size", [4, 8, 4]), ("token_size", [2, 2, 2]), ("token_size", [4, 4, 3]), ("token_size", [16, 16]),
+        ("mask_stride", 3), ("decoder_widths", [64, 32, 16]), ("decoder_widths", [64, 32, 16, 4]),
         ("window", 0), ("checkpointing", 1), ("overlap", 1), ("overlap", -0.1), ("referring_share", 1.5),
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ import torch
 
 from pgsam_monai.networks.position import decomposed_bias
 from pgsam_monai.networks.refsam3d import attention as attention_module
-from pgsam_monai.networks.refsam3d.attention import FOLDED_FROM, WindowAttention, folds
+from pgsam_monai.networks.refsam3d.attention import WindowAttention, folds
 
 
 @pytest.fixture
@@ -83,13 +83,16 @@ def test_folded_positions_and_regions_give_the_same(attention, grid, monkeypatch
         out.square().sum().backward()
         return out.detach(), [value.grad.clone() for value in attention.parameters()]
 
-    plain = learn()
-    monkeypatch.setattr(attention_module, "folds", lambda query: True)
-    torch.testing.assert_close(learn(), plain, atol=1e-4, rtol=1e-4)
+    folded = learn()
+    monkeypatch.setattr(attention_module, "folds", lambda query: False)
+    torch.testing.assert_close(folded, learn(), atol=1e-4, rtol=1e-4)
 
 
-def test_cpus_keep_the_bias():
-    assert not folds(torch.empty(1, 1, 1, 1).expand(FOLDED_FROM, 1, 1, 1))
+def test_training_folds_and_inference_on_cpus_keeps_the_bias():
+    query = torch.empty(1, 1, 1, 1)
+    assert folds(query)
+    with torch.no_grad():
+        assert not folds(query)
 
 
 def test_half_precision_follows(attention):

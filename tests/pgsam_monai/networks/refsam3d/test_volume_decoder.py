@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pgsam_monai.networks.refsam3d.decoder import VolumeDecoder, attend_both_ways, stage_strides
+from pgsam_monai.networks.refsam3d.decoder import (
+    VolumeDecoder,
+    attend_both_ways,
+    make_masks,
+    stage_strides,
+)
 from pgsam_monai.networks.refsam3d.prompt_encoder import VolumePromptEncoder
 from pgsam_monai.networks.sam.prompt_encoder import PromptEncoder
 from pgsam_monai.networks.sam.transformer import TwoWayTransformer
@@ -156,6 +161,29 @@ def test_fine_features_let_a_mask_see_what_lies_a_few_voxels_away():
         reach[fine] = int(rows.sum())
     assert reach[False] == 3
     assert reach[True] > 3
+
+
+@pytest.mark.parametrize("token_size, cell", [((8, 8, 4), (2, 2, 2)), ((4, 4, 1), (2, 2, 1))])
+@torch.no_grad()
+def test_cells_have_masks_of_the_volumes_size_and_no_map_as_large(token_size, cell):
+    taps, image, given = inputs(token_size)
+    net = decoder(token_size, mask_stride=2, fine_features=True, scales=3, widths=(16, 16, 16, 8)).train()
+    assert net.cell == cell and net.fusion is None
+    finest, coarser, _ = net(taps, image, **given)
+    assert finest.shape == (1, 3, *image.shape[2:])
+    twice = tuple(side // (2 * own) for side, own in zip(image.shape[2:], cell, strict=True))
+    assert coarser.shape[2:4] == twice[:2]
+    assert net._upsample(taps[3], taps, image)[-1].shape[2:] == tuple(
+        side // own for side, own in zip(image.shape[2:], cell, strict=True)
+    )
+
+
+def test_every_voxel_of_a_cell_has_its_own_weights():
+    """One cell row of two cells, 2 x 1 x 2 voxels each, of 2 features: weights that pick or add them up."""
+    features = torch.tensor([[1.0, 10.0], [2.0, 20.0]]).reshape(1, 2, 1, 1, 2)
+    weights = torch.tensor([[[1.0, 0, 0, 1, 1, 1, 0, 0]]])  # of voxels (0,0,0), (0,0,1), (1,0,0), (1,0,1)
+    masks = make_masks(weights, features, (2, 1, 2))
+    assert torch.equal(masks, torch.tensor([[[[[1.0, 2, 10, 20]], [[3.0, 0, 30, 0]]]]]))
 
 
 @torch.no_grad()
