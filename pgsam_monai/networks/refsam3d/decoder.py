@@ -41,6 +41,7 @@ class VolumeDecoder(nn.Module):
         fine_features: bool = False,
         scales: int = 1,
         mask_stride: int = 1,
+        direct_masks: bool = False,
     ) -> None:
         """
         Args:
@@ -53,6 +54,8 @@ class VolumeDecoder(nn.Module):
             scales: at how many resolutions, the finest first, there are masks while training; the paper has 1.
             mask_stride: voxels along each axis of the cells that have features of their own, at most a token's; of a
                 cell's features each of its voxels is made with weights of its own. The paper has 1.
+            direct_masks: make masks' weights of what is asked, too, see `MaskWeights`; the paper doesn't say how they
+                are made.
 
         Raises:
             ValueError: a token size that is no power of two, or more scales than steps.
@@ -77,6 +80,12 @@ class VolumeDecoder(nn.Module):
         self.fusion = ImageFusion(widths[-1], in_channels) if mask_stride == 1 else None
         self.mask_mlp = _mask_mlp(dim, widths[-1] * math.prod(self.cell))
         self.coarse_mask_mlps = nn.ModuleList(_mask_mlp(dim, width) for width in widths[::-1][1:scales])
+        self.direct = None
+        if direct_masks:
+            mlps = [self.mask_mlp, *self.coarse_mask_mlps]
+            self.direct = nn.ModuleList(DirectMasks(dim, mlp.layers[-1].out_features) for mlp in mlps)
+            for mlp in mlps:  # what it has to say is learnt on top
+                nn.init.zeros_(mlp.layers[-1].weight)
 
     def forward(
         self,
@@ -104,7 +113,7 @@ class VolumeDecoder(nn.Module):
         Returns:
             float32 logits (B, T, H, W, D); in training mode then those of the coarser `scales`, each at its size.
         """
-        queries = self.base_query + queries
+        asked, queries = queries, self.base_query + queries
         count, grid = sides(queries, 1)[0], sides(taps[-1], 2, 3, 4)
         tokens = queries if words is None else torch.cat([queries, words], dim=1)
         hidden = None if absent is None else F.pad(absent, (count, 0), value=False)
@@ -115,12 +124,19 @@ class VolumeDecoder(nn.Module):
             tap if prompt is None else tap + prompt for tap, prompt in zip(taps, aggregated, strict=True)
         ]
         steps = self._upsample(volume.transpose(1, 2).unflatten(-1, grid), joined[::-1], image)
-        mlps = [self.mask_mlp, *(self.coarse_mask_mlps if self.training else ())]
-        cells = [self.cell, *[(1, 1, 1)] * (len(mlps) - 1)]
-        return [
-            make_masks(mlp(tokens[:, :count]), step, cell)
-            for mlp, step, cell in zip(mlps, reversed(steps[-len(mlps) :]), cells, strict=True)
-        ]
+        return self._answer(tokens[:, :count], asked, steps)
+
+    def _answer(self, tokens: Tensor, asked: Tensor, steps: Sequence[Tensor]) -> list[Tensor]:
+        """The two-way transformer's queries (B, T, 256) and what they asked → masks of the last steps, as `forward`."""
+        answers, cell = [], self.cell
+        for scale, mlp in enumerate([self.mask_mlp, *(self.coarse_mask_mlps if self.training else ())]):
+            weights, level = mlp(tokens), 0.0
+            if self.direct is not None:
+                of_asked, level = self.direct[scale](asked)
+                weights = weights + of_asked
+            answers.append(make_masks(weights, steps[-1 - scale], cell) + level)
+            cell = (1, 1, 1)
+        return answers
 
     def _upsample(self, features: Tensor, skips: Sequence[Tensor], image: Tensor) -> list[Tensor]:
         """From tokens' resolution (B, 256, h, w, d) to the volume's: what each step makes, the coarsest first."""
@@ -134,6 +150,26 @@ class VolumeDecoder(nn.Module):
         if self.fusion is not None:
             steps[-1] = self.fusion(features, image)
         return steps
+
+
+class DirectMasks(nn.Module):
+    """Weights and level of masks straight from what is asked, a linear map of its direction.
+
+    SAM's network from queries to weights changes all masks with every step of an optimiser, and image by image: from
+    random numbers that is slow to learn. What a text asks for is the same in every image.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
+        """`dim`: channels of a query; `width`: of a mask's weights."""
+        super().__init__()
+        self.weights = nn.Linear(dim, width, bias=False)
+        self.level = nn.Linear(dim, 1, bias=False)
+        nn.init.normal_(self.weights.weight, std=0.1)
+
+    def forward(self, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, dim) → weights (B, T, width), and what is added to each logit (B, T, 1, 1, 1)."""
+        direction = F.normalize(asked, dim=-1)
+        return self.weights(direction), self.level(direction).float()[..., None, None]
 
 
 def _mask_mlp(dim: int, width: int) -> MLP:

@@ -71,6 +71,7 @@ class RefSAM3D(VolumeNetwork):
         supervised_scales: int = 1,
         mask_stride: int = 1,
         decoder_widths: Sequence[int] = WIDTHS,
+        direct_masks: bool = False,
         **text_side: Any,
     ) -> None:
         """
@@ -93,6 +94,7 @@ class RefSAM3D(VolumeNetwork):
             supervised_scales: at how many resolutions training compares masks with labels, 1 to 4; the paper has 1.
             mask_stride: voxels between the features that masks are made of, see `VolumeDecoder`; the paper has 1.
             decoder_widths: channels after each of the decoder's four steps, multiples of 8.
+            direct_masks: make masks' weights straight from texts, too, see `decoder.DirectMasks`; not in the paper.
             text_side: the further arguments, those of `_build_text_side`.
 
         Raises:
@@ -118,7 +120,7 @@ class RefSAM3D(VolumeNetwork):
         self._build_sam(backbone, window, adapters=encoder_training != "frozen", checkpointing=checkpointing)
         self._build_decoder(
             backbone, fine_features=fine_features, scales=supervised_scales, mask_stride=mask_stride,
-            widths=tuple(decoder_widths),
+            widths=tuple(decoder_widths), direct_masks=direct_masks,
         )  # fmt: skip
         self._load_weights(weights, weights_dir, backbone)
         choose_trained(self.image_encoder, encoder_training)
@@ -135,10 +137,11 @@ class RefSAM3D(VolumeNetwork):
         self.prompt_encoder = VolumePromptEncoder(dim=DIM)
 
     def _build_decoder(self, backbone: str, **form: Any) -> None:
-        """`form`: fine_features, scales, mask_stride and widths, as `VolumeDecoder` has them."""
+        """`form`: fine_features, scales, mask_stride, widths and direct_masks, as `VolumeDecoder` has them."""
         self.description |= {
             "fine_features": form["fine_features"], "supervised_scales": form["scales"],
             "mask_stride": form["mask_stride"], "decoder_widths": " ".join(map(str, form["widths"])),
+            "direct_masks": form["direct_masks"],
         }  # fmt: skip
         self.mask_decoder = VolumeDecoder(
             token_size=self.multiples, in_channels=self.in_channels, dim=DIM, **form

@@ -168,6 +168,7 @@ def test_a_plan_from_before_a_decision_is_read_as_it_was_made():
     assert own["text_encoder"].value is None and own["fine_features"].value is False
     assert (own["supervised_scales"].value, own["asking_starts"].value) == (1, 0)
     assert (own["mask_stride"].value, own["decoder_widths"].value) == (1, [64, 32, 16, 16])
+    assert own["direct_masks"].value is False
 
 
 def test_a_recipes_texts_can_be_read_by_another_encoder():
