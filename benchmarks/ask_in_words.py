@@ -4,11 +4,13 @@
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom --request "where is the {name}?" --cases 3
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom --held_out templates
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom --held_out names
+    python benchmarks/ask_in_words.py bundles/refsam3d_phantom --absent
 
 With `--held_out` it is asked what no training has taught (`networks/refsam3d/requests.py`). Each answer is compared
 with every structure's reference: with the one that was asked for, and with the one that it resembles most of the
-others. Beside it stands what the same network finds when it segments all structures at once. Prints a table in
-Markdown: Dice, means over the cases.
+others. Beside it stands what the same network finds when it segments all structures at once. With `--absent` it sees,
+of every case and structure, only the longest run of slices that don't show the structure, and is asked for it: every
+millilitre that it answers is wrong. Prints a table in Markdown: Dice or millilitres, means over the cases.
 """
 
 from __future__ import annotations
@@ -26,11 +28,18 @@ from monai.bundle import ConfigParser  # noqa: E402
 
 from pgsam_monai.networks.refsam3d.requests import HELD_OUT_TEMPLATES, NAME, other_names  # noqa: E402
 
+LEAST_SLICES = 16
+"""without a structure, for it to be asked for there"""
+
 
 def main() -> None:
     arguments = read_arguments()
     network, inferer, cases, names = load(arguments)
     structures = {name: index for name, index in names.items() if index}
+    if arguments.absent:
+        print_absent({name: absent_ml(arguments, name, index, network, inferer, cases)
+                      for name, index in structures.items()})  # fmt: skip
+        return
     together = {name: [] for name in structures}
     answers = {asked: {other: [] for other in structures} for asked in structures}
     for number in range(min(len(cases), arguments.cases or len(cases))):
@@ -45,6 +54,40 @@ def main() -> None:
                 for other, index in structures.items():
                     answers[asked][other].append(dice_of(found, label == index))
     print_table(together, answers)
+
+
+def absent_ml(arguments: argparse.Namespace, name: str, index: int, network, inferer, cases) -> list[float]:
+    """Millilitres answered where a structure isn't, one for each case that has enough slices without it."""
+    network.request, found = arguments.request.replace(NAME, name), []
+    for number in range(min(len(cases), arguments.cases or len(cases))):
+        image, label = cases[number]["image"], cases[number]["label"]
+        start, stop = longest_run(~(label[0] == index).any(0).any(0))
+        if stop - start >= LEAST_SLICES:
+            answer = inferer(image[..., start:stop].unsqueeze(0).float(), network)[0] > 0
+            voxel_ml = abs(float(torch.linalg.det(image.affine[:3, :3]))) / 1000
+            found.append(int(answer.sum()) * voxel_ml)
+    return found
+
+
+def longest_run(flags: torch.Tensor) -> tuple[int, int]:
+    """Where the longest run of true entries starts and ends; (0, 0) without any."""
+    best = start = stop = 0
+    for place, flag in enumerate([*flags.tolist(), False]):
+        if flag:
+            continue
+        if place - best > stop - start:
+            start, stop = best, place
+        best = place + 1
+    return start, stop
+
+
+def print_absent(answered: dict[str, list[float]]) -> None:
+    print("| asked for where it isn't | cases | under 1 ml | ml, mean | most |\n" + "|---" * 5 + "|")
+    everything = [ml for each in answered.values() for ml in each]
+    for name, each in [*answered.items(), ("all", everything)]:
+        if each:
+            small = sum(ml < 1 for ml in each)
+            print(f"| {name} | {len(each)} | {small} | {statistics.mean(each):.2f} | {max(each):.2f} |")
 
 
 def requests_of(arguments: argparse.Namespace, names: list[str]) -> dict[str, list[str]]:
@@ -67,6 +110,7 @@ def read_arguments() -> argparse.Namespace:
         "--request", default=f"perform {NAME} segmentation", help="with {name} for the class's name"
     )
     parser.add_argument("--held_out", choices=("templates", "names"), help="ask by these instead")
+    parser.add_argument("--absent", action="store_true", help="ask for what isn't there")
     parser.add_argument("--cases", type=int, default=0, help="the first so many; 0 for all")
     parser.add_argument(
         "--set", action="append", default=[], help="of train.json, such as network_def#clip_training=frozen"

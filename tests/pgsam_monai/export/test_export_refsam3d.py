@@ -16,15 +16,25 @@ PATCH = (32, 32, 16)
 NAMES = ["background", "spleen", "liver"]
 
 
-@pytest.fixture(scope="module")
-def network():
+FORMS = {
+    "published": {},
+    "planned": {
+        "fine_features": True, "supervised_scales": 3, "mask_stride": 2, "decoder_widths": (16, 16, 16, 8),
+        "direct_masks": True,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def network(request):
     torch.manual_seed(0)
     network = RefSAM3D(
         num_classes=2, patch=PATCH, token_size=(8, 8, 4), backbone="vit_mini", window=3, encoder_training="full",
         texts=[[f"The {name} on CT."] for name in NAMES], names=NAMES, clip_model="clip_tiny", clip_training="full",
+        **FORMS[request.param],
     )  # fmt: skip
     for name, value in network.named_parameters():
-        if "rel_pos" in name or name.endswith("adapter.up.weight"):
+        if "rel_pos" in name or name.endswith(("adapter.up.weight", "mask_mlp.layers.2.weight")):
             torch.nn.init.normal_(value, std=0.3)
     return network.eval()
 

@@ -154,15 +154,8 @@ def test_an_encoders_folder_is_data():
 def test_a_plan_from_before_a_decision_is_read_as_it_was_made():
     """What came later stands at what every network had until then, whatever is planned today."""
     record = plan("refsam3d").to_json()
-    later = (
-        "text_encoder",
-        "fine_features",
-        "supervised_scales",
-        "mask_stride",
-        "decoder_widths",
-        "asking_starts",
-    )
-    for name in later:
+    forms = ("fine_features", "supervised_scales", "mask_stride", "decoder_widths", "direct_masks")
+    for name in ("text_encoder", *forms, "asking_starts"):
         del record["configurations"]["refsam3d"][name]
     own = with_later(Plan.from_json(record)).configurations["refsam3d"]
     assert own["text_encoder"].value is None and own["fine_features"].value is False
