@@ -54,7 +54,7 @@ class VolumeDecoder(nn.Module):
             scales: at how many resolutions, the finest first, there are masks while training; the paper has 1.
             mask_stride: voxels along each axis of the cells that have features of their own, at most a token's; of a
                 cell's features each of its voxels is made with weights of its own. The paper has 1.
-            direct_masks: make masks' weights of what is asked, too, see `MaskWeights`; the paper doesn't say how they
+            direct_masks: make masks' weights of what is asked, too, see `DirectMasks`; the paper doesn't say how they
                 are made.
 
         Raises:

@@ -208,12 +208,8 @@ def choose_token_size(evidence: Evidence, decided: Mapping[str, Any]) -> Decisio
     """Voxels per token [p, p, p_d]: in plane 4, 8 or 16; in depth the power of two that makes a token most nearly a
     cube in mm, at most p."""
     patch = decided["patch"]
-    affordable = (
-        p
-        for p in _token_sizes(decided)
-        if not any(side % p for side in patch) and _affords(decided, patch, p)
-    )
-    finest = next(affordable, _coarsest(decided))
+    fitting = [p for p in _token_sizes(decided) if not any(side % p for side in patch)] or [min(TOKEN_SIZES)]
+    finest = next((p for p in fitting if _affords(decided, patch, p)), fitting[-1])
     value, spacing = _token(decided, finest), decided["spacing"]
     grid = _grid(patch, value)
     if decided["target"] == "cpu":
