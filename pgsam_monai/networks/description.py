@@ -20,7 +20,7 @@ BEFORE = {
     "decoder_layers": 2, "class_attention_grid": 14,
     "image_prior": "global", "text_match": "learnt", "text_encoder": None, "fusion": "additive",
     "base_rates": False, "prompt_maps": False, "fine_features": False, "supervised_scales": 1,
-    "mask_stride": 1, "decoder_widths": "64 32 16 16", "direct_masks": False,
+    "mask_stride": 1, "decoder_widths": "64 32 16 16", "direct_masks": False, "whitened_texts": False,
 }  # fmt: skip
 """What every network had that was trained before descriptions told it."""
 

@@ -26,6 +26,7 @@ from pgsam_monai.networks.refsam3d.referring import (
     with_partners,
 )
 from pgsam_monai.networks.refsam3d.texts import build_reader
+from pgsam_monai.networks.refsam3d.whitening import Contrast, contrast_of, differences
 from pgsam_monai.networks.refsam3d.windows import choose_window
 from pgsam_monai.networks.sam.efficient_sam import use_efficient_blocks
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
@@ -160,6 +161,7 @@ class RefSAM3D(VolumeNetwork):
         clip_training: str = "frozen",
         text_encoder: str | None = None,
         embeddings_file: str | None = None,
+        whitened_texts: bool = False,
         text_prompt: bool = True,
         cross_modal_projector: bool = True,
         hierarchical_fusion: bool = True,
@@ -177,6 +179,7 @@ class RefSAM3D(VolumeNetwork):
             text_encoder: None for CLIP's text tower; else a frozen sentence encoder, see `sentences.embed_sentences`,
                 and what is said of CLIP doesn't count.
             embeddings_file: where what that encoder said is kept; None for nowhere.
+            whitened_texts: what tells texts apart counts alike in every direction, see `whitening`; not in the paper.
             text_prompt: False for learnt class queries and no text (Table 4, second row).
             cross_modal_projector: Eq. III; False for a fixed random map (Table 4, third row).
             hierarchical_fusion: Eq. VI to VIII; False for none (Table 4, fourth row).
@@ -187,8 +190,12 @@ class RefSAM3D(VolumeNetwork):
         self.description |= {
             "clip_model": clip_model if text_prompt and text_encoder is None else "none",
             "text_encoder": encoder_name(text_encoder) if text_prompt and text_encoder else None,
+            "whitened_texts": whitened_texts and text_prompt,
             "cross_modal_projector": cross_modal_projector, "stages": "".join(map(str, fused)) or "none",
         }  # fmt: skip
+        self.whitened_texts = whitened_texts
+        self._kept: tuple[Tensor, Contrast] | None = None
+        """the sentences that the contrast beside them is of"""
         self.clip = self.texts = self.projector = self.cross_attention = self.class_queries = None
         if not text_prompt:
             self.class_queries = nn.Parameter(torch.randn(self.num_classes + 1, DIM))
@@ -215,7 +222,7 @@ class RefSAM3D(VolumeNetwork):
         super().train(mode)
         if not mode and self.texts is not None:
             with torch.no_grad():
-                self.texts(self.clip)
+                self._classes()
         return self
 
     def embed(self, image: Tensor) -> list[Tensor]:
@@ -264,8 +271,10 @@ class RefSAM3D(VolumeNetwork):
         """
         if self.texts is None:
             return self._decode(taps, image, self.class_queries.unsqueeze(0), None)
-        sentences = self.texts(self.clip) if sentences is None else sentences
-        queries = self._project(sentences, sentences).unsqueeze(0)  # (1, K+1, 256)
+        contrast = self._contrast()
+        queries = self._project(
+            self.texts(self.clip) if sentences is None else sentences, contrast
+        ).unsqueeze(0)
         return self._decode(taps, image, queries, self._prompts(taps, queries, None))
 
     def refer(self, taps: Sequence[Tensor], image: Tensor, words: Words) -> list[Tensor]:
@@ -278,20 +287,28 @@ class RefSAM3D(VolumeNetwork):
         """
         if self.texts is None:
             raise UserFault(f"{self.title}: this network was built without texts and can't be asked.")
-        sentences = self.texts(self.clip)
-        background = self._project(sentences[:1], sentences).expand(len(words.sentence), -1)
-        queries = torch.stack([background, self._project(words.sentence, sentences)], dim=1)
-        vectors, present = self._project(words.vectors, sentences), words.present
+        sentences, contrast = self._classes()
+        background = self._project(sentences[:1], contrast).expand(len(words.sentence), -1)
+        queries = torch.stack([background, self._project(words.sentence, contrast)], dim=1)
+        vectors, present = self._project(words.vectors, contrast), words.present
         prompts = self._prompts(taps, vectors, present)
         return self._decode(taps, image, queries, prompts, words=vectors, absent=~present)
 
-    def _project(self, text: Tensor, sentences: Tensor) -> Tensor:
-        """Text (…, d) → (…, 256), by what it says beyond what all classes' sentences (K+1, d) have in common.
+    def _classes(self) -> tuple[Tensor, Contrast]:
+        """The classes' sentences (K+1, d), and their contrast, which is computed anew when they have changed."""
+        sentences = self.texts(self.clip)
+        if self._kept is not None and (self._kept[0] is sentences or torch.jit.is_tracing()):
+            return sentences, self._kept[1]
+        contrast = contrast_of(sentences, whitened=self.whitened_texts)
+        self._kept = None if sentences.requires_grad else (sentences, contrast)
+        return sentences, contrast
+
+    def _project(self, text: Tensor, contrast: Contrast) -> Tensor:
+        """Text (…, d) → (…, 256), by what it says beyond what all classes' sentences have in common.
 
         Texts of one data set resemble each other far more than they differ, to CLIP and more so to an untrained tower.
         """
-        common = sentences.mean(dim=0)
-        return self.projector(nn.functional.normalize(text.to(common.dtype), dim=-1) - common)
+        return self.projector(differences(text, contrast))
 
     def _prompts(
         self, taps: Sequence[Tensor], text: Tensor, present: Tensor | None

@@ -101,6 +101,19 @@ def choose_clip_training(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
     return Decision(value="frozen", reason=reason)
 
 
+@takes(TRUTH)
+def choose_whitened_texts(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Whether what tells the classes' texts apart counts alike in every direction."""
+    if decided["clip_training"] == "full":
+        reason = "A text tower that learns with the network can move its texts apart by itself."
+        return Decision(value=False, reason=reason)
+    reason = (
+        "A frozen encoder puts left and right side by side (MiniLM the kidneys' texts: cosine 0.96), although no "
+        "mask may be the same; whitened, they are as far apart as any others. The paper doesn't."
+    )
+    return Decision(value=True, reason=reason)
+
+
 @takes(choice(*VOLUME_BACKBONES))
 def choose_backbone(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """`vit_mini` on CPUs, ViT-B on GPUs."""
@@ -379,6 +392,7 @@ RULES = {
     "clip_model": choose_clip_model,
     "clip_weights": choose_clip_weights,
     "clip_training": choose_clip_training,
+    "whitened_texts": choose_whitened_texts,
     "backbone": choose_backbone,
     "weights": sam.choose_weights,
     "encoder_training": choose_encoder_training,
@@ -410,5 +424,6 @@ RULES = {
 
 LATER = {
     "text_encoder": None, "fine_features": False, "supervised_scales": 1, "mask_stride": 1,
-    "decoder_widths": list(WIDTHS), "direct_masks": False, "asking_starts": 0,
+    "decoder_widths": list(WIDTHS), "direct_masks": False, "whitened_texts": False,
+    "asking_starts": 0,
 }  # fmt: skip

@@ -20,7 +20,7 @@ FORMS = {
     "published": {},
     "planned": {
         "fine_features": True, "supervised_scales": 3, "mask_stride": 2, "decoder_widths": (16, 16, 16, 8),
-        "direct_masks": True,
+        "direct_masks": True, "whitened_texts": True,
     },
 }  # fmt: skip
 

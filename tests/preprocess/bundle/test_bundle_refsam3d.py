@@ -154,14 +154,21 @@ def test_an_encoders_folder_is_data():
 def test_a_plan_from_before_a_decision_is_read_as_it_was_made():
     """What came later stands at what every network had until then, whatever is planned today."""
     record = plan("refsam3d").to_json()
-    forms = ("fine_features", "supervised_scales", "mask_stride", "decoder_widths", "direct_masks")
+    forms = (
+        "fine_features",
+        "supervised_scales",
+        "mask_stride",
+        "decoder_widths",
+        "direct_masks",
+        "whitened_texts",
+    )
     for name in ("text_encoder", *forms, "asking_starts"):
         del record["configurations"]["refsam3d"][name]
     own = with_later(Plan.from_json(record)).configurations["refsam3d"]
     assert own["text_encoder"].value is None and own["fine_features"].value is False
     assert (own["supervised_scales"].value, own["asking_starts"].value) == (1, 0)
     assert (own["mask_stride"].value, own["decoder_widths"].value) == (1, [64, 32, 16, 16])
-    assert own["direct_masks"].value is False
+    assert own["direct_masks"].value is False and own["whitened_texts"].value is False
 
 
 def test_a_recipes_texts_can_be_read_by_another_encoder():

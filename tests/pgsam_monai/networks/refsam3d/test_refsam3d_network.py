@@ -25,6 +25,7 @@ SWITCHES = (
     {"stages": [4]},
     {"fine_features": True},
     {"mask_stride": 2, "decoder_widths": (16, 16, 16, 8), "direct_masks": True},
+    {"whitened_texts": True},
 )
 """Tables 4 and 5, and what the paper doesn't have."""
 ALWAYS, NEVER = ReferringTraining(share=1.0), None
