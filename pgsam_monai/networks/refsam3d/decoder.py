@@ -80,12 +80,18 @@ class VolumeDecoder(nn.Module):
         self.fusion = ImageFusion(widths[-1], in_channels) if mask_stride == 1 else None
         self.mask_mlp = _mask_mlp(dim, widths[-1] * math.prod(self.cell))
         self.coarse_mask_mlps = nn.ModuleList(_mask_mlp(dim, width) for width in widths[::-1][1:scales])
-        self.direct = None
+        self.direct: nn.ModuleList | None = None
         if direct_masks:
-            mlps = [self.mask_mlp, *self.coarse_mask_mlps]
-            self.direct = nn.ModuleList(DirectMasks(dim, mlp.layers[-1].out_features) for mlp in mlps)
-            for mlp in mlps:  # what it has to say is learnt on top
+            self.direct = nn.ModuleList()
+            self.read_texts(dim)
+            for mlp in (self.mask_mlp, *self.coarse_mask_mlps):  # what it has to say is learnt on top
                 nn.init.zeros_(mlp.layers[-1].weight)
+
+    def read_texts(self, width: int) -> None:
+        """Let `direct_masks` read vectors of `width` channels, a text's own, where they are wanted at all."""
+        if self.direct is not None:
+            mlps = (self.mask_mlp, *self.coarse_mask_mlps)
+            self.direct = nn.ModuleList(DirectMasks(width, mlp.layers[-1].out_features) for mlp in mlps)
 
     def forward(
         self,
@@ -95,6 +101,7 @@ class VolumeDecoder(nn.Module):
         queries: Tensor,
         dense: Tensor,
         grid_encoding: Tensor,
+        asked: Tensor | None = None,
         aggregated: Sequence[Tensor | None] = (None,) * STAGES,
         words: Tensor | None = None,
         absent: Tensor | None = None,
@@ -106,6 +113,7 @@ class VolumeDecoder(nn.Module):
             queries: (B, T, 256), what each mask is asked with, without the learnt part.
             dense: dense prompt (B or 1, 256, …).
             grid_encoding: (1, 256, h, w, d).
+            asked: (B or 1, T, C), the same before any projection, for `direct_masks`; None for `queries`.
             aggregated: the four stages' cross-modal prompts (B, 256, h, w, d), None where a stage has none.
             words: sparse prompt (B, L, 256).
             absent: (B, L) bool, words that only fill up their row.
@@ -113,7 +121,7 @@ class VolumeDecoder(nn.Module):
         Returns:
             float32 logits (B, T, H, W, D); in training mode then those of the coarser `scales`, each at its size.
         """
-        asked, queries = queries, self.base_query + queries
+        asked, queries = queries if asked is None else asked, self.base_query + queries
         count, grid = sides(queries, 1)[0], sides(taps[-1], 2, 3, 4)
         tokens = queries if words is None else torch.cat([queries, words], dim=1)
         hidden = None if absent is None else F.pad(absent, (count, 0), value=False)
@@ -127,7 +135,7 @@ class VolumeDecoder(nn.Module):
         return self._answer(tokens[:, :count], asked, steps)
 
     def _answer(self, tokens: Tensor, asked: Tensor, steps: Sequence[Tensor]) -> list[Tensor]:
-        """The two-way transformer's queries (B, T, 256) and what they asked → masks of the last steps, as `forward`."""
+        """The two-way transformer's queries (B, T, 256), what they asked → masks of the last steps, as `forward`."""
         answers, cell = [], self.cell
         for scale, mlp in enumerate([self.mask_mlp, *(self.coarse_mask_mlps if self.training else ())]):
             weights, level = mlp(tokens), 0.0
@@ -160,7 +168,7 @@ class DirectMasks(nn.Module):
     """
 
     def __init__(self, dim: int, width: int) -> None:
-        """`dim`: channels of a query; `width`: of a mask's weights."""
+        """`dim`: channels of what is asked; `width`: of a mask's weights."""
         super().__init__()
         self.weights = nn.Linear(dim, width, bias=False)
         self.level = nn.Linear(dim, 1, bias=False)

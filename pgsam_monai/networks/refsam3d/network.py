@@ -206,6 +206,7 @@ class RefSAM3D(VolumeNetwork):
             weights_dir=weights_dir, training=clip_training,
         )  # fmt: skip
         self.projector = build_projector(cross_modal_projector, width, DIM)
+        self.mask_decoder.read_texts(width)
         if fused:
             self.cross_attention = HierarchicalCrossAttention(DIM, stages=fused)
 
@@ -270,12 +271,15 @@ class RefSAM3D(VolumeNetwork):
         for those of the class texts.
         """
         if self.texts is None:
-            return self._decode(taps, image, self.class_queries.unsqueeze(0), None)
-        contrast = self._contrast()
-        queries = self._project(
-            self.texts(self.clip) if sentences is None else sentences, contrast
-        ).unsqueeze(0)
-        return self._decode(taps, image, queries, self._prompts(taps, queries, None))
+            queries = self.class_queries.unsqueeze(0)
+            return self._decode(taps, image, queries, queries, None)
+        if sentences is None or self.whitened_texts:
+            own, contrast = self._classes()
+        else:
+            contrast = contrast_of(sentences, whitened=False)
+        asked = differences(own if sentences is None else sentences, contrast).unsqueeze(0)
+        queries = self.projector(asked)  # (1, K+1, 256)
+        return self._decode(taps, image, asked, queries, self._prompts(taps, queries, None))
 
     def refer(self, taps: Sequence[Tensor], image: Tensor, words: Words) -> list[Tensor]:
         """One structure: texts of B volumes, or one for all → float32 logits (B, 2, H, W, D), background and asked.
@@ -288,11 +292,13 @@ class RefSAM3D(VolumeNetwork):
         if self.texts is None:
             raise UserFault(f"{self.title}: this network was built without texts and can't be asked.")
         sentences, contrast = self._classes()
-        background = self._project(sentences[:1], contrast).expand(len(words.sentence), -1)
-        queries = torch.stack([background, self._project(words.sentence, contrast)], dim=1)
-        vectors, present = self._project(words.vectors, contrast), words.present
+        background = differences(sentences[:1], contrast).expand(len(words.sentence), -1)
+        asked = torch.stack([background, differences(words.sentence, contrast)], dim=1)
+        vectors, present = self.projector(differences(words.vectors, contrast)), words.present
         prompts = self._prompts(taps, vectors, present)
-        return self._decode(taps, image, queries, prompts, words=vectors, absent=~present)
+        return self._decode(
+            taps, image, asked, self.projector(asked), prompts, words=vectors, absent=~present
+        )
 
     def _classes(self) -> tuple[Tensor, Contrast]:
         """The classes' sentences (K+1, d), and their contrast, which is computed anew when they have changed."""
@@ -302,13 +308,6 @@ class RefSAM3D(VolumeNetwork):
         contrast = contrast_of(sentences, whitened=self.whitened_texts)
         self._kept = None if sentences.requires_grad else (sentences, contrast)
         return sentences, contrast
-
-    def _project(self, text: Tensor, contrast: Contrast) -> Tensor:
-        """Text (…, d) → (…, 256), by what it says beyond what all classes' sentences have in common.
-
-        Texts of one data set resemble each other far more than they differ, to CLIP and more so to an untrained tower.
-        """
-        return self.projector(differences(text, contrast))
 
     def _prompts(
         self, taps: Sequence[Tensor], text: Tensor, present: Tensor | None
@@ -323,6 +322,7 @@ class RefSAM3D(VolumeNetwork):
         self,
         taps: Sequence[Tensor],
         image: Tensor,
+        asked: Tensor,
         queries: Tensor,
         prompts: CrossModalPrompts | None,
         *,
@@ -334,6 +334,7 @@ class RefSAM3D(VolumeNetwork):
             taps,
             image,
             queries=queries.expand(batch, -1, -1),
+            asked=asked,
             dense=self.prompt_encoder.dense(None if prompts is None else prompts.dense),
             grid_encoding=self.prompt_encoder.grid_encoding(taps[-1]),
             aggregated=(None,) * STAGES if prompts is None else prompts.stages,
