@@ -101,9 +101,11 @@ class HierarchicalCrossAttention(nn.Module):
         self.combine = nn.Linear(len(stages) * dim, dim)
 
     def begin_without(self) -> None:
-        """Let O start at zero, so that a pretrained decoder first gets the embedding that it knows."""
-        nn.init.zeros_(self.combine.weight)
+        """Let every O_i, and so O, start at zero: a pretrained decoder first gets the embedding that it knows, and
+        one of random weights learns sooner (docs/results.md)."""
         nn.init.zeros_(self.combine.bias)
+        for attention in self.attentions.values():
+            nn.init.zeros_(attention.norm.weight)
 
     def forward(
         self, taps: Sequence[Tensor], text: Tensor, present: Tensor | None = None

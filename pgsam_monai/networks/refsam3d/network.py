@@ -126,8 +126,6 @@ class RefSAM3D(VolumeNetwork):
         self._load_weights(weights, weights_dir, backbone)
         choose_trained(self.image_encoder, encoder_training)
         self._build_text_side(weights_dir=weights_dir, **text_side)
-        if weights is not None and self.cross_attention is not None:
-            self.cross_attention.begin_without()
 
     def _build_sam(self, backbone: str, window: int, *, adapters: bool, checkpointing: bool) -> None:
         grid = [side // size for side, size in zip(self.patch, self.multiples, strict=True)]
@@ -209,6 +207,7 @@ class RefSAM3D(VolumeNetwork):
         self.mask_decoder.read_texts(width)
         if fused:
             self.cross_attention = HierarchicalCrossAttention(DIM, stages=fused)
+            self.cross_attention.begin_without()
 
     def _load_weights(self, weights: str | None, weights_dir: str | None, backbone: str) -> None:
         if weights is None:

@@ -39,7 +39,11 @@ def make(**changes):
         "encoder_training": "full", "texts": [[f"The {name} on CT."] for name in NAMES[: classes + 1]],
         "names": NAMES[: classes + 1], "clip_model": "clip_tiny", "clip_training": "full",
     }  # fmt: skip
-    return RefSAM3D(**(arguments | changes))
+    network = RefSAM3D(**(arguments | changes))
+    if network.cross_attention is not None:  # its say starts at zero
+        for attention in network.cross_attention.attentions.values():
+            torch.nn.init.ones_(attention.norm.weight)
+    return network
 
 
 @pytest.fixture(scope="module")
