@@ -32,13 +32,14 @@ TABLES = {
 """Tables 4 and 5; their first rows are the same network."""
 AS_PUBLISHED = {
     "fine_features": False, "supervised_scales": 1, "mask_stride": 1, "decoder_widths": [64, 32, 16, 16],
-    "direct_masks": False, "token_size": [4, 4, 4],
+    "direct_masks": False, "whitened_texts": False, "token_size": [4, 4, 4],
 }  # fmt: skip
 OURS = {
     "as planned, never asked": {},
     "masks' weights by SAM's network of queries alone": {"direct_masks": False},
     "without fine features": {"fine_features": False},
     "1 scale": {"supervised_scales": 1},
+    "texts not whitened": {"whitened_texts": False},
     "without text": {"text_prompt": False},
     "a quarter of the steps asks, in the second half": {"referring_share": 0.25, "asking_starts": 0.5},
     "a quarter of the steps asks, from the start": {"referring_share": 0.25, "asking_starts": 0},

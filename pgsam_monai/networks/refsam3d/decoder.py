@@ -19,6 +19,8 @@ from pgsam_monai.transforms.fit import sides
 STAGES = 4
 WIDTHS = (64, 32, 16, 16)
 """Channels after each of the four upsampling steps."""
+STRIDES = (1, 2, 4)
+"""Voxels along an axis of the cells that masks are made of."""
 FINE_STEPS = 3
 """The last steps, which the volume's own features are added to: of tokens of 16 voxels, every one that is finer."""
 
@@ -41,7 +43,6 @@ class VolumeDecoder(nn.Module):
         fine_features: bool = False,
         scales: int = 1,
         mask_stride: int = 1,
-        direct_masks: bool = False,
     ) -> None:
         """
         Args:
@@ -54,13 +55,13 @@ class VolumeDecoder(nn.Module):
             scales: at how many resolutions, the finest first, there are masks while training; the paper has 1.
             mask_stride: voxels along each axis of the cells that have features of their own, at most a token's; of a
                 cell's features each of its voxels is made with weights of its own. The paper has 1.
-            direct_masks: make masks' weights of what is asked, too, see `DirectMasks`; the paper doesn't say how they
-                are made.
 
         Raises:
-            ValueError: a token size that is no power of two, or more scales than steps.
+            ValueError: a token size or stride that is no power of two, widths that aren't four multiples of 8, or more
+                scales than steps.
         """
         super().__init__()
+        _check_form(mask_stride, widths)
         if not 1 <= scales <= STAGES:
             raise UserFault(f"supervised_scales must be 1 to {STAGES}, got {scales}.")
         self.transformer = TwoWayTransformer(dim=dim, mlp_dim=mlp_dim)
@@ -81,17 +82,13 @@ class VolumeDecoder(nn.Module):
         self.mask_mlp = _mask_mlp(dim, widths[-1] * math.prod(self.cell))
         self.coarse_mask_mlps = nn.ModuleList(_mask_mlp(dim, width) for width in widths[::-1][1:scales])
         self.direct: nn.ModuleList | None = None
-        if direct_masks:
-            self.direct = nn.ModuleList()
-            self.read_texts(dim)
-            for mlp in (self.mask_mlp, *self.coarse_mask_mlps):  # what it has to say is learnt on top
-                nn.init.zeros_(mlp.layers[-1].weight)
 
-    def read_texts(self, width: int) -> None:
-        """Let `direct_masks` read vectors of `width` channels, a text's own, where they are wanted at all."""
-        if self.direct is not None:
-            mlps = (self.mask_mlp, *self.coarse_mask_mlps)
-            self.direct = nn.ModuleList(DirectMasks(width, mlp.layers[-1].out_features) for mlp in mlps)
+    def make_direct(self, width: int) -> None:
+        """Let masks' weights come from what is asked, vectors of `width` channels, too; see `DirectMasks`."""
+        mlps = (self.mask_mlp, *self.coarse_mask_mlps)
+        self.direct = nn.ModuleList(DirectMasks(width, mlp.layers[-1].out_features) for mlp in mlps)
+        for mlp in mlps:  # what it has to say is learnt on top
+            nn.init.zeros_(mlp.layers[-1].weight)
 
     def forward(
         self,
@@ -113,7 +110,7 @@ class VolumeDecoder(nn.Module):
             queries: (B, T, 256), what each mask is asked with, without the learnt part.
             dense: dense prompt (B or 1, 256, …).
             grid_encoding: (1, 256, h, w, d).
-            asked: (B or 1, T, C), the same before any projection, for `direct_masks`; None for `queries`.
+            asked: (B or 1, T, C), the same before any projection, for `DirectMasks`; None for `queries`.
             aggregated: the four stages' cross-modal prompts (B, 256, h, w, d), None where a stage has none.
             words: sparse prompt (B, L, 256).
             absent: (B, L) bool, words that only fill up their row.
@@ -178,6 +175,15 @@ class DirectMasks(nn.Module):
         """(B, T, dim) → weights (B, T, width), and what is added to each logit (B, T, 1, 1, 1)."""
         direction = F.normalize(asked, dim=-1)
         return self.weights(direction), self.level(direction).float()[..., None, None]
+
+
+def _check_form(mask_stride: int, widths: Sequence[int]) -> None:
+    if mask_stride not in STRIDES:
+        raise UserFault(f"mask_stride must be one of {STRIDES}, got {mask_stride}.")
+    if len(widths) != STAGES or any(width < 1 or width % NORM_GROUPS for width in widths):
+        raise UserFault(
+            f"decoder_widths must be {STAGES} multiples of {NORM_GROUPS}, got {', '.join(map(str, widths))}."
+        )
 
 
 def _mask_mlp(dim: int, width: int) -> MLP:

@@ -26,7 +26,7 @@ from pgsam_monai.networks.refsam3d.referring import (
     with_partners,
 )
 from pgsam_monai.networks.refsam3d.texts import build_reader
-from pgsam_monai.networks.refsam3d.whitening import Contrast, contrast_of, differences
+from pgsam_monai.networks.refsam3d.whitening import TextContrast
 from pgsam_monai.networks.refsam3d.windows import choose_window
 from pgsam_monai.networks.sam.efficient_sam import use_efficient_blocks
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
@@ -121,11 +121,14 @@ class RefSAM3D(VolumeNetwork):
         self._build_sam(backbone, window, adapters=encoder_training != "frozen", checkpointing=checkpointing)
         self._build_decoder(
             backbone, fine_features=fine_features, scales=supervised_scales, mask_stride=mask_stride,
-            widths=tuple(decoder_widths), direct_masks=direct_masks,
+            widths=tuple(decoder_widths),
         )  # fmt: skip
         self._load_weights(weights, weights_dir, backbone)
         choose_trained(self.image_encoder, encoder_training)
-        self._build_text_side(weights_dir=weights_dir, **text_side)
+        width = self._build_text_side(weights_dir=weights_dir, **text_side)
+        if direct_masks:
+            self.mask_decoder.make_direct(width)
+        self.description["direct_masks"] = direct_masks
 
     def _build_sam(self, backbone: str, window: int, *, adapters: bool, checkpointing: bool) -> None:
         grid = [side // size for side, size in zip(self.patch, self.multiples, strict=True)]
@@ -136,11 +139,10 @@ class RefSAM3D(VolumeNetwork):
         self.prompt_encoder = VolumePromptEncoder(dim=DIM)
 
     def _build_decoder(self, backbone: str, **form: Any) -> None:
-        """`form`: fine_features, scales, mask_stride, widths and direct_masks, as `VolumeDecoder` has them."""
+        """`form`: fine_features, scales, mask_stride and widths, as `VolumeDecoder` has them."""
         self.description |= {
             "fine_features": form["fine_features"], "supervised_scales": form["scales"],
             "mask_stride": form["mask_stride"], "decoder_widths": " ".join(map(str, form["widths"])),
-            "direct_masks": form["direct_masks"],
         }  # fmt: skip
         self.mask_decoder = VolumeDecoder(
             token_size=self.multiples, in_channels=self.in_channels, dim=DIM, **form
@@ -164,7 +166,7 @@ class RefSAM3D(VolumeNetwork):
         cross_modal_projector: bool = True,
         hierarchical_fusion: bool = True,
         stages: Sequence[int] = ALL_STAGES,
-    ) -> None:
+    ) -> int:
         """What texts pass on their way to the decoder; learnt queries where there are none.
 
         Args:
@@ -182,6 +184,9 @@ class RefSAM3D(VolumeNetwork):
             cross_modal_projector: Eq. III; False for a fixed random map (Table 4, third row).
             hierarchical_fusion: Eq. VI to VIII; False for none (Table 4, fourth row).
             stages: those of 1 to 4 that meet the texts (Table 5).
+
+        Returns:
+            channels of what is asked: a sentence's, or a learnt query's.
         """
         _check_stages(stages)
         fused = tuple(stages) if text_prompt and hierarchical_fusion else ()
@@ -191,23 +196,21 @@ class RefSAM3D(VolumeNetwork):
             "whitened_texts": whitened_texts and text_prompt,
             "cross_modal_projector": cross_modal_projector, "stages": "".join(map(str, fused)) or "none",
         }  # fmt: skip
-        self.whitened_texts = whitened_texts
-        self._kept: tuple[Tensor, Contrast] | None = None
-        """the sentences that the contrast beside them is of"""
         self.clip = self.texts = self.projector = self.cross_attention = self.class_queries = None
         if not text_prompt:
             self.class_queries = nn.Parameter(torch.randn(self.num_classes + 1, DIM))
-            return
+            return DIM
         self.clip, self.texts, width = build_reader(
             texts, names, self.referring or ReferringTraining(), num_classes=self.num_classes,
             encoder=text_encoder, file=embeddings_file, model=clip_model, weights=clip_weights,
             weights_dir=weights_dir, training=clip_training,
         )  # fmt: skip
+        self.contrast = TextContrast(whitened=whitened_texts)
         self.projector = build_projector(cross_modal_projector, width, DIM)
-        self.mask_decoder.read_texts(width)
         if fused:
             self.cross_attention = HierarchicalCrossAttention(DIM, stages=fused)
             self.cross_attention.begin_without()
+        return width
 
     def _load_weights(self, weights: str | None, weights_dir: str | None, backbone: str) -> None:
         if weights is None:
@@ -222,7 +225,7 @@ class RefSAM3D(VolumeNetwork):
         super().train(mode)
         if not mode and self.texts is not None:
             with torch.no_grad():
-                self._classes()
+                self.contrast.prepare(self.texts(self.clip))
         return self
 
     def embed(self, image: Tensor) -> list[Tensor]:
@@ -272,11 +275,9 @@ class RefSAM3D(VolumeNetwork):
         if self.texts is None:
             queries = self.class_queries.unsqueeze(0)
             return self._decode(taps, image, queries, queries, None)
-        if sentences is None or self.whitened_texts:
-            own, contrast = self._classes()
-        else:
-            contrast = contrast_of(sentences, whitened=False)
-        asked = differences(own if sentences is None else sentences, contrast).unsqueeze(0)
+        said = self.texts(self.clip) if sentences is None else sentences
+        compared = self.texts(self.clip) if self.contrast.whitened else said
+        asked = self.contrast(said, compared).unsqueeze(0)
         queries = self.projector(asked)  # (1, K+1, 256)
         return self._decode(taps, image, asked, queries, self._prompts(taps, queries, None))
 
@@ -290,23 +291,14 @@ class RefSAM3D(VolumeNetwork):
         """
         if self.texts is None:
             raise UserFault(f"{self.title}: this network was built without texts and can't be asked.")
-        sentences, contrast = self._classes()
-        background = differences(sentences[:1], contrast).expand(len(words.sentence), -1)
-        asked = torch.stack([background, differences(words.sentence, contrast)], dim=1)
-        vectors, present = self.projector(differences(words.vectors, contrast)), words.present
+        sentences = self.texts(self.clip)
+        background = self.contrast(sentences[:1], sentences).expand(len(words.sentence), -1)
+        asked = torch.stack([background, self.contrast(words.sentence, sentences)], dim=1)
+        vectors, present = self.projector(self.contrast(words.vectors, sentences)), words.present
         prompts = self._prompts(taps, vectors, present)
         return self._decode(
             taps, image, asked, self.projector(asked), prompts, words=vectors, absent=~present
         )
-
-    def _classes(self) -> tuple[Tensor, Contrast]:
-        """The classes' sentences (K+1, d), and their contrast, which is computed anew when they have changed."""
-        sentences = self.texts(self.clip)
-        if self._kept is not None and (self._kept[0] is sentences or torch.jit.is_tracing()):
-            return sentences, self._kept[1]
-        contrast = contrast_of(sentences, whitened=self.whitened_texts)
-        self._kept = None if sentences.requires_grad else (sentences, contrast)
-        return sentences, contrast
 
     def _prompts(
         self, taps: Sequence[Tensor], text: Tensor, present: Tensor | None

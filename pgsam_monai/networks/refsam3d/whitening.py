@@ -7,10 +7,8 @@ their embeddings by a tenth of what others differ by, although no mask may be th
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 FLOOR = 0.05
@@ -19,34 +17,43 @@ NONE_BELOW = 1e-3
 """Likewise: no difference at all, as along one direction of any sentences that their mean was taken from."""
 
 
-class Contrast(NamedTuple):
-    """What all classes' sentences have in common, and along which directions they differ by how much."""
+class TextContrast(nn.Module):
+    """What texts say beyond what all classes' sentences have in common, whitened or as it is.
 
-    common: Tensor
-    """(d,), their mean"""
-    directions: Tensor | None = None
-    """(r, d), orthonormal; None where differences stay as they are"""
-    gains: Tensor | None = None
-    """(r,), what differences along them are multiplied by"""
+    Texts of one data set resemble each other far more than they differ, to CLIP and more so to an untrained tower.
+    Directions and gains are found anew when the sentences have changed, and are buffers: an exported network takes
+    them along to any device, and computes none.
+    """
 
+    def __init__(self, *, whitened: bool) -> None:
+        super().__init__()
+        self.whitened = whitened
+        self.register_buffer("directions", None, persistent=False)  # (r, d), orthonormal
+        self.register_buffer("gains", None, persistent=False)  # (r,), of differences along them
+        self._sentences: Tensor | None = None
+        """those that both are of"""
 
-def contrast_of(sentences: Tensor, *, whitened: bool) -> Contrast:
-    """Of the classes' sentences (K+1, d); `whitened`: with directions. Gradients reach the mean alone."""
-    common = sentences.mean(dim=0)
-    if not whitened:
-        return Contrast(common)
-    with torch.no_grad(), torch.autocast(sentences.device.type, enabled=False):
-        spread = (sentences - common).float()
-        _, lengths, directions = torch.linalg.svd(spread, full_matrices=False)
-        gains = lengths.mean() / (lengths.square() + (FLOOR * lengths[0]) ** 2).sqrt()
-        gains = torch.where(lengths > NONE_BELOW * lengths[0], gains, torch.ones_like(gains))
-    return Contrast(common, directions.to(common.dtype), gains.to(common.dtype))
+    def forward(self, text: Tensor, sentences: Tensor) -> Tensor:
+        """Text (…, d), of any length, and the classes' sentences (K+1, d) → (…, d).
 
+        Gradients reach the sentences by their mean alone.
+        """
+        common = sentences.mean(dim=0)
+        beyond = F.normalize(text.to(common.dtype), dim=-1) - common
+        if not self.whitened:
+            return beyond
+        self.prepare(sentences)
+        return beyond + ((beyond @ self.directions.T) * (self.gains - 1)) @ self.directions
 
-def differences(text: Tensor, contrast: Contrast) -> Tensor:
-    """What texts (…, d), of any length, say beyond what all classes' have in common: (…, d)."""
-    beyond = F.normalize(text.to(contrast.common.dtype), dim=-1) - contrast.common
-    if contrast.directions is None:
-        return beyond
-    raised = (beyond @ contrast.directions.T) * (contrast.gains - 1)
-    return beyond + raised @ contrast.directions
+    def prepare(self, sentences: Tensor) -> None:
+        """Find directions and gains of the classes' sentences (K+1, d), unless they are known."""
+        exporting = torch.jit.is_tracing() or torch.compiler.is_exporting()
+        if not self.whitened or self._sentences is sentences or exporting and self.gains is not None:
+            return
+        with torch.no_grad(), torch.autocast(sentences.device.type, enabled=False):
+            spread = (sentences - sentences.mean(dim=0)).float()
+            _, lengths, directions = torch.linalg.svd(spread, full_matrices=False)
+            gains = lengths.mean() / (lengths.square() + (FLOOR * lengths[0]) ** 2).sqrt()
+            gains = torch.where(lengths > NONE_BELOW * lengths[0], gains, torch.ones_like(gains))
+        self.directions, self.gains = directions.to(sentences.dtype), gains.to(sentences.dtype)
+        self._sentences = None if sentences.requires_grad else sentences

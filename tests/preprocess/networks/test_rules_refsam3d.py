@@ -50,7 +50,7 @@ def test_on_a_cpu_a_small_network_learns_from_random_numbers():
         "iterations_per_epoch": 20, "epochs": 30, "learning_rate": 0.001,
     }  # fmt: skip
     assert {name: own[name] for name in expected} == expected
-    assert "not searched" in decide(evidence(), "refsam3d")["learning_rate"].reason
+    assert "three times as much brought less" in decide(evidence(), "refsam3d")["learning_rate"].reason
 
 
 def test_on_a_gpu_it_is_the_papers():
@@ -70,6 +70,8 @@ def test_a_sentence_encoder_takes_the_place_of_clip():
     )
     assert (clip["text_encoder"], clip["clip_weights"]) == (None, "openai")
     assert (minilm["clip_weights"], minilm["clip_training"]) == (None, "frozen")
+    learning = values(evidence(machine=GPU, **CUBIC), "refsam3d", clip_training="lora")
+    assert [plan["whitened_texts"] for plan in (clip, minilm, learning)] == [True, True, False]
     small = values(evidence(**CUBIC), "refsam3d", text_encoder="minilm")
     assert (small["clip_weights"], small["clip_training"]) == (None, "frozen"), "nothing of it is trained"
     one = {"encoder_training": "adapters", "num_classes": 12}

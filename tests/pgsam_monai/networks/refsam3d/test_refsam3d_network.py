@@ -31,7 +31,7 @@ SWITCHES = (
 ALWAYS, NEVER = ReferringTraining(share=1.0), None
 
 
-def make(**changes):
+def build(**changes):
     torch.manual_seed(0)
     classes = changes.get("num_classes", 2)
     arguments = {
@@ -39,8 +39,13 @@ def make(**changes):
         "encoder_training": "full", "texts": [[f"The {name} on CT."] for name in NAMES[: classes + 1]],
         "names": NAMES[: classes + 1], "clip_model": "clip_tiny", "clip_training": "full",
     }  # fmt: skip
-    network = RefSAM3D(**(arguments | changes))
-    if network.cross_attention is not None:  # its say starts at zero
+    return RefSAM3D(**(arguments | changes))
+
+
+def make(**changes):
+    """As `build`, but the texts' say in the image, which starts at zero, is there."""
+    network = build(**changes)
+    if network.cross_attention is not None:
         for attention in network.cross_attention.attentions.values():
             torch.nn.init.ones_(attention.norm.weight)
     return network
@@ -98,6 +103,9 @@ def test_other_inputs_are_refused_with_a_sentence(network, shape):
         ({"stages": [4, 5]}, "stages"),
         ({"backbone": "vit_tiny"}, "vit_mini"),
         ({"token_size": (5, 5, 5)}, "token"),
+        ({"mask_stride": 3}, "mask_stride must be one of"),
+        ({"decoder_widths": (64, 32, 16)}, "decoder_widths must be 4 multiples of 8, got 64, 32, 16"),
+        ({"decoder_widths": (64, 32, 16, 12)}, "decoder_widths must be 4 multiples of 8"),
     ],
 )
 def test_other_arguments_are_refused_with_a_sentence(changes, words):
@@ -276,12 +284,9 @@ def test_adapters_alone_are_trained_in_the_encoder():
 
 @torch.no_grad()
 def test_texts_have_no_say_in_the_image_at_first():
-    """So that a decoder that was pretrained gets SAM's embedding as it was; `make` wakes it for the other tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.nn.init, "ones_", lambda value: value)
-        network = make()
+    """So that a decoder that was pretrained gets SAM's embedding as it was."""
     taps = [torch.randn(1, 256, 4, 4, 4) for _ in range(4)]
-    prompts = network._prompts(taps, torch.randn(1, 3, 256), None)
+    prompts = build()._prompts(taps, torch.randn(1, 3, 256), None)
     assert not prompts.dense.any() and not any(stage.any() for stage in prompts.stages)
 
 
