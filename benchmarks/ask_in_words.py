@@ -4,11 +4,13 @@
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom --request "where is the {name}?" --cases 3
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom --held_out templates
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom --held_out names
+    python benchmarks/ask_in_words.py bundles/refsam3d_phantom --held_out names --words_alone
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom --absent
 
-With `--held_out` it is asked what no training has taught (`networks/refsam3d/requests.py`). Each answer is compared
-with every structure's reference: with the one that was asked for, and with the one that it resembles most of the
-others. Beside it stands what the same network finds when it segments all structures at once. With `--absent` it sees,
+With `--held_out` it is asked what no training has taught (`networks/refsam3d/requests.py`); a text that means
+classes is answered by their masks (`networks/refsam3d/meaning.py`), with `--words_alone` by the network's own. Each
+answer is compared with every structure's reference: with the one that was asked for, and with the one that it resembles
+most of the others. Beside it stands what the same network finds when it segments all structures at once. With `--absent` it sees,
 of every case and structure, only the longest run of slices that don't show the structure, and is asked for it: every
 millilitre that it answers is wrong. Prints a table in Markdown: Dice or millilitres, means over the cases.
 """
@@ -24,6 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 import torch  # noqa: E402
+import yaml  # noqa: E402
 from monai.bundle import ConfigParser  # noqa: E402
 
 from pgsam_monai.networks.refsam3d.requests import HELD_OUT_TEMPLATES, NAME, other_names  # noqa: E402
@@ -110,6 +113,7 @@ def read_arguments() -> argparse.Namespace:
         "--request", default=f"perform {NAME} segmentation", help="with {name} for the class's name"
     )
     parser.add_argument("--held_out", choices=("templates", "names"), help="ask by these instead")
+    parser.add_argument("--words_alone", action="store_true", help="the network's own answers only")
     parser.add_argument("--absent", action="store_true", help="ask for what isn't there")
     parser.add_argument("--cases", type=int, default=0, help="the first so many; 0 for all")
     parser.add_argument(
@@ -122,14 +126,18 @@ def load(arguments: argparse.Namespace) -> tuple:
     """Network in evaluation mode, inferer, held-out cases, class names and their indices."""
     parser = ConfigParser()
     parser.read_config(str(arguments.bundle / "configs/train.json"))
-    parser.update(
-        {"bundle_root": str(arguments.bundle), **dict(wish.split("=", 1) for wish in arguments.set)}
-    )
+    parser.update({"bundle_root": str(arguments.bundle), **dict(map(read_wish, arguments.set))})
     wanted = ("network_def", "inferer", "validate#dataset", "class_indices")
     network, *rest = (parser.get_parsed_content(name) for name in wanted)
     model = arguments.model or arguments.bundle / "models/model.pt"
+    network.by_meaning = not arguments.words_alone
     network.load_state_dict(torch.load(model, map_location="cpu", weights_only=True))
     return network.eval(), *rest
+
+
+def read_wish(wish: str) -> tuple[str, object]:
+    name, value = wish.split("=", 1)
+    return name, yaml.safe_load(value)
 
 
 def dice_of(found: torch.Tensor, reference: torch.Tensor) -> float:

@@ -26,14 +26,16 @@ class RequestLoss(_Loss):
         """
         Args:
             outputs: logits (B, K+1, H, W, D), alone or first of a list of scales, or the answer to a request together
-                with its own target.
-            label: class indices (B, 1, H, W, D), of which an answer to a request needs no more than the voxels that
-                nobody labelled.
+                with its own target, and all classes' of the same step, whose loss is added.
+            label: class indices (B, 1, H, W, D), of which an answer to a request by itself needs no more than the
+                voxels that nobody labelled.
 
         Returns:
             the loss, as `loss` reduces it.
         """
         if isinstance(outputs, Referred):
             partial = isinstance(label, PartialTarget)
-            return self.loss(outputs.logits, label.ignoring(outputs.target) if partial else outputs.target)
+            target = label.ignoring(outputs.target) if partial else outputs.target
+            answer = self.loss(outputs.logits, target)
+            return answer if outputs.together is None else answer + self.loss(outputs.together, label)
         return self.loss(outputs, label)

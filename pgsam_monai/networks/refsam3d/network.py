@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.refsam3d.backbones import build_volume_encoder, find_volume_backbone
@@ -20,6 +21,7 @@ from pgsam_monai.networks.refsam3d.prompt_encoder import VolumePromptEncoder
 from pgsam_monai.networks.refsam3d.referring import (
     Referred,
     ReferringTraining,
+    against_others,
     choose_asked,
     is_drawn,
     target_of,
@@ -73,6 +75,7 @@ class RefSAM3D(VolumeNetwork):
         mask_stride: int = 1,
         decoder_widths: Sequence[int] = WIDTHS,
         direct_masks: bool = False,
+        competing_requests: bool = False,
         **text_side: Any,
     ) -> None:
         """
@@ -96,6 +99,8 @@ class RefSAM3D(VolumeNetwork):
             mask_stride: voxels between the features that masks are made of, see `VolumeDecoder`; the paper has 1.
             decoder_widths: channels after each of the decoder's four steps, multiples of 8.
             direct_masks: make masks' weights straight from texts, too, see `decoder.DirectMasks`; not in the paper.
+            competing_requests: a request competes with all classes that it doesn't mean, and is learnt beside them in
+                one step; the paper's, as far as it says, stands alone against the background.
             text_side: the further arguments, those of `_build_text_side`.
 
         Raises:
@@ -109,6 +114,8 @@ class RefSAM3D(VolumeNetwork):
         self.referring = referring
         self.request: str | None = None
         """a text; where set, evaluation answers it alone, see `forward`"""
+        self.by_meaning = True
+        """where requests compete, whether one that means classes is answered by their masks, not by one of its own"""
         self.asking = True
         """whether training asks as `referring` says; a training's first phase doesn't"""
         self.description = {
@@ -128,7 +135,8 @@ class RefSAM3D(VolumeNetwork):
         width = self._build_text_side(weights_dir=weights_dir, **text_side)
         if direct_masks:
             self.mask_decoder.make_direct(width)
-        self.description["direct_masks"] = direct_masks
+        self.competing_requests = competing_requests
+        self.description |= {"direct_masks": direct_masks, "competing_requests": competing_requests}
 
     def _build_sam(self, backbone: str, window: int, *, adapters: bool, checkpointing: bool) -> None:
         grid = [side // size for side, size in zip(self.patch, self.multiples, strict=True)]
@@ -238,7 +246,12 @@ class RefSAM3D(VolumeNetwork):
         taps = self.embed(image)
         if self.request is None:
             return self.everything(taps, image)[0]
-        return self.refer(taps, image, self._request_words())[0]
+        if not self.competing_requests or self.texts is None:
+            return self.refer(taps, image, self._request_words())[0]
+        meant = self.texts.meant(self.clip, self.request)
+        if self.by_meaning and bool(meant.any()):
+            return against_others(self.everything(taps, image)[0], meant)
+        return self.compete(taps, image, self._request_words().sentence, meant)[0][0]
 
     def learn(
         self, image: Tensor, label: Tensor | None, known: Tensor | None = None
@@ -248,29 +261,40 @@ class RefSAM3D(VolumeNetwork):
         With more `supervised_scales` than one, a list of them, the finest first.
 
         A network that is to answer texts also learns all classes by requests drawn anew for each, in a share of the
-        other steps: competing, they teach soonest which words tell structures apart.
+        steps: competing, they teach soonest which words tell structures apart.
         """
         taps = self.embed(image)
         can_ask = self.asking and self.texts is not None and label is not None
         user = self.referring if can_ask else None
         if user is None or user.share == 0:
             return _for_loss(self.everything(taps, image))
-        if not is_drawn(user.share):
-            by_request = is_drawn(user.drawn_share)
-            sentences = self.texts.drawn(self.clip) if by_request else None
+        asks = is_drawn(user.share)
+        sentences = None
+        if self.competing_requests or not asks:
+            sentences = self.texts.drawn(self.clip) if is_drawn(user.drawn_share) else None
+        if not asks:
             return _for_loss(self.everything(taps, image, sentences))
         classes = choose_asked(label, self.num_classes, user.absent_share, known)
         classes = with_partners(classes, self.texts.requests.partners, user.pair_share, known)
-        answer = self.refer(taps, image, self.texts.asked(self.clip, classes))
-        return Referred(_for_loss(answer), target_of(label, classes))
+        words, target, together = self.texts.asked(self.clip, classes), target_of(label, classes), None
+        if self.competing_requests:
+            meant = F.one_hot(classes, self.num_classes + 1).any(dim=1)
+            answer, together = self.compete(taps, image, words.sentence, meant, sentences)
+        else:
+            answer = self.refer(taps, image, words)
+        return Referred(_for_loss(answer), target, together and _for_loss(together))
 
     def everything(
-        self, taps: Sequence[Tensor], image: Tensor, sentences: Tensor | None = None
+        self,
+        taps: Sequence[Tensor],
+        image: Tensor,
+        sentences: Tensor | None = None,
+        request: Tensor | None = None,
     ) -> list[Tensor]:
         """All classes at once: the encoder's stages and the volume → float32 logits (B, K+1, H, W, D).
 
         They are the first of a list; the others, while training, those of coarser scales. `sentences` (K+1, d) stand in
-        for those of the class texts.
+        for those of the class texts. A `request` for each volume, or for all (B or 1, d), has a mask more, the last.
         """
         if self.texts is None:
             queries = self.class_queries.unsqueeze(0)
@@ -278,8 +302,33 @@ class RefSAM3D(VolumeNetwork):
         said = self.texts(self.clip) if sentences is None else sentences
         compared = self.texts(self.clip) if self.contrast.whitened else said
         asked = self.contrast(said, compared).unsqueeze(0)
-        queries = self.projector(asked)  # (1, K+1, 256)
+        if request is not None:
+            further = self.contrast(request, compared).unsqueeze(1)
+            asked = torch.cat([asked.expand(len(further), -1, -1), further], dim=1)
+        queries = self.projector(asked)  # (1 or B, K+1 or K+2, 256)
         return self._decode(taps, image, asked, queries, self._prompts(taps, queries, None))
+
+    def compete(
+        self,
+        taps: Sequence[Tensor],
+        image: Tensor,
+        request: Tensor,
+        meant: Tensor,
+        sentences: Tensor | None = None,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """A request beside all classes: what `refer` gives, and what `everything` gives.
+
+        Args:
+            taps: the encoder's stages.
+            image: the volume.
+            request: the texts' vectors (B or 1, d).
+            meant: (B or 1, K+1) bool, the classes that a request means, with which it doesn't compete.
+            sentences: as for `everything`.
+        """
+        masks = self.everything(taps, image, sentences, request)
+        asked = F.pad(torch.zeros_like(meant), (0, 1), value=True)
+        answers = [against_others(each, asked, F.pad(meant, (0, 1))) for each in masks]
+        return answers, [each[:, :-1] for each in masks]
 
     def refer(self, taps: Sequence[Tensor], image: Tensor, words: Words) -> list[Tensor]:
         """One structure: texts of B volumes, or one for all → float32 logits (B, 2, H, W, D), background and asked.

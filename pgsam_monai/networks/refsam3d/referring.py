@@ -27,8 +27,9 @@ class ReferringTraining:
     absent_share: float = 0.1
     """of the requests, 0 to 1, those for any class, in the volume or not: the answer may be "nothing"."""
     drawn_share: float = 0.5
-    """of the other steps, 0 to 1, those that know each class by a request drawn anew instead of its sentence. Measured
-    on phantoms (docs/results.md): without these, requests bring whatever structure is found most easily."""
+    """of the other steps, and of all where requests compete with classes, 0 to 1, those that know each class by a
+    request drawn anew instead of its sentence. Measured on phantoms (docs/results.md): without these, requests bring
+    whatever structure is found most easily."""
     templates: Sequence[str] = TEMPLATES
     """requests with "{name}" where the class's name goes"""
     other_names_share: float = 0.3
@@ -55,6 +56,8 @@ class Referred(NamedTuple):
     """(B, 2, H, W, D), background and what was asked for; then, in a list, at coarser scales"""
     target: Tensor
     """(B, 1, H, W, D), 1 where the structure asked for is, else 0"""
+    together: Tensor | list[Tensor] | None = None
+    """logits (B, K+1, H, W, D) of all classes from the same step, as `logits` in a list; None without"""
 
 
 def is_drawn(share: float) -> bool:
@@ -110,6 +113,25 @@ def target_of(label: Tensor, classes: Tensor) -> Tensor:
     label = plain(label)
     each = classes.reshape(len(label), -1, *(1,) * (label.ndim - 1))
     return (label.unsqueeze(1) == each).any(dim=1).to(label.dtype)
+
+
+def against_others(masks: Tensor, asked: Tensor, left_out: Tensor | None = None) -> Tensor:
+    """What a request answers among classes.
+
+    Args:
+        masks: logits (B, T, H, W, D) that compete.
+        asked: (B or 1, T) bool, those that answer together, one at least.
+        left_out: likewise, those that don't count; None for none.
+
+    Returns:
+        (B, 2, H, W, D), all others and what is asked: their softmax gives it what the softmax of all that count does.
+    """
+    left_out = torch.zeros_like(asked) if left_out is None else left_out
+    others, own = (
+        masks.masked_fill(hidden[..., None, None, None], -torch.inf).logsumexp(dim=1, keepdim=True)
+        for hidden in (asked | left_out, ~asked)
+    )
+    return torch.cat([others, own], dim=1)
 
 
 def _choose(volume: Tensor, known: Tensor, absent_share: float) -> Tensor:

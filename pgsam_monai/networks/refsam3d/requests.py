@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.structures.library import load_library
@@ -132,7 +134,7 @@ class Requests:
                 f"entries, got {len(names)}; plan again."
             )
         _check_templates(templates)
-        self.num_classes = len(texts) - 1
+        self.num_classes, self.names = len(texts) - 1, tuple(names)
         self.texts: list[str] = []
         self.partners: dict[int, int] = {}
         self._share = other_names_share
@@ -166,6 +168,16 @@ class Requests:
                 f"{TITLE}: classes that can be asked for are 1 to {self.num_classes} and pairs, got {list(wanted)}."
             )
         return [self._draw(key) for key in asked]
+
+    @cached_property
+    def classes(self) -> Tensor:
+        """Which of the K + 1 classes each of `texts` asks for: (texts, K+1) bool, two for a pair."""
+        asked = torch.zeros(len(self.texts), self.num_classes + 1, dtype=torch.bool)
+        for each in (self._own, self._others):
+            for key, rows in each.items():
+                for index in key:
+                    asked[list(rows), index] = True
+        return asked
 
     def draw_each(self) -> list[int]:
         """A row for each of all classes; the background, which nobody asks for, is one of its descriptions."""

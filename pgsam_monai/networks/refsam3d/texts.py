@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pgsam_monai.networks.refsam3d.meaning import NamedClasses, as_flags, nearest_classes
 from pgsam_monai.networks.refsam3d.referring import ReferringTraining
 from pgsam_monai.networks.refsam3d.requests import TITLE, Requests
 from pgsam_monai.networks.text.class_texts import ClassTexts, SentenceTexts, check_texts, learns_text
@@ -47,7 +48,7 @@ class RequestTexts(ClassTexts):
             UserFault: not K + 1 texts, or a class without text.
         """
         super().__init__(texts, tokenize, num_classes=num_classes)
-        self.requests = requests
+        self.requests, self.named = requests, NamedClasses(requests.names)
         self.register_buffer("request_tokens", tokenize(requests.texts), persistent=False)
 
     def asked(self, clip: ClipTowers, classes: Tensor) -> Words:
@@ -74,6 +75,13 @@ class RequestTexts(ClassTexts):
             return clip.encode_words(clip.tokenize(texts).to(self.tokens.device))
 
         return self._keep("free", clip, encode, of=tuple(texts))
+
+    def meant(self, clip: ClipTowers, text: str) -> Tensor:
+        """Which classes a text asks for, see `meaning`: (1, K+1) bool, none if it means none of them."""
+        named = self.named.of(text)
+        if named is not None:
+            return as_flags(named, self.requests.num_classes + 1, self.tokens.device)
+        return nearest_classes(self.free(clip, [text]).sentence, self._all(clip).sentence, self.requests)
 
     def _drawn_now(self, clip: ClipTowers, rows: Sequence[int]) -> Words:
         return clip.encode_words(self.request_tokens[self._index(rows)])
@@ -120,6 +128,7 @@ class SentenceRequests(SentenceTexts):
         """
         super().__init__(texts, encoder, num_classes=num_classes, file=file)
         self.requests, self.encoder, self.file = requests, encoder, file
+        self.named = NamedClasses(requests.names)
         self._all: Phrases | None = None
         self._free: tuple[tuple[str, ...], Phrases] | None = None
 
@@ -141,6 +150,13 @@ class SentenceRequests(SentenceTexts):
         if self._free is None or self._free[0] != tuple(texts):
             self._free = tuple(texts), embed_words(texts, self.encoder, file=self.file, keep=False)
         return _like(self._free[1], self.embeddings).rows(range(len(texts)))
+
+    def meant(self, clip: None, text: str) -> Tensor:
+        """As `RequestTexts.meant`."""
+        named = self.named.of(text)
+        if named is not None:
+            return as_flags(named, self.requests.num_classes + 1, self.embeddings.device)
+        return nearest_classes(self.free(None, [text]).sentence, self._phrases().sentence, self.requests)
 
     def _phrases(self) -> Phrases:
         """All requests, encoded once, where and as precise as the classes' sentences are."""

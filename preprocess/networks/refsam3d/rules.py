@@ -272,5 +272,5 @@ RULES = {
 LATER = {
     "text_encoder": None, "fine_features": False, "supervised_scales": 1, "mask_stride": 1,
     "decoder_widths": list(WIDTHS), "direct_masks": False, "whitened_texts": False,
-    "asking_starts": 0,
+    "competing_requests": False, "asking_starts": 0,
 }  # fmt: skip

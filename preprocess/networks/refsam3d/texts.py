@@ -9,7 +9,7 @@ from preprocess.rules.decision import Decision
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.kind import SHARE, TRUTH, takes
 
-REFERRING_SHARE = 0.25
+REFERRING_SHARE = 0.5
 ASKING_STARTS = 0.5
 
 
@@ -68,11 +68,22 @@ def choose_whitened_texts(evidence: Evidence, decided: Mapping[str, Any]) -> Dec
     return Decision(value=True, reason=reason)
 
 
+@takes(TRUTH)
+def choose_competing_requests(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Whether a request competes with all classes that it doesn't mean, or stands alone against the background."""
+    reason = (
+        "By itself, an answer has to know of every other structure that it isn't what was asked for, and a step that "
+        "asks teaches about one structure; beside all classes it teaches both. The paper shows a request alone."
+    )
+    return Decision(value=True, reason=reason)
+
+
 @takes(SHARE)
 def choose_referring_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
     """Share of the training steps that ask for one structure by a text; the others segment all structures."""
     reason = (
-        "A quarter of the steps ask for a single structure in words, so that the network can be asked; the paper has "
+        "Half of the steps also ask for a single structure in words, so that the network can be asked; beside all "
+        "classes that costs none of their Dice (Synapse, 400 steps, one seed: 0.578, and 0.574 without). The paper has "
         "one text per data set and states no share."
     )
     return Decision(value=REFERRING_SHARE, reason=reason)
@@ -98,6 +109,7 @@ RULES = {
     "clip_weights": choose_clip_weights,
     "clip_training": choose_clip_training,
     "whitened_texts": choose_whitened_texts,
+    "competing_requests": choose_competing_requests,
 }
 
 ASKING_RULES = {"referring_share": choose_referring_share, "asking_starts": choose_asking_starts}

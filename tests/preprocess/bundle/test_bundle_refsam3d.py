@@ -161,6 +161,7 @@ def test_a_plan_from_before_a_decision_is_read_as_it_was_made():
         "decoder_widths",
         "direct_masks",
         "whitened_texts",
+        "competing_requests",
     )
     for name in ("text_encoder", *forms, "asking_starts"):
         del record["configurations"]["refsam3d"][name]
@@ -168,6 +169,7 @@ def test_a_plan_from_before_a_decision_is_read_as_it_was_made():
     assert own["text_encoder"].value is None and own["fine_features"].value is False
     assert (own["supervised_scales"].value, own["asking_starts"].value) == (1, 0)
     assert (own["mask_stride"].value, own["decoder_widths"].value) == (1, [64, 32, 16, 16])
+    assert own["competing_requests"].value is False
     assert own["direct_masks"].value is False and own["whitened_texts"].value is False
 
 

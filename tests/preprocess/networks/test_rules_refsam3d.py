@@ -59,7 +59,7 @@ def test_on_a_gpu_it_is_the_papers():
         "clip_weights": "openai", "clip_training": "frozen", "backbone": "vit_b", "weights": "sam_vit_b",
         "encoder_training": "adapters", "patch": [128, 128, 128], "epochs": 200, "learning_rate": 0.0001,
         "weight_decay": 1e-05, "poly_power": 1.0, "ce_weight": 1.0, "dice_weight": 1.0, "foreground_share": 0.5,
-        "overlap": 0.5, "referring_share": 0.25, "window": 8, "warmup_iterations": 100, "schedule_epochs": 200,
+        "overlap": 0.5, "referring_share": 0.5, "window": 8, "warmup_iterations": 100, "schedule_epochs": 200,
     }  # fmt: skip
     assert {name: own[name] for name in expected} == expected
 

@@ -6,6 +6,7 @@ from monai.data import MetaTensor
 
 from pgsam_monai.networks.refsam3d.referring import (
     ReferringTraining,
+    against_others,
     choose_asked,
     is_drawn,
     target_of,
@@ -99,3 +100,11 @@ def test_defaults_and_limits():
         ReferringTraining(share=1.5)
     with pytest.raises(ValueError, match=r"absent_share must lie between 0 and 1, got -0\.1"):
         ReferringTraining(absent_share=-0.1)
+
+
+def test_among_classes_an_answer_competes_with_those_that_it_doesnt_mean():
+    masks = torch.log(torch.tensor([1.0, 2.0, 3.0, 4.0])).reshape(1, 4, 1, 1, 1)
+    first, second, last = torch.eye(4, dtype=torch.bool)[1:, None]
+    assert against_others(masks, last).softmax(1).flatten().tolist() == pytest.approx([0.6, 0.4])
+    assert against_others(masks, last, first).softmax(1).flatten().tolist() == pytest.approx([0.5, 0.5])
+    assert against_others(masks, first | second).softmax(1).flatten().tolist() == pytest.approx([0.5, 0.5])

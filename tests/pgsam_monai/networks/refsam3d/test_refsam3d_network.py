@@ -308,3 +308,47 @@ def test_a_checkpoint_of_another_patch_or_token_size_is_refused():
     with pytest.raises(ValueError, match="token_size"):
         make(token_size=(8, 8, 8)).load_state_dict(state)
     make().load_state_dict(state)
+
+
+def test_a_competing_request_is_learnt_beside_all_classes():
+    network = make(referring=ALWAYS, competing_requests=True, supervised_scales=2).train()
+    image, label = torch.rand(2, 1, *PATCH), torch.zeros(2, 1, *PATCH)
+    label[0, :, 4:9], label[1, :, 10:20] = 1, 2
+    outputs = network(image, label)
+    assert [each.shape[:2] for each in outputs.logits] == [(2, 2), (2, 2)]
+    assert [each.shape[:2] for each in outputs.together] == [(2, 3), (2, 3)]
+    assert outputs.target.unique().tolist() == [0, 1]
+    loss = RequestLoss(DeepSupervisionLoss(DiceCELoss(to_onehot_y=True, softmax=True)))
+    both, alone = loss(outputs, label), loss(outputs._replace(together=None), label)
+    torch.testing.assert_close(both - alone, loss(outputs.together, label), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_competing_request_takes_the_place_of_the_class_that_it_means():
+    """By the class's own sentence it has the class's share of the softmax: both masks are alike."""
+    network = make(competing_requests=True).eval()
+    image = torch.rand(2, 1, *PATCH)
+    taps = network.embed(image)
+    sentences = network.texts(network.clip)
+    meant = torch.tensor([[False, False, True]])
+    answers, together = network.compete(taps, image, sentences[2:3], meant)
+    torch.testing.assert_close(
+        answers[0].softmax(1)[:, 1], together[0].softmax(1)[:, 2], atol=1e-4, rtol=1e-3
+    )
+
+
+@torch.no_grad()
+def test_what_a_request_means_is_answered_by_the_classes_masks():
+    network = make(competing_requests=True).eval()
+    image = torch.rand(2, 1, *PATCH)
+    everything = network(image).softmax(1)
+    answers = {}
+    for text in ("perform kidney segmentation", "spleen and kidney", "show me the lung"):
+        network.request = text
+        answers[text] = network(image).softmax(1)[:, 1]
+    torch.testing.assert_close(answers["perform kidney segmentation"], everything[:, 2])
+    torch.testing.assert_close(answers["spleen and kidney"], everything[:, 1:].sum(1))
+    assert answers["show me the lung"].shape == (2, *PATCH)
+    network.by_meaning = False
+    network.request = "perform kidney segmentation"
+    assert (network(image).softmax(1)[:, 1] - everything[:, 2]).abs().max() > 1e-3

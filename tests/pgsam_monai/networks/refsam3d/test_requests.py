@@ -114,3 +114,13 @@ def test_what_can_not_be_asked_for(wrong):
 def test_arguments_outside_their_range(changes, message):
     with pytest.raises(UserFault, match=message):
         Requests(**({"texts": TEXTS, "names": KIDNEYS} | changes))
+
+
+def test_it_is_known_what_each_request_asks_for():
+    requests = Requests(TEXTS, KIDNEYS, templates=("find {name}",), other_names_share=0.5)
+    asked = {
+        text: row.nonzero().flatten().tolist()
+        for text, row in zip(requests.texts, requests.classes, strict=True)
+    }
+    assert asked["all else"] == [0] and asked["a"] == asked["find left kidney"] == [1]
+    assert asked["find kidneys"] == [1, 3] and asked["find Milz"] == [2]
