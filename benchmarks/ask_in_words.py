@@ -7,12 +7,12 @@
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom --held_out names --words_alone
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom --absent
 
-With `--held_out` it is asked what no training has taught (`networks/refsam3d/requests.py`); a text that means
-classes is answered by their masks (`networks/refsam3d/meaning.py`), with `--words_alone` by the network's own. Each
-answer is compared with every structure's reference: with the one that was asked for, and with the one that it resembles
-most of the others. Beside it stands what the same network finds when it segments all structures at once. With `--absent` it sees,
-of every case and structure, only the longest run of slices that don't show the structure, and is asked for it: every
-millilitre that it answers is wrong. Prints a table in Markdown: Dice or millilitres, means over the cases.
+With `--held_out` it is asked what no training has taught (`networks/refsam3d/requests.py`); a text that means classes
+is answered by their masks (`networks/refsam3d/meaning.py`), with `--words_alone` by the network's own. Each answer is
+compared with every structure's reference: with the one that was asked for, and with the one that it resembles most of
+the others. Beside it stands what the same network finds when it segments all structures at once. With `--absent` it
+sees, of every case and structure, only the longest run of slices that don't show the structure, and is asked for it:
+every millilitre that it answers is wrong. Prints a table in Markdown: Dice or millilitres, means over the cases.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pgsam_monai.base.structures.library import load_library
-from pgsam_monai.networks.refsam3d.requests import Requests, other_names, pair_names
+from pgsam_monai.networks.refsam3d.requests import BOTH_SIDES, Requests, other_names, pair_names
 
 NEAR = 0.7
 """Cosine of a request and the nearest one of training from which on they mean the same. Of MiniLM's, templates that no
@@ -46,7 +46,8 @@ class NamedClasses:
         """Names in small letters and their classes: one, two of a pair, none of a structure that is no class."""
         called = {name.casefold(): (index,) for index, name in enumerate(self.names) if index}
         for pair, together in pair_names(self.names).items():
-            called |= {name.casefold(): pair for name in together}
+            single = together[0].removeprefix(BOTH_SIDES)
+            called |= {name.casefold(): pair for name in (*together, single)}
         for index, others in enumerate(other_names(self.names)):
             for name in (*others.taught, *others.held_out):
                 called.setdefault(name.casefold(), (index,))

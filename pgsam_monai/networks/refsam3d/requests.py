@@ -41,6 +41,7 @@ HELD_OUT_PART = 4
 """One in so many of a structure's other names is held out, and at least one of two or more."""
 
 LEFT, RIGHT = "_left", "_right"
+BOTH_SIDES = "left and right "
 
 
 class OtherNames(NamedTuple):
@@ -90,7 +91,7 @@ def pair_names(names: Sequence[str]) -> dict[tuple[int, int], tuple[str, ...]]:
 def _both(name: str) -> tuple[str, ...]:
     plural = re.sub(r"(?<=[^aeiou])y$", "ie", name) + "s"
     regular = spelling_keys(plural) == spelling_keys(name)  # else it has a plural of its own: hippocampi
-    return (f"left and right {name}", *((plural, f"both {plural}") if regular else ()))
+    return (f"{BOTH_SIDES}{name}", *((plural, f"both {plural}") if regular else ()))
 
 
 def _meanings(names: Sequence[str]) -> list[str | None]:

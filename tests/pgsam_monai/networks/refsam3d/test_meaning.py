@@ -20,6 +20,7 @@ NAMES = ["background", "left kidney", "spleen", "kidney_right", "liver", "xyzzy"
         ("a spl", None),
         ("the left kidney, please", {1}),
         ("both kidneys", {1, 3}),
+        ("any kidney?", {1, 3}),
         ("left and right kidney", {1, 3}),
         ("spleen and Leber", {2, 4}),
         ("liver tumor", set()),
