@@ -8,33 +8,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.networks.refsam3d.answering import AnsweringNetwork
 from pgsam_monai.networks.refsam3d.backbones import build_volume_encoder, find_volume_backbone
 from pgsam_monai.networks.refsam3d.checkpoint import load_volume_state
-from pgsam_monai.networks.refsam3d.cross_attention import CrossModalPrompts, HierarchicalCrossAttention
-from pgsam_monai.networks.refsam3d.decoder import STAGES, WIDTHS, VolumeDecoder
+from pgsam_monai.networks.refsam3d.cross_attention import HierarchicalCrossAttention
+from pgsam_monai.networks.refsam3d.decoder import WIDTHS, VolumeDecoder
 from pgsam_monai.networks.refsam3d.encoder import ENCODER_TRAINING, choose_trained
 from pgsam_monai.networks.refsam3d.projector import build_projector
 from pgsam_monai.networks.refsam3d.prompt_encoder import VolumePromptEncoder
-from pgsam_monai.networks.refsam3d.referring import (
-    Referred,
-    ReferringTraining,
-    against_others,
-    choose_asked,
-    is_drawn,
-    target_of,
-    with_partners,
-)
+from pgsam_monai.networks.refsam3d.referring import ReferringTraining
 from pgsam_monai.networks.refsam3d.texts import build_reader
 from pgsam_monai.networks.refsam3d.whitening import TextContrast
 from pgsam_monai.networks.refsam3d.windows import choose_window
 from pgsam_monai.networks.sam.efficient_sam import use_efficient_blocks
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
-from pgsam_monai.networks.text.clip import Words
 from pgsam_monai.networks.text.sentences import encoder_name
-from pgsam_monai.networks.volumes import VolumeNetwork, three
+from pgsam_monai.networks.volumes import three
 from pgsam_monai.weights.files import load_weights, resolve_weights
 
 logger = logging.getLogger(__name__)
@@ -43,7 +34,7 @@ DIM = 256
 ALL_STAGES = (1, 2, 3, 4)
 
 
-class RefSAM3D(VolumeNetwork):
+class RefSAM3D(AnsweringNetwork):
     """SAM's encoder in 3-D, texts that meet its four stages, and a decoder up to the input's own resolution.
 
     Two ways to ask, of one network: all classes at once, each by its class's text, competing voxel by voxel; or one
@@ -112,12 +103,6 @@ class RefSAM3D(VolumeNetwork):
         self.patch, self.multiples = three(patch, who="patch"), three(token_size, who="token_size")
         self.in_channels, self.num_classes = in_channels, num_classes
         self.referring = referring
-        self.request: str | None = None
-        """a text; where set, evaluation answers it alone, see `forward`"""
-        self.by_meaning = True
-        """where requests compete, whether one that means classes is answered by their masks, not by one of its own"""
-        self.asking = True
-        """whether training asks as `referring` says; a training's first phase doesn't"""
         self.description = {
             "network": self.name, "backbone": backbone, "num_classes": num_classes, "in_channels": in_channels,
             "patch": "x".join(map(str, self.patch)), "token_size": "x".join(map(str, self.multiples)),
@@ -231,6 +216,7 @@ class RefSAM3D(VolumeNetwork):
     def train(self, mode: bool = True) -> RefSAM3D:
         """As usual; for evaluation the class texts are encoded now, so that no export traces their encoder."""
         super().train(mode)
+        self._understood = None
         if not mode and self.texts is not None:
             with torch.no_grad():
                 self.contrast.prepare(self.texts(self.clip))
@@ -240,159 +226,6 @@ class RefSAM3D(VolumeNetwork):
         """Image (B, C, H, W, D) on the 0..1 scale → the encoder's four stages (B, 256, h, w, d), shallow first."""
         rgb = image if self.channel_mixer is None else self.channel_mixer(image)
         return self.image_encoder.encode((rgb - self.pixel_mean) / self.pixel_std)
-
-    def segment(self, image: Tensor) -> Tensor:
-        """As `VolumeNetwork`; where `request` is set, its answer (B, 2, H, W, D), background and asked."""
-        taps = self.embed(image)
-        if self.request is None:
-            return self.everything(taps, image)[0]
-        if not self.competing_requests or self.texts is None:
-            return self.refer(taps, image, self._request_words())[0]
-        meant = self.texts.meant(self.clip, self.request)
-        if self.by_meaning and bool(meant.any()):
-            return against_others(self.everything(taps, image)[0], meant)
-        return self.compete(taps, image, self._request_words().sentence, meant)[0][0]
-
-    def learn(
-        self, image: Tensor, label: Tensor | None, known: Tensor | None = None
-    ) -> Tensor | list[Tensor] | Referred:
-        """Logits of all classes (B, K+1, H, W, D); in a share of the steps the answer to a text about one of them.
-
-        With more `supervised_scales` than one, a list of them, the finest first.
-
-        A network that is to answer texts also learns all classes by requests drawn anew for each, in a share of the
-        steps: competing, they teach soonest which words tell structures apart.
-        """
-        taps = self.embed(image)
-        can_ask = self.asking and self.texts is not None and label is not None
-        user = self.referring if can_ask else None
-        if user is None or user.share == 0:
-            return _for_loss(self.everything(taps, image))
-        asks = is_drawn(user.share)
-        sentences = None
-        if self.competing_requests or not asks:
-            sentences = self.texts.drawn(self.clip) if is_drawn(user.drawn_share) else None
-        if not asks:
-            return _for_loss(self.everything(taps, image, sentences))
-        classes = choose_asked(label, self.num_classes, user.absent_share, known)
-        classes = with_partners(classes, self.texts.requests.partners, user.pair_share, known)
-        words, target, together = self.texts.asked(self.clip, classes), target_of(label, classes), None
-        if self.competing_requests:
-            meant = F.one_hot(classes, self.num_classes + 1).any(dim=1)
-            answer, together = self.compete(taps, image, words.sentence, meant, sentences)
-        else:
-            answer = self.refer(taps, image, words)
-        return Referred(_for_loss(answer), target, together and _for_loss(together))
-
-    def everything(
-        self,
-        taps: Sequence[Tensor],
-        image: Tensor,
-        sentences: Tensor | None = None,
-        request: Tensor | None = None,
-    ) -> list[Tensor]:
-        """All classes at once: the encoder's stages and the volume → float32 logits (B, K+1, H, W, D).
-
-        They are the first of a list; the others, while training, those of coarser scales. `sentences` (K+1, d) stand in
-        for those of the class texts. A `request` for each volume, or for all (B or 1, d), has a mask more, the last.
-        """
-        if self.texts is None:
-            queries = self.class_queries.unsqueeze(0)
-            return self._decode(taps, image, queries, queries, None)
-        said = self.texts(self.clip) if sentences is None else sentences
-        compared = self.texts(self.clip) if self.contrast.whitened else said
-        asked = self.contrast(said, compared).unsqueeze(0)
-        if request is not None:
-            further = self.contrast(request, compared).unsqueeze(1)
-            asked = torch.cat([asked.expand(len(further), -1, -1), further], dim=1)
-        queries = self.projector(asked)  # (1 or B, K+1 or K+2, 256)
-        return self._decode(taps, image, asked, queries, self._prompts(taps, queries, None))
-
-    def compete(
-        self,
-        taps: Sequence[Tensor],
-        image: Tensor,
-        request: Tensor,
-        meant: Tensor,
-        sentences: Tensor | None = None,
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """A request beside all classes: what `refer` gives, and what `everything` gives.
-
-        Args:
-            taps: the encoder's stages.
-            image: the volume.
-            request: the texts' vectors (B or 1, d).
-            meant: (B or 1, K+1) bool, the classes that a request means, with which it doesn't compete.
-            sentences: as for `everything`.
-        """
-        masks = self.everything(taps, image, sentences, request)
-        asked = F.pad(torch.zeros_like(meant), (0, 1), value=True)
-        answers = [against_others(each, asked, F.pad(meant, (0, 1))) for each in masks]
-        return answers, [each[:, :-1] for each in masks]
-
-    def refer(self, taps: Sequence[Tensor], image: Tensor, words: Words) -> list[Tensor]:
-        """One structure: texts of B volumes, or one for all → float32 logits (B, 2, H, W, D), background and asked.
-
-        A list, as `everything`'s.
-
-        Raises:
-            ValueError: the network was built without texts.
-        """
-        if self.texts is None:
-            raise UserFault(f"{self.title}: this network was built without texts and can't be asked.")
-        sentences = self.texts(self.clip)
-        background = self.contrast(sentences[:1], sentences).expand(len(words.sentence), -1)
-        asked = torch.stack([background, self.contrast(words.sentence, sentences)], dim=1)
-        vectors, present = self.projector(self.contrast(words.vectors, sentences)), words.present
-        prompts = self._prompts(taps, vectors, present)
-        return self._decode(
-            taps, image, asked, self.projector(asked), prompts, words=vectors, absent=~present
-        )
-
-    def _prompts(
-        self, taps: Sequence[Tensor], text: Tensor, present: Tensor | None
-    ) -> CrossModalPrompts | None:
-        if self.cross_attention is None:
-            return None
-        batch = taps[-1].shape[0]
-        text = text.expand(batch, -1, -1)
-        return self.cross_attention(taps, text, None if present is None else present.expand(batch, -1))
-
-    def _decode(
-        self,
-        taps: Sequence[Tensor],
-        image: Tensor,
-        asked: Tensor,
-        queries: Tensor,
-        prompts: CrossModalPrompts | None,
-        *,
-        words: Tensor | None = None,
-        absent: Tensor | None = None,
-    ) -> list[Tensor]:
-        batch = image.shape[0]
-        return self.mask_decoder(
-            taps,
-            image,
-            queries=queries.expand(batch, -1, -1),
-            asked=asked,
-            dense=self.prompt_encoder.dense(None if prompts is None else prompts.dense),
-            grid_encoding=self.prompt_encoder.grid_encoding(taps[-1]),
-            aggregated=(None,) * STAGES if prompts is None else prompts.stages,
-            words=None if words is None else words.expand(batch, -1, -1),
-            absent=None if absent is None else absent.expand(batch, -1),
-        )
-
-    def _request_words(self) -> Words:
-        """The request's words, encoded once for all patches."""
-        if self.texts is None:
-            raise UserFault(f"{self.title}: this network was built without texts and can't be asked.")
-        with torch.no_grad():
-            return self.texts.free(self.clip, [self.request])
-
-
-def _for_loss(masks: list[Tensor]) -> Tensor | list[Tensor]:
-    """One output as it is, for losses that know of no others."""
-    return masks if len(masks) > 1 else masks[0]
 
 
 def _check_arguments(num_classes: int, encoder_training: str, in_channels: int) -> None:

@@ -212,7 +212,7 @@ def test_referring_steps_ask_for_one_structure():
 def test_other_steps_know_classes_by_requests_drawn_anew(monkeypatch, drawn, share, varies):
     """Where the network is to answer texts, and in evaluation never."""
     network = make(referring=ReferringTraining(share=share, drawn_share=drawn)).train()
-    monkeypatch.setattr("pgsam_monai.networks.refsam3d.network.is_drawn", lambda wanted: wanted == 1.0)
+    monkeypatch.setattr("pgsam_monai.networks.refsam3d.answering.is_drawn", lambda wanted: wanted == 1.0)
     image, label = torch.rand(1, 1, *PATCH), torch.ones(1, 1, *PATCH)
     torch.manual_seed(0)
     outputs = [network(image, label) for _ in range(6)]
@@ -338,7 +338,8 @@ def test_a_competing_request_takes_the_place_of_the_class_that_it_means():
 
 
 @torch.no_grad()
-def test_what_a_request_means_is_answered_by_the_classes_masks():
+def test_what_a_request_means_is_answered_by_the_classes_masks_and_said(caplog):
+    caplog.set_level("INFO")
     network = make(competing_requests=True).eval()
     image = torch.rand(2, 1, *PATCH)
     everything = network(image).softmax(1)
@@ -349,6 +350,11 @@ def test_what_a_request_means_is_answered_by_the_classes_masks():
     torch.testing.assert_close(answers["perform kidney segmentation"], everything[:, 2])
     torch.testing.assert_close(answers["spleen and kidney"], everything[:, 1:].sum(1))
     assert answers["show me the lung"].shape == (2, *PATCH)
+    said = [line for line in caplog.messages if "means" in line]
+    assert said[:2] == [
+        "«perform kidney segmentation» means kidney.",
+        "«spleen and kidney» means spleen and kidney.",
+    ]
     network.by_meaning = False
     network.request = "perform kidney segmentation"
     assert (network(image).softmax(1)[:, 1] - everything[:, 2]).abs().max() > 1e-3

@@ -28,7 +28,7 @@ def make(**changes):
 @pytest.mark.parametrize("share", [1.0, 0.25], ids=["asked", "all"])
 def test_everything_is_trained_but_the_encoder(asked, share, monkeypatch):
     network = make(referring=ReferringTraining(share=share)).train()
-    monkeypatch.setattr("pgsam_monai.networks.refsam3d.network.is_drawn", lambda wanted: wanted > 0.4)
+    monkeypatch.setattr("pgsam_monai.networks.refsam3d.answering.is_drawn", lambda wanted: wanted > 0.4)
     assert network.clip is None and network.projector.layers[0].in_features == 26
     loss = RequestLoss(DiceCELoss(to_onehot_y=True, softmax=True))
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-2)
