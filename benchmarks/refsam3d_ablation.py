@@ -41,12 +41,17 @@ OURS = {
     "1 scale": {"supervised_scales": 1},
     "texts not whitened": {"whitened_texts": False},
     "without text": {"text_prompt": False},
-    "a quarter of the steps asks, in the second half": {"referring_share": 0.25, "asking_starts": 0.5},
-    "a quarter of the steps asks, from the start": {"referring_share": 0.25, "asking_starts": 0},
+    "half of the steps ask, beside all classes, in the second half": {"referring_share": 0.5, "asking_starts": 0.5},
+    "a quarter of the steps asks, by itself, in the second half": {
+        "referring_share": 0.25, "asking_starts": 0.5, "competing_requests": False,
+    },
+    "a quarter of the steps asks, by itself, from the start": {
+        "referring_share": 0.25, "asking_starts": 0, "competing_requests": False,
+    },
     "maps as fine as the volume": {"mask_stride": 1, "decoder_widths": [64, 32, 16, 16]},
     "tokens of 4": {"token_size": [4, 4, 4]},
     "as the paper has it, tokens of 4": AS_PUBLISHED,
-}
+}  # fmt: skip
 """What the paper doesn't have, one part at a time changed from what is planned for a CPU. Steps of the last rows take 2
 to 6 times as long."""
 TRAINING = ("referring_share", "asking_starts")
