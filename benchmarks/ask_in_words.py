@@ -8,11 +8,12 @@
     python benchmarks/ask_in_words.py bundles/refsam3d_phantom --absent
 
 With `--held_out` it is asked what no training has taught (`networks/refsam3d/requests.py`); a text that means classes
-is answered by their masks (`networks/refsam3d/meaning.py`), with `--words_alone` by the network's own. Each answer is
-compared with every structure's reference: with the one that was asked for, and with the one that it resembles most of
-the others. Beside it stands what the same network finds when it segments all structures at once. With `--absent` it
-sees, of every case and structure, only the longest run of slices that don't show the structure, and is asked for it:
-every millilitre that it answers is wrong. Prints a table in Markdown: Dice or millilitres, means over the cases.
+is answered by their masks (`networks/refsam3d/meaning.py`), with `--words_alone` by the request's own mask, with
+which what it means still doesn't compete. Each answer is compared with every structure's reference: with the one that
+was asked for, and with the one that it resembles most of the others. Beside it stands what the same network finds
+when it segments all structures at once. With `--absent` it sees, of every case and structure, only the longest run of
+slices that don't show the structure, and is asked for it: every millilitre that it answers is wrong. Prints a table
+in Markdown: Dice or millilitres, means over the cases.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def read_arguments() -> argparse.Namespace:
         "--request", default=f"perform {NAME} segmentation", help="with {name} for the class's name"
     )
     parser.add_argument("--held_out", choices=("templates", "names"), help="ask by these instead")
-    parser.add_argument("--words_alone", action="store_true", help="the network's own answers only")
+    parser.add_argument("--words_alone", action="store_true", help="answer by the request's own mask")
     parser.add_argument("--absent", action="store_true", help="ask for what isn't there")
     parser.add_argument("--cases", type=int, default=0, help="the first so many; 0 for all")
     parser.add_argument(

@@ -41,14 +41,16 @@ class AnsweringNetwork(VolumeNetwork):
         self.request: str | None = None
         """a text; where set, evaluation answers it alone, see `forward`"""
         self.by_meaning = True
-        """where requests compete, whether one that means classes is answered by their masks, not by one of its own"""
+        """where requests compete, whether one that means classes is answered by their masks, not by its own, with
+        which these classes don't compete"""
         self._understood = None
         self.asking = True
         """whether training asks as `referring` says; a training's first phase doesn't"""
 
     def embed(self, image: Tensor) -> list[Tensor]:
         """Image (B, C, H, W, D) on the 0..1 scale → the encoder's four stages (B, 256, h, w, d), shallow first."""
-        raise NotImplementedError
+        rgb = image if self.channel_mixer is None else self.channel_mixer(image)
+        return self.image_encoder.encode((rgb - self.pixel_mean) / self.pixel_std)
 
     def segment(self, image: Tensor) -> Tensor:
         """As `VolumeNetwork`; where `request` is set, its answer (B, 2, H, W, D), background and asked."""

@@ -7,7 +7,7 @@ is about needn't be learnt at all: the library of structures knows names, a sent
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -63,6 +63,33 @@ class NamedClasses:
         return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
 
 
+class Meaning:
+    """Which classes a text means, whoever reads it."""
+
+    def __init__(self, requests: Requests) -> None:
+        """`requests`: those of training."""
+        self.requests, self.named = requests, NamedClasses(requests.names)
+
+    def of(self, text: str, read: Callable[[], tuple[Tensor, Tensor]]) -> Tensor:
+        """What a request of training asks for, if it is one; else what the text names, else what the nearest asks for.
+
+        Args:
+            text: any.
+            read: gives the text's vector (1, d) and those of all requests (n, d), where they are needed.
+
+        Returns:
+            (1, K+1) bool, all False if it means no class; background is never meant.
+        """
+        if text in self.requests.texts:
+            return self.requests.classes[self.requests.texts.index(text)][None]
+        named = self.named.of(text)
+        if named is None:
+            return nearest_classes(*read(), self.requests)
+        flags = torch.zeros(1, self.requests.num_classes + 1, dtype=torch.bool)
+        flags[:, sorted(named)] = True
+        return flags
+
+
 def nearest_classes(sentence: Tensor, known: Tensor, requests: Requests) -> Tensor:
     """What the nearest request of training asks for.
 
@@ -76,11 +103,4 @@ def nearest_classes(sentence: Tensor, known: Tensor, requests: Requests) -> Tens
     """
     directions = F.normalize(known, dim=-1)
     cosines, rows = (F.normalize(sentence.to(known.dtype), dim=-1) @ directions.T).max(dim=1)
-    return requests.classes.to(rows.device)[rows] & (cosines > NEAR).unsqueeze(1)
-
-
-def as_flags(classes: set[int], count: int, device: torch.device) -> Tensor:
-    """Indices -> (1, count) bool."""
-    flags = torch.zeros(1, count, dtype=torch.bool)
-    flags[:, sorted(classes)] = True
-    return flags.to(device, non_blocking=True)
+    return requests.classes[rows.cpu()] & (cosines.cpu() > NEAR).unsqueeze(1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.networks.refsam3d.answering import AnsweringNetwork
@@ -221,11 +221,6 @@ class RefSAM3D(AnsweringNetwork):
             with torch.no_grad():
                 self.contrast.prepare(self.texts(self.clip))
         return self
-
-    def embed(self, image: Tensor) -> list[Tensor]:
-        """Image (B, C, H, W, D) on the 0..1 scale → the encoder's four stages (B, 256, h, w, d), shallow first."""
-        rgb = image if self.channel_mixer is None else self.channel_mixer(image)
-        return self.image_encoder.encode((rgb - self.pixel_mean) / self.pixel_std)
 
 
 def _check_arguments(num_classes: int, encoder_training: str, in_channels: int) -> None:

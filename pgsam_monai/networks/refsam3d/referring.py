@@ -20,7 +20,7 @@ from pgsam_monai.networks.slices import plain
 
 @dataclass(frozen=True, kw_only=True)
 class ReferringTraining:
-    """How often training asks for one structure instead of all classes, and how."""
+    """How often training asks for one structure, instead of all classes or beside them, and how."""
 
     share: float = 0.25
     """of the steps, 0 to 1"""

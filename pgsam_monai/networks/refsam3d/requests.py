@@ -172,12 +172,13 @@ class Requests:
 
     @cached_property
     def classes(self) -> Tensor:
-        """Which of the K + 1 classes each of `texts` asks for: (texts, K+1) bool, two for a pair."""
+        """Which classes each of `texts` asks for: (texts, K+1) bool, two for a pair, none for the background's."""
         asked = torch.zeros(len(self.texts), self.num_classes + 1, dtype=torch.bool)
         for each in (self._own, self._others):
             for key, rows in each.items():
                 for index in key:
                     asked[list(rows), index] = True
+        asked[:, 0] = False
         return asked
 
     def draw_each(self) -> list[int]:

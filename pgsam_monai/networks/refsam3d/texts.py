@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pgsam_monai.networks.refsam3d.meaning import NamedClasses, as_flags, nearest_classes
+from pgsam_monai.networks.refsam3d.meaning import Meaning
 from pgsam_monai.networks.refsam3d.referring import ReferringTraining
 from pgsam_monai.networks.refsam3d.requests import TITLE, Requests
 from pgsam_monai.networks.text.class_texts import ClassTexts, SentenceTexts, check_texts, learns_text
@@ -48,7 +48,7 @@ class RequestTexts(ClassTexts):
             UserFault: not K + 1 texts, or a class without text.
         """
         super().__init__(texts, tokenize, num_classes=num_classes)
-        self.requests, self.named = requests, NamedClasses(requests.names)
+        self.requests, self.meaning = requests, Meaning(requests)
         self.register_buffer("request_tokens", tokenize(requests.texts), persistent=False)
 
     def asked(self, clip: ClipTowers, classes: Tensor) -> Words:
@@ -77,11 +77,8 @@ class RequestTexts(ClassTexts):
         return self._keep("free", clip, encode, of=tuple(texts))
 
     def meant(self, clip: ClipTowers, text: str) -> Tensor:
-        """Which classes a text asks for, see `meaning`: (1, K+1) bool, none if it means none of them."""
-        named = self.named.of(text)
-        if named is not None:
-            return as_flags(named, self.requests.num_classes + 1, self.tokens.device)
-        return nearest_classes(self.free(clip, [text]).sentence, self._all(clip).sentence, self.requests)
+        """Which classes a text asks for, see `meaning.Meaning`: (1, K+1) bool, on the CPU."""
+        return self.meaning.of(text, lambda: (self.free(clip, [text]).sentence, self._all(clip).sentence))
 
     def _drawn_now(self, clip: ClipTowers, rows: Sequence[int]) -> Words:
         return clip.encode_words(self.request_tokens[self._index(rows)])
@@ -128,7 +125,7 @@ class SentenceRequests(SentenceTexts):
         """
         super().__init__(texts, encoder, num_classes=num_classes, file=file)
         self.requests, self.encoder, self.file = requests, encoder, file
-        self.named = NamedClasses(requests.names)
+        self.meaning = Meaning(requests)
         self._all: Phrases | None = None
         self._free: tuple[tuple[str, ...], Phrases] | None = None
 
@@ -153,10 +150,7 @@ class SentenceRequests(SentenceTexts):
 
     def meant(self, clip: None, text: str) -> Tensor:
         """As `RequestTexts.meant`."""
-        named = self.named.of(text)
-        if named is not None:
-            return as_flags(named, self.requests.num_classes + 1, self.embeddings.device)
-        return nearest_classes(self.free(None, [text]).sentence, self._phrases().sentence, self.requests)
+        return self.meaning.of(text, lambda: (self.free(None, [text]).sentence, self._phrases().sentence))
 
     def _phrases(self) -> Phrases:
         """All requests, encoded once, where and as precise as the classes' sentences are."""

@@ -64,6 +64,13 @@ def test_on_a_gpu_it_is_the_papers():
     assert {name: own[name] for name in expected} == expected
 
 
+def test_requests_that_take_steps_from_all_classes_get_fewer():
+    beside, alone = (
+        values(evidence(machine=GPU, **CUBIC), "refsam3d", competing_requests=each) for each in (True, False)
+    )
+    assert (beside["referring_share"], alone["referring_share"]) == (0.5, 0.25)
+
+
 def test_a_sentence_encoder_takes_the_place_of_clip():
     clip, minilm = (
         values(evidence(machine=GPU, **CUBIC), "refsam3d", text_encoder=reader) for reader in (None, "minilm")
