@@ -199,9 +199,12 @@ class AnsweringNetwork(VolumeNetwork):
             with torch.no_grad():
                 meant = self.texts.meant(self.clip, self.request)
             classes = [self.texts.requests.names[index] for index in meant[0].nonzero().flatten().tolist()]
-            logger.info(
-                "«%s» means %s.", self.request, " and ".join(classes) or "no class: it competes with all"
-            )
+            if classes:
+                logger.info("«%s» means %s.", self.request, " and ".join(classes))
+            else:
+                logger.warning(
+                    "«%s» means none of the classes that were learnt: don't trust it.", self.request
+                )
             self._understood = self.request, meant, bool(classes)
         return self._understood[1].to(device), self._understood[2]
 

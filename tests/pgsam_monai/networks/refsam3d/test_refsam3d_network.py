@@ -357,6 +357,8 @@ def test_what_a_request_means_is_answered_by_the_classes_masks_and_said(caplog):
     ]
     network.request = "xyzzy"  # names nothing: what CLIP's tower puts nearest, or what competes with all
     assert network(image).shape == (2, 2, *PATCH)
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warned[0].startswith("«show me the lung» means none of the classes")
     network.by_meaning = False
     network.request = "perform kidney segmentation"
     assert (network(image).softmax(1)[:, 1] - everything[:, 2]).abs().max() > 1e-3
