@@ -26,6 +26,9 @@ from pgsam_monai.networks.volumes import VolumeNetwork
 
 logger = logging.getLogger(__name__)
 
+CERTAIN = 30.0
+"""Logit of what is sure: the rest has 1e-13."""
+
 
 class AnsweringNetwork(VolumeNetwork):
     """From the encoder's stages and what is asked to masks; `RefSAM3D` builds the parts that this calls."""
@@ -60,6 +63,8 @@ class AnsweringNetwork(VolumeNetwork):
         if not self.competing_requests or self.texts is None:
             return self.refer(taps, image, self._request_words())[0]
         meant, any_class = self._understand(image.device)
+        if self.by_meaning and self.texts.meaning.names_another(self.request):
+            return nothing(image)
         if self.by_meaning and any_class:
             return against_others(self.everything(taps, image)[0], meant)
         return self.compete(taps, image, self._request_words().sentence, meant)[0][0]
@@ -201,6 +206,8 @@ class AnsweringNetwork(VolumeNetwork):
             classes = [self.texts.requests.names[index] for index in meant[0].nonzero().flatten().tolist()]
             if classes:
                 logger.info("«%s» means %s.", self.request, " and ".join(classes))
+            elif self.texts.meaning.names_another(self.request):
+                logger.warning("«%s» names what wasn't learnt: nothing is answered.", self.request)
             else:
                 logger.warning(
                     "«%s» means none of the classes that were learnt: don't trust it.", self.request
@@ -214,6 +221,13 @@ class AnsweringNetwork(VolumeNetwork):
             raise UserFault(f"{self.title}: this network was built without texts and can't be asked.")
         with torch.no_grad():
             return self.texts.free(self.clip, [self.request])
+
+
+def nothing(image: Tensor) -> Tensor:
+    """Logits (B, 2, H, W, D) that find nothing in a volume (B, C, H, W, D); finite, as they are averaged."""
+    masks = torch.zeros(len(image), 2, *image.shape[2:], device=image.device)
+    masks[:, 0] = CERTAIN
+    return masks
 
 
 def _for_loss(masks: list[Tensor]) -> Tensor | list[Tensor]:

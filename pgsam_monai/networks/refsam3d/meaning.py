@@ -89,6 +89,10 @@ class Meaning:
         flags[:, sorted(named)] = True
         return flags
 
+    def names_another(self, text: str) -> bool:
+        """Whether a text that no training has asked names a structure that is no class, as "liver tumor" does."""
+        return text not in self.requests.texts and self.named.of(text) == set()
+
 
 def nearest_classes(sentence: Tensor, known: Tensor, requests: Requests) -> Tensor:
     """What the nearest request of training asks for.

@@ -53,3 +53,5 @@ def test_a_request_of_training_means_what_it_was_drawn_for_whatever_else_it_name
     meaning = Meaning(Requests(texts, ["background", "spleen", "stomach"]))
     for text, classes in ((texts[0][0], []), (texts[1][0], [1]), ("spleen or stomach", [1, 2])):
         assert meaning.of(text, read=None)[0].nonzero().flatten().tolist() == classes
+        assert not meaning.names_another(text)
+    assert meaning.names_another("find the liver") and not meaning.names_another("where is it?")

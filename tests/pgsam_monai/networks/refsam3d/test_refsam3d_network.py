@@ -350,6 +350,7 @@ def test_what_a_request_means_is_answered_by_the_classes_masks_and_said(caplog):
     torch.testing.assert_close(answers["perform kidney segmentation"], everything[:, 2])
     torch.testing.assert_close(answers["spleen and kidney"], everything[:, 1:].sum(1))
     assert answers["show me the lung"].shape == (2, *PATCH)
+    assert answers["show me the lung"].max() < 1e-6  # it wasn't learnt, and nothing else is meant
     said = [line for line in caplog.messages if "means" in line]
     assert said[:2] == [
         "«perform kidney segmentation» means kidney.",
@@ -358,7 +359,7 @@ def test_what_a_request_means_is_answered_by_the_classes_masks_and_said(caplog):
     network.request = "xyzzy"  # names nothing: what CLIP's tower puts nearest, or what competes with all
     assert network(image).shape == (2, 2, *PATCH)
     warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
-    assert warned[0].startswith("«show me the lung» means none of the classes")
+    assert warned[0].startswith("«show me the lung» names what wasn't learnt")
     network.by_meaning = False
     network.request = "perform kidney segmentation"
     assert (network(image).softmax(1)[:, 1] - everything[:, 2]).abs().max() > 1e-3
