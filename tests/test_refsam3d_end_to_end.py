@@ -87,7 +87,9 @@ def test_asked_in_words_it_answers_with_one_structure(trained, tmp_path):
         assert (network(image) - one).abs().max() > 1e-4
 
 
-def test_read_by_a_sentence_encoder_it_needs_none_for_what_training_asked(planned, tmp_path, monkeypatch):
+def test_read_by_a_sentence_encoder_it_needs_none_for_what_training_asked(
+    planned, tmp_path, monkeypatch, caplog
+):
     from pgsam_monai.commands.main import predict
 
     data = planned.parents[1] / "Task02_Heart"
@@ -105,6 +107,7 @@ def test_read_by_a_sentence_encoder_it_needs_none_for_what_training_asked(planne
     name = json.loads((bundle / "configs/plan.json").read_text())["decisions"]["label_names"]["value"][1]
     predict(str(bundle), source, str(tmp_path / "all"))
     predict(str(bundle), source, str(tmp_path / "one"), text=f"show me the {name}")
+    assert f"«show me the {name}» means {name}." in caplog.messages
     voxels, _ = read_voxels(next((tmp_path / "one").glob("*.nii.gz")))
     assert voxels.shape == SHAPE and set(np.unique(voxels)) <= {0, 1}
     with pytest.raises(UserFault, match="modules.json"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.memory import set_limit
 from pgsam_monai.commands.values import axes_typed, numbers, one_number, window_numbers
 
+UNDERSTANDS_TEXTS = "pgsam_monai.networks.refsam3d.answering"
+"""Logs which classes a text means."""
 FORMATS = ("same", "dicom-seg")
 """Those of `predicting.products`, which brings torch."""
 
@@ -113,6 +116,8 @@ def predict(
             )
         options["engine"] = engine
         options["wishes"] = _wishes(clicks, box, label, propagate, background, window)
+    if text is not None:
+        _tell_what_is_understood()
     from pgsam_monai.predicting.each import SomeFailed
 
     try:
@@ -121,6 +126,14 @@ def predict(
         _print(fault.done)
         raise
     _print(written)
+
+
+def _tell_what_is_understood() -> None:
+    """Which classes a text means is logged, and here a user should see it."""
+    logger = logging.getLogger(UNDERSTANDS_TEXTS)
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
 
 
 def _check_pointing(guide_maps: bool, text: str | None, label: object, box: object) -> None:
