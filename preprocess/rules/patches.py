@@ -10,13 +10,14 @@ from preprocess.rules.decision import Decision
 from preprocess.rules.encoders import PATCH
 from preprocess.rules.evidence import Evidence
 from preprocess.rules.geometry import resampled_extents
-from preprocess.rules.kind import Kind, choice, is_number, takes, whole
+from preprocess.rules.kind import SHARE, Kind, choice, is_number, takes, whole
 from preprocess.splits.few_shot import FewShot
 
 MOST_WINDOWS = 4
 PATCHES_PER_CASE = 4
 GPU_EPOCHS = 200
 OVERLAP = 0.5
+CPU_FOREGROUND_SHARE = 0.9
 FINE_STEP = 8
 """Voxels that a patch's sides are multiples of where no token is longer and nothing is halved more often."""
 
@@ -48,6 +49,19 @@ def input_fault(can: Capabilities, shared: Mapping[str, Any]) -> str | None:
         wish = "override spacing=[rows,columns,slices] in mm."
         return f"spacing null: {can.title} resamples volumes to one spacing; {wish}"
     return None
+
+
+@takes(SHARE)
+def choose_foreground_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
+    """Share of patches that are drawn around a structure, chosen first; the rest lie anywhere."""
+    if decided["target"] == "cpu":
+        reason = (
+            "A CPU has few steps, which structures should fill: Synapse, 800 steps, RefSAM3D 0.678 instead of 0.657 "
+            "with a half, 1800 steps 0.744 instead of 0.711; DynUNet3D, 800 steps, 0.677 instead of 0.674."
+        )
+        return Decision(value=CPU_FOREGROUND_SHARE, reason=reason)
+    reason = "RefSAM3D's ratio of foreground to background patches, 1:1 (Section 4.1.2); nnU-Net has a third."
+    return Decision(value=training.FOREGROUND_SHARE, reason=reason)
 
 
 def wanted_patch(decided: Mapping[str, Any]) -> list[int]:

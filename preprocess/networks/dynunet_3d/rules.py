@@ -127,12 +127,6 @@ def choose_learning_rate(evidence: Evidence, decided: Mapping[str, Any]) -> Deci
     return Decision(value=LEARNING_RATE, reason=reason)
 
 
-def choose_foreground_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Share of patches that are drawn around a structure, chosen first; the rest lie anywhere."""
-    reason = "RefSAM3D's, so that both draw patches alike; nnU-Net has a third."
-    return Decision(value=training.FOREGROUND_SHARE, reason=reason)
-
-
 def footprint(patch: Sequence[int], topology: Mapping[str, Any]) -> Footprint:
     """What a patch and the network take. As in 2-D, a convolution keeps its output and the normed one: 2 convolutions
     in the encoder; 2 in the decoder, and their joined input of twice the channels."""
@@ -226,7 +220,7 @@ RULES = {
     "poly_power": baselines.choose_poly_power,
     "ce_weight": baselines.choose_loss_weight,
     "dice_weight": baselines.choose_loss_weight,
-    "foreground_share": choose_foreground_share,
+    "foreground_share": patches.choose_foreground_share,
     **patches.INFERENCE_RULES,
 }
 

@@ -200,12 +200,6 @@ def choose_loss_weight(evidence: Evidence, decided: Mapping[str, Any]) -> Decisi
     return Decision(value=1.0, reason=reason)
 
 
-def choose_foreground_share(evidence: Evidence, decided: Mapping[str, Any]) -> Decision:
-    """Share of patches that are drawn around a structure, chosen first; the rest lie anywhere."""
-    reason = "The paper's ratio of foreground to background patches, 1:1."
-    return Decision(value=training.FOREGROUND_SHARE, reason=reason)
-
-
 def _token_sizes(decided: Mapping[str, Any]) -> Sequence[int]:
     """What may be planned in plane, fine tokens first."""
     if decided["target"] == "cpu":
@@ -264,7 +258,7 @@ RULES = {
     "poly_power": choose_poly_power,
     "ce_weight": choose_loss_weight,
     "dice_weight": choose_loss_weight,
-    "foreground_share": choose_foreground_share,
+    "foreground_share": patches.choose_foreground_share,
     **patches.INFERENCE_RULES,
     **texts.ASKING_RULES,
 }

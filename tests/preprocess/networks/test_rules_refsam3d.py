@@ -47,7 +47,7 @@ def test_on_a_cpu_a_small_network_learns_from_random_numbers():
         "clip_model": "clip_tiny", "clip_weights": None, "clip_training": "full", "backbone": "vit_mini",
         "weights": None, "encoder_training": "full", "patch": [64, 64, 64], "token_size": [8, 8, 8],
         "mask_stride": 2, "decoder_widths": [64, 64, 64, 32], "checkpointing": False, "batch_size": 2,
-        "iterations_per_epoch": 20, "epochs": 30, "learning_rate": 0.001,
+        "iterations_per_epoch": 20, "epochs": 30, "learning_rate": 0.001, "foreground_share": 0.9,
     }  # fmt: skip
     assert {name: own[name] for name in expected} == expected
     assert "three times as much brought less" in decide(evidence(), "refsam3d")["learning_rate"].reason
