@@ -33,14 +33,16 @@ def main() -> None:
     content = config.get_parsed_content
     cases, values = content("evaluation_cases"), content("label_values")
     predictions = arguments.predictions or arguments.bundle / "eval/validation/predictions"
+    if missing := [case["name"] for case in cases if not (predictions / f"{case['name']}.nii.gz").is_file()]:
+        sys.exit(f"{predictions} has no label map of {', '.join(missing)}; run `evaluating` first.")
     found = {name: [] for name in values}
     for case in cases:
         reference = nib.load(case["label"])
+        spacing, label = reference.header.get_zooms()[:3], np.asarray(reference.dataobj)
         answer = np.asarray(nib.load(predictions / f"{case['name']}.nii.gz").dataobj)
         for name, value in values.items():
-            true = np.asarray(reference.dataobj) == value
+            true = label == value
             if true.any():
-                spacing = reference.header.get_zooms()[:3]
                 found[name].append(errors_of(answer == value, true, spacing, near_mm=arguments.near_mm))
     print(f"| structure | cases | {' | '.join(COLUMNS)} |\n" + "|---" * (len(COLUMNS) + 2) + "|")
     for name, rows in found.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,16 @@ CERTAIN = 30.0
 """Logit of what is sure: the rest has 1e-13."""
 
 
+class Understood(NamedTuple):
+    """What a request means."""
+
+    request: str
+    classes: Tensor
+    """(1, K+1) bool, those that it means, on the CPU"""
+    another: bool
+    """whether it names a structure that is no class"""
+
+
 class AnsweringNetwork(VolumeNetwork):
     """From the encoder's stages and what is asked to masks; `RefSAM3D` builds the parts that this calls."""
 
@@ -37,7 +48,7 @@ class AnsweringNetwork(VolumeNetwork):
     referring: ReferringTraining | None
     competing_requests: bool
     texts: nn.Module | None
-    _understood: tuple[str, Tensor, bool] | None
+    _understood: Understood | None
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,15 +68,15 @@ class AnsweringNetwork(VolumeNetwork):
 
     def segment(self, image: Tensor) -> Tensor:
         """As `VolumeNetwork`; where `request` is set, its answer (B, 2, H, W, D), background and asked."""
-        taps = self.embed(image)
         if self.request is None:
-            return self.everything(taps, image)[0]
+            return self.everything(self.embed(image), image)[0]
         if not self.competing_requests or self.texts is None:
-            return self.refer(taps, image, self._request_words())[0]
-        meant, any_class = self._understand(image.device)
-        if self.by_meaning and self.texts.meaning.names_another(self.request):
+            return self.refer(self.embed(image), image, self._request_words())[0]
+        understood = self._understand()
+        if self.by_meaning and understood.another:
             return nothing(image)
-        if self.by_meaning and any_class:
+        taps, meant = self.embed(image), understood.classes.to(image.device)
+        if self.by_meaning and understood.classes.any():
             return against_others(self.everything(taps, image)[0], meant)
         return self.compete(taps, image, self._request_words().sentence, meant)[0][0]
 
@@ -198,22 +209,23 @@ class AnsweringNetwork(VolumeNetwork):
             absent=None if absent is None else absent.expand(batch, -1),
         )
 
-    def _understand(self, device: torch.device) -> tuple[Tensor, bool]:
-        """Which classes the request means, (1, K+1) bool, and whether any: once for all patches, and said."""
-        if self._understood is None or self._understood[0] != self.request:
+    def _understand(self) -> Understood:
+        """What the request means: found out and said once for all patches."""
+        if self._understood is None or self._understood.request != self.request:
             with torch.no_grad():
                 meant = self.texts.meant(self.clip, self.request)
+            another = self.texts.meaning.names_another(self.request)
+            self._understood = Understood(self.request, meant, another)
             classes = [self.texts.requests.names[index] for index in meant[0].nonzero().flatten().tolist()]
             if classes:
                 logger.info("«%s» means %s.", self.request, " and ".join(classes))
-            elif self.texts.meaning.names_another(self.request):
+            elif another and self.by_meaning:
                 logger.warning("«%s» names what wasn't learnt: nothing is answered.", self.request)
             else:
                 logger.warning(
                     "«%s» means none of the classes that were learnt: don't trust it.", self.request
                 )
-            self._understood = self.request, meant, bool(classes)
-        return self._understood[1].to(device), self._understood[2]
+        return self._understood
 
     def _request_words(self) -> Words:
         """The request's words, encoded once for all patches."""
