@@ -29,7 +29,7 @@ class AnsweringNetwork(nn.Module):
     def __init__(self, num_classes=2, image_size=64, stack_depth=1, pool=2):
         super().__init__()
         self.num_classes, self.image_size, self.stack_depth = num_classes, image_size, stack_depth
-        self.pool, self.embedded, self.prompts = pool, [], []
+        self.pool, self.embedded, self.prompts, self.in_channels = pool, [], [], 1
 
     def embed(self, image: Tensor, depth: int = 1) -> ImageFeatures:
         self.embedded.append((len(image), depth))

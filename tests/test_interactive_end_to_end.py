@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 
@@ -154,15 +155,43 @@ def test_several_images_are_refused(trained, tmp_path):
         cli.predict(str(bundle), str(folder / "imagesTr"), str(tmp_path), box=(1, 9, 1, 9, 3, 3), label=2)
 
 
-def test_a_network_without_prompts_says_so(without_prompts, tmp_path):
+def test_a_network_without_prompts_is_corrected_by_clicks(without_prompts, tmp_path):
+    """What SAMed found is shown, and the click is obeyed; boxes are answered, too."""
     bundle, folder = without_prompts
     scan = folder / "imagesTr/organ_001.nii.gz"
-    words = ["predict", str(bundle), str(scan), str(tmp_path), "--box=1,9,1,9,3,3", "--label=organ1"]
+    cli.predict(str(bundle), str(scan), str(tmp_path / "alone"), device="cpu")
+    alone, _ = read_voxels(tmp_path / "alone/organ_001.nii.gz")
+    voxel = tuple(np.argwhere(alone == 0)[-1].tolist())
+    clicks = tmp_path / "clicks.json"
+    clicks.write_text(json.dumps({"labels": {names_of(bundle)[0]: {"positive": [voxel]}}}))
+    wishes = {"clicks": str(clicks), "background": "everything", "device": "cpu"}
+    cli.predict(str(bundle), str(scan), str(tmp_path / "clicked"), **wishes)
+    clicked, _ = read_voxels(tmp_path / "clicked/organ_001.nii.gz")
+    assert clicked[voxel] == 1 and clicked.dtype == alone.dtype and np.mean(clicked == alone) > 0.5
+    words = [
+        "predict",
+        str(bundle),
+        str(scan),
+        str(tmp_path),
+        "--box=1,9,1,9,3,3",
+        f"--label={names_of(bundle)[0]}",
+    ]
     done = typed("-m", "pgsam_monai.commands.main", *words)
-    assert done.returncode != 0 and "Traceback" not in done.stderr
-    assert "takes no clicks and no boxes: its network is SAMed" in done.stderr
-    with pytest.raises(ValueError, match="takes no clicks"):
-        cli.evaluate(str(bundle), interaction=True)
+    assert done.returncode == 0 and set(np.unique(read_voxels(tmp_path / "organ_001.nii.gz")[0])) <= {0, 1}
+
+
+def test_clicks_are_measured_for_a_network_without_prompts(without_prompts, capsys):
+    bundle, _ = without_prompts
+    cli.evaluate(str(bundle), interaction=True, clicks=(1, 3), cases=1)
+    out = capsys.readouterr().out
+    rows = list(csv.DictReader((bundle / "eval/validation/volume_clicks.csv").open()))
+    assert {row["clicks"] for row in rows} == {"0", "1", "3"} and {row["label"] for row in rows} == set(
+        names_of(bundle)
+    )
+    assert all(0 <= float(row["dice"]) <= 1 for row in rows)
+    assert "Dice after so many clicks in the whole volume" in out and "interaction.csv" not in out
+    cli.evaluate(str(bundle), interaction=True, clicks=(1, 3), cases=1)
+    assert "1 of 1 cases are measured already" in capsys.readouterr().out
 
 
 def test_interaction_is_measured_once_per_case(trained, monkeypatch, capsys):

@@ -86,9 +86,9 @@ def test_it_says_what_it_has(server, bundles, images):
     names = list(Bundle(bundles["samed"]).labels)
     kinds = {name: model["type"] for name, model in info["models"].items()}
     assert kinds == {
-        **{f"{network}_lab": "segmentation" for network in NETWORKS},
-        "medsa_lab_deepedit": "deepedit",
-        "medsa_lab_deepgrow": "deepgrow",
+        f"{network}_lab{ending}": kind
+        for network in NETWORKS
+        for ending, kind in (("", "segmentation"), ("_deepedit", "deepedit"), ("_deepgrow", "deepgrow"))
     }
     labels = info["models"]["samed_lab"]["labels"]
     assert labels == {name: number for number, name in enumerate(names, start=1)}

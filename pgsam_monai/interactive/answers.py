@@ -157,44 +157,32 @@ def ask_everything(embeddings: SliceEmbeddings, slices: Sequence[int]) -> Tensor
         return model.network.everything(features).float()
 
 
-def against_others(everything: Tensor) -> Tensor:
-    """An answer without prompts (K+1, h, w) -> logits (K, h, w) of each class against the best of all others."""
-    best, second = everything.topk(2, dim=0).values
-    own = everything[1:]
-    return own - torch.where(own == best, second, best)
+def shown_without_prompts(embeddings: SliceEmbeddings, slices: Sequence[int]) -> np.ndarray:
+    """What the network finds on n slices without any prompt: class indices (n, H, W)."""
+    frame = embeddings.volume.frame
+    square = enlarge(ask_everything(embeddings, slices), (frame.image_size, frame.image_size))
+    return unfit_labels(square, frame)[:, 0].cpu().numpy()
 
 
-def compete(
-    answers: Mapping[int, Tensor],
-    frame: SliceFrame,
-    everything: Tensor | None = None,
-    shown: Mapping[int, Tensor] | None = None,
-) -> np.ndarray:
+def compete(answers: Mapping[int, Tensor], frame: SliceFrame, under: np.ndarray | None = None) -> np.ndarray:
     """Class indices (H, W) of a slice.
 
     Where classes that were asked about overlap, the highest logit wins, the lower index on a tie. Where none of them
-    is above 0, `everything` shows the other classes, and what it says of those asked about counts no more. Classes
-    whose clicks correct what `everything` shows keep it wherever the clicks changed nothing.
+    is above 0, `under` shows the other classes; what it says of those asked about counts no more.
 
     Args:
         answers: logits (h, w) by class index 1..K.
         frame: of the slice.
-        everything: logits (K+1, h, w) without prompts, background first; None for background.
-        shown: of those classes that clicks correct, the logits before them.
+        under: class indices (H, W) without prompts; None for background.
     """
-    indices, shown = np.zeros((frame.height, frame.width), dtype=np.int16), shown or {}
-    if everything is not None:
-        square = enlarge(everything[None], (frame.image_size, frame.image_size))
-        indices[:] = unfit_labels(square, frame)[0, 0].cpu().numpy()
-        indices[np.isin(indices, [index for index in answers if index not in shown])] = 0
+    indices = np.zeros((frame.height, frame.width), dtype=np.int16)
+    if under is not None:
+        indices[:] = under
+        indices[np.isin(indices, list(answers))] = 0
     best = np.zeros((frame.height, frame.width), dtype=np.float32)
     for index in sorted(answers):
         rival = _on_slice(answers[index], frame)
         won = rival > best
-        if index in shown:
-            before = _on_slice(shown[index], frame) > 0
-            indices[before & (rival <= 0) & (indices == index)] = 0
-            won &= ~before
         indices[won] = index
         best[won] = rival[won]
     return indices

@@ -12,7 +12,7 @@ Clicks are voxels (i, j, k) of the file. The second one is quick: its slice is e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +20,23 @@ import numpy as np
 from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.bundle import Bundle
+from pgsam_monai.interactive.corrections import Corrector, mask_logits
 from pgsam_monai.interactive.model import PromptModel, prompt_model
 from pgsam_monai.interactive.propagation import Propagation, spread
-from pgsam_monai.interactive.session import Asked, Session, mask_logits
+from pgsam_monai.interactive.reach import Click
+from pgsam_monai.interactive.session import EVERYTHING, Asked, Session
 from pgsam_monai.interactive.volume import Place, SlicedVolume, masks_by_place, read_volume
+from pgsam_monai.interactive.zero_shot import load_corrector, load_zero_shot, stand_in
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks
-from pgsam_monai.prompts.frames import Placed
+from pgsam_monai.prompts.frames import Placed, frame_to_pixels
 from pgsam_monai.prompts.points import BOX_FIRST
 from pgsam_monai.runtime.engines import TORCH
+from pgsam_monai.voxels.labels import label_indices
 
-BACKGROUNDS = ("empty", "everything")
-CORRECTIONS = ("pull", "ask")
+BACKGROUNDS = ("empty", EVERYTHING)
+SPREADING, ASKING = CORRECTIONS = ("spread", "ask")
+CORRECTOR = "drawn_tiny"
+"""Weights that answer clicks where a bundle's own network hasn't learnt to obey them."""
 
 
 class Segmenter:
@@ -47,7 +53,9 @@ class Segmenter:
         model: PromptModel,
         *,
         background: str = "empty",
-        corrections: str = "pull",
+        corrections: str = SPREADING,
+        corrector: PromptModel | None = None,
+        finds: Callable[[Paths], np.ndarray] | None = None,
         mask_feedback: bool | None = None,
         memory_gb: float = 0.5,
     ) -> None:
@@ -56,9 +64,11 @@ class Segmenter:
             model: see `from_bundle` and `from_weights`.
             background: what slices without prompts show, and on other slices the classes without: nothing ("empty")
                 or what the network finds without prompts ("everything").
-            corrections: what clicks do to an answer that is there: "pull" moves it near them
-                (`interactive.corrections`), "ask" asks the network anew with all of them, as in SAM. With "pull" and
-                "everything" the first click, too, corrects what the network found by itself.
+            corrections: what clicks do: "spread" corrects what is shown around them, on their slice and on those
+                beside it (`interactive.corrections`); "ask" asks the network anew about the slice, as in SAM.
+            corrector: of "spread", whose network says what a click means; None: the model's own.
+            finds: of "everything", another network's way from an image's files to its label map (i, j, k) of the
+                model's values; None: the model's own network finds everything.
             mask_feedback: of "ask": with a further click the latest answer goes in as a mask, as in SAM and in Med-SA's
                 training; None: if the network was trained with masks.
             memory_gb: for embeddings, see `SliceEmbeddings`.
@@ -71,11 +81,13 @@ class Segmenter:
         ):  # fmt: skip
             if given not in known:
                 raise UserFault(f"Segmenter: {what} must be one of {known}, got {given!r}.")
-        if background == "everything" and not model.knows_everything:
+        if background == EVERYTHING and not (model.knows_everything or finds):
             raise UserFault(
                 f"{model.source} was never trained without prompts; leave the background 'empty'."
             )
         self.model, self.background, self.corrections = model, background, corrections
+        self.corrector = model if corrector is None else corrector
+        self._finds = finds
         self.mask_feedback = model.trained_with_masks if mask_feedback is None else mask_feedback
         self._memory_gb = memory_gb
         self._session: Session | None = None
@@ -84,17 +96,31 @@ class Segmenter:
     def from_bundle(
         cls, bundle: str | Path, device: str | None = None, *, engine: str = TORCH, **options: object
     ) -> Segmenter:
-        """The trained network of a bundle; `engine` and what is raised are those of `model.prompt_model`, options those
-        of the constructor."""
-        return cls(prompt_model(Bundle.trained(bundle, device=device), engine), **options)
+        """The trained network of a bundle; `CORRECTOR` answers clicks.
+
+        `engine` and what is raised are those of `model.prompt_model`, options those of the constructor.
+        """
+        return cls.of(Bundle.trained(bundle, device=device), engine=engine, **options)
+
+    @classmethod
+    def of(
+        cls, bundle: Bundle, *, engine: str = TORCH, corrections: str = SPREADING, **options: object
+    ) -> Segmenter:
+        """A trained bundle's, likewise. Where its network takes no prompts, `CORRECTOR` answers all of them."""
+        if not bundle.capabilities.prompts:
+            model = stand_in(bundle, CORRECTOR)
+            return cls(
+                model, corrections=corrections, finds=lambda image: bundle.label_map(image).voxels, **options
+            )
+        if corrections == SPREADING:
+            options = {"corrector": load_corrector(CORRECTOR, bundle)} | options
+        return cls(prompt_model(bundle, engine), corrections=corrections, **options)
 
     @classmethod
     def from_weights(
         cls,
         weights: str,
         labels: Sequence[str] | Mapping[str, int] = ("object",),
-        *,
-        corrections: str = "ask",
         **options: object,
     ) -> Segmenter:
         """Published weights as they are, without any training here.
@@ -102,25 +128,37 @@ class Segmenter:
         Args:
             weights: such as "drawn_tiny", "lite_medsam" or "sam_vit_b", see `zero_shot.load_zero_shot`.
             labels: likewise, what the user calls the classes.
-            corrections: of the constructor; weights of SAM's kind have learnt to obey clicks.
-            options: background, mask_feedback and memory_gb of the constructor, and the further arguments of
-                `load_zero_shot`, such as window=(-160, 240) for CT.
+            options: background, corrections, mask_feedback and memory_gb of the constructor, and the further arguments
+                of `load_zero_shot`, such as window=(-160, 240) for CT.
         """
-        from pgsam_monai.interactive.zero_shot import load_zero_shot
-
         own = {
             name: options.pop(name)
-            for name in ("background", "mask_feedback", "memory_gb")
+            for name in ("background", "corrections", "mask_feedback", "memory_gb")
             if name in options
         }
-        return cls(load_zero_shot(weights, labels, **options), corrections=corrections, **own)
+        return cls(load_zero_shot(weights, labels, **options), **own)
 
     def set_image(self, image: Paths | np.ndarray, affine: np.ndarray | None = None) -> None:
         """Begin with an image; see `volume.read_volume` for what it may be. What was asked before goes."""
+        volume, memory = read_volume(self.model, image, affine), self._memory_gb
+        spreads = self.corrections == SPREADING
         self._session = Session(
-            self.model, read_volume(self.model, image, affine), show_everything=self.background == "everything",
-            corrects=self.corrections == "pull", memory_gb=self._memory_gb,
-        )  # fmt: skip
+            self.model,
+            volume,
+            under=self._shown_under(image, volume),
+            corrector=Corrector(self.corrector, volume, memory_gb=memory) if spreads else None,
+            memory_gb=memory,
+        )
+
+    def _shown_under(self, image: Paths | np.ndarray, volume: SlicedVolume) -> np.ndarray | str | None:
+        """What is shown of an image where nobody asked, as `Session` takes it."""
+        if self.background != EVERYTHING or self._finds is None:
+            return EVERYTHING if self.background == EVERYTHING else None
+        if isinstance(image, np.ndarray):
+            raise UserFault(
+                f"{self.model.source} segments files; write the array to one, or leave the background 'empty'."
+            )
+        return volume.grid.turned(label_indices(self._finds(image), self.model.values))
 
     def add_click(
         self, ijk: Sequence[float], label: str | int | None = None, *, positive: bool = True
@@ -194,17 +232,19 @@ class Segmenter:
             UserFault: no such label.
             RuntimeError: no image yet.
         """
-        session, changes = self._open(), {}
+        session, changes, clicks = self._open(), {}, []
         for label, prompts in placed.items():
             index = self.model.index_of(label)
-            for at, points, _ in prompts:
-                place = Place(at, index)
+            for one in prompts:
+                place = Place(one.slice, index)
                 before = changes.get(place) or session.about(place)
-                if BOX_FIRST in points.labels:
-                    changes[place] = before.with_box(points)
+                if BOX_FIRST in one.points.labels:
+                    changes[place] = before.with_box(one.points)
                 else:
-                    changes[place] = before.with_clicks(points, feedback=self.mask_feedback)
-        session.ask(changes)
+                    changes[place] = before.with_clicks(one.points, feedback=self.mask_feedback)
+                    pixel = frame_to_pixels(one.points, session.volume.frame)[0]
+                    clicks.append(Click(one.slice, *pixel, index, one.positive))
+        session.ask(changes, clicks if session.corrector else ())
 
     def propagate(
         self, label: str | int | None = None, *, slices: int | None = None, **settings: float | bool
@@ -223,7 +263,7 @@ class Segmenter:
         session = self._open()
         chosen = set(range(1, len(self.model.names) + 1)) if label is None else {self.model.index_of(label)}
         own = {place: asked for place, asked in session.asked.items() if place.index in chosen}
-        seeds = {place: asked.logits for place, asked in own.items() if not asked.propagated}
+        seeds = {place: session.logits_of(place) for place, asked in own.items() if not asked.propagated}
         if not seeds:
             raise UserFault("propagate: nothing was asked about it yet; add a click or a box first.")
         gone = {place: None for place, asked in own.items() if asked.propagated}
@@ -239,8 +279,9 @@ class Segmenter:
 
     def reset(self, label: str | int | None = None) -> None:
         """Take all prompts back, or those of one class, as one step. Embeddings are kept."""
-        session, index = self._open(), None if label is None else self.model.index_of(label)
-        session.change({place: None for place in session.asked if index in (None, place.index)})
+        session = self._open()
+        known = range(1, len(self.model.names) + 1)
+        session.forget(known if label is None else [self.model.index_of(label)])
 
     def start_over(self) -> None:
         """Take all prompts back and forget every step. The image and its embeddings are kept."""

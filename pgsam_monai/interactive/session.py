@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pgsam_monai.interactive.answers import (
     SliceEmbeddings,
     SlicePrompt,
-    against_others,
     answer,
-    ask_everything,
     compete,
+    shown_without_prompts,
 )
-from pgsam_monai.interactive.corrections import pull
+from pgsam_monai.interactive.corrections import Change, Corrector, mask_logits
 from pgsam_monai.interactive.model import PromptModel
+from pgsam_monai.interactive.reach import Click
 from pgsam_monai.interactive.volume import DrawnLabelMap, Place, SlicedVolume
-from pgsam_monai.prompts.points import POSITIVE, PointList, point_list
-from pgsam_monai.transforms.fit import enlarge, fit_image, resize
-from pgsam_monai.voxels.frame import SliceFrame
+from pgsam_monai.prompts.points import PointList, point_list
 
-MASK_LOGIT = 10.0
-"""Logit inside a mask that the user gives, and minus the one outside: about what SAM's own sure answers have."""
+EVERYTHING = "everything"
+"""What is shown where nobody asked: what the network finds without prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +35,6 @@ class Asked:
     """two corners, or none"""
     given: Tensor | None = None
     """(h, w) logits of a mask that the user gave"""
-    base: Tensor | None = None
-    """(h, w) the answer that clicks correct (`interactive.corrections`), if they do"""
-    shown: bool = False
-    """the base is what the network finds by itself"""
     before: Tensor | None = None
     """(h, w) the answer before the latest click, which goes in with the points"""
     logits: Tensor | None = None
@@ -57,24 +51,11 @@ class Asked:
         )
 
     @property
-    def only_clicked(self) -> bool:
-        """Whether the user gave neither box nor mask."""
-        return self.given is None and not len(self.box.labels)
-
-    @property
-    def opening(self) -> SlicePrompt:
-        """What is asked where clicks correct the answer: box and mask or, without, the first positive click."""
-        if not self.only_clicked:
-            return SlicePrompt(points=self.box, mask=self.given)
-        first = np.flatnonzero(self.clicks.labels == POSITIVE)[:1]
-        first = first if len(first) else slice(0, 1)
-        return SlicePrompt(points=PointList(self.clicks.points[first], self.clicks.labels[first]))
-
-    def opens_as(self, other: Asked) -> bool:
-        """Whether both ask the same first."""
-        own, others = self.opening, other.opening
-        same = np.array_equal(own.points.points, others.points.points)
-        return same and np.array_equal(own.points.labels, others.points.labels) and own.mask is others.mask
+    def opening(self) -> SlicePrompt | None:
+        """What is asked where clicks correct the answer: box and mask alone, if there are any."""
+        if self.given is None and not len(self.box.labels):
+            return None
+        return SlicePrompt(points=self.box, mask=self.given)
 
     def with_clicks(self, more: PointList, *, feedback: bool) -> Asked:
         """Further clicks; with `feedback` the latest answer goes in as a mask, as in SAM."""
@@ -93,51 +74,94 @@ class Asked:
         return replace(self, given=logits, before=None, propagated=False)
 
 
+class _State(NamedTuple):
+    """All that was said, and what it changed: what a step goes back to."""
+
+    asked: dict[Place, Asked]
+    clicks: tuple[Click, ...]
+    """that correct, in their order"""
+    changes: tuple[Change, ...]
+    """by these, in their order"""
+
+
+NOTHING_SAID = _State({}, (), ())
+
+
 class Session:
-    """Prompts by class and slice; a step changes some of them, and draws their slices anew."""
+    """Prompts by class and slice, and what clicks changed; a step changes some of them, and draws their slices anew."""
 
     def __init__(
         self,
         model: PromptModel,
         volume: SlicedVolume,
         *,
-        show_everything: bool,
-        corrects: bool,
+        under: np.ndarray | str | None,
+        corrector: Corrector | None,
         memory_gb: float,
     ) -> None:
         """
         Args:
             model: which answers.
             volume: about which it is asked.
-            show_everything: what was not asked about shows what the network finds without prompts.
-            corrects: clicks move the first answer of their place, see `interactive.corrections`; else the network is
-                asked anew.
+            under: what is shown where nothing was said: class indices (H, W, D), `EVERYTHING` for what the network
+                finds without prompts, None for background.
+            corrector: asked by clicks, which correct what is shown; None: clicks are prompts like boxes.
             memory_gb: for embeddings.
         """
-        self.volume = volume
+        self.volume, self.corrector = volume, corrector
         self.embeddings = SliceEmbeddings(model, volume, memory_gb=memory_gb)
         self.drawn = DrawnLabelMap(volume, model.values)
-        self.asked: dict[Place, Asked] = {}
-        self._history: list[dict[Place, Asked | None]] = []  # for each step, what it replaced
-        self._unfilled = set(range(volume.depth)) if show_everything else set()
-        self._show_everything, self._corrects = show_everything, corrects
+        self.said = NOTHING_SAID
+        self._history: list[_State] = []
+        self._under = under
+        self._unfilled = set() if under is None else set(range(volume.depth))
+
+    @property
+    def asked(self) -> dict[Place, Asked]:
+        """All prompts, by class and slice."""
+        return self.said.asked
 
     def about(self, place: Place) -> Asked:
         """What was said about a class on a slice so far."""
         return self.asked.get(place) or Asked()
 
-    def ask(self, changes: Mapping[Place, Asked]) -> None:
-        """A step with prompts to be answered. Whatever goes wrong with the answers, nothing has changed then."""
-        if self._corrects:
-            self.change(self._corrected(changes))
-            return
-        answers = answer(self.embeddings, {place: one.question for place, one in changes.items()})
-        self.change({place: replace(one, logits=answers[place]) for place, one in changes.items()})
+    def ask(self, changes: Mapping[Place, Asked], clicks: Sequence[Click] = ()) -> None:
+        """A step with prompts to be answered. Whatever goes wrong with the answers, nothing has changed then.
+
+        Args:
+            changes: of these places.
+            clicks: that correct, in the order in which they were given.
+        """
+        questions = {at: one.opening if self.corrector else one.question for at, one in changes.items()}
+        questions = {at: one for at, one in questions.items() if one is not None}
+        answers = answer(self.embeddings, questions)
+        answered = {at: replace(one, logits=answers.get(at)) for at, one in changes.items()}
+        before = self.said
+        self._show(before._replace(asked=before.asked | answered))
+        try:
+            for click in clicks:
+                self._correct(click)
+        except BaseException:
+            self._show(before)
+            raise
+        self._history.append(before)
 
     def change(self, changes: Mapping[Place, Asked | None]) -> None:
         """A step with what has its answers already; None takes prompts away."""
-        self._history.append({place: self.asked.get(place) for place in changes})
-        self._show(changes)
+        self._history.append(self.said)
+        asked = {place: one for place, one in (self.asked | changes).items() if one is not None}
+        self._show(self.said._replace(asked=asked))
+
+    def forget(self, indices: Container[int]) -> None:
+        """A step: all that was said about classes is gone."""
+        self._history.append(self.said)
+        self._show(
+            _State(
+                asked={place: one for place, one in self.asked.items() if place.index not in indices},
+                clicks=tuple(click for click in self.said.clicks if click.index not in indices),
+                changes=tuple(change for change in self.said.changes if change.index not in indices),
+            )
+        )
 
     def undo(self) -> None:
         """Take the latest step back. Raises RuntimeError if there is none."""
@@ -147,66 +171,77 @@ class Session:
 
     def start_over(self) -> None:
         """Take all prompts away; no step is left to undo."""
-        self._show(dict.fromkeys(self.asked))
+        self._show(NOTHING_SAID)
         self._history.clear()
 
     def fill(self) -> None:
         """Draw the slices that nobody asked about, if they show anything."""
         self._draw(sorted(self._unfilled))
 
-    def _corrected(self, changes: Mapping[Place, Asked]) -> dict[Place, Asked]:
-        """What the network shows by itself, or its answers to what was asked first, moved by the clicks."""
-        shown = {place for place, one in changes.items() if self._show_everything and one.only_clicked}
-        bases = {
-            place: known.base
-            for place, one in changes.items()
-            if (known := self.asked.get(place)) is not None
-            and known.shown == (place in shown)
-            and (known.shown or (known.base is not None and one.opens_as(known)))
+    def logits_of(self, place: Place) -> Tensor:
+        """An answer (h, w); where only clicks drew, that of a mask of what is shown."""
+        answered = self.about(place).logits
+        if answered is not None and self.corrector is None:
+            return answered
+        shown, frame = self.drawn.indices[..., place.slice] == place.index, self.volume.frame
+        return mask_logits(shown, frame, (frame.image_size, frame.image_size))
+
+    def _correct(self, click: Click) -> None:
+        """One click changes what is shown."""
+        self.fill()
+        clicks = (*self.said.clicks, click)
+        changes = self.corrector.correct(self.drawn.indices, click, clicks)
+        self._show(self.said._replace(clicks=clicks, changes=(*self.said.changes, *changes)))
+
+    def _show(self, said: _State) -> None:
+        """Go on from another state; slices about which both say the same stay as they are drawn."""
+        before, self.said = self.said, said
+        places = {
+            place
+            for place in before.asked.keys() | said.asked.keys()
+            if before.asked.get(place) is not said.asked.get(place)
         }
-        bases |= self._shown_at(sorted(shown - bases.keys()))
-        bases |= answer(self.embeddings, {at: one.opening for at, one in changes.items() if at not in bases})
-        return {
-            place: replace(self._moved(one, bases[place]), shown=place in shown)
-            for place, one in changes.items()
-        }
-
-    def _shown_at(self, places: Sequence[Place]) -> dict[Place, Tensor]:
-        """What the network finds by itself of classes on slices: logits (h, w)."""
-        slices, found = sorted({place.slice for place in places}), {}
-        count = max(1, self.embeddings.model.batch_size)
-        for part in (slices[start : start + count] for start in range(0, len(slices), count)):
-            found |= dict(zip(part, map(against_others, ask_everything(self.embeddings, part)), strict=True))
-        return {place: found[place.slice][place.index - 1] for place in places}
-
-    def _moved(self, one: Asked, base: Tensor) -> Asked:
-        frame = self.volume.frame
-        square = enlarge(base[None, None], (frame.image_size, frame.image_size))[0, 0]
-        return replace(one, base=base, logits=pull(square, one.clicks, frame))
-
-    def _show(self, changes: Mapping[Place, Asked | None]) -> None:
-        for place, one in changes.items():
-            self.asked.pop(place, None)
-            if one is not None:
-                self.asked[place] = one
-        self._draw(sorted({place.slice for place in changes}))
+        slices = {place.slice for place in places}
+        slices |= _slices_that_differ(before.clicks, said.clicks)
+        slices |= _slices_that_differ(before.changes, said.changes)
+        self._draw(sorted(slices))
 
     def _draw(self, slices: Sequence[int]) -> None:
         count = max(1, self.embeddings.model.batch_size)
         for part in (slices[start : start + count] for start in range(0, len(slices), count)):
-            everything = (
-                ask_everything(self.embeddings, part) if self._show_everything else [None] * len(part)
-            )
-            for at, shown in zip(part, everything, strict=True):
-                here = {place.index: one for place, one in self.asked.items() if place.slice == at}
-                answers = {index: one.logits for index, one in here.items()}
-                corrected = {index: one.base for index, one in here.items() if one.shown}
-                self.drawn.draw(at, compete(answers, self.volume.frame, shown, corrected))
+            for at, under in zip(part, self._shown_under(part), strict=True):
+                answers = {
+                    place.index: one.logits
+                    for place, one in self.asked.items()
+                    if place.slice == at and one.logits is not None
+                }
+                indices = compete(answers, self.volume.frame, under)
+                self._correct_drawn(at, indices)
+                self.drawn.draw(at, indices)
         self._unfilled.difference_update(slices)
 
+    def _shown_under(self, slices: Sequence[int]) -> Sequence[np.ndarray | None]:
+        """Class indices (H, W) of slices as they are without anything said; None for background."""
+        if self._under is None:
+            return [None] * len(slices)
+        if isinstance(self._under, np.ndarray):
+            return [self._under[..., at] for at in slices]
+        return shown_without_prompts(self.embeddings, slices)
 
-def mask_logits(mask: np.ndarray, frame: SliceFrame, size: tuple[int, int]) -> Tensor:
-    """A mask (H, W) of bool on a slice -> logits (h, w) of `size` on the network's square."""
-    square = fit_image(torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None], frame)
-    share = resize(square, size)[0, 0]
-    return MASK_LOGIT * (2 * share - 1)
+    def _correct_drawn(self, at: int, indices: np.ndarray) -> None:
+        """Draw what clicks changed on a slice; whatever came after, a clicked pixel shows what was said."""
+        for change in self.said.changes:
+            if change.slice == at:
+                change.draw(indices)
+        for click in self.said.clicks:
+            if click.slice == at:
+                if click.positive:
+                    indices[click.pixel] = click.index
+                elif indices[click.pixel] == click.index:
+                    indices[click.pixel] = 0
+
+
+def _slices_that_differ(before: Sequence[Click | Change], after: Sequence[Click | Change]) -> set[int]:
+    """Of what one sequence has and the other hasn't."""
+    known, new = set(map(id, before)), set(map(id, after))
+    return {one.slice for one in (*before, *after) if id(one) not in known & new}

@@ -168,9 +168,13 @@ class DrawnLabelMap:
         self.voxels = np.full(volume.grid.shape, self._values[0], dtype=self._values.dtype)
         """(i, j, k)"""
         self._turned = volume.grid.turned(self.voxels)
+        kind = np.uint8 if len(values) <= 256 else np.int16
+        self.indices = np.zeros(volume.image.shape[1:], dtype=kind)
+        """class indices (H, W, D) of the preprocessed volume"""
 
     def draw(self, index: int, indices: np.ndarray) -> None:
         """Class indices (H, W) of slice `index` of the preprocessed volume."""
+        self.indices[..., index] = indices
         self._turned[..., index] = self._values[indices]
 
     def save(self, path: str | Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from monai.transforms import CastToTyped, Compose, MapTransform, Orientationd, S
 
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.base.planes import PLANES, choose_plane
+from pgsam_monai.bundle import Bundle
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.networks.medsa import MedSA
 from pgsam_monai.networks.sam.network import SAM_MEAN, SAM_STD
@@ -90,6 +92,17 @@ def load_zero_shot(
 def encoder_folder(weights: str, weights_dir: str | None = None) -> Path:
     """Where the exported encoder of published weights lies."""
     return Path(weights_dir or default_weights_dir()) / f"{weights}_encoder"
+
+
+def stand_in(bundle: Bundle, weights: str) -> PromptModel:
+    """Weights that answer prompts for a bundle whose network takes none: with its classes, and its CT window."""
+    model = load_zero_shot(weights, bundle.labels, window=bundle.window, device=str(bundle.device))
+    return replace(model, values=bundle.decisions["labels"], source=str(bundle))
+
+
+def load_corrector(weights: str, bundle: Bundle) -> PromptModel:
+    """Weights that answer clicks about one thing at a time, on a bundle's device."""
+    return load_zero_shot(weights, device=str(bundle.device))
 
 
 class OrientSlicesd(MapTransform):

@@ -111,14 +111,13 @@ class PgsamApp(stock_app(), MONAILabelApp):
         return self.conf.get("engine") or AUTO
 
     def init_infers(self) -> dict[str, InferTask]:
-        """Per bundle: automatic segmentation, and by clicks where its network takes them."""
+        """Per bundle: automatic segmentation, and what it found corrected by clicks and boxes."""
         infers: dict[str, InferTask] = {}
         for name, served in self.served.items():
             infers[name] = Segmentation(served, self.engine)
-            if served.capabilities.prompts:
-                images = OpenImages(served, encoding_engine(self.engine))
-                infers[f"{name}_deepedit"] = DeepEdit(served, images, self.engine)
-                infers[f"{name}_deepgrow"] = DeepGrow(served, images, self.engine)
+            images = OpenImages(served, encoding_engine(self.engine))
+            infers[f"{name}_deepedit"] = DeepEdit(served, images, self.engine)
+            infers[f"{name}_deepgrow"] = DeepGrow(served, images, self.engine)
         return infers
 
     def init_trainers(self) -> dict[str, TrainTask]:

@@ -11,7 +11,7 @@ from typing import Any
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.interactive.model import PromptModel, prompt_model
+from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.predicting.inputs import list_inputs, require_channels
 from pgsam_monai.predicting.products import DICOM_SEG, SAME, Answer, Legend, Products
@@ -69,8 +69,8 @@ def predict_prompted(
     """As `predicting.predict.predict` for one image, by clicks and boxes.
 
     Args:
-        bundle: the folder of a trained bundle whose network takes prompts; or a name of `pgsam weights list`, whose
-            weights answer as they were published.
+        bundle: the folder of a trained bundle; or a name of `pgsam weights list`, whose weights answer as they were
+            published.
         source: one image file or DICOM series; for several channels a folder with the files of one case.
         output: folder of the prediction.
         wishes: what is asked.
@@ -109,14 +109,13 @@ def predict_prompted(
     products.prepare([case], also_read=[wishes.clicks] if wishes.clicks else [])
     if trained and wishes.window is not None:
         raise UserFault("--window belongs to published weights; a bundle's plan has its own intensities.")
-    model, clicks, window = _asked_model(trained or str(bundle), case["image"], wishes, device, engine)
-    segmenter = Segmenter(model, background=wishes.background, corrections="ask" if published else "pull")
+    segmenter, clicks, window = _segmenter(trained or str(bundle), case["image"], wishes, device, engine)
     with watching() as images:
         segmenter.set_image(case["image"])
     _ask(segmenter, wishes, clicks)
     file = f"{case['name']}{prediction_suffix(segmenter.volume.source)}"
     # None: what lies between classes may have any value, the names tell
-    legend = Legend(labels=model.labels, background=None, window=window)
+    legend = Legend(labels=segmenter.model.labels, background=None, window=window)
     told = Answer(
         label_map=segmenter.prediction, affine=segmenter.volume.grid.affine, image=images[-1], started=started
     )
@@ -132,20 +131,22 @@ def predict_prompted(
     ]
 
 
-def _asked_model(
+def _segmenter(
     network: Bundle | str,
     image: str | list[str],
     wishes: PromptWishes,
     device: str | None,
     engine: str,
-) -> tuple[PromptModel, Clicks | None, tuple[float, float] | None]:
-    """A bundle's network, or published weights by their name; what is clicked; the grey values that it sees."""
+) -> tuple[Segmenter, Clicks | None, tuple[float, float] | None]:
+    """Of a bundle, or of published weights by their name; what is clicked; the grey values that are seen."""
     if isinstance(network, Bundle):
-        model = prompt_model(network, engine)
-        return model, read_clicks(wishes.clicks, names=model.names) if wishes.clicks else None, network.window
+        segmenter = Segmenter.of(network, engine=engine, background=wishes.background)
+        clicks = read_clicks(wishes.clicks, names=segmenter.model.names) if wishes.clicks else None
+        return segmenter, clicks, network.window
     clicks, window = read_clicks(wishes.clicks) if wishes.clicks else None, wishes.window
     names = named_classes(clicks, wishes)
-    return _published_model(network, image, names, window, device, engine), clicks, window
+    model = _published_model(network, image, names, window, device, engine)
+    return Segmenter(model, background=wishes.background), clicks, window
 
 
 def _ask(segmenter: Segmenter, wishes: PromptWishes, clicks: Clicks | None) -> None:

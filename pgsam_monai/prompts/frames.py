@@ -154,6 +154,15 @@ def from_frame(
     return _apply(_between(affine, native_affine), volume)
 
 
+def frame_to_pixels(points: PointList, frame: SliceFrame) -> list[tuple[int, int]]:
+    """(row, column) of the slice's pixels that points of the square lie on, or of the nearest ones."""
+    places = np.rint(_from_square(np.asarray(points.points, dtype=np.float64), frame)).astype(int)
+    columns, rows = places.T
+    return list(
+        zip(rows.clip(0, frame.height - 1).tolist(), columns.clip(0, frame.width - 1).tolist(), strict=True)
+    )
+
+
 def roi_to_frame(
     roi: Sequence[float], *, native_affine: ArrayLike, affine: ArrayLike, frame: SliceFrame, depth: int
 ) -> tuple[list[Box], list[int]]:

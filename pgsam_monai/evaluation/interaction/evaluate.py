@@ -16,17 +16,30 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import sha256_of, write_text
 from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.bundle import Bundle
+from pgsam_monai.data.splits import require_files
 from pgsam_monai.data.stamp import preprocessing_hash, stamp_sources, stamps_to_json
 from pgsam_monai.evaluation.interaction.measure import (
-    EVERYTHING,
     InteractionSettings,
     clicks_title,
     measure_interaction,
 )
-from pgsam_monai.evaluation.interaction.results import SCHEMA_VERSION, format_interaction, write_interaction
+from pgsam_monai.evaluation.interaction.results import (
+    SCHEMA_VERSION,
+    draw_interaction,
+    format_interaction,
+    write_interaction,
+)
 from pgsam_monai.evaluation.interaction.scores import OVERALL, CaseScores, mean_dice
+from pgsam_monai.evaluation.interaction.volume_cases import (
+    FORMAT,
+    format_volumes,
+    measure_volumes,
+    write_volumes,
+)
 from pgsam_monai.evaluation.unseen import require_unseen
 from pgsam_monai.interactive.model import PromptModel, prompt_model
+from pgsam_monai.interactive.segmenter import Segmenter
+from pgsam_monai.interactive.session import EVERYTHING
 from pgsam_monai.runtime.engines import OPENVINO, TORCH
 
 CONFIGS = ("train.json", "evaluate.json")
@@ -41,9 +54,10 @@ def evaluate_interaction(
     say: Callable[[str], None] = print,
     engine: str = TORCH,
 ) -> None:
-    """Measure a trained bundle and write interaction.csv, .json and .png beside its metrics.
+    """Measure a trained bundle by clicks in whole volumes and, if its network takes prompts, slice by slice.
 
-    Finished cases lie in the folder `interaction` there and are taken over while settings, weights, preprocessing and
+    volume_clicks.csv and .json, and interaction.csv, .json and .png are written beside its metrics. Finished cases lie
+    in the folders `volume_clicks` and `interaction` there and are taken over while settings, weights, preprocessing and
     the case's files are the same.
 
     Args:
@@ -56,26 +70,57 @@ def evaluate_interaction(
 
     Raises:
         FileNotFoundError: no bundle, or not trained.
-        ValueError: unknown overrides, a network without prompts, no labelled case, cases that the network was trained
+        ValueError: unknown overrides, no labelled case, cases that the network was trained
             on, or a number below 1.
         SystemExit: the data set's files aren't here.
     """
-    from pgsam_monai.data.splits import require_files
-    from pgsam_monai.evaluation.interaction.results import draw_interaction
 
     measured = Bundle.trained(bundle, configs=CONFIGS, overrides=overrides)
-    model = prompt_model(measured, engine)
     chosen = _choose(measured.content("evaluation_cases"), cases)
     require_files(chosen, measured.content("dataset_dir"))
     require_unseen(chosen, measured.model_file, allowed=measured.content("allow_trained"))
     folder, digest = Path(measured.content("evaluation_dir")), sha256_of(measured.model_file)
-    done = measure_cases(model, chosen, settings, folder=folder / "interaction", weights_hash=digest, say=say)
     about = {"bundle": measured.name, "part": measured.content("part"), "model_sha256": digest}
-    table, _ = write_interaction(done, folder, settings=settings, about=about)
-    figure = draw_interaction(done, settings, folder / "interaction.png")
-    say(format_interaction(done, settings))
+    if measured.capabilities.prompts:
+        model = prompt_model(measured, engine)
+        done = measure_cases(
+            model, chosen, settings, folder=folder / "interaction", weights_hash=digest, say=say
+        )
+        table, _ = write_interaction(done, folder, settings=settings, about=about)
+        figure = draw_interaction(done, settings, folder / "interaction.png")
+        say(format_interaction(done, settings))
+        say(
+            f"Prompts came from the reference (see interaction.json). Per case and class: {table}; figure: {figure}"
+        )
+    _evaluate_volumes(measured, chosen, settings.clicks, folder=folder, about=about, engine=engine, say=say)
+
+
+def _evaluate_volumes(
+    measured: Bundle,
+    cases: Sequence[Mapping[str, Any]],
+    clicks: Sequence[int],
+    *,
+    folder: Path,
+    about: Mapping[str, Any],
+    engine: str,
+    say: Callable[[str], None],
+) -> None:
+    """What a user of `Segmenter` and of the server sees: clicks correct what the network found by itself."""
+    served = Bundle.trained(measured.folder, device=str(measured.device))  # with the way that an answer goes
+    segmenter = Segmenter.of(served, engine=engine, background=EVERYTHING)
+    settings = InteractionSettings(clicks=tuple(clicks))
+
+    def stamp(case: Mapping[str, Any]) -> str:
+        return _stamp(
+            segmenter.model, case, settings, f"{about['model_sha256']} {segmenter.corrector.source} {FORMAT}"
+        )
+
+    found = measure_volumes(segmenter, cases, clicks, folder=folder / "volume_clicks", stamp=stamp, say=say)
+    table = write_volumes(found, clicks, folder, about)
     say(
-        f"Prompts came from the reference (see interaction.json). Per case and class: {table}; figure: {figure}"
+        f"{format_volumes(found, clicks)}\nPer case and class: {table}"
+        if found
+        else "No case holds any class."
     )
 
 

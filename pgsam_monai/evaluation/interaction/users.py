@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
+from scipy import ndimage
 from torch import Tensor
 
 from pgsam_monai.interactive.answers import SlicePrompt
@@ -84,3 +87,57 @@ class ClickingUser:
     def _add(self, x: int, y: int, *, positive: bool) -> None:
         points = [*self._pixels.points.tolist(), (x, y)]
         self._pixels = point_list(points, [*self._pixels.labels, POSITIVE if positive else NEGATIVE])
+
+
+class Correction(NamedTuple):
+    """A click of a user who looks at a whole volume."""
+
+    voxel: tuple[int, int, int]
+    """(i, j, k)"""
+    positive: bool
+    depth: float
+    """mm from it to the nearest voxel that isn't wrong in the same way"""
+
+
+def next_correction(
+    found: np.ndarray, target: np.ndarray, spacing: Sequence[float], clicked: Sequence[Sequence[int]] = ()
+) -> Correction | None:
+    """A click in the middle of the largest error of a volume: all that the user knows of the reference is this region.
+
+    Args:
+        found, target: (i, j, k) of bool.
+        spacing: mm along i, j, k.
+        clicked: voxels of earlier clicks, which aren't clicked again while there are others.
+
+    Returns:
+        None where both are equal. Of a region that is missed and one that is too much, equally large, the missed one.
+    """
+    errors = [
+        (positive, _largest_part(wrong))
+        for positive, wrong in ((True, target & ~found), (False, found & ~target))
+    ]
+    sizes = [np.count_nonzero(part) for _, (part, _) in errors]
+    if not any(sizes):
+        return None
+    positive, (part, corner) = errors[0] if sizes[0] >= sizes[1] else errors[1]
+    left = part.copy()
+    for voxel in clicked:
+        place = np.asarray(voxel) - corner
+        if (place >= 0).all() and (place < left.shape).all():
+            left[tuple(place)] = False
+    left = left if left.any() else part
+    depth = ndimage.distance_transform_edt(np.pad(left, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    place = np.unravel_index(depth.argmax(), depth.shape)
+    return Correction(tuple((np.asarray(place) + corner).tolist()), positive, float(depth[place]))
+
+
+def _largest_part(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest connected part of a mask (i, j, k) of bool, cut out, and its corner; nothing of an empty one."""
+    if not mask.any():
+        return mask[:0, :0, :0], np.zeros(3, dtype=int)
+    box = ndimage.find_objects(mask.view(np.uint8))[0]
+    parts, count = ndimage.label(mask[box])
+    largest = np.bincount(parts.ravel(), minlength=count + 1)[1:].argmax() + 1
+    inner = ndimage.find_objects(parts)[largest - 1]
+    corner = [outer.start + own.start for outer, own in zip(box, inner, strict=True)]
+    return parts[inner] == largest, np.array(corner)

@@ -54,6 +54,8 @@ class ClickRequest:
     """carry the classes to slices without prompts; a number: at most so many on each side"""
     background: str
     """what is shown where nothing was asked"""
+    client: str | None = None
+    """who asks, if clients say so: clicks of several on one image stay apart"""
 
 
 def read_delivery(request: Mapping[str, Any]) -> Delivery:
@@ -178,8 +180,12 @@ def _click_request(
             f"propagate must be true, false or how many slices a side, 1 or more; got {short(propagate)}."
         )
     return ClickRequest(
-        clicks=clicks, label=label, propagate=propagate, background=choice_of(request, "background_shows", shown)
-    )  # fmt: skip
+        clicks=clicks,
+        label=label,
+        propagate=propagate,
+        background=choice_of(request, "background_shows", shown),
+        client=text_of(request, "client_id"),
+    )
 
 
 def _lists_of_classes(request: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -23,8 +23,8 @@ from pgsam_monai.voxels.result import LabelResult
 if TYPE_CHECKING:
     from pgsam_monai.bundle import Bundle
 
-KEPT = 2
-"""so many images stay open"""
+KEPT = 3
+"""so many images stay open; one that two clients click on counts twice"""
 
 Voxels = list[list[float]]
 Prompts = Mapping[str, Sequence[Placed]]
@@ -32,7 +32,11 @@ Prompts = Mapping[str, Sequence[Placed]]
 
 
 class OpenImages:
-    """Answers requests one after the other. Each is complete in itself: nothing said before counts."""
+    """Answers requests one after the other. Each is complete in itself: what it doesn't say again is forgotten.
+
+    Clicks correct in the order in which they came: a request that says what the client's last one said, and more, adds
+    that; one that says less goes back.
+    """
 
     def __init__(self, served: Bundle, engine: str = TORCH) -> None:
         """`engine` encodes slices, see `interactive.model.prompt_model`."""
@@ -42,8 +46,8 @@ class OpenImages:
     def answer(self, image: Paths, asked: ClickRequest) -> tuple[LabelResult, dict[str, dict[str, Voxels]]]:
         """The label map, and per class the voxels (i, j, k) that the network was asked about.
 
-        A background click counts for the classes with a click or a box on its slice and, where "everything" is shown,
-        for the one that the network finds there by itself; where that is none, it says what is so already.
+        A background click counts for the class that is shown there, and for the classes with a click or a box on its
+        slice.
 
         Args:
             image: as `images.find_image` gives it.
@@ -55,59 +59,113 @@ class OpenImages:
             WeightsFault: see `Bundle.network`.
         """
         with self._served.lock:
-            opened = self._opened(image, asked.background)
+            opened = self._opened(image, asked.background, asked.client)
             segmenter = opened.segmenter
-            segmenter.start_over()
-            placed = segmenter.volume.place(asked.clicks)
-            placed = share_negatives(placed, opened.class_at, only=asked.label)
-            segmenter.add_placed(placed)
-            if asked.propagate:
-                segmenter.propagate(slices=None if asked.propagate is True else asked.propagate)
+            opened.say(segmenter.volume.place(asked.clicks), asked.propagate, only=asked.label)
             served = self._served
             result = LabelResult(
-                voxels=opened.with_changes(segmenter.prediction, placed),
+                voxels=opened.shown_now(),
                 affine=segmenter.volume.grid.affine,
                 source=segmenter.volume.source,
                 names=served.names,
                 values=served.values,
             )
-        return result if asked.label is None else result.only(asked.label), clicks_used(placed)
+            used = clicks_used(opened.heard())
+        return result if asked.label is None else result.only(asked.label), used
 
-    def _opened(self, image: Paths, background: str) -> _OpenImage:
-        model = prompt_model(self._served, self._engine)
-        weights = (self._served.stamp, model.encoder)
+    def _opened(self, image: Paths, background: str, client: str | None) -> _OpenImage:
+        served = self._served
+        encoder = prompt_model(served, self._engine).encoder if served.capabilities.prompts else None
+        weights = (served.stamp, encoder)
         for key in [key for key in self._open if key[0] != weights]:
             del self._open[key]
-        key = (weights, background, state_of(image))
+        key = (weights, background, client, state_of(image))
         if key not in self._open:
-            segmenter = Segmenter(model, background=background)
+            segmenter = Segmenter.of(served, engine=self._engine, background=background)
             with reading():
                 segmenter.set_image(image)
             while len(self._open) >= KEPT:
                 self._open.popitem(last=False)
             found = segmenter.prediction if background == EVERYTHING else None
-            shown = None if found is None else self._served.clean(found)
+            shown = None if found is None else served.clean(found)
             self._open[key] = _OpenImage(segmenter=segmenter, found=found, shown=shown)
         self._open.move_to_end(key)
         return self._open[key]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _OpenImage:
-    """An image, and what is shown of it without clicks: label maps (i, j, k)."""
+    """An image, what is shown of it without clicks, label maps (i, j, k), and what was said so far."""
 
     segmenter: Segmenter
     found: np.ndarray | None
     """by the network; None where nothing is shown"""
     shown: np.ndarray | None
     """after the bundle's postprocessing, as automatic segmentation shows it"""
+    said: list[_Said] = field(default_factory=list)
+    """what requests said, each the one before and more"""
+    propagated: bool = False
+    """whether the latest step carried them on"""
 
-    def with_changes(self, prediction: np.ndarray, placed: Prompts) -> np.ndarray:
+    def say(self, placed: Prompts, propagate: bool | int, *, only: str | None) -> None:
+        """Come from what was said to what is.
+
+        Args:
+            placed: negative clicks are `BACKGROUND`'s.
+            propagate: as of `ClickRequest`.
+            only: see `share_negatives`.
+        """
+        if self.propagated:
+            self.segmenter.undo()
+            self.propagated = False
+        while self.said and not self.said[-1].keys <= _keys(placed):
+            for _ in range(len(self.said.pop().steps)):
+                self.segmenter.undo()
+        self._add(placed, only)
+        if propagate:
+            self.segmenter.propagate(slices=None if propagate is True else propagate)
+            self.propagated = True
+
+    def _add(self, placed: Prompts, only: str | None) -> None:
+        """What is new: first that something is there, then that something isn't, of what is shown by then."""
+        known, steps = self.said[-1].keys if self.said else frozenset(), []
+        if known == _keys(placed):
+            return
+        new = {
+            name: [one for one in prompts if _key(name, one) not in known] for name, prompts in placed.items()
+        }
+        negative = new.pop(BACKGROUND, [])
+        try:
+            if any(new.values()):
+                self.segmenter.add_placed(new)
+                steps.append(new)
+            asked = {name: prompts for name, prompts in placed.items() if name != BACKGROUND}
+            shared = share_negatives({**asked, BACKGROUND: negative}, self._class_at(), only=only)
+            taken = {name: prompts[len(asked.get(name, ())) :] for name, prompts in shared.items()}
+            if any(taken.values()):
+                self.segmenter.add_placed(taken)
+                steps.append(taken)
+        except BaseException:
+            for _ in steps:
+                self.segmenter.undo()
+            raise
+        self.said.append(_Said(_keys(placed), tuple(steps)))
+
+    def heard(self) -> Prompts:
+        """All that counts, by class, background clicks among those of the classes that they count for."""
+        together: dict[str, list[Placed]] = {}
+        for step in (step for said in self.said for step in said.steps):
+            for name, prompts in step.items():
+                together.setdefault(name, []).extend(prompts)
+        return together
+
+    def shown_now(self) -> np.ndarray:
         """What is shown, with what prompts changed; a part that postprocessing took away is back where one says so."""
+        prediction = self.segmenter.prediction
         if self.found is None:
             return prediction
         result = np.where(prediction != self.found, prediction, self.shown)
-        for name, prompts in placed.items():
+        for name, prompts in self.heard().items():
             value = self.segmenter.model.labels[name]
             for click in (one for one in prompts if one.positive):
                 voxel = _voxel_of(click.voxel, result.shape)
@@ -116,12 +174,29 @@ class _OpenImage:
                     result[parts == parts[voxel]] = value
         return result
 
-    def class_at(self, voxel: Sequence[float]) -> str | None:
-        """The class that is shown at (i, j, k) without clicks, if any."""
-        if self.found is None:
-            return None
+    def _class_at(self) -> Callable[[Sequence[float]], str | None]:
+        """Which class is shown at (i, j, k), if any."""
+        shown = self.segmenter.prediction
         names = {value: name for name, value in self.segmenter.model.labels.items()}
-        return names.get(int(self.found[_voxel_of(voxel, self.found.shape)]))
+        return lambda voxel: names.get(int(shown[_voxel_of(voxel, shown.shape)]))
+
+
+class _Said(NamedTuple):
+    """What one request said."""
+
+    keys: frozenset[tuple]
+    """of all its prompts, see `_key`"""
+    steps: tuple[Prompts, ...]
+    """of the segmenter, that came with it"""
+
+
+def _key(name: str, one: Placed) -> tuple:
+    """What one prompt says."""
+    return name, one.slice, tuple(one.points.labels.tolist()), one.points.points.tobytes()
+
+
+def _keys(placed: Prompts) -> frozenset[tuple]:
+    return frozenset(_key(name, one) for name, prompts in placed.items() for one in prompts)
 
 
 def _voxel_of(place: Sequence[float], shape: Sequence[int]) -> tuple[int, ...]:
@@ -138,7 +213,7 @@ def share_negatives(
 
     Args:
         placed: `BACKGROUND` has the negative clicks.
-        shown: voxel (i, j, k) -> the class that is shown there without clicks, if any.
+        shown: voxel (i, j, k) -> the class that is shown there, if any.
         only: of the classes without prompts, this one alone counts; None: all.
     """
     said = {name: list(prompts) for name, prompts in placed.items() if name != BACKGROUND}

@@ -66,7 +66,8 @@ def test_pgsam_predict_takes_its_name(shipped, tmp_path, asked):
     cli.predict(NAME, item["image"], str(tmp_path / "out"), summary=True, device="cpu", **wishes)
     (written,) = (tmp_path / "out").glob("*.nii.gz")
     voxels, _ = read_voxels(written)
-    assert voxels.shape == (20, 18, 5) and not voxels[..., [0, 1, 2, 4]].any()
+    assert voxels.shape == (20, 18, 5) and voxels[2, 2, 3] == 0
+    assert voxels[12, 5, 3] == 1 if asked == "clicks" else not voxels[..., [0, 1, 2, 4]].any()
     (run,) = json.loads((tmp_path / "out/summary.json").read_text())["runs"]
     assert run["bundle"] == NAME and run["weights_sha256"] == sha256_of(shipped)
 

@@ -36,7 +36,8 @@ def write_blocks(folder, affine=None, shape=(40, 32, 6)):
 
 @pytest.fixture
 def opened():
-    segmenter = Segmenter(make_model())
+    """Asked slice by slice; how clicks correct is in test_segmenter_corrections.py."""
+    segmenter = Segmenter(make_model(), corrections="ask")
     segmenter.set_image(draw_blocks()[0])
     return segmenter
 
@@ -123,7 +124,7 @@ def test_a_stack_is_encoded_once_whatever_comes_first():
     predictions = []
     for order in ((2, 3, 5), (5, 3, 2)):
         network = AnsweringNetwork(stack_depth=4)
-        segmenter = Segmenter(make_model(network))
+        segmenter = Segmenter(make_model(network), corrections="ask")
         segmenter.set_image(image)
         for k in order:
             segmenter.add_click((28, 20, k), "spleen")
@@ -220,7 +221,7 @@ def test_a_file_of_clicks_is_one_step(opened):
 
 def test_everything_shows_where_nobody_asked():
     label = draw_blocks()[1]
-    segmenter = Segmenter(make_model(), background="everything")
+    segmenter = Segmenter(make_model(), background="everything", corrections="ask")
     segmenter.set_image(draw_blocks()[0])
     automatic = segmenter.prediction
     assert dice(automatic == 3, label == 3) > 0.8

@@ -1,68 +1,113 @@
-"""Clicks on a volume that correct an answer, or what is shown without any."""
+"""Clicks on a volume that correct what is shown: obeyed, undone, after boxes, on what another network found."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from answering_network import AnsweringNetwork, draw_blocks, make_model
+from answering_network import LABELS, AnsweringNetwork, draw_blocks, make_model
 
+from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.prompts.click_files import read_clicks
 
-LIVER = (10, 8, 3)
+LIVER, SPLEEN = (10, 8, 3), (28, 20, 4)
 
 
-def test_the_first_click_corrects_what_is_shown_and_asks_nothing():
-    """Everything shows the liver; a click takes a piece of it away, near the click alone, without a question."""
-    model = make_model()
-    segmenter = Segmenter(model, background="everything")
+def opened(network=None, **options):
+    segmenter = Segmenter(make_model(network or AnsweringNetwork(pool=1)), **options)
     segmenter.set_image(draw_blocks()[0])
-    shown = segmenter.prediction
-    assert shown[6, 6, 3] == 3 and shown[18, 12, 3] == 3
-    segmenter.add_click((6, 6, 3), "liver", positive=False)
-    corrected = segmenter.prediction
-    assert corrected[6, 6, 3] == 0 and corrected[18, 12, 3] == 3
-    changed = np.argwhere(corrected != shown)
-    assert (changed[:, 2] == 3).all() and np.abs(changed[:, :2] - (6, 6)).max() <= 8
-    segmenter.add_click((28, 5, 3), "liver")  # where nothing is
-    assert segmenter.prediction[28, 5, 3] == 3 and segmenter.prediction[6, 6, 3] == 0
-    assert model.network.prompts == []
-    segmenter.undo()
-    np.testing.assert_array_equal(segmenter.prediction, corrected)
+    return segmenter
 
 
-def test_a_click_of_one_class_wins_over_what_is_shown_of_another():
-    """Also where the other, clicked elsewhere on the slice, is far surer."""
-    segmenter = Segmenter(make_model(), background="everything")
-    segmenter.set_image(draw_blocks()[0])
-    segmenter.add_click((16, 10, 3), "liver")
-    segmenter.add_click((8, 8, 3), "spleen")
-    assert segmenter.prediction[8, 8, 3] == 7 and segmenter.prediction[16, 10, 3] == 3
+def dice(one, other):
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
 
 
-def test_a_further_click_moves_the_answer_and_asks_nothing():
-    model = make_model()
-    segmenter = Segmenter(model)
-    segmenter.set_image(draw_blocks()[0])
-    segmenter.add_click((8, 8, 3), "liver")
-    asked, first = len(model.network.prompts), segmenter.prediction
-    segmenter.add_click((18, 12, 3), "liver", positive=False)
-    assert len(model.network.prompts) == asked == 1
+def test_one_click_a_structure_brings_it_on_all_its_slices():
+    label, segmenter = draw_blocks()[1], opened()
+    segmenter.add_click(LIVER, "liver")
+    segmenter.add_click(SPLEEN, "spleen")
     assert (
-        first[18, 12, 3] == 3 and segmenter.prediction[18, 12, 3] == 0 and segmenter.prediction[8, 8, 3] == 3
+        dice(segmenter.mask("liver"), label == 3) > 0.8 and dice(segmenter.mask("spleen"), label == 7) > 0.8
     )
-    segmenter.add_box((24, 33, 14, 27, 3, 3), "liver")  # another question
-    assert len(model.network.prompts) == asked + 1 and segmenter.prediction[28, 20, 3] == 3
-    assert segmenter.prediction[18, 12, 3] == 0
-    with pytest.raises(ValueError, match="corrections must be one of"):
-        Segmenter(model, corrections="none")
+
+
+def test_positive_and_negative_swapped_change_the_answer():
+    predictions = []
+    for positive in (True, False):
+        segmenter = opened()
+        segmenter.add_click(LIVER, "liver", positive=positive)
+        segmenter.add_click((30, 5, 3), "liver", positive=not positive)
+        predictions.append(segmenter.prediction)
+    assert predictions[0][LIVER] == 3 != predictions[1][LIVER]
+    assert predictions[0][30, 5, 3] == 0 and predictions[1][30, 5, 3] == 3
+
+
+def test_every_click_of_twenty_stays_obeyed():
+    """Also two clicks beside each other that say otherwise, and clicks of two classes in one place."""
+    rng, segmenter, said = np.random.default_rng(0), opened(background="everything"), {}
+    for _ in range(20):
+        voxel = tuple(int(rng.integers(size)) for size in (40, 32, 6))
+        label, positive = ("liver", "spleen")[rng.integers(2)], bool(rng.random() < 0.5)
+        for place, sign in ((voxel, positive), ((max(voxel[0] - 1, 0), *voxel[1:]), not positive)):
+            segmenter.add_click(place, label, positive=sign)
+            said[place] = (LABELS[label], sign)
+    found = segmenter.prediction
+    assert all((found[voxel] == value) == positive for voxel, (value, positive) in said.items())
+
+
+def test_every_step_is_undone_exactly():
+    segmenter, seen = opened(), []
+    steps = [
+        lambda: segmenter.add_click(LIVER, "liver"),
+        lambda: segmenter.add_click((6, 6, 3), "liver", positive=False),
+        lambda: segmenter.add_box((24, 33, 14, 27, 3, 3), "spleen"),
+        lambda: segmenter.add_click((26, 16, 3), "spleen", positive=False),
+        lambda: segmenter.propagate("spleen"),
+        lambda: segmenter.reset("liver"),
+        lambda: segmenter.reset(),
+    ]
+    for step in steps:
+        seen.append(segmenter.prediction)
+        step()
+    assert not segmenter.prediction.any() and seen[-1].any() and not (seen[-1] == 3).any()
+    for before in reversed(seen):
+        segmenter.undo()
+        np.testing.assert_array_equal(segmenter.prediction, before)
+    with pytest.raises(RuntimeError, match="nothing is left"):
+        segmenter.undo()
+
+
+def test_after_a_failure_all_is_as_before(monkeypatch):
+    segmenter = opened()
+    segmenter.add_click(LIVER, "liver")
+    before, asked = segmenter.prediction, segmenter.asked
+    monkeypatch.setattr(segmenter.model.network, "answer", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        segmenter.add_prompts(
+            read_clicks(
+                {"labels": {"liver": {"negative": [[10, 8, 3]]}, "spleen": {"positive": [[28, 20, 4]]}}}
+            )
+        )
+    np.testing.assert_array_equal(segmenter.prediction, before)
+    assert segmenter.asked.keys() == asked.keys()
+    segmenter.undo()
+    assert not segmenter.prediction.any()
+
+
+def test_clicks_correct_the_answer_to_a_box():
+    segmenter = opened(AnsweringNetwork())
+    segmenter.add_box((24, 33, 14, 27, 3, 3), "spleen")
+    boxed = segmenter.mask("spleen")
+    segmenter.add_click((25, 15, 3), "spleen", positive=False)
+    corrected = segmenter.mask("spleen")
+    assert boxed[25, 15, 3] and not corrected[25, 15, 3] and corrected[28, 20, 3]
+    assert not (corrected & ~boxed).any()
 
 
 def test_clicks_at_once_are_clicks_one_by_one():
-    one_by_one, at_once = Segmenter(make_model()), Segmenter(make_model())
-    for segmenter in (one_by_one, at_once):
-        segmenter.set_image(draw_blocks()[0])
+    one_by_one, at_once = opened(), opened()
     places = [(8, 8, 3), (30, 20, 3), (12, 12, 3)]
     for place in places:
         one_by_one.add_click(place, "liver")
@@ -70,13 +115,48 @@ def test_clicks_at_once_are_clicks_one_by_one():
     np.testing.assert_array_equal(one_by_one.prediction, at_once.prediction)
 
 
+@pytest.fixture
+def scan(tmp_path):
+    import nibabel as nib
+
+    file = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(draw_blocks()[0], np.eye(4)), file)
+    return file
+
+
+def test_what_another_network_found_is_corrected(scan):
+    """A false spleen beside the right one goes with one click; nothing else changes."""
+    wrong = draw_blocks()[1].copy()
+    wrong[2:12, 22:30, 1:5] = 7
+    model = make_model(AnsweringNetwork(pool=1), knows_everything=False)
+    segmenter = Segmenter(model, background="everything", finds=lambda image: wrong)
+    segmenter.set_image(scan)
+    np.testing.assert_array_equal(segmenter.prediction, wrong)
+    segmenter.add_click((6, 26, 2), "spleen", positive=False)
+    np.testing.assert_array_equal(segmenter.prediction, draw_blocks()[1])
+    with pytest.raises(UserFault, match="segments files; write the array to one"):
+        segmenter.set_image(draw_blocks()[0])
+
+
+def test_another_network_answers_clicks():
+    """A corrector of one class knows nothing of the model's, and the model isn't asked."""
+    model, corrector = (
+        make_model(),
+        make_model(AnsweringNetwork(num_classes=1, pool=1), names=["object"], values=[0, 1]),
+    )
+    segmenter = Segmenter(model, corrector=corrector)
+    segmenter.set_image(draw_blocks()[0])
+    segmenter.add_click(SPLEEN, "spleen")
+    assert segmenter.prediction[SPLEEN] == 7 and not model.network.prompts
+    assert {prompts.labels.shape[1] for prompts in corrector.network.prompts} == {1}
+
+
 def test_the_latest_answer_goes_in_with_a_further_click_if_wanted():
     for feedback in (True, False):
         network = AnsweringNetwork()
-        segmenter = Segmenter(make_model(network), mask_feedback=feedback, corrections="ask")
-        segmenter.set_image(draw_blocks()[0])
+        segmenter = opened(network, mask_feedback=feedback, corrections="ask")
         segmenter.add_click(LIVER, "liver")
-        answered = segmenter._session.asked[(3, 1)].logits
+        answered = segmenter.asked[(3, 1)].logits
         segmenter.add_click((12, 9, 3), "liver", positive=False)
         assert network.prompts[0].masks is None
         given = network.prompts[1]
@@ -86,3 +166,5 @@ def test_the_latest_answer_goes_in_with_a_further_click_if_wanted():
         assert given.labels[0, 0].tolist() == [1, 0]
         segmenter.add_box((4, 19, 4, 13, 3, 3), "liver")
         assert network.prompts[-1].masks is None  # another box begins anew
+    with pytest.raises(ValueError, match="corrections must be one of"):
+        opened(corrections="none")

@@ -88,7 +88,7 @@ def voxels_of(file):
 def test_clients_learn_what_can_be_asked(app):
     info = app.info()
     models = info["models"]
-    assert set(models) == {*MODELS, "medsa_deepedit", "medsa_deepgrow"}
+    assert set(models) == {f"{name}{kind}" for name in MODELS for kind in ("", "_deepedit", "_deepgrow")}
     assert models["samed"]["type"] == "segmentation" and models["samed"]["dimension"] == 3
     assert models["samed"]["labels"] == {"organ3": 1, "organ205": 2}
     assert models["medsa_deepedit"]["labels"] == {"background": 0, "organ3": 1, "organ205": 2}
