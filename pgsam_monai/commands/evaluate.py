@@ -79,8 +79,8 @@ def evaluate(
     and written to eval/NAME/label_map.json; an edited one is given back as --map FILE, say because there a "liver"
     leaves out its tumours. Interrupted, the same command goes on after the predicted cases.
 
-    --interaction measures how it is corrected by clicks instead, to eval/PART/volume_clicks.csv and .json: Dice after so
-    many clicks in the whole volume, each in the middle of the largest error of a structure, beside a ball painted
+    --interaction measures how it is corrected by clicks instead, to eval/PART/volume_clicks.csv and .json: Dice after
+    so many clicks in the whole volume, each in the middle of the largest error of a structure, beside a ball painted
     there. Of networks that take prompts (medsa) also, slice by slice, to interaction.csv, .json and .png: Dice after so
     many clicks per slice; after wrong ones; in loose boxes; and how many of the clicks so far its answers obey. The
     user is simulated and sees the reference, so these numbers say nothing of images that nobody prompts. Interrupted,

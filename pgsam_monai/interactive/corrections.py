@@ -5,7 +5,8 @@ mask, says what the click means; how far it may go, the click itself says. Who s
 what is shown ends where the error does, at least on one side: so an error reaches about twice as far as the contour
 lies from the click. Within that ball the answer counts, and nothing outside it changes. A structure that isn't shown
 anywhere has no such bound. What one slice gained or lost is asked on the next with a click in its middle, until the
-answers no longer resemble each other.
+answers no longer resemble each other. A negative click that follows at once into what a positive one brought has that
+one asked again, with both known (`session`): what ran out is taken back as a whole.
 
 Measured in docs/results.md («Clicks in the whole volume»), with what else was tried.
 """
@@ -50,6 +51,8 @@ class Change(NamedTuple):
     """whether the region became the class, or, as far as it showed it, background"""
     region: np.ndarray
     """(H, W) of bool"""
+    source: Click
+    """the click"""
 
     def draw(self, indices: np.ndarray) -> None:
         """Change the class indices (H, W) of the slice."""
@@ -103,10 +106,9 @@ class Corrector:
             click: the latest.
             said: all clicks so far, of all classes, this one among them.
         """
-        label = shown[click.voxel]
-        if (label == click.index) == click.positive:
+        if not self.is_open(shown, click):
             return []
-        ball = Ball(click, reach_of(shown, click, self.spacing), self.spacing)
+        ball = self.ball(shown, click)
         own = [
             each for each in said if each.index == click.index and (each[:3] != click[:3] or each is click)
         ]
@@ -119,6 +121,33 @@ class Corrector:
         for step in (1, -1):
             changes += correction.walk(first, step)
         return changes
+
+    def is_open(self, shown: np.ndarray, click: Click) -> bool:
+        """Whether a click says something else than what is shown."""
+        return bool((shown[click.voxel] == click.index) != click.positive)
+
+    def ball(self, shown: np.ndarray, click: Click) -> Ball:
+        """How far a click reaches in class indices (H, W, D)."""
+        return Ball(click, reach_of(shown, click, self.spacing), self.spacing)
+
+    def warnings(self, shown: np.ndarray, click: Click, brought: Sequence[Change]) -> list[Click]:
+        """A negative click into what a positive one brought, as clicks on the slices beside it, where both go on.
+
+        Args:
+            shown: class indices (H, W, D), with what was brought.
+            click: the negative one.
+            brought: by one click.
+        """
+        ball, regions = self.ball(shown, click), {change.slice: change.region for change in brought}
+        found = []
+        for step in (1, -1):
+            index = click.slice + step
+            while index in regions and regions[index][click.pixel]:
+                if not ball.on(index, regions[index].shape, SPREAD)[click.pixel]:
+                    break
+                found.append(click._replace(slice=index))
+                index += step
+        return found
 
     def ask(self, index: int, clicks: Sequence[Click], mask: np.ndarray) -> np.ndarray:
         """Logits (H, W) of a slice.
@@ -187,7 +216,7 @@ class _Correction:
         for click in here:
             if click.positive != self.click.positive:
                 region[click.pixel] = False
-        return Change(index, self.click.index, self.click.positive, region)
+        return Change(index, self.click.index, self.click.positive, region, self.click)
 
     def _alike(self, index: int, pixel: tuple[int, int], likely: np.ndarray) -> np.ndarray:
         """(H, W) of bool: where a slice is as bright as what is likely meant, or as what lies around the click."""
@@ -268,7 +297,7 @@ def island_at(shown: np.ndarray, ball: Ball, said: Sequence[Click]) -> list[Chan
         within += np.count_nonzero(region & ball.on(index, shape, SPREAD))
         if any(each.positive and each.slice == index and region[each.pixel] for each in said):
             return None
-        changes.append(Change(index, click.index, False, region))
+        changes.append(Change(index, click.index, False, region, click))
     return changes if 2 * within > np.count_nonzero(island) else None
 
 

@@ -82,9 +82,11 @@ class _State(NamedTuple):
     """that correct, in their order"""
     changes: tuple[Change, ...]
     """by these, in their order"""
+    warnings: tuple[Click, ...]
+    """what negative clicks mean on the slices beside theirs"""
 
 
-NOTHING_SAID = _State({}, (), ())
+NOTHING_SAID = _State({}, (), (), ())
 
 
 class Session:
@@ -160,6 +162,7 @@ class Session:
                 asked={place: one for place, one in self.asked.items() if place.index not in indices},
                 clicks=tuple(click for click in self.said.clicks if click.index not in indices),
                 changes=tuple(change for change in self.said.changes if change.index not in indices),
+                warnings=tuple(click for click in self.said.warnings if click.index not in indices),
             )
         )
 
@@ -189,9 +192,36 @@ class Session:
     def _correct(self, click: Click) -> None:
         """One click changes what is shown."""
         self.fill()
+        brought = () if click.positive else self._brought_at(click)
+        if brought:
+            self._ask_again(brought, click)
         clicks = (*self.said.clicks, click)
-        changes = self.corrector.correct(self.drawn.indices, click, clicks)
+        changes = self.corrector.correct(self.drawn.indices, click, (*self.said.warnings, *clicks))
         self._show(self.said._replace(clicks=clicks, changes=(*self.said.changes, *changes)))
+
+    def _brought_at(self, click: Click) -> tuple[Change, ...]:
+        """What the last click on a class brought, if it was a positive one and what is shown at this click is its.
+
+        Who goes on to correct means the error, no longer the answer: only the very next click asks anew.
+        """
+        own = [each for each in self.said.clicks if each.index == click.index]
+        if not own or not self.corrector.is_open(self.drawn.indices, click):
+            return ()
+        brought = tuple(
+            change for change in self.said.changes if change.source is own[-1] and change.positive
+        )
+        covers = any(change.slice == click.slice and change.region[click.pixel] for change in brought)
+        return brought if covers else ()
+
+    def _ask_again(self, brought: Sequence[Change], click: Click) -> None:
+        """What a positive click brings, now that a negative one is known; what other clicks changed stays."""
+        source, before = brought[0].source, self.said
+        warnings = (*before.warnings, *self.corrector.warnings(self.drawn.indices, click, brought))
+        others = tuple(change for change in before.changes if change.source is not source)
+        without = tuple(each for each in before.clicks if each is not source)
+        self._show(before._replace(clicks=without, changes=others))
+        again = self.corrector.correct(self.drawn.indices, source, (*warnings, *before.clicks, click))
+        self._show(before._replace(changes=(*others, *again), warnings=warnings))
 
     def _show(self, said: _State) -> None:
         """Go on from another state; slices about which both say the same stay as they are drawn."""

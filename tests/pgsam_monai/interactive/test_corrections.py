@@ -41,8 +41,9 @@ def test_a_change_adds_a_class_or_takes_that_class_alone_away():
     indices = np.array([[0, 1, 2], [2, 1, 0]])
     region = np.array([[True, True, False], [True, True, True]])
     added, taken = indices.copy(), indices.copy()
-    Change(0, LIVER, True, region).draw(added)
-    Change(0, LIVER, False, region).draw(taken)
+    click = Click(0, 0, 0, LIVER, True)
+    Change(0, LIVER, True, region, click).draw(added)
+    Change(0, LIVER, False, region, click).draw(taken)
     assert added.tolist() == [[1, 1, 2], [1, 1, 1]] and taken.tolist() == [[0, 0, 2], [2, 0, 0]]
 
 
@@ -141,6 +142,18 @@ def test_what_hangs_together_with_much_more_is_no_island():
         corrector_of(np.zeros(shown.shape, np.float32)), shown, Click(1, 20, 27, LIVER, False)
     ):
         assert change.region[20, 27] and not change.region[:, :22].any()
+
+
+def test_what_a_negative_click_means_on_the_slices_beside_it():
+    """It lies 3 mm deep in what was brought, so it counts 6 mm around it, a slice of 5 mm up and down."""
+    shown = block((20, 20, 7))
+    click, source = Click(2, 6, 6, LIVER, False), Click(2, 5, 5, LIVER, True)
+    brought = [Change(at, LIVER, True, shown[..., at] == LIVER, source) for at in range(1, 5)]
+    corrector = corrector_of(bright(shown))
+    corrector.spacing = SPACING
+    assert reach_of(shown, click, SPACING) == 3
+    assert [each.slice for each in corrector.warnings(shown, click, brought)] == [3, 1]
+    assert corrector.warnings(shown, click, brought[1:2]) == []
 
 
 def test_several_channels_are_averaged():

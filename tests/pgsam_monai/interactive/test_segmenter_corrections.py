@@ -96,6 +96,25 @@ def test_after_a_failure_all_is_as_before(monkeypatch):
     assert not segmenter.prediction.any()
 
 
+def test_what_ran_out_is_taken_back_as_a_whole_by_the_next_click():
+    """Two bright rooms with a door between them on every slice: a click into the one brings both."""
+    image = np.zeros((40, 32, 6), np.float32)
+    for room in np.s_[4:16, 4:28, 1:], np.s_[22:36, 4:28, 1:], np.s_[16:22, 15:17, 1:]:
+        image[room] = 375
+    segmenter = Segmenter(make_model(AnsweringNetwork(pool=1)))
+    segmenter.set_image(image)
+    segmenter.add_click((10, 16, 3), "liver")
+    ran_out = segmenter.mask("liver")
+    assert ran_out[22:36, 4:28, 1:].all() and ran_out[4:16, 4:28, 1:].all()
+    segmenter.add_click(
+        (19, 16, 3), "liver", positive=False
+    )  # in the door: the network takes 8 pixels around away
+    found = segmenter.mask("liver")
+    assert found[4:8, 4:28, 1:].all() and not found[24:36, 4:28].any()
+    segmenter.undo()
+    np.testing.assert_array_equal(segmenter.mask("liver"), ran_out)
+
+
 def test_clicks_correct_the_answer_to_a_box():
     segmenter = opened(AnsweringNetwork())
     segmenter.add_box((24, 33, 14, 27, 3, 3), "spleen")
