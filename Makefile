@@ -34,7 +34,7 @@ demo: install
 # What needs MONAI Label runs in its environment.
 PYTEST := -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 NEED_LABEL := $(addprefix tests/pgsam_monai/,label/tasks/test_label_tasks.py label/tasks/test_label_studies.py label/training/test_label_training.py \
-    label/tasks/test_label_scoring.py label/http/test_file_as_it_is.py dicom base/dicom predicting/test_predict_segmentations.py) \
+    label/tasks/test_label_scoring.py label/test_from_nothing.py label/http/test_file_as_it_is.py dicom base/dicom predicting/test_predict_segmentations.py) \
     tests/fuzz/test_fuzz_requests.py
 
 test: install label

@@ -67,7 +67,8 @@ def asked(bundle, tmp_path_factory):
 
 def test_without_the_realm_nobody_is_let_in(asked):
     assert asked.server.get("/health").status_code == 200
-    assert asked.server.get("/info/").status_code == 401
+    for path in ("/info/", "/plans/studies"):
+        assert asked.server.get(path).status_code == 401
     waiting = asked.by("admin")
     assert waiting.status_code == 503 and "is it up" in waiting.json()["detail"]
 
@@ -81,10 +82,12 @@ def test_tokens_that_are_no_good(asked, who):
 
 def test_roles(asked):
     with asked.realm():
-        for who in ("no roles", "odd roles"):
-            refused = asked.by(who)
+        for who, path in (("no roles", "/info/"), ("odd roles", "/info/"), ("no roles", "/plans/studies")):
+            refused = asked.by(who, path)
             assert refused.status_code == 403 and "monailabel-user" in refused.json()["detail"]
-        assert list(good(asked.by("user")).json()["models"]) == [asked.bundle]
+        models = good(asked.by("user")).json()["models"]
+        assert list(models) == [f"{asked.bundle}{kind}" for kind in ("", "_deepedit", "_deepgrow")]
+        assert asked.by("user", "/plans/studies").status_code == 404
         for method, path in (("POST", f"/train/{asked.bundle}"), ("GET", "/logs/"), ("DELETE", "/train/")):
             refused = asked.by("user", path, method)
             assert refused.status_code == 403 and "monailabel-admin" in refused.json()["detail"]

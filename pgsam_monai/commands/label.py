@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pgsam_monai.base.memory import set_limit
-from pgsam_monai.commands.values import words
+from pgsam_monai.commands.values import window_numbers, words
 
 
 def label(
     *bundles: str, studies: str | None = None, host: str = "127.0.0.1", port: int = 8000, auth: str | None = None,
     allow_origin: str | None = None, also_read: str | None = None, app_dir: str | None = None,
     score: str | None = None, train: bool = True, max_upload_mb: int = 2000, environment: str | None = None,
-    dry_run: bool = False, max_gb: object = None, engine: str = "auto",
+    dry_run: bool = False, max_gb: object = None, engine: str = "auto", labels: str | None = None,
+    window: object = None,
 ) -> None:  # fmt: skip
-    """Serve trained bundles with MONAI Label: segment, click, correct and train from 3D Slicer, OHIF or a script.
+    """Serve with MONAI Label: segment, click, correct and train from 3D Slicer, OHIF or a script.
+
+    With trained bundles, or from nothing, or both. From nothing means: --labels names what you are going to label, and
+    weights that come with this package answer clicks and boxes (drawn_tiny_deepedit, drawn_tiny_deepgrow); they know
+    no structure by themselves. Once two studies have labels, training drawn_tiny plans a data set of these, writes a
+    bundle into the app's folder and trains it; from then on, and at later starts, it is served beside them.
 
     Bundles are linked, not copied: a training from the server is in the bundle, and a model.pt that changes is what
     the next request gets. Images are the files that lie in the studies folder itself; labels that clients save go to
@@ -32,6 +38,8 @@ def label(
     Examples:
         pgsam label bundles/medsa_spleen bundles/refsam3d_btcv --studies /data/studies --port 8123
         pgsam label bundles/samed_spleen --studies /data/studies --score samed_spleen
+        pgsam label --studies /data/studies --labels liver,spleen
+        pgsam label --studies /data/ct --labels "liver,left kidney" --window=-160,240
         pgsam label bundles/samed_spleen --studies /data/studies --host 0.0.0.0 --auth https://id.example.org/realms/lab
 
     Args:
@@ -44,7 +52,8 @@ def label(
             machine may. Behind a server with a name of its own, that one's address too.
         also_read: folders, separated by commas, whose images and DICOM series may be asked for by their paths; without
             it only those of the studies folder.
-        app_dir: folder for links and logs; by default one per studies folder in ~/.cache/pgsam_monai/label.
+        app_dir: folder for links, logs, and bundles that were trained from nothing; by default one per studies folder
+            in ~/.cache/pgsam_monai/label.
         score: bundles, separated by commas, whose images are scored for active learning at the start and after each
             training. That takes minutes per hundred images; without it clients ask for it.
         train: False refuses trainings.
@@ -54,6 +63,10 @@ def label(
         engine: torch; openvino or onnxruntime, which answer with what pgsam export wrote; auto takes the faster of
             these that was seen to answer as the trained network does. After a training from here torch answers, until
             the next export.
+        labels: structures to label from nothing, separated by commas. Label files that lie in the studies folder's
+            labels/final already hold 1, 2, … in this order.
+        window: with labels, low,high: grey values that become black and white, for CT in HU; by default percentiles of
+            each image.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
     set_limit(max_gb)
@@ -64,6 +77,6 @@ def label(
     serving = check(
         bundles, studies, app_dir=app_dir, host=host, port=port, auth=auth, score=words(score), train=train,
         allow_origin=words(allow_origin), max_upload_mb=max_upload_mb, also_read=words(also_read),
-        engine=engine,
+        engine=engine, labels=words(labels), window=window_numbers(window),
     )  # fmt: skip
     start(serving, find_environment(environment), dry_run=dry_run)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
+import threading
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -23,10 +25,12 @@ from pgsam_monai.base.errors import MissingFile, UserFault
 from pgsam_monai.base.memory import hand_back_freed_memory
 from pgsam_monai.bundle import Bundle, WeightsFault
 from pgsam_monai.label.fields import is_dicomweb
+from pgsam_monai.label.own_bundles import own_bundles
 from pgsam_monai.label.tasks.datastore import StudiesFolder
 from pgsam_monai.label.tasks.infer_tasks import DeepEdit, DeepGrow, Segmentation
 from pgsam_monai.label.tasks.open_images import OpenImages
 from pgsam_monai.label.tasks.sampling import AnyImage
+from pgsam_monai.label.tasks.untrained import Untrained, untrained_tasks
 from pgsam_monai.predicting.exported import kept_network
 from pgsam_monai.runtime.encoder import encoding_engine
 from pgsam_monai.runtime.engines import AUTO, ENGINES
@@ -63,7 +67,11 @@ def names_in(listed: str | None) -> list[str]:
 
 # MONAI Label's finder wants MONAILabelApp itself among the bases.
 class PgsamApp(stock_app(), MONAILabelApp):
-    """Serves the bundles that conf["models"] names, from the app folder's model/."""
+    """Serves the bundles that conf["models"] names, from the app folder's model/.
+
+    Where conf["labels"] names structures, it serves our own weights for clicks about these, too, and the bundles that
+    were trained here from nothing.
+    """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         """As MONAI Label's start makes it.
@@ -71,8 +79,9 @@ class PgsamApp(stock_app(), MONAILabelApp):
         Args:
             app_dir: holds model/<name of a bundle>.
             studies: the images, and their labels.
-            conf: what `pgsam label` passes on: "models", "score", "train", "device", "engine".
+            conf: what `pgsam label` passes on: "models", "score", "train", "device", "engine", "labels", "window".
         """
+        self._adopting, self._refused = threading.Lock(), set()
         super().__init__(app_dir, studies, conf)
         self.name = f"pgsam-monai {metadata.version('pgsam-monai')}"
         self.description = "Bundles of pgsam-monai: automatic segmentation, by text and by clicks."
@@ -102,8 +111,22 @@ class PgsamApp(stock_app(), MONAILabelApp):
     @cached_property
     def served(self) -> dict[str, Bundle]:
         """Bundles by name; their weights are loaded when they are first needed."""
-        device = self.conf.get("device") or None
-        return {name: Bundle.trained(path, device=device) for name, path in self.models.items()}
+        own = own_bundles(self.app_dir) if self.untrained else {}
+        return {name: self._opened(path) for name, path in (own | self.models).items()}
+
+    @cached_property
+    def untrained(self) -> Untrained | None:
+        """Our own weights, where structures are named."""
+        labels = json.loads(self.conf.get("labels") or "[]")
+        if not labels:
+            return None
+        window = json.loads(self.conf.get("window") or "null")
+        return Untrained(
+            labels, window=window, device=self.conf.get("device") or None, engine=encoding_engine(self.engine)
+        )
+
+    def _opened(self, folder: str | Path) -> Bundle:
+        return Bundle.trained(folder, device=self.conf.get("device") or None)
 
     @property
     def engine(self) -> str:
@@ -111,26 +134,64 @@ class PgsamApp(stock_app(), MONAILabelApp):
         return self.conf.get("engine") or AUTO
 
     def init_infers(self) -> dict[str, InferTask]:
-        """Per bundle: automatic segmentation, and what it found corrected by clicks and boxes."""
-        infers: dict[str, InferTask] = {}
+        """Per bundle: automatic segmentation, and what it found corrected by clicks and boxes; of our weights the
+        clicks."""
+        infers = {} if self.untrained is None else untrained_tasks(self.untrained)
         for name, served in self.served.items():
-            infers[name] = Segmentation(served, self.engine)
-            images = OpenImages(served, encoding_engine(self.engine))
-            infers[f"{name}_deepedit"] = DeepEdit(served, images, self.engine)
-            infers[f"{name}_deepgrow"] = DeepGrow(served, images, self.engine)
+            infers |= self._infers_of(name, served)
         return infers
 
+    def _infers_of(self, name: str, served: Bundle) -> dict[str, InferTask]:
+        images = OpenImages(served, encoding_engine(self.engine))
+        return {
+            name: Segmentation(served, self.engine),
+            f"{name}_deepedit": DeepEdit(served, images, self.engine),
+            f"{name}_deepgrow": DeepGrow(served, images, self.engine),
+        }
+
     def init_trainers(self) -> dict[str, TrainTask]:
-        """Per bundle that can be trained, unless conf["train"] is false."""
+        """Per bundle that can be trained, unless conf["train"] is false; and one that makes a bundle from nothing."""
         if not strtobool(self.conf.get("train", "true")):
             return {}
+        from pgsam_monai.label.training.from_nothing import FromNothing
         from pgsam_monai.label.training.train import Training
 
-        return {
+        untrained = self.untrained
+        trainers: dict[str, TrainTask] = {}
+        if untrained is not None:
+            trainers[untrained.name] = FromNothing(self.app_dir, untrained.names[1:], self.conf)
+        return trainers | {
             name: Training(str(served.folder), self.conf)
             for name, served in self.served.items()
             if served.capabilities.trains
         }
+
+    def adopt_trained(self) -> None:
+        """Serve bundles that were trained here since: that is done in another process, which can't tell this one.
+
+        What requests look things up in is replaced, never changed, for other threads may be reading it.
+        """
+        if self.untrained is None:
+            return
+        with self._adopting:
+            for name, folder in own_bundles(self.app_dir).items():
+                if name not in self.served and name not in self._refused:
+                    self._adopt(name, folder)
+
+    def _adopt(self, name: str, folder: Path) -> None:
+        try:
+            served = self._opened(folder)
+        except UserFault as fault:  # once: no other request is to suffer from it
+            self._refused.add(name)
+            logger.warning(
+                "%s, which lies among the bundles that were trained here, can't be served: %s", name, fault
+            )
+            return
+        self.served = {**self.served, name: served}
+        self._infers = {**self._infers, **self._infers_of(name, served)}
+        self._trainers = self.init_trainers() if settings.MONAI_LABEL_TASKS_TRAIN else {}
+        self._scoring_methods = self.init_scoring_methods() if settings.MONAI_LABEL_TASKS_SCORING else {}
+        logger.info("Now serving %s, which was trained here.", name)
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Any image, and the most uncertain image first."""
@@ -165,12 +226,11 @@ class PgsamApp(stock_app(), MONAILabelApp):
             WeightsFault: what is wrong with any of them.
         """
         faults = []
-        for served in self.served.values():
+        for served in filter(None, (self.untrained, *self.served.values())):
             try:
                 served.load()
-                if (
-                    self.engine in ENGINES
-                ):  # what was asked for must be there; else it is opened when it first answers
+                # What was asked for must be there; else it is opened when it first answers.
+                if self.engine in ENGINES and isinstance(served, Bundle):
                     kept_network(served.folder, self.engine).run  # noqa: B018
             except UserFault as fault:
                 faults.append(str(fault))

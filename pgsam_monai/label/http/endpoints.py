@@ -75,6 +75,7 @@ def _guarded(route: APIRoute) -> APIRoute:
     async def guarded(**given: Any) -> Any:
         def answer() -> Any:
             app = app_instance()
+            app.adopt_trained()
             check_fields(given)
             if check is not None:
                 check(app, given)

@@ -35,6 +35,7 @@ from pgsam_monai.label.fields import max_bytes
 from pgsam_monai.label.http.endpoints import guard
 from pgsam_monai.label.http.gate import Application, Gate, Receive, Send
 from pgsam_monai.label.http.home_page import home_page
+from pgsam_monai.label.http.plan_reports import SUMMARY, plan_report
 from pgsam_monai.label.http.sign_in import current_user
 from pgsam_monai.label.reading.reader import reader
 from pgsam_monai.label.temporary import PREFIX
@@ -55,9 +56,11 @@ LOOPBACK_PAGES = r"https?://(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?"
 
 async def health() -> dict[str, Any]:
     """Does the server live, what does it serve, is it training; asks nobody who they are and reads no study."""
+    app = app_instance()
+    app.adopt_trained()
     return {
         "status": "ok",
-        "models": list(app_instance()._infers),
+        "models": list(app._infers),
         "training": bool(background.processes("train")),
         "version": metadata.version("pgsam-monai"),
     }
@@ -97,6 +100,7 @@ def build() -> FastAPI:
     )  # fmt: skip
     app.add_api_route("/", home, methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", health, methods=["GET"], summary="Does the server live?", tags=["App"])
+    app.add_api_route("/plans/{name}", plan_report, methods=["GET"], summary=SUMMARY, tags=["Train"])
     app.router.lifespan = live
     app.add_exception_handler(RequestValidationError, tell_misfit)
     app.add_exception_handler(Exception, tell_fault)

@@ -15,6 +15,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.label.fields import is_dicomweb
 from pgsam_monai.label.launch.app_folder import default_app_dir, faults_of_app_dir
+from pgsam_monai.label.launch.labels import BOTH_WAYS, faults_of_labels
 from pgsam_monai.runtime.engines import AUTO, ENGINES, TORCH
 
 GOOD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -45,6 +46,10 @@ class Serving:
     """folders whose images may be asked for by their paths"""
     engine: str = AUTO
     """what computes, see `runtime.choosing.exported_network`"""
+    labels: tuple[str, ...] = ()
+    """structures that our own weights answer clicks about; none: they are not served"""
+    window: tuple[float, float] | None = None
+    """grey values that these weights see as black and white, for CT; None: percentiles of each image"""
 
 
 def check(
@@ -61,6 +66,8 @@ def check(
     max_upload_mb: object,
     also_read: Sequence[str],
     engine: str = AUTO,
+    labels: Sequence[str] = (),
+    window: tuple[float, ...] | None = None,
 ) -> Serving:
     """See the help of `pgsam label`.
 
@@ -69,6 +76,7 @@ def check(
     """
     faults: list[str] = []
     named = _named_bundles(bundles, faults)
+    faults += faults_of_labels(labels, window, named) if labels or named else [BOTH_WAYS]
     place = _studies(studies, faults)
     app = None if place is None else Path(app_dir).absolute() if app_dir else default_app_dir(place)
     if isinstance(place, Path):
@@ -78,7 +86,9 @@ def check(
     faults += [f"--also_read '{folder}' is no folder." for folder in also_read if not Path(folder).is_dir()]
     faults += _faults_of_address(host, port)
     faults += [
-        f"--score {name} is none of the bundles: {', '.join(named)}." for name in score if name not in named
+        f"--score {name} is none of the bundles: {', '.join(named) or 'none was named'}."
+        for name in score
+        if name not in named
     ]
     faults += [
         f"--score {name} is an ensemble, which isn't trained and therefore not scored; score one of its networks."
@@ -98,15 +108,14 @@ def check(
     return Serving(
         bundles=named, studies=place, app_dir=app, host=host, port=port, auth=auth, score=tuple(score), train=train,
         allow_origin=tuple(origin.rstrip("/") for origin in allow_origin), max_upload_mb=max_upload_mb,
-        also_read=tuple(Path(folder).absolute() for folder in also_read), engine=engine,
+        also_read=tuple(Path(folder).absolute() for folder in also_read), engine=engine, labels=tuple(labels),
+        window=window,
     )  # fmt: skip
 
 
 def _named_bundles(bundles: Sequence[str], faults: list[str]) -> dict[str, Path]:
     """Folders by name, as typed: a link has its own name, so that linking renames."""
     named: dict[str, Path] = {}
-    if not bundles:
-        faults.append("No bundle was named; as in: pgsam label bundles/samed_spleen --studies /data/studies.")
     for bundle in map(str, bundles):
         folder = Path(os.path.abspath(bundle))
         try:

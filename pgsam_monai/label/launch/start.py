@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import socket
@@ -16,6 +17,7 @@ from pgsam_monai.label.fields import is_dicomweb
 from pgsam_monai.label.launch.app_folder import LOG_SETTINGS, SESSIONS, WORKING, hold_app, log_file, write_app
 from pgsam_monai.label.launch.environment import LabelEnvironment
 from pgsam_monai.label.launch.serving import Serving
+from pgsam_monai.label.own_bundles import BUNDLES, WEIGHTS, own_bundles
 from pgsam_monai.label.temporary import own_temporary, sweep_temporary
 
 SERVER_MODULE, UVICORN_APP = "pgsam_monai.label.http.main", "pgsam_monai.label.http.server:app"
@@ -71,6 +73,9 @@ def server_command(serving: Serving, environment: LabelEnvironment) -> list[str]
         "allow_origin": ",".join(serving.allow_origin),
         "engine": serving.engine,
         "also_read": os.pathsep.join(map(str, serving.also_read)),
+        # As JSON: names may hold any sign, and a window that begins with a minus would be taken for a flag.
+        "labels": json.dumps(serving.labels),
+        "window": json.dumps(serving.window),
     }
     confs = [word for name, value in settings.items() for word in ("--conf", name, value)]
     return [
@@ -145,10 +150,11 @@ def summary(serving: Serving, environment: LabelEnvironment) -> str:
     if isinstance(serving.studies, Path):
         count = len(_listed(serving.studies))
         studies += f"  ({count} {'image' if count == 1 else 'images'})"
+    models = [f"{name}  ({place})" for name, place in serving.bundles.items()] + _from_nothing(serving)
     rows = [
-        *(("Model" if i == 0 else "", f"{n}  ({p})") for i, (n, p) in enumerate(serving.bundles.items())),
+        *(("Model" if number == 0 else "", text) for number, text in enumerate(models)),
         ("Studies", studies),
-        ("Training", "by clients" if serving.train else "off"),
+        ("Training", _training(serving)),
         ("Server", f"MONAI Label {environment.version} with {environment.python}"),
         ("Address", address),
         ("Health", f"{address}/health"),
@@ -157,6 +163,25 @@ def summary(serving: Serving, environment: LabelEnvironment) -> str:
         ("Stop", f"Ctrl-C, or: kill {os.getpid()}"),
     ]
     return "\n".join(f"{name:10} {text}" for name, text in rows)
+
+
+def _from_nothing(serving: Serving) -> list[str]:
+    """Our own weights, and what was trained from labels made with them."""
+    if not serving.labels:
+        return []
+    own = [
+        f"{name}  ({place})"
+        for name, place in own_bundles(serving.app_dir).items()
+        if name not in serving.bundles
+    ]
+    return [f"{WEIGHTS}_deepedit, {WEIGHTS}_deepgrow  (clicks and boxes: {', '.join(serving.labels)})", *own]
+
+
+def _training(serving: Serving) -> str:
+    if not serving.train:
+        return "off"
+    made = f"; bundles made from nothing go to {serving.app_dir / BUNDLES}" if serving.labels else ""
+    return f"by clients{made}"
 
 
 def address_of(serving: Serving) -> str:

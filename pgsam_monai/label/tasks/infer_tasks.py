@@ -188,7 +188,7 @@ class DeepEdit(Segmentation):
         return result, {"device": str(self.served.device), "clicks_used": used}
 
     def _read(self, request: Mapping[str, Any], delivery: Delivery) -> ClickRequest:
-        return read_deepedit(request, self.served.names[1:])
+        return read_deepedit(request, self.served.names[1:], self.shown)
 
     def _listed_labels(self) -> dict[str, int]:
         """Where background is listed, clients let users click on it."""
@@ -210,7 +210,7 @@ class DeepGrow(DeepEdit):
     def _read(self, request: Mapping[str, Any], delivery: Delivery) -> ClickRequest:
         """Clients know the labels' values as they are delivered."""
         values = self.served.values[1:] if delivery.values == ORIGINAL else range(1, len(self.served.names))
-        return read_deepgrow(request, self.served.names[1:], list(values))
+        return read_deepgrow(request, self.served.names[1:], list(values), self.shown)
 
     def _listed_labels(self) -> dict[str, int]:
         return Segmentation._listed_labels(self)

@@ -129,7 +129,9 @@ def refuse_texts(request: Mapping[str, Any], *, source: str) -> None:
             raise RequestFault(f"{source} reads no texts; leave {short(key)} out.", status=422)
 
 
-def read_deepedit(request: Mapping[str, Any], names: Sequence[str]) -> ClickRequest:
+def read_deepedit(
+    request: Mapping[str, Any], names: Sequence[str], shown: Sequence[str] = (EVERYTHING, EMPTY)
+) -> ClickRequest:
     """Lists of clicks by class name; `background` has those where no class is; `roi` is a box of `label`.
 
     Clients send an empty list for each label of each model: these mean nothing.
@@ -137,6 +139,7 @@ def read_deepedit(request: Mapping[str, Any], names: Sequence[str]) -> ClickRequ
     Args:
         request: what the client sent.
         names: of the foreground classes.
+        shown: what may be shown where nothing was asked, the usual first.
 
     Raises:
         RequestFault: a class that isn't there, or too many clicks.
@@ -144,16 +147,22 @@ def read_deepedit(request: Mapping[str, Any], names: Sequence[str]) -> ClickRequ
     """
     boxed = _class_meant(request.get("label"), names, ()) if request.get("roi") else None
     clicks = _read_clicks(request, _lists_of_classes(request, names), boxed, names)
-    return _click_request(request, clicks, None, (EVERYTHING, EMPTY))
+    return _click_request(request, clicks, None, shown)
 
 
-def read_deepgrow(request: Mapping[str, Any], names: Sequence[str], values: Sequence[int]) -> ClickRequest:
+def read_deepgrow(
+    request: Mapping[str, Any],
+    names: Sequence[str],
+    values: Sequence[int],
+    shown: Sequence[str] = (EMPTY, EVERYTHING),
+) -> ClickRequest:
     """`foreground` and `background` are clicks of the class `label` (name or value), `roi` is a box of it.
 
     Args:
         request: what the client sent.
         names: of the foreground classes.
         values: of these, as the client knows them.
+        shown: as of `read_deepedit`.
 
     Raises:
         RequestFault: no clicks, no such class, none said where there are several, or too many clicks.
@@ -167,7 +176,7 @@ def read_deepgrow(request: Mapping[str, Any], names: Sequence[str], values: Sequ
             status=422,
         )
     clicks = _read_clicks(request, lists, label, names)
-    return _click_request(request, clicks, label, (EMPTY, EVERYTHING))
+    return _click_request(request, clicks, label, shown)
 
 
 def _click_request(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,14 +74,12 @@ class OpenImages:
         return result if asked.label is None else result.only(asked.label), used
 
     def _opened(self, image: Paths, background: str, client: str | None) -> _OpenImage:
-        served = self._served
-        encoder = prompt_model(served, self._engine).encoder if served.capabilities.prompts else None
-        weights = (served.stamp, encoder)
+        served, weights = self._served, self._weights()
         for key in [key for key in self._open if key[0] != weights]:
             del self._open[key]
         key = (weights, background, client, state_of(image))
         if key not in self._open:
-            segmenter = Segmenter.of(served, engine=self._engine, background=background)
+            segmenter = self._segmenter(background)
             with reading():
                 segmenter.set_image(image)
             while len(self._open) >= KEPT:
@@ -91,6 +89,16 @@ class OpenImages:
             self._open[key] = _OpenImage(segmenter=segmenter, found=found, shown=shown)
         self._open.move_to_end(key)
         return self._open[key]
+
+    def _weights(self) -> Hashable:
+        """What answers now; images that other weights have answered about are closed."""
+        served = self._served
+        encoder = prompt_model(served, self._engine).encoder if served.capabilities.prompts else None
+        return served.stamp, encoder
+
+    def _segmenter(self, background: str) -> Segmenter:
+        """For another image."""
+        return Segmenter.of(self._served, engine=self._engine, background=background)
 
 
 @dataclass(kw_only=True)

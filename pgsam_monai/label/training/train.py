@@ -9,7 +9,6 @@ import copy
 import json
 import logging
 import math
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,11 +22,10 @@ from monailabel.utils.others.generic import device_list, name_to_device
 
 from pgsam_monai.base.cases import as_paths
 from pgsam_monai.base.config_values import as_data
-from pgsam_monai.base.errors import UserFault, root_of
 from pgsam_monai.configs import training_workflow
 from pgsam_monai.data.splits import select_cases
-from pgsam_monai.data.store import StoreError
 from pgsam_monai.label.faults import RequestFault
+from pgsam_monai.label.training.own_process import training_of
 from pgsam_monai.label.training.segment_names import read_classes
 from pgsam_monai.label.training.studies import Study, labelled_studies, split_studies
 from pgsam_monai.label.training.training_request import (
@@ -41,8 +39,6 @@ from pgsam_monai.label.training.training_request import (
 
 logger = logging.getLogger(__name__)
 
-SERVER, TASK_PROCESS = "pgsam_monai.label.http.main", "monailabel.interfaces.utils.app"
-"""What Python is started with for the server, and for each task that it runs in the background."""
 STATS = "models/train_stats.json"
 RUNS = "eval/studies"
 """TensorBoard's folders, one per training, beside those of the bundle's own training."""
@@ -52,8 +48,6 @@ WARMUP_SHARE = 10
 """Of a training, at most one in so many iterations warms up."""
 LEAST_VALIDATIONS = 5
 """In a training that has as many epochs."""
-TOLD = (ValueError, FileNotFoundError, StoreError, UserFault, SystemExit)
-"""Faults whose message is a sentence for the user; others go to the log with their traceback."""
 
 
 class Training(BundleTrainTask):
@@ -87,9 +81,7 @@ class Training(BundleTrainTask):
 
     def stats(self) -> dict[str, Any]:
         """How far the present or last training has come: epoch, total_epochs, best_metric, total_time at its end."""
-        with suppress(OSError, ValueError):
-            return json.loads((self.root / STATS).read_text(encoding="utf-8"))
-        return {}
+        return stats_in(self.root)
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train.
@@ -105,22 +97,11 @@ class Training(BundleTrainTask):
             RequestFault: what the client can mend.
             SystemExit: likewise, in a process of its own, whose last line is then the sentence.
         """
-        if main_module() == SERVER:
-            raise RequestFault(
-                "Training runs in a process of its own; leave run_sync out and ask GET /train/."
-            )
-        try:
-            return self._train(request, datastore)
-        except (Exception, SystemExit) as fault:
-            root = root_of(fault)
-            if not isinstance(root, TOLD):
-                logger.exception("Training failed")
-            sentence = f"Training of '{self.root.name}' failed: {root or type(root).__name__}"
-            if main_module() == TASK_PROCESS:
-                raise SystemExit(sentence) from None
-            raise RequestFault(sentence, status=getattr(root, "status", 500)) from fault
+        with training_of(self.root.name):
+            return self.train(request, datastore)
 
-    def _train(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+    def train(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """As a call, whose faults are told by somebody else."""
         logging.getLogger("ignite").setLevel(logging.WARNING)
         config = self.bundle_config.get()
         wanted = read_training_request(
@@ -171,6 +152,13 @@ class Training(BundleTrainTask):
                 status=422,
             )
         return tuple(study.case for study in studies), tuple(cases)
+
+
+def stats_in(bundle: Path) -> dict[str, Any]:
+    """What the present or last training of a bundle has written of its progress."""
+    with suppress(OSError, ValueError):
+        return json.loads((bundle / STATS).read_text(encoding="utf-8"))
+    return {}
 
 
 def overrides(
@@ -246,9 +234,3 @@ def _handlers(
         if name != "ValidationHandler" or validate:
             handlers.append(handler)
     return handlers
-
-
-def main_module() -> str | None:
-    """The module that Python was started with, None for a file."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return None if spec is None else spec.name

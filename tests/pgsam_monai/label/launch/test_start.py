@@ -110,7 +110,10 @@ def test_an_ensemble_is_served_and_not_scored(bundle, studies, port):
 
 
 def test_nothing_named(studies, port):
-    assert "No bundle was named" in fault_of(studies=studies, port=port)
+    said = fault_of(studies=studies, port=port)
+    assert (
+        "Nothing to serve was named" in said and "pgsam label bundles/" in said and "--labels liver" in said
+    )
     assert "--studies FOLDER is missing" in fault_of(studies=None, port=port)
 
 
@@ -394,7 +397,7 @@ def test_the_command_line(bundle, studies, port, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "words, said",
     [
-        ([], "No bundle was named"),
+        ([], "Nothing to serve was named"),
         (["nowhere", "--studies", "nothing"], "'nothing' is no folder"),
         (["nowhere", "--study", "nothing"], "Did you mean --studies?"),
     ],
