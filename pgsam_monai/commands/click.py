@@ -13,17 +13,18 @@ def click(
 ) -> None:  # fmt: skip
     """Answer the clicks of 3D Slicer's extension for nnInteractive, by a trained bundle or by published weights.
 
-    In 3D Slicer: install the extension SlicerNNInteractive, open its module nnInteractive, enter the address that is
-    printed at the start as the server (tab Configuration), load a volume, and point: points, boxes, scribbles and
-    lassos, positive or negative, segment after segment. Segments that you edit by hand are what further clicks correct.
+    In 3D Slicer: install the extension nnInteractive, open its module, choose the mode Remote and enter the address
+    that is printed at the start (tab Configuration), load a volume, press Initialize, and point: points, boxes,
+    scribbles and lassos, positive or negative, segment after segment. Segments that you edit by hand are what further
+    clicks correct.
 
     What is pointed at is one structure, whatever it is called in 3D Slicer. Of a bundle with several, say which one
     --label. A scribble counts as some points along it; a box or a lasso is drawn on a slice as the network sees them,
     axial ones if nothing else was planned, and is carried on to the neighbours. There are no negative boxes.
 
-    The extension sends voxels, but neither how far apart they lie nor which way the patient does: 1 mm and axial slices
-    of DICOM are assumed, --spacing and --orientation say otherwise. Nothing leaves this machine, and the server listens
-    to this machine alone, unless you name another --host. Several users each put a name behind the address.
+    The extension doesn't send which way the patient lies, and its versions before 2 not how far apart voxels are: axial
+    slices of DICOM and 1 mm are assumed, --orientation and --spacing say otherwise. Nothing leaves this machine, and
+    the server listens to this machine alone, unless you name another --host.
 
     Examples:
         pgsam click                                      # drawn_tiny, which ships with this package
@@ -37,7 +38,7 @@ def click(
         port: to listen on.
         window: for a name of weights, low,high: grey values that become black and white; percentiles by default.
         orientation: where columns, rows and slices of the images run to, as in LPS (DICOM's axial slices) or RAS.
-        spacing: mm between voxels along the same, as in 0.8,0.8,3; 1,1,1 by default.
+        spacing: mm between voxels along the same, as in 0.8,0.8,3, where clients don't send it; 1,1,1 by default.
         propagate: carry boxes and lassos on to the slices beside theirs.
         device: cpu or cuda; by default a GPU if there is one.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.base.labels import restored_values
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.bundle import Bundle
@@ -25,7 +25,7 @@ DIRECTIONS = {"L": (0, -1), "R": (0, 1), "P": (1, -1), "A": (1, 1), "I": (2, -1)
 
 @dataclass(frozen=True, kw_only=True)
 class Answering:
-    """A network, the one structure that it is asked about, and how images lie, which the protocol doesn't say."""
+    """A network, the one structure that it is asked about, and how images lie, which the protocol hardly says."""
 
     model: PromptModel
     corrector: PromptModel
@@ -33,7 +33,7 @@ class Answering:
     label: str
     """of the model's classes"""
     affine: np.ndarray = field(default_factory=lambda: affine_of("LPS", (1.0, 1.0, 1.0)))
-    """(4, 4) (x, y, z) -> mm RAS+, of every image"""
+    """(4, 4) (x, y, z) -> mm RAS+, of images that come without more"""
     propagate: bool = True
     """whether boxes and lassos, which are about one slice, are carried on to its neighbours"""
     network: threading.Lock = field(default_factory=threading.Lock)
@@ -42,6 +42,13 @@ class Answering:
     def segmenter(self) -> Segmenter:
         """A new one, on the same network."""
         return Segmenter(self.model, corrector=self.corrector)
+
+    def affine_with(self, spacing: Sequence[float] | None) -> np.ndarray:
+        """(4, 4) (x, y, z) -> mm RAS+ of an image that comes with its spacing, mm along z, y and x."""
+        if spacing is None:
+            return self.affine
+        own = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return self.affine @ np.diag([*(np.asarray(spacing[::-1]) / own), 1.0])
 
     @property
     def background(self) -> int:
@@ -124,7 +131,10 @@ def _of_bundle(source: str, window: tuple[float, float] | None, device: str | No
         raise UserFault("--window belongs to published weights; a bundle's plan has its own intensities.")
     if not Path(source).exists():
         known = ", ".join(KNOWN_WEIGHTS)
-        raise UserFault(f"'{source}' is neither a bundle's folder nor a name of weights ({known}).")
+        raise UserFault(
+            f"'{source}' is neither a bundle's folder nor a name of weights ({known})."
+            f"{did_you_mean(source, KNOWN_WEIGHTS)}"
+        )
     bundle = Bundle.trained(source, device=device)
     if bundle.channels != 1:
         raise UserFault(

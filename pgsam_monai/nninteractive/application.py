@@ -1,4 +1,4 @@
-"""The six requests of the protocol, as a WSGI application.
+"""The requests of the protocol, as a WSGI application: version 1 here, version 2 in `leases`.
 
     upload_image            form: file (.npy)                       {"status": "ok"}
     upload_segment          form: file (.npy, gzipped)              {"status": "ok"}
@@ -35,6 +35,8 @@ from pgsam_monai.base.memory import limit_bytes
 from pgsam_monai.label.faults import LONGEST, RequestFault, cut, sendable, short
 from pgsam_monai.nninteractive.answering import Answering
 from pgsam_monai.nninteractive.arrays import packed, read_image, read_mask
+from pgsam_monai.nninteractive.fields import json_object, voxel_of
+from pgsam_monai.nninteractive.leases import Leases, is_leased
 from pgsam_monai.nninteractive.session import PointingSession
 from pgsam_monai.nninteractive.sessions import Client, Held, Sessions
 
@@ -44,6 +46,7 @@ NO_IMAGE = "No image uploaded"
 """The extension knows these words, and sends image and segment again."""
 HEAD_BYTES, JSON_BYTES = 100_000, 100_000
 """of a form beside its file; of a request without a file"""
+WITH_ARRAYS = ("multipart/form-data", "application/octet-stream")
 LONGEST_NAME = 64
 """characters of a client's name"""
 MOST_UNDER_WAY = 16
@@ -57,7 +60,9 @@ class Application:
     def __init__(self, answering: Answering, *, only_loopback: bool = True) -> None:
         """`only_loopback`: it is reached from this machine alone, so that it has no other name."""
         self._answering, self._only_loopback = answering, only_loopback
-        self._sessions, self._room = Sessions(), threading.BoundedSemaphore(MOST_UNDER_WAY)
+        self._sessions = Sessions()
+        self._leases = Leases(answering, self._sessions)
+        self._room = threading.BoundedSemaphore(MOST_UNDER_WAY)
         self._prompts: dict[str, Callable[[PointingSession, Request], np.ndarray]] = {
             "add_point_interaction": _point,
             "add_bbox_interaction": _box,
@@ -77,6 +82,8 @@ class Application:
             return self._answer(request)
         except Exception as fault:
             status, sentence = _status_and_sentence(fault)
+            if status == 200 and is_leased(request, request.path.rpartition("/")[2]):
+                status = 422
             logger.log(logging.ERROR if status == 500 else logging.INFO, "%s: %s", request.path, sentence,
                        exc_info=fault if status == 500 else None)  # fmt: skip
             return _told(status, sentence)
@@ -89,6 +96,9 @@ class Application:
         client = Client(request.remote_addr or "", "/".join(names))
         if not names and not endpoint:
             return _json({"status": "ok", "answers": self._answering.model.source})
+        if is_leased(request, endpoint):
+            _limit(request)
+            return self._leases.answer(request, endpoint)
         if endpoint not in (*self._prompts, "upload_image", "upload_segment") or len(names) > 1:
             raise RequestFault(f"There is no {short(request.path)} here.", status=404)
         if len(client.name) > LONGEST_NAME:
@@ -98,7 +108,7 @@ class Application:
         _limit(request)
         if endpoint == "upload_image":
             return self._take_image(request, client)
-        held = self._sessions.known(client)
+        held = self._sessions.known(client) or Held()
         with held.lock:
             return self._go_on(endpoint, request, held)
 
@@ -158,7 +168,7 @@ def _scribble(session: PointingSession, request: Request) -> np.ndarray:
 
 def _limit(request: Request) -> None:
     """Before anything of the body is read, how much of it may come."""
-    most = limit_bytes() + HEAD_BYTES if request.mimetype == "multipart/form-data" else JSON_BYTES
+    most = limit_bytes() + HEAD_BYTES if request.mimetype in WITH_ARRAYS else JSON_BYTES
     request.max_content_length = None if math.isinf(most) else int(most)
     request.max_form_parts = 10
 
@@ -175,24 +185,11 @@ def _mask(session: PointingSession, request: Request) -> np.ndarray:
 
 
 def _said(request: Request) -> dict[str, Any]:
-    try:
-        said = request.get_json(force=True, silent=True)
-    except RecursionError:  # lists in lists in lists
-        said = None
-    if not isinstance(said, dict):
-        raise RequestFault("The body is no JSON object.")
-    return said
+    return json_object(request.get_data())
 
 
 def _voxel(said: dict[str, Any], name: str) -> tuple[int, int, int]:
-    voxel = said.get(name)
-    if (
-        not isinstance(voxel, list)
-        or len(voxel) != 3
-        or any(isinstance(at, bool) or not isinstance(at, int) or abs(at) > 1 << 31 for at in voxel)
-    ):
-        raise RequestFault(f"{name} takes three whole numbers [z, y, x], got {short(voxel)}.", status=422)
-    return tuple(voxel)
+    return voxel_of(said.get(name), name)
 
 
 def _is_positive(said: Any) -> bool:
@@ -220,8 +217,11 @@ def _status_and_sentence(fault: Exception) -> tuple[int, str]:
 
 
 def _told(status: int, sentence: str) -> Response:
-    return _json({"status": "error", "message": sendable(cut(sentence, LONGEST))}, status)
+    """In the words of both versions, the second of which has its users read what stands behind the status."""
+    said = sendable(cut(sentence, LONGEST))
+    phrase = "".join(sign if " " <= sign <= "~" else "?" for sign in said) if status != 200 else "OK"
+    return _json({"status": "error", "message": said, "detail": said}, f"{status} {phrase}")
 
 
-def _json(content: dict[str, Any], status: int = 200) -> Response:
+def _json(content: dict[str, Any], status: str = "200 OK") -> Response:
     return Response(json.dumps(content), status=status, mimetype="application/json")

@@ -48,9 +48,7 @@ def read_image(stream: IO[bytes]) -> np.ndarray:
             "start the server with a larger --max_gb."
         )
     image = _voxels(file, shape, dtype, order)
-    if dtype.kind == "f" and not np.isfinite(image).all():
-        found = found_not_finite(int(np.isnan(image).sum()), int(np.isinf(image).sum()))
-        raise UserFault(f"The image has {found} voxels; replace them by the background value.")
+    require_finite(image)
     return image
 
 
@@ -71,6 +69,13 @@ def read_mask(stream: IO[bytes], shape: Sequence[int]) -> np.ndarray:
     if dtype.kind not in NUMBERS:
         raise UserFault(f"A mask holds 0 and 1, this one values of type {dtype}.")
     return _voxels(file, found, dtype, order) == DRAWN
+
+
+def require_finite(image: np.ndarray) -> None:
+    """Raises UserFault, which counts the NaN and infinite values, if there are any."""
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        found = found_not_finite(int(np.isnan(image).sum()), int(np.isinf(image).sum()))
+        raise UserFault(f"The image has {found} voxels; replace them by the background value.")
 
 
 def packed(mask: np.ndarray) -> bytes:

@@ -1,7 +1,7 @@
 """Starts the server of `pgsam click`, and tells its user what to do with it.
 
-Six requests need no framework: Werkzeug, which TensorBoard brings along, reads forms and answers in threads; it is for
-few users on a machine of theirs, as this server is.
+Some requests need no framework: Werkzeug, which TensorBoard brings along, reads forms and answers in threads. Its
+server is for few users on a machine of theirs, as this one is.
 """
 
 from __future__ import annotations

@@ -35,11 +35,24 @@ class PointingSession:
     One thread at a time. The network, which sessions share, is asked under its own lock.
     """
 
-    def __init__(self, answering: Answering, image: np.ndarray) -> None:
-        """`image`: (z, y, x). Raises UserFault where the network's preprocessing can't do with it."""
+    def __init__(
+        self, answering: Answering, image: np.ndarray, spacing: Sequence[float] | None = None
+    ) -> None:
+        """
+        Args:
+            answering: the network, and how images lie.
+            image: (z, y, x).
+            spacing: mm along z, y and x; None: as `answering` has it.
+
+        Raises:
+            UserFault: the network's preprocessing can't do with it.
+        """
         self._answering, self.shape = answering, image.shape
+        self._affine = answering.affine_with(spacing)
+        self._steps: list[int] = []
+        """of the segmenter, that each prompt took"""
         self._segmenter = answering.segmenter()
-        self._segmenter.set_image(image.transpose(), answering.affine)
+        self._segmenter.set_image(image.transpose(), self._affine)
 
     def show(self, mask: np.ndarray) -> None:
         """Start over from a segment, (z, y, x) of bool, or from nothing where it is empty."""
@@ -48,6 +61,7 @@ class PointingSession:
         shown = np.where(mask.transpose(), np.int32(value), answering.background) if mask.any() else None
         with answering.network:
             self._segmenter.start_over(shown)
+        self._steps.clear()
 
     def add_point(self, voxel: Voxel, positive: bool) -> np.ndarray:
         """Raises UserFault: outside the image."""
@@ -97,6 +111,19 @@ class PointingSession:
         """By a stroke, (z, y, x) of bool. Raises UserFault: empty."""
         return self._stroke(self._drawn(mask), positive)
 
+    def undo(self) -> np.ndarray | None:
+        """Take the latest prompt back; None if there is none."""
+        if not self._steps:
+            return None
+        with self._answering.network:
+            for _ in range(self._steps.pop()):
+                self._segmenter.undo()
+            return self.shown()
+
+    def shown(self) -> np.ndarray:
+        """(z, y, x) of bool."""
+        return self._segmenter.mask(self._answering.label).transpose()
+
     def _drawn(self, mask: np.ndarray) -> np.ndarray:
         """(i, j, k) of what a user drew."""
         if not mask.any():
@@ -104,7 +131,7 @@ class PointingSession:
         return mask.transpose()
 
     def _stroke(self, drawn: np.ndarray, positive: bool) -> np.ndarray:
-        spacing = np.linalg.norm(self._answering.affine[:3, :3], axis=0)
+        spacing = np.linalg.norm(self._affine[:3, :3], axis=0)
         return self._say(**{"positive" if positive else "negative": tuple(clicks_along(drawn, spacing))})
 
     def _say(self, *, carry_on: bool = False, **said: tuple) -> np.ndarray:
@@ -114,11 +141,12 @@ class PointingSession:
             return self._shown(carry_on)
 
     def _shown(self, carry_on: bool) -> np.ndarray:
-        """(z, y, x) of bool; the network is asked if it is to be carried on."""
-        label = self._answering.label
-        if carry_on and self._answering.propagate:
-            self._segmenter.propagate(label)
-        return self._segmenter.mask(label).transpose()
+        """(z, y, x) of bool after a prompt; the network is asked if it is to be carried on."""
+        carries = carry_on and self._answering.propagate
+        if carries:
+            self._segmenter.propagate(self._answering.label)
+        self._steps.append(2 if carries else 1)
+        return self.shown()
 
     def _lies_on_slices(self, ends: Sequence[tuple[int, int]]) -> bool:
         """Whether a region has rows and columns on the network's slices, more than one of each."""
@@ -128,7 +156,7 @@ class PointingSession:
     @property
     def _plane(self) -> str:
         """What viewers call the network's slices, if images lie as the server was told."""
-        across = self._answering.affine[:3, self._segmenter.volume.grid.axes[2]]
+        across = self._affine[:3, self._segmenter.volume.grid.axes[2]]
         return ("sagittal", "coronal", "axial")[int(np.abs(across).argmax())]
 
 

@@ -1,9 +1,10 @@
 """Which client has which image open.
 
-The protocol names no client. Told apart are addresses, and on one address the names that the server is asked by: who
-enters http://127.0.0.1:1527/anna in the extension has another session than who enters /ben, or nothing behind the port.
-Two programs with one address and one name share a session, each seeing what the other does; so do all that come through
-one proxy or tunnel without names. Names are no passwords: who knows one can use it.
+Of version 2 a client has a lease, whose token it was given and nobody else knows. Version 1 names no client. Told apart
+are addresses, and on one address the names that the server is asked by: who enters http://127.0.0.1:1527/anna in the
+extension has another session than who enters /ben, or nothing behind the port. Two programs with one address and one
+name share a session, each seeing what the other does; so do all that come through one proxy or tunnel without names.
+Names are no passwords: who knows one can use it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import numpy as np
 
 from pgsam_monai.nninteractive.session import PointingSession
 
@@ -35,6 +38,8 @@ class Held:
     session: PointingSession | None = None
     refusal: str | None = None
     """why there is no session, where the client's image was refused"""
+    sent: np.ndarray | None = None
+    """the mask (z, y, x) of bool that a client with a lease has"""
 
 
 class Sessions:
@@ -54,10 +59,14 @@ class Sessions:
                 self._held.popitem(last=False)
             return held
 
-    def known(self, client: Client) -> Held:
-        """For a client who goes on; without a session where none was opened, or it was closed."""
+    def known(self, client: Client) -> Held | None:
+        """For a client who goes on; None where nothing was opened, or it was closed."""
         with self._lock:
-            if client not in self._held:
-                return Held()
-            self._held.move_to_end(client)
-            return self._held[client]
+            if client in self._held:
+                self._held.move_to_end(client)
+            return self._held.get(client)
+
+    def close(self, client: Client) -> None:
+        """For a client who goes, if there is one."""
+        with self._lock:
+            self._held.pop(client, None)

@@ -97,7 +97,7 @@ def test_others_are_warned_of(answering, monkeypatch, capsys, host, warned):
     serving.serve(answering, host=host, port=1527)
     out, err = capsys.readouterr()
     assert ("warning: 0.0.0.0 is reached from other machines" in err) == warned
-    assert f"http://{host}:{made.server_port}" in out and "SlicerNNInteractive" in out
+    assert f"http://{host}:{made.server_port}" in out and "module 'nnInteractive'" in out
 
 
 def test_the_command_reads_its_words(monkeypatch):

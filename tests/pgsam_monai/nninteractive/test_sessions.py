@@ -13,7 +13,7 @@ def test_asking_opens_nothing():
     sessions = Sessions(most=1)
     kept = sessions.opened(Client("a"))
     for number in range(5):
-        assert sessions.known(Client("b", str(number))).session is None
+        assert sessions.known(Client("b", str(number))) is None
     assert sessions.known(Client("a")) is kept
 
 
@@ -23,3 +23,11 @@ def test_the_longest_unused_is_closed():
     sessions.known(Client("a"))
     sessions.opened(Client("c"))
     assert sessions.known(Client("a")) is first and sessions.known(Client("b")) is not second
+
+
+def test_who_goes_is_forgotten():
+    sessions = Sessions()
+    sessions.opened(Client("a"))
+    sessions.close(Client("a"))
+    sessions.close(Client("a"))
+    assert sessions.known(Client("a")) is None
