@@ -1,4 +1,4 @@
-"""The `pgsam` command: demo, plan, train, evaluate, ensemble, predict, describe, export, view, label, weights.
+"""The `pgsam` command: demo, plan, train, evaluate, ensemble, predict, describe, export, view, label, click, weights.
 
 Heavy libraries are imported by the command that needs them, so that help and errors come at once.
 """
@@ -13,6 +13,7 @@ from pgsam_monai.base.child_processes import end_with_parent
 from pgsam_monai.base.command_line import asks_for_help, read_words, told
 from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.base.needless_imports import hide_needless_imports
+from pgsam_monai.commands.click import click
 from pgsam_monai.commands.demo import demo
 from pgsam_monai.commands.describe import describe
 from pgsam_monai.commands.ensemble import ensemble
@@ -32,7 +33,8 @@ def commands() -> dict:
     weights = {"list": list_weights, "fetch": fetch_weights, "import": import_weights}
     return {
         "demo": demo, "plan": plan, "train": train, "evaluate": evaluate, "ensemble": ensemble, "predict": predict,
-        "describe": describe, "export": export, "view": view, "label": label, "weights": weights,
+        "describe": describe, "export": export, "view": view, "label": label, "click": click,
+        "weights": weights,
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from pgsam_monai.interactive.model import PromptModel, prompt_model
 from pgsam_monai.interactive.propagation import Propagation, spread
 from pgsam_monai.interactive.reach import Click
 from pgsam_monai.interactive.session import EVERYTHING, Asked, Session
-from pgsam_monai.interactive.volume import Place, SlicedVolume, masks_by_place, read_volume
+from pgsam_monai.interactive.volume import Place, SlicedVolume, indices_shown, masks_by_place, read_volume
 from pgsam_monai.interactive.zero_shot import load_corrector, load_zero_shot, stand_in
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks
 from pgsam_monai.prompts.frames import Placed, frame_to_pixels
@@ -283,9 +283,19 @@ class Segmenter:
         known = range(1, len(self.model.names) + 1)
         session.forget(known if label is None else [self.model.index_of(label)])
 
-    def start_over(self) -> None:
-        """Take all prompts back and forget every step. The image and its embeddings are kept."""
-        self._open().start_over()
+    def start_over(self, shown: np.ndarray | None = None) -> None:
+        """Take all prompts back and forget every step. The image and its embeddings are kept.
+
+        Args:
+            shown: what further prompts correct, in place of the background: a label map (i, j, k) on the image's grid,
+                label values or, of a network with one class, bool. None: the background again.
+
+        Raises:
+            ValueError: another shape.
+            RuntimeError: no image yet.
+        """
+        session = self._open()
+        session.start_over(None if shown is None else indices_shown(self.model, session.volume.grid, shown))
 
     @property
     def volume(self) -> SlicedVolume:

@@ -115,7 +115,7 @@ class Session:
         self.drawn = DrawnLabelMap(volume, model.values)
         self.said = NOTHING_SAID
         self._history: list[_State] = []
-        self._under = under
+        self._under = self._first_under = under
         self._unfilled = set() if under is None else set(range(volume.depth))
 
     @property
@@ -172,8 +172,16 @@ class Session:
             raise RuntimeError("Segmenter: nothing is left to undo.")
         self._show(self._history.pop())
 
-    def start_over(self) -> None:
-        """Take all prompts away; no step is left to undo."""
+    def start_over(self, shown: np.ndarray | None = None) -> None:
+        """Take all prompts away; no step is left to undo.
+
+        Args:
+            shown: class indices (H, W, D) to be shown in place of `under` until the next start; None: `under` again.
+        """
+        under = self._first_under if shown is None else shown
+        if under is not self._under:
+            self._under = under
+            self._unfilled = set(range(self.volume.depth))
         self._show(NOTHING_SAID)
         self._history.clear()
 

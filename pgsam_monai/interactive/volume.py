@@ -231,3 +231,18 @@ def masks_by_place(
         for index, mask in masks.items()
         for at in np.flatnonzero(mask.any(axis=(0, 1))).tolist()
     }
+
+
+def indices_shown(model: PromptModel, grid: NativeGrid, label_map: np.ndarray) -> np.ndarray:
+    """Class indices (H, W, D) of a label map (i, j, k): label values of the model or, of one class, bool.
+
+    Raises:
+        ValueError: another shape than the image's.
+    """
+    if label_map.shape != grid.shape:
+        raise UserFault(
+            f"start_over: the label map has shape {label_map.shape}, the image {grid.shape}; resample the label map."
+        )
+    if label_map.dtype == bool:
+        return grid.turned(label_map * np.uint8(model.index_of(None)))
+    return grid.turned(label_indices(label_map, model.values))

@@ -84,7 +84,7 @@ def check(
     if app is not None:
         faults += faults_of_app_dir(app, named)
     faults += [f"--also_read '{folder}' is no folder." for folder in also_read if not Path(folder).is_dir()]
-    faults += _faults_of_address(host, port)
+    faults += faults_of_address(host, port)
     faults += [
         f"--score {name} is none of the bundles: {', '.join(named) or 'none was named'}."
         for name in score
@@ -179,7 +179,8 @@ def _faults_inside(studies: Path, others: dict[str, Iterable[Path]]) -> list[str
     ]
 
 
-def _faults_of_address(host: str, port: object) -> list[str]:
+def faults_of_address(host: str, port: object) -> list[str]:
+    """Why nothing can listen there, a sentence at most."""
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
         return [f"--port takes a whole number from 1 to 65535, got {port!r}."]
     try:

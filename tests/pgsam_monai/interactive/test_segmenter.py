@@ -383,3 +383,22 @@ def test_starting_over_forgets_prompts_and_steps_but_not_the_image():
     assert len(segmenter.model.network.embedded) == encoded
     with pytest.raises(RuntimeError, match="nothing is left to undo"):
         segmenter.undo()
+
+
+def test_starting_over_from_a_label_map(opened):
+    """It is shown as it is, clicks on other slices leave it, and without one the background is back."""
+    label = draw_blocks()[1]
+    given = np.where(label == 7, 7, 0)
+    opened.start_over(given)
+    np.testing.assert_array_equal(opened.prediction, given)
+    opened.add_click(LIVER, "liver")
+    assert opened.mask("liver")[LIVER] and (opened.prediction == 7).any()
+    opened.undo()
+    np.testing.assert_array_equal(opened.prediction, given)
+    opened.start_over(np.zeros_like(given))
+    assert not opened.prediction.any()
+    opened.start_over(given)
+    opened.start_over()
+    assert not opened.prediction.any()
+    with pytest.raises(ValueError, match=r"start_over: the label map has shape \(2, 2, 2\)"):
+        opened.start_over(np.zeros((2, 2, 2)))
