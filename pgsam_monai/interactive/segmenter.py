@@ -277,6 +277,14 @@ class Segmenter:
         """
         self._open().undo()
 
+    def redo(self) -> None:
+        """Take the latest `undo` back.
+
+        Raises:
+            RuntimeError: nothing was undone, something else was said since, or no image yet.
+        """
+        self._open().redo()
+
     def reset(self, label: str | int | None = None) -> None:
         """Take all prompts back, or those of one class, as one step. Embeddings are kept."""
         session = self._open()

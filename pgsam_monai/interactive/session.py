@@ -115,6 +115,7 @@ class Session:
         self.drawn = DrawnLabelMap(volume, model.values)
         self.said = NOTHING_SAID
         self._history: list[_State] = []
+        self._undone: list[_State] = []
         self._under = self._first_under = under
         self._unfilled = set() if under is None else set(range(volume.depth))
 
@@ -146,17 +147,17 @@ class Session:
         except BaseException:
             self._show(before)
             raise
-        self._history.append(before)
+        self._remember(before)
 
     def change(self, changes: Mapping[Place, Asked | None]) -> None:
         """A step with what has its answers already; None takes prompts away."""
-        self._history.append(self.said)
+        self._remember(self.said)
         asked = {place: one for place, one in (self.asked | changes).items() if one is not None}
         self._show(self.said._replace(asked=asked))
 
     def forget(self, indices: Container[int]) -> None:
         """A step: all that was said about classes is gone."""
-        self._history.append(self.said)
+        self._remember(self.said)
         self._show(
             _State(
                 asked={place: one for place, one in self.asked.items() if place.index not in indices},
@@ -170,7 +171,15 @@ class Session:
         """Take the latest step back. Raises RuntimeError if there is none."""
         if not self._history:
             raise RuntimeError("Segmenter: nothing is left to undo.")
+        self._undone.append(self.said)
         self._show(self._history.pop())
+
+    def redo(self) -> None:
+        """Take the latest `undo` back. Raises RuntimeError if there is none, or another step came after it."""
+        if not self._undone:
+            raise RuntimeError("Segmenter: nothing was undone that could be done again.")
+        self._history.append(self.said)
+        self._show(self._undone.pop())
 
     def start_over(self, shown: np.ndarray | None = None) -> None:
         """Take all prompts away; no step is left to undo.
@@ -184,6 +193,12 @@ class Session:
             self._unfilled = set(range(self.volume.depth))
         self._show(NOTHING_SAID)
         self._history.clear()
+        self._undone.clear()
+
+    def _remember(self, before: _State) -> None:
+        """A step was made: it goes back to this, and what was undone before it is gone."""
+        self._history.append(before)
+        self._undone.clear()
 
     def fill(self) -> None:
         """Draw the slices that nobody asked about, if they show anything."""

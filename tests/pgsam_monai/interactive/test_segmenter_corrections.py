@@ -77,6 +77,12 @@ def test_every_step_is_undone_exactly():
         np.testing.assert_array_equal(segmenter.prediction, before)
     with pytest.raises(RuntimeError, match="nothing is left"):
         segmenter.undo()
+    for after in seen[1:]:
+        segmenter.redo()
+        np.testing.assert_array_equal(segmenter.prediction, after)
+    segmenter.add_click(LIVER, "liver")
+    with pytest.raises(RuntimeError, match="nothing was undone"):
+        segmenter.redo()
 
 
 def test_after_a_failure_all_is_as_before(monkeypatch):
