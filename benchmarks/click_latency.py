@@ -6,9 +6,10 @@
     python benchmarks/click_latency.py --bundle bundles/medsa_hippocampus --image scan.nii.gz
 
 Without an image a phantom abdomen is drawn (shapes, not a patient). Each time is that of the whole step as a user waits
-for it: `add_click` up to the changed label map on the image's own grid. Slices lie evenly in the volume's middle half,
-the clicks in the middle of each; a slice before them warms up and isn't counted. Medians over slices. With --beside two
-weights take turns on every slice, now the one first, now the other.
+for it: `add_click` up to the changed label map on the image's own grid, where a click is a question about its slice
+(`corrections="ask"`); how long a click takes that changes the volume, `clicks_in_volume.py` tells. Slices lie evenly in
+the volume's middle half, the clicks in the middle of each; a slice before them warms up and isn't counted. Medians over
+slices. With --beside two weights take turns on every slice, now the one first, now the other.
 
 Exit status 1 if the second click isn't 10 times as fast as the first; with --beside instead if the first click isn't 5
 times as fast as that of the weights beside.
@@ -108,7 +109,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def make_segmenter(arguments: argparse.Namespace) -> Segmenter:
     if arguments.bundle:
-        return Segmenter.from_bundle(arguments.bundle, arguments.device, engine=arguments.engine)
+        return Segmenter.from_bundle(
+            arguments.bundle, arguments.device, engine=arguments.engine, corrections="ask"
+        )
     return from_weights(arguments.weights, arguments, image_size=arguments.image_size)
 
 
@@ -123,7 +126,7 @@ def from_weights(weights: str, arguments: argparse.Namespace, *, image_size: int
         return Segmenter(model, corrections="ask")
     return Segmenter.from_weights(
         weights, window=window, precision=arguments.precision, device=arguments.device, image_size=image_size,
-        engine=arguments.engine,
+        engine=arguments.engine, corrections="ask",
     )  # fmt: skip
 
 
