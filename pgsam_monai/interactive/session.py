@@ -205,7 +205,7 @@ class Session:
         self._draw(sorted(self._unfilled))
 
     def logits_of(self, place: Place) -> Tensor:
-        """An answer (h, w); where only clicks drew, that of a mask of what is shown."""
+        """An answer (h, w); where clicks correct answers, that of a mask of what is shown."""
         answered = self.about(place).logits
         if answered is not None and self.corrector is None:
             return answered
