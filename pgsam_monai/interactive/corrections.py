@@ -25,7 +25,7 @@ from torch import Tensor
 from pgsam_monai.interactive.answers import SliceEmbeddings, SlicePrompt, answer
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.reach import SPREAD, Ball, Click, reach_of, reaches_out, window_around
-from pgsam_monai.interactive.volume import Place, SlicedVolume
+from pgsam_monai.interactive.volume import Place, SlicedVolume, with_channels_of
 from pgsam_monai.prompts.frames import pixels_to_frame
 from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, point_list
 from pgsam_monai.transforms.fit import fit_image, on_slices, resize
@@ -89,11 +89,8 @@ class Corrector:
             memory_gb: for embeddings, see `SliceEmbeddings`.
             walk: how far changes go; None for the defaults.
         """
-        image = volume.image
-        if image.shape[0] != model.network.in_channels:
-            image = image.mean(dim=0, keepdim=True)
         frame = slice_frame(volume.frame.height, volume.frame.width, model.image_size, model.fit)
-        self.volume = replace(volume, image=image, frame=frame)
+        self.volume = replace(with_channels_of(volume, model), frame=frame)
         self.embeddings = SliceEmbeddings(model, self.volume, memory_gb=memory_gb)
         self.walk = walk or Walk()
         self.spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
@@ -321,7 +318,6 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
 
 def mask_logits(mask: np.ndarray, frame: SliceFrame, size: tuple[int, int]) -> Tensor:
     """A mask (H, W) of bool on a slice -> logits (h, w) of `size` on the network's square."""
-
     square = fit_image(torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None], frame)
     share = resize(square, size)[0, 0]
     return MASK_LOGIT * (2 * share - 1)

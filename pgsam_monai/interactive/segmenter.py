@@ -25,7 +25,14 @@ from pgsam_monai.interactive.model import PromptModel, prompt_model
 from pgsam_monai.interactive.propagation import Propagation, spread
 from pgsam_monai.interactive.reach import Click
 from pgsam_monai.interactive.session import EVERYTHING, Asked, Session
-from pgsam_monai.interactive.volume import Place, SlicedVolume, indices_shown, masks_by_place, read_volume
+from pgsam_monai.interactive.volume import (
+    Place,
+    SlicedVolume,
+    indices_shown,
+    masks_by_place,
+    read_volume,
+    with_channels_of,
+)
 from pgsam_monai.interactive.zero_shot import load_corrector, load_zero_shot, stand_in
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks
 from pgsam_monai.prompts.frames import Placed, frame_to_pixels
@@ -42,10 +49,10 @@ CORRECTOR = "drawn_tiny"
 class Segmenter:
     """A network, an image, and the prompts so far; the label map follows them.
 
-    A slice is encoded when it is first asked about; every further prompt on it is answered from its embedding. Each
-    class on each slice has prompts of its own, and nothing is asked of slices without any. Where classes overlap on a
-    slice, the highest logit wins. Clicks, boxes and masks are given in voxels (i, j, k) of the image file. One session
-    at a time, one thread.
+    A slice is encoded when it is first asked about; every further prompt on it is answered from its embedding. Boxes
+    and masks are questions about their slices and classes; where classes overlap on a slice, the highest logit wins.
+    Clicks correct what is shown then, on their slice and on those beside it. All are given in voxels (i, j, k) of the
+    image file. One session at a time, one thread.
     """
 
     def __init__(
@@ -140,7 +147,8 @@ class Segmenter:
 
     def set_image(self, image: Paths | np.ndarray, affine: np.ndarray | None = None) -> None:
         """Begin with an image; see `volume.read_volume` for what it may be. What was asked before goes."""
-        volume, memory = read_volume(self.model, image, affine), self._memory_gb
+        volume = with_channels_of(read_volume(self.model, image, affine), self.model)
+        memory = self._memory_gb
         spreads = self.corrections == SPREADING
         self._session = Session(
             self.model,

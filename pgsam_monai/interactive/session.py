@@ -117,6 +117,9 @@ class Session:
         self._history: list[_State] = []
         self._undone: list[_State] = []
         self._under = self._first_under = under
+        self._found: dict[
+            int, np.ndarray
+        ] = {}  # by slice, what the network finds without prompts: it never changes
         self._unfilled = set() if under is None else set(range(volume.depth))
 
     @property
@@ -279,7 +282,13 @@ class Session:
             return [None] * len(slices)
         if isinstance(self._under, np.ndarray):
             return [self._under[..., at] for at in slices]
-        return shown_without_prompts(self.embeddings, slices)
+        new = [at for at in slices if at not in self._found]
+        if new:
+            kind = self.drawn.indices.dtype
+            self._found |= dict(
+                zip(new, shown_without_prompts(self.embeddings, new).astype(kind), strict=True)
+            )
+        return [self._found[at] for at in slices]
 
     def _correct_drawn(self, at: int, indices: np.ndarray) -> None:
         """Draw what clicks changed on a slice; whatever came after, a clicked pixel shows what was said."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,6 +107,13 @@ def read_volume(
         raise UserFault("An affine belongs to an array; a file states its own.")
     read = model.preprocessing({"image": path_or_paths(image)})["image"]
     return make_volume(model, read, source=str(as_paths(image)[0]))
+
+
+def with_channels_of(volume: SlicedVolume, model: PromptModel) -> SlicedVolume:
+    """The same as a network of other channels sees it: the mean of all, unless it takes as many."""
+    if volume.image.shape[0] == model.network.in_channels:
+        return volume
+    return replace(volume, image=volume.image.mean(dim=0, keepdim=True))
 
 
 def make_volume(model: PromptModel, image: MetaTensor, source: str | None = None) -> SlicedVolume:

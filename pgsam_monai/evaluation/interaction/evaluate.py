@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.files import sha256_of, write_text
-from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.data.splits import require_files
 from pgsam_monai.data.stamp import preprocessing_hash, stamp_sources, stamps_to_json
@@ -29,7 +28,7 @@ from pgsam_monai.evaluation.interaction.results import (
     format_interaction,
     write_interaction,
 )
-from pgsam_monai.evaluation.interaction.scores import OVERALL, CaseScores, mean_dice
+from pgsam_monai.evaluation.interaction.scores import OVERALL, CaseScores, kept_case, mean_dice
 from pgsam_monai.evaluation.interaction.volume_cases import (
     FORMAT,
     format_volumes,
@@ -145,7 +144,10 @@ def measure_cases(
     """
     folder.mkdir(parents=True, exist_ok=True)
     stamps = [_stamp(model, case, settings, weights_hash) for case in cases]
-    found = [_kept(folder / f"{case['name']}.json", stamp) for case, stamp in zip(cases, stamps, strict=True)]
+    found = [
+        kept_case(folder / f"{case['name']}.json", stamp, CaseScores.from_json)
+        for case, stamp in zip(cases, stamps, strict=True)
+    ]
     todo = [number for number, scores in enumerate(found) if scores is None]
     if len(todo) < len(cases):
         say(f"{len(cases) - len(todo)} of {len(cases)} cases are measured already.")
@@ -194,16 +196,6 @@ def _stamp(
         ],
     }  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _kept(file: Path, stamp: str) -> CaseScores | None:
-    if not file.is_file():
-        return None
-    remedy = "delete it, then the case is measured again"
-    content = read_json(file, remedy=remedy, nan=True)
-    if content.get("stamp") != stamp:
-        return None
-    return made_of(content, CaseScores.from_json, file=file, remedy=remedy)
 
 
 def _line(scores: CaseScores, settings: InteractionSettings) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
 from pgsam_monai.base.errors import UserFault
+from pgsam_monai.base.json_files import made_of, read_json
+
+Case = TypeVar("Case")
 
 OVERALL = "mean"
 """What results call the mean over classes."""
@@ -121,6 +125,26 @@ class MeanDice:
     """between cases, the users' mean taken first; divisor n - 1; None for one case"""
     cases: int
     """that hold the class"""
+
+
+def kept_case(file: Path, stamp: str, make: Callable[[dict[str, Any]], Case]) -> Case | None:
+    """What an earlier run measured of a case, if its stamp is the same; else None.
+
+    Args:
+        file: of the case.
+        stamp: changes with everything that the numbers depend on.
+        make: the numbers from the file's content.
+
+    Raises:
+        UserFault: the file is damaged.
+    """
+    if not file.is_file():
+        return None
+    remedy = "delete it, then the case is measured again"
+    content = read_json(file, remedy=remedy, nan=True)
+    if content.get("stamp") != stamp:
+        return None
+    return made_of(content, make, file=file, remedy=remedy)
 
 
 def mean_dice(cases: Sequence[CaseScores]) -> list[MeanDice]:

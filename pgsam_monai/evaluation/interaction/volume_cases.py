@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from pgsam_monai.base.files import write_text
-from pgsam_monai.base.json_files import made_of, read_json
 from pgsam_monai.base.labels import known_classes
 from pgsam_monai.base.volume import read_label
-from pgsam_monai.evaluation.interaction.scores import OVERALL
+from pgsam_monai.evaluation.interaction.scores import OVERALL, kept_case
 from pgsam_monai.evaluation.interaction.whole_volume import (
     GOALS,
     BrushAnswers,
@@ -58,7 +57,7 @@ def measure_volumes(
         say: hears a line per case measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kept = [_kept(folder / f"{case['name']}.json", stamp(case)) for case in cases]
+    kept = [kept_case(folder / f"{case['name']}.json", stamp(case), _structures_in) for case in cases]
     done = sum(found is not None for found in kept)
     if done:
         say(f"Clicks in whole volumes: {done} of {len(cases)} cases are measured already.")
@@ -180,18 +179,8 @@ def _line(structures: Sequence[ClickedStructure], clicks: Sequence[int]) -> str:
     return f"Dice after so many clicks {', '.join(told)}"
 
 
-def _kept(file: Path, stamp: str) -> list[ClickedStructure] | None:
-    if not file.is_file():
-        return None
-    remedy = "delete it, then the case is measured again"
-    content = read_json(file, remedy=remedy, nan=True)
-    if content.get("stamp") != stamp:
-        return None
-
-    def made(record: dict[str, Any]) -> list[ClickedStructure]:
-        return [
-            ClickedStructure(**{**one, "dice": tuple(one["dice"]), "seconds": tuple(one["seconds"])})
-            for one in record["structures"]
-        ]
-
-    return made_of(content, made, file=file, remedy=remedy)
+def _structures_in(record: dict[str, Any]) -> list[ClickedStructure]:
+    return [
+        ClickedStructure(**{**one, "dice": tuple(one["dice"]), "seconds": tuple(one["seconds"])})
+        for one in record["structures"]
+    ]

@@ -131,6 +131,30 @@ def test_clicks_correct_the_answer_to_a_box():
     assert not (corrected & ~boxed).any()
 
 
+def test_boxes_and_clicks_on_several_channels_are_answered_by_a_network_of_one():
+    image = draw_blocks()[0]
+    segmenter = Segmenter(make_model(AnsweringNetwork(pool=1)))
+    segmenter.set_image(np.stack([2 * image, np.zeros_like(image)]))
+    segmenter.add_box((24, 33, 14, 27, 3, 3), "spleen")
+    segmenter.add_click(LIVER, "liver")
+    assert segmenter.prediction[28, 20, 3] == 7 and segmenter.prediction[LIVER] == 3
+
+
+def test_what_the_network_finds_is_asked_once_a_slice(monkeypatch):
+    asked, everything = [], AnsweringNetwork.everything
+
+    def counted(network, features):
+        asked.append(len(features.embedding))
+        return everything(network, features)
+
+    monkeypatch.setattr(AnsweringNetwork, "everything", counted)
+    segmenter = opened(background="everything")
+    segmenter.add_click((6, 6, 3), "liver", positive=False)
+    segmenter.add_click((28, 20, 4), "spleen", positive=False)
+    segmenter.undo()
+    assert segmenter.prediction[6, 6, 3] == 0 and sum(asked) == 6
+
+
 def test_clicks_at_once_are_clicks_one_by_one():
     one_by_one, at_once = opened(), opened()
     places = [(8, 8, 3), (30, 20, 3), (12, 12, 3)]
