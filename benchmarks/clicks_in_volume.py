@@ -31,15 +31,16 @@ from prompting.sets import SETS, MeasuredSet, find_cases  # noqa: E402
 
 from pgsam_monai.base.files import write_text  # noqa: E402
 from pgsam_monai.base.volume import read_label  # noqa: E402
-from pgsam_monai.evaluation.interaction.volume_cases import mean_of  # noqa: E402
 from pgsam_monai.evaluation.interaction.whole_volume import (  # noqa: E402
     BrushAnswers,
     Clickable,
     ClickedStructure,
     SegmenterAnswers,
     click_structure,
+    mean_of,
 )
-from pgsam_monai.interactive.segmenter import ASKING, SPREADING, Segmenter  # noqa: E402
+from pgsam_monai.interactive.chosen_way import ASKING, SPREADING  # noqa: E402
+from pgsam_monai.interactive.segmenter import Segmenter  # noqa: E402
 
 BRUSH = "brush"
 SHOWN = (0, 1, 2, 3, 5, 10)

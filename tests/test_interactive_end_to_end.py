@@ -188,10 +188,92 @@ def test_clicks_are_measured_for_a_network_without_prompts(without_prompts, caps
     assert {row["clicks"] for row in rows} == {"0", "1", "3"} and {row["label"] for row in rows} == set(
         names_of(bundle)
     )
-    assert all(0 <= float(row["dice"]) <= 1 for row in rows)
+    assert all(0 <= float(row["dice"]) <= 1 and 0 <= float(row["nsd"]) <= 1 for row in rows)
+    assert not (bundle / "configs/corrections.json").exists()  # there is nothing to choose between
     assert "Dice after so many clicks in the whole volume" in out and "interaction.csv" not in out
     cli.evaluate(str(bundle), interaction=True, clicks=(1, 3), cases=1)
     assert "1 of 1 cases are measured already" in capsys.readouterr().out
+
+
+@pytest.fixture
+def undecided(trained):
+    """The bundle, in which nothing says what clicks do, and nothing is left to say so."""
+    bundle, folder = trained
+    yield bundle, folder
+    for file in (bundle / "configs").glob("corrections.json*"):
+        file.unlink()
+
+
+def test_both_ways_are_measured_and_the_better_one_is_heeded(undecided, monkeypatch, tmp_path, capsys):
+    bundle, folder = undecided
+    loads, renew = [], Bundle._renew
+    monkeypatch.setattr(Bundle, "_renew", lambda self: loads.append(self) or renew(self))
+    cli.evaluate(str(bundle), interaction=True, clicks=(1, 3), device="cpu")
+    assert len(loads) == 1
+    out, file = capsys.readouterr().out, bundle / "configs/corrections.json"
+    rows = list(csv.DictReader((bundle / "eval/validation/volume_clicks.csv").open()))
+    ways = {"spread": "clicks, spread over slices", "ask": "clicks, slice asked anew"}
+    assert {row["answers"] for row in rows} == {*ways.values(), "a ball painted instead"}
+    assert all(0 <= float(row["nsd"]) <= 1 for row in rows)
+    for way in ways.values():
+        assert f"\n{way}\n" in out
+    content = json.loads(file.read_text())
+    better = max(content["auc"], key=content["auc"].get)
+    assert content["corrections"] == better and content["auc"].keys() == ways.keys()
+    assert content["chosen_on"].startswith("1 validation cases of fold 0; both ways were measured")
+    assert content["clicks"] == 3 and len(content["cases"]) == 1 and content["date"].count("-") == 2
+    assert f"Chosen for this bundle: {ways[better]}" in out
+
+    scan, name, predicted = str(folder / "imagesTr/organ_001.nii.gz"), names_of(bundle)[1], {}
+    clicks = tmp_path / "clicks.json"
+    clicks.write_text(json.dumps({"labels": {name: {"positive": [[12, 5, 3]]}}}))
+    for way in ways:
+        file.write_text(json.dumps({"corrections": way}))
+        assert Segmenter.from_bundle(bundle, "cpu").corrections == way
+        assert Segmenter.from_bundle(bundle, "cpu", corrections="ask").corrections == "ask"
+        cli.predict(str(bundle), scan, str(tmp_path / way), clicks=str(clicks), device="cpu")
+        predicted[way], _ = read_voxels(tmp_path / way / "organ_001.nii.gz")
+    assert not predicted["ask"][..., [0, 1, 2, 4, 5, 6]].any()  # the slice alone that was clicked on
+    assert not np.array_equal(predicted["ask"], predicted["spread"])
+
+
+def test_a_damaged_choice_is_a_sentence(undecided, tmp_path):
+    bundle, folder = undecided
+    (bundle / "configs/corrections.json").write_text('{"corrections": "pull"}')
+    for ask in (
+        lambda: Segmenter.from_bundle(bundle, "cpu"),
+        lambda: cli.predict(
+            str(bundle), str(folder / "imagesTr/organ_001.nii.gz"), str(tmp_path), box=(1, 9, 1, 9, 3, 3), label=2
+        ),
+    ):  # fmt: skip
+        with pytest.raises(
+            ValueError, match=r"corrections\.json' is damaged: .*'pull'.*delete it, and clicks spread"
+        ):
+            ask()
+
+
+def test_only_validation_cases_choose(undecided, capsys):
+    bundle, _ = undecided
+    cli.evaluate(str(bundle), interaction=True, clicks=1, cases=1, part="training", device="cpu")
+    assert "Not written to the bundle: these are training cases" in capsys.readouterr().out
+    splits = bundle / "configs/splits.json"
+    cli.evaluate(str(bundle), interaction=True, clicks=1, device="cpu", splits_file=str(splits))
+    assert "Not written to the bundle: --splits_file made it another measurement" in capsys.readouterr().out
+    assert not (bundle / "configs/corrections.json").exists()
+
+
+def test_cases_kept_by_an_older_version_are_measured_anew(without_prompts, capsys):
+    bundle, _ = without_prompts
+    cli.evaluate(str(bundle), interaction=True, clicks=(1, 3), cases=1)
+    (kept,) = (bundle / "eval/validation/volume_clicks").glob("*.json")
+    content = json.loads(kept.read_text())
+    for one in content["structures"]:
+        del one["nsd"]
+    kept.write_text(json.dumps({**content, "stamp": "of an older version"}))
+    capsys.readouterr()
+    cli.evaluate(str(bundle), interaction=True, clicks=(1, 3), cases=1)
+    assert "measured already" not in capsys.readouterr().out
+    assert all(one["nsd"].keys() == {"0", "1", "3"} for one in json.loads(kept.read_text())["structures"])
 
 
 def test_interaction_is_measured_once_per_case(trained, monkeypatch, capsys):

@@ -20,6 +20,7 @@ import numpy as np
 from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.bundle import Bundle
+from pgsam_monai.interactive.chosen_way import CORRECTIONS, SPREADING, chosen_way
 from pgsam_monai.interactive.corrections import Corrector, mask_logits
 from pgsam_monai.interactive.model import PromptModel, prompt_model
 from pgsam_monai.interactive.propagation import Propagation, spread
@@ -41,7 +42,6 @@ from pgsam_monai.runtime.engines import TORCH
 from pgsam_monai.voxels.labels import label_indices
 
 BACKGROUNDS = ("empty", EVERYTHING)
-SPREADING, ASKING = CORRECTIONS = ("spread", "ask")
 CORRECTOR = "drawn_tiny"
 """Weights that answer clicks where a bundle's own network hasn't learnt to obey them."""
 
@@ -105,15 +105,17 @@ class Segmenter:
     ) -> Segmenter:
         """The trained network of a bundle; `CORRECTOR` answers clicks.
 
-        `engine` and what is raised are those of `model.prompt_model`, options those of the constructor.
+        `engine` and what is raised are those of `model.prompt_model`, options those of the constructor, but that
+        `corrections` is by default what was measured to be better with this bundle (`chosen_way`), else "spread".
         """
         return cls.of(Bundle.trained(bundle, device=device), engine=engine, **options)
 
     @classmethod
     def of(
-        cls, bundle: Bundle, *, engine: str = TORCH, corrections: str = SPREADING, **options: object
+        cls, bundle: Bundle, *, engine: str = TORCH, corrections: str | None = None, **options: object
     ) -> Segmenter:
         """A trained bundle's, likewise. Where its network takes no prompts, `CORRECTOR` answers all of them."""
+        corrections = chosen_way(bundle) if corrections is None else corrections
         if not bundle.capabilities.prompts:
             model = stand_in(bundle, CORRECTOR)
             return cls(

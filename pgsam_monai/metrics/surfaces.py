@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -58,6 +59,32 @@ def measure_surfaces(
     )
 
 
+def surface_dice(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float], tolerance_mm: float
+) -> float:
+    """Normalised surface Dice of two boolean masks of 3 axes, 0 to 1: what `evaluate_case` calls nsd in millimetres.
+
+    Only the box that holds both is looked at, and no distance beyond the tolerance is measured, so that it is quick.
+    An axis of one voxel is none. 0 where one mask is empty, NaN where both are.
+    """
+    boxes = ndimage.find_objects((prediction | reference).view(np.uint8))
+    if not boxes:
+        return float("nan")
+    kept = [axis for axis, size in enumerate(reference.shape) if size > 1]
+    cut = [mask[boxes[0]] for mask in (prediction, reference)]
+    if len(kept) == 2:
+        cut = [mask.reshape([mask.shape[axis] for axis in kept]) for mask in cut]
+        spacing = [spacing[axis] for axis in kept]
+    if not all(mask.any() for mask in cut):
+        return 0.0
+    elements = [_surface_elements(mask, tuple(spacing)) for mask in cut]
+    within = sum(
+        area[nearest(points, others, at_most=tolerance_mm) <= tolerance_mm].sum()
+        for (points, area), (others, _) in (elements, elements[::-1])
+    )
+    return float(within / sum(area.sum() for _, area in elements))
+
+
 def voxel_hausdorff_95(prediction: np.ndarray, reference: np.ndarray) -> float:
     """The Synapse papers' HD95 of two non-empty masks, in voxels whatever the spacing.
 
@@ -72,11 +99,12 @@ def voxel_hausdorff_95(prediction: np.ndarray, reference: np.ndarray) -> float:
     return float(np.percentile(pooled, 95))
 
 
-def nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N,) distance of each of `points` (N, axes) to the nearest of `others` (M, axes)."""
+def nearest(points: np.ndarray, others: np.ndarray, at_most: float = math.inf) -> np.ndarray:
+    """(N,) distance of each of `points` (N, axes) to the nearest of `others` (M, axes); infinite where it is farther
+    than `at_most`."""
     # Points of a grid come sorted: an unbalanced tree is built ten times faster and searched as fast.
     tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
-    return tree.query(points)[0]
+    return tree.query(points, distance_upper_bound=at_most * (1 + 1e-9) + 1e-9)[0]  # which it must stay below
 
 
 @lru_cache(maxsize=32)

@@ -17,6 +17,7 @@ from pgsam_monai.base.files import sha256_of, write_text
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.data.splits import require_files
 from pgsam_monai.data.stamp import preprocessing_hash, stamp_sources, stamps_to_json
+from pgsam_monai.evaluation.interaction.choice import choose_for_bundle
 from pgsam_monai.evaluation.interaction.measure import (
     InteractionSettings,
     clicks_title,
@@ -30,12 +31,15 @@ from pgsam_monai.evaluation.interaction.results import (
 )
 from pgsam_monai.evaluation.interaction.scores import OVERALL, CaseScores, kept_case, mean_dice
 from pgsam_monai.evaluation.interaction.volume_cases import (
+    ANSWERS,
     FORMAT,
-    format_volumes,
+    VolumeSettings,
     measure_volumes,
-    write_volumes,
 )
+from pgsam_monai.evaluation.interaction.volume_results import format_volumes, write_volumes
+from pgsam_monai.evaluation.interaction.whole_volume import ClickedStructure
 from pgsam_monai.evaluation.unseen import require_unseen
+from pgsam_monai.interactive.chosen_way import CORRECTIONS, chosen_way
 from pgsam_monai.interactive.model import PromptModel, prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.session import EVERYTHING
@@ -57,7 +61,8 @@ def evaluate_interaction(
 
     volume_clicks.csv and .json, and interaction.csv, .json and .png are written beside its metrics. Finished cases lie
     in the folders `volume_clicks` and `interaction` there and are taken over while settings, weights, preprocessing and
-    the case's files are the same.
+    the case's files are the same. Of a network that takes prompts both ways that clicks go are measured in whole
+    volumes, and the better one is written to the bundle (`choice.choose_for_bundle`), where validation cases chose.
 
     Args:
         bundle: the bundle's folder.
@@ -70,57 +75,83 @@ def evaluate_interaction(
     Raises:
         FileNotFoundError: no bundle, or not trained.
         ValueError: unknown overrides, no labelled case, cases that the network was trained
-            on, or a number below 1.
+            on, a number below 1, or a tolerance below 0.
         SystemExit: the data set's files aren't here.
     """
-
     measured = Bundle.trained(bundle, configs=CONFIGS, overrides=overrides)
     chosen = _choose(measured.content("evaluation_cases"), cases)
+    volumes = VolumeSettings(clicks=settings.clicks, tolerance_mm=_tolerance(measured))
     require_files(chosen, measured.content("dataset_dir"))
     require_unseen(chosen, measured.model_file, allowed=measured.content("allow_trained"))
     folder, digest = Path(measured.content("evaluation_dir")), sha256_of(measured.model_file)
     about = {"bundle": measured.name, "part": measured.content("part"), "model_sha256": digest}
     if measured.capabilities.prompts:
-        model = prompt_model(measured, engine)
-        done = measure_cases(
-            model, chosen, settings, folder=folder / "interaction", weights_hash=digest, say=say
-        )
-        table, _ = write_interaction(done, folder, settings=settings, about=about)
-        figure = draw_interaction(done, settings, folder / "interaction.png")
-        say(format_interaction(done, settings))
-        say(
-            f"Prompts came from the reference (see interaction.json). Per case and class: {table}; figure: {figure}"
-        )
-    _evaluate_volumes(measured, chosen, settings.clicks, folder=folder, about=about, engine=engine, say=say)
+        _evaluate_slices(measured, chosen, settings, folder=folder, about=about, engine=engine, say=say)
+    found = _evaluate_volumes(measured, chosen, volumes, folder=folder, about=about, engine=engine, say=say)
+    if found and measured.capabilities.prompts:
+        choose_for_bundle(
+            measured, found, names=[case["name"] for case in chosen], overrides=list(overrides or ()), say=say,
+            about={"clicks": max(settings.clicks), "model_sha256": digest},
+        )  # fmt: skip
+
+
+def _evaluate_slices(
+    measured: Bundle, cases: Sequence[Mapping[str, Any]], settings: InteractionSettings, *, folder: Path,
+    about: Mapping[str, Any], engine: str, say: Callable[[str], None],
+) -> None:  # fmt: skip
+    """What the network itself answers, asked slice by slice."""
+    done = measure_cases(
+        prompt_model(measured, engine), cases, settings, folder=folder / "interaction",
+        weights_hash=about["model_sha256"], say=say,
+    )  # fmt: skip
+    table, _ = write_interaction(done, folder, settings=settings, about=about)
+    figure = draw_interaction(done, settings, folder / "interaction.png")
+    say(format_interaction(done, settings))
+    say(
+        f"Prompts came from the reference (see interaction.json). Per case and class: {table}; figure: {figure}"
+    )
 
 
 def _evaluate_volumes(
-    measured: Bundle,
-    cases: Sequence[Mapping[str, Any]],
-    clicks: Sequence[int],
-    *,
-    folder: Path,
-    about: Mapping[str, Any],
-    engine: str,
-    say: Callable[[str], None],
-) -> None:
+    measured: Bundle, cases: Sequence[Mapping[str, Any]], settings: VolumeSettings, *, folder: Path,
+    about: Mapping[str, Any], engine: str, say: Callable[[str], None],
+) -> list[ClickedStructure]:  # fmt: skip
     """What a user of `Segmenter` and of the server sees: clicks correct what the network found by itself."""
-    served = Bundle.trained(measured.folder, device=str(measured.device))  # with the way that an answer goes
-    segmenter = Segmenter.of(served, engine=engine, background=EVERYTHING)
-    settings = InteractionSettings(clicks=tuple(clicks))
+    segmenters = _segmenters(measured, engine)
+    one = next(iter(segmenters.values()))
+    made_by = [
+        about["model_sha256"], *(f"{name}: {each.corrector.source}" for name, each in segmenters.items()),
+        settings.tolerance_mm, FORMAT,
+    ]  # fmt: skip
 
     def stamp(case: Mapping[str, Any]) -> str:
         return _stamp(
-            segmenter.model, case, settings, f"{about['model_sha256']} {segmenter.corrector.source} {FORMAT}"
+            one.model, case, InteractionSettings(clicks=settings.clicks), " ".join(map(str, made_by))
         )
 
-    found = measure_volumes(segmenter, cases, clicks, folder=folder / "volume_clicks", stamp=stamp, say=say)
-    table = write_volumes(found, clicks, folder, about)
+    found = measure_volumes(
+        segmenters, cases, settings, folder=folder / "volume_clicks", stamp=stamp, say=say
+    )
+    table = write_volumes(found, settings, folder, about)
     say(
-        f"{format_volumes(found, clicks)}\nPer case and class: {table}"
+        f"{format_volumes(found, settings)}\nPer case and class: {table}"
         if found
         else "No case holds any class."
     )
+    return found
+
+
+def _segmenters(measured: Bundle, engine: str) -> dict[str, Segmenter]:
+    """What results call them -> the ways that clicks can go in a bundle: of one without prompts, as they go."""
+    options = {"engine": engine, "background": EVERYTHING}
+    if measured.capabilities.prompts:  # the network that slices were measured with: nothing is loaded again
+        return {ANSWERS[way]: Segmenter.of(measured, corrections=way, **options) for way in CORRECTIONS}
+    # With the way that an answer goes, which stands in inference.json; an ensemble's names no folder of weights.
+    own = measured.model_file == measured.folder / "models/model.pt"
+    weights = {} if own else {"ckpt_dir": str(measured.model_file.parent)}
+    served = Bundle.trained(measured.folder, device=str(measured.device), overrides=weights)
+    way = chosen_way(served)
+    return {ANSWERS[way]: Segmenter.of(served, corrections=way, **options)}
 
 
 def measure_cases(
@@ -178,6 +209,14 @@ def _choose(cases: Sequence[Mapping[str, Any]], count: int | None) -> list[Mappi
     if count is not None and count < 1:
         raise UserFault(f"evaluate: --cases must be at least 1, got {count}.")
     return labelled[:count]
+
+
+def _tolerance(measured: Bundle) -> float:
+    """Of the surface Dice, checked before anything is measured."""
+    tolerance = measured.content("tolerance_mm")
+    if not tolerance >= 0:
+        raise UserFault(f"evaluate: --tolerance_mm takes a length of at least 0, got {tolerance}.")
+    return float(tolerance)
 
 
 def _stamp(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import mean
 from typing import Protocol
 
 import numpy as np
 
 from pgsam_monai.evaluation.interaction.users import Correction, next_correction
 from pgsam_monai.interactive.segmenter import Segmenter
+from pgsam_monai.metrics.surfaces import surface_dice
 
 SEGMENTER = "clicks"
+TOLERANCE_MM = 2.0
 GOALS = (0.8, 0.9, 0.95)
 
 
@@ -44,6 +47,8 @@ class ClickedStructure:
     obeyed: int
     """of all clicks, those that the last answer obeys"""
     clicks: int
+    nsd: Mapping[int, float] = field(default_factory=dict)
+    """after so many clicks -> normalised surface Dice, where it was asked for"""
 
     @property
     def area(self) -> float:
@@ -65,6 +70,8 @@ def click_structure(
     case: str,
     label: str,
     answers: str = SEGMENTER,
+    nsd_after: Collection[int] = (),
+    tolerance_mm: float = TOLERANCE_MM,
 ) -> ClickedStructure:
     """Correct one structure, each click in the middle of the largest error that is left (`users.next_correction`).
 
@@ -74,11 +81,19 @@ def click_structure(
         spacing: mm along i, j, k.
         clicks: at most so many.
         case, label, answers: what they are called.
+        nsd_after: numbers of clicks after which the surface is measured too, which takes longer than Dice.
+        tolerance_mm: of the normalised surface Dice.
     """
     clickable.start_over()
-    found, given, dice, seconds = clickable.mask(), [], [], []
-    dice.append(dice_of(found, target))
-    for _ in range(clicks):
+    found, given, dice, nsd, seconds = clickable.mask(), [], [], {}, []
+
+    def score(number: int) -> None:
+        dice.append(dice_of(found, target))
+        if number in nsd_after:
+            nsd[number] = surface_dice(found, target, spacing, tolerance_mm)
+
+    score(0)
+    for number in range(1, clicks + 1):
         click = next_correction(found, target, spacing, [each.voxel for each in given])
         if click is not None:
             given.append(click)
@@ -86,17 +101,12 @@ def click_structure(
             clickable.click(click)
             found = clickable.mask()
             seconds.append(time.perf_counter() - begun)
-        dice.append(dice_of(found, target))
+        score(number)
     obeyed = sum(bool(found[click.voxel]) == click.positive for click in given)
     return ClickedStructure(
-        case=case,
-        label=label,
-        answers=answers,
-        dice=tuple(dice),
-        seconds=tuple(seconds),
-        obeyed=obeyed,
-        clicks=len(given),
-    )
+        case=case, label=label, answers=answers, dice=tuple(dice), seconds=tuple(seconds), obeyed=obeyed,
+        clicks=len(given), nsd=nsd,
+    )  # fmt: skip
 
 
 class SegmenterAnswers:
@@ -139,3 +149,15 @@ class BrushAnswers:
 def dice_of(found: np.ndarray, target: np.ndarray) -> float:
     """Dice of two masks of bool, the second of them not empty."""
     return 2 * np.count_nonzero(found & target) / (np.count_nonzero(found) + np.count_nonzero(target))
+
+
+def mean_of(structures: Sequence[ClickedStructure], value: Callable[[ClickedStructure], float]) -> float:
+    """The mean over classes of each class's mean over cases."""
+    return mean(
+        mean(value(one) for one in structures if one.label == label) for label in labels_of(structures)
+    )
+
+
+def labels_of(structures: Sequence[ClickedStructure]) -> list[str]:
+    """The classes, in the order in which they came."""
+    return list(dict.fromkeys(one.label for one in structures))
