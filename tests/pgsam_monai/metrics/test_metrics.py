@@ -23,7 +23,7 @@ from pgsam_monai.metrics import (
     summarise,
     write_metrics,
 )
-from pgsam_monai.metrics.surfaces import measure_surfaces, voxel_hausdorff_95
+from pgsam_monai.metrics.surfaces import measure_surfaces, surface_dice, voxel_hausdorff_95
 
 SPACING = (0.8, 1.1, 4.0)
 OBLIQUE = np.array([[-0.8, 0.05, 0.1, 30.0], [0.04, 1.1, -0.2, -7.0], [0.02, 0.06, 4.0, 11.0], [0, 0, 0, 1]])
@@ -101,6 +101,20 @@ def test_single_slice_is_measured_by_its_contour():
     row = one_class(np.roll(square, 1, 0), square, spacing=(3.0, 3.0, 1.0))
     assert row.hd95 == pytest.approx(3.0)
     assert row.nsd < 0.8  # flat faces would have made it nearly 1
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 7), (9, 8, 1)])
+@pytest.mark.parametrize("tolerance_mm", [0.0, 1.0, 2.5])
+def test_the_quick_surface_dice_is_the_same(shape, tolerance_mm):
+    prediction, reference = np.zeros((2, *(side + 20 for side in shape[:2]), shape[2]), bool)
+    random = np.random.default_rng(0).random((2, *shape)) > 0.6
+    prediction[3:12, 5:13], reference[5:14, 4:12] = random
+    spacing = (1.0, 0.8, 2.5)
+    slow = one_class(prediction, reference, spacing=spacing, tolerance_mm=tolerance_mm).nsd
+    assert surface_dice(prediction, reference, spacing, tolerance_mm) == pytest.approx(slow, abs=1e-12)
+    empty = np.zeros_like(reference)
+    assert surface_dice(empty, reference, spacing, tolerance_mm) == 0.0
+    assert math.isnan(surface_dice(empty, empty, spacing, tolerance_mm))
 
 
 def test_empty_masks_in_mm():
