@@ -37,7 +37,7 @@ class InteractionSettings:
     clicks: tuple[int, ...] = (1, 2, 3, 5, 10)
     """after how many clicks per slice"""
     seeds: tuple[int, ...] = (0,)
-    """users who draw other first clicks, points and boxes"""
+    """users who draw other first clicks, points and boxes; clicks in whole volumes have one, who draws nothing"""
     mask_feedback: bool | None = None
     """the latest answer goes in with a further click; None: if the network was trained with masks"""
 

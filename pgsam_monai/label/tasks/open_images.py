@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from pgsam_monai.base.cases import Paths, as_paths
 from pgsam_monai.base.files import time_and_size
+from pgsam_monai.interactive.chosen_way import chosen_way
 from pgsam_monai.interactive.model import prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.label.tasks.inference_request import BACKGROUND, EVERYTHING, ClickRequest
@@ -91,10 +92,10 @@ class OpenImages:
         return self._open[key]
 
     def _weights(self) -> Hashable:
-        """What answers now; images that other weights have answered about are closed."""
+        """What answers now, and how; images that others have answered about are closed."""
         served = self._served
         encoder = prompt_model(served, self._engine).encoder if served.capabilities.prompts else None
-        return served.stamp, encoder
+        return served.stamp, encoder, chosen_way(served)
 
     def _segmenter(self, background: str) -> Segmenter:
         """For another image."""

@@ -32,6 +32,10 @@ class Service:
         self.names, self.values = NAMES, [0, *LABELS.values()]
         self.lock, self.stamp = threading.RLock(), (1, 1)
         self.capabilities = SimpleNamespace(prompts=True)
+        self.configs = Path("none")
+
+    def config_file(self, name):
+        return self.configs / name
 
     def clean(self, label_map):
         return label_map
@@ -251,6 +255,20 @@ def test_a_changed_file_and_new_weights_are_looked_at_anew(images, service, scan
     count, service.stamp = len(network.embedded), (2, 1)
     grow(images, scan, label="liver", foreground=[LIVER])
     assert len(network.embedded) > count and len(images._open) == 1
+
+
+def test_what_clicks_do_may_be_changed_while_an_image_is_open(images, service, scan, tmp_path):
+    service.configs, network = tmp_path, service.model.network
+    grow(images, scan, label="liver", foreground=[LIVER])
+    count = len(network.embedded)
+    grow(images, scan, label="liver", foreground=[LIVER])
+    assert len(network.embedded) == count
+    (tmp_path / "corrections.json").write_text('{"corrections": "ask"}')
+    grow(images, scan, label="liver", foreground=[LIVER])
+    assert len(network.embedded) > count and len(images._open) == 1
+    (tmp_path / "corrections.json").write_text('{"corrections": "pull"}')
+    with pytest.raises(UserFault, match="corrections.json' is damaged"):
+        grow(images, scan, label="liver", foreground=[LIVER])
 
 
 def test_series_are_read_as_the_project_reads_them(images, tmp_path):
