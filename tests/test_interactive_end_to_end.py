@@ -212,15 +212,17 @@ def test_both_ways_are_measured_and_the_better_one_is_heeded(undecided, monkeypa
     assert len(loads) == 1
     out, file = capsys.readouterr().out, bundle / "configs/corrections.json"
     rows = list(csv.DictReader((bundle / "eval/validation/volume_clicks.csv").open()))
-    ways = {"spread": "clicks, spread over slices", "ask": "clicks, slice asked anew"}
+    ways = {"spread": "clicks that spread", "ask": "clicks that ask anew"}
     assert {row["answers"] for row in rows} == {*ways.values(), "a ball painted instead"}
     assert all(0 <= float(row["nsd"]) <= 1 for row in rows)
     for way in ways.values():
         assert f"\n{way}\n" in out
+    cli.evaluate(str(bundle), interaction=True, clicks=(1, 3), device="cpu")
+    assert "Clicks in whole volumes: 1 of 1 cases are measured already" in capsys.readouterr().out
     content = json.loads(file.read_text())
     better = max(content["auc"], key=content["auc"].get)
     assert content["corrections"] == better and content["auc"].keys() == ways.keys()
-    assert content["chosen_on"].startswith("1 validation cases of fold 0; both ways were measured")
+    assert content["chosen_on"].startswith("1 validation case of fold 0; both ways were measured")
     assert content["clicks"] == 3 and len(content["cases"]) == 1 and content["date"].count("-") == 2
     assert f"Chosen for this bundle: {ways[better]}" in out
 

@@ -112,8 +112,9 @@ def _describe_object(thing: Any, inner: Any) -> Any:
         for slot in getattr(kind, "__slots__", ()):
             if hasattr(thing, slot) and slot not in ("__dict__", "__weakref__"):
                 attributes[slot] = getattr(thing, slot)
-    # MONAI's random state is the process's own and says nothing of what a deterministic transform does
-    return {name: {key: inner(attributes[key]) for key in sorted(attributes) if key != "R"}}
+    # MONAI's random state is the process's own and says nothing of what a deterministic transform does; whether one is
+    # traced stands in it from its first call on
+    return {name: {key: inner(attributes[key]) for key in sorted(attributes.keys() - {"R", "_tracing"})}}
 
 
 def preprocessing_hash(preprocessing: Any, store_format: int) -> str:

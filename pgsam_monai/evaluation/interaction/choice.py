@@ -34,8 +34,8 @@ class Choice:
     """of each of them: mean area under Dice over the numbers of clicks"""
 
     def __str__(self) -> str:
-        figures = ", ".join(f"{ANSWERS[way]}: {area:.3f}" for way, area in self.auc.items())
-        return f"{ANSWERS[self.corrections]} (mean AUC {figures})"
+        figures = ", ".join(f"{ANSWERS[way]} {area:.3f}" for way, area in self.auc.items())
+        return f"{ANSWERS[self.corrections]} (mean AUC: {figures})"
 
 
 def choose(structures: Sequence[ClickedStructure]) -> Choice:
@@ -93,9 +93,10 @@ def choose_for_bundle(
         return None
     file = bundle.config_file(FILE)
     _put_aside(bundle, choice, say)
+    cases = "case" if len(names) == 1 else "cases"
     content = {
         "schema_version": 1, "corrections": choice.corrections, "auc": dict(choice.auc),
-        "chosen_on": f"{len(names)} {VALIDATION} cases of fold {bundle.content('fold')}; {FLATTERED}", **about,
+        "chosen_on": f"{len(names)} {VALIDATION} {cases} of fold {bundle.content('fold')}; {FLATTERED}", **about,
         "cases": list(names), "date": datetime.now(timezone.utc).date().isoformat(),
     }  # fmt: skip
     write_text(file, json.dumps(content, indent=1, allow_nan=False) + "\n")

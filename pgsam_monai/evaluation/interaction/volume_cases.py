@@ -26,7 +26,7 @@ from pgsam_monai.voxels.labels import label_indices
 
 FORMAT = 2
 """of the kept files: 2 has the surface Dice, and the ways that clicks go"""
-ANSWERS = {SPREADING: "clicks, spread over slices", ASKING: "clicks, slice asked anew"}
+ANSWERS = {SPREADING: "clicks that spread", ASKING: "clicks that ask anew"}
 """What results call the ways that clicks go."""
 BRUSH = "a ball painted instead"
 
@@ -66,7 +66,11 @@ def measure_volumes(
         say: hears a line per case measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kept = [kept_case(folder / f"{case['name']}.json", stamp(case), _structures_in) for case in cases]
+    stamps = [stamp(case) for case in cases]
+    kept = [
+        kept_case(folder / f"{case['name']}.json", stamp, _structures_in)
+        for case, stamp in zip(cases, stamps, strict=True)
+    ]
     done = sum(found is not None for found in kept)
     if done:
         say(f"Clicks in whole volumes: {done} of {len(cases)} cases are measured already.")
@@ -74,7 +78,7 @@ def measure_volumes(
         if kept[number] is None:
             begun = time.monotonic()
             found = measure_volume(segmenters, case, settings)
-            content = {"stamp": stamp(case), "structures": [asdict(one) for one in found]}
+            content = {"stamp": stamps[number], "structures": [asdict(one) for one in found]}
             write_text(folder / f"{case['name']}.json", json.dumps(content) + "\n")
             kept[number] = found
             say(f"{case['name']}: {_line(found, settings)}, {time.monotonic() - begun:.0f} s")

@@ -15,7 +15,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, ScaleIntensityRanged
+from monai.data import MetaTensor
+from monai.transforms import Compose, Orientationd, ScaleIntensityRanged
 from small_volumes import bundle_preprocessing, make_arrays, oblique_affine, write_case
 from torch.utils.data import DataLoader
 
@@ -191,6 +192,13 @@ def test_description_ignores_random_state_and_survives_cycles():
     json.dumps(describe(transform))
     assert "RandomState" not in json.dumps(describe(transform))
     assert describe(np.zeros(3)) != describe(np.ones(3))
+
+
+def test_a_transform_that_was_used_is_described_as_before():
+    turned = Orientationd("image", axcodes="RAS", labels=None)
+    before = describe(turned)
+    turned({"image": MetaTensor(np.zeros((1, 2, 3, 4)), affine=np.eye(4))})
+    assert describe(turned) == before
 
 
 def test_another_preprocessing_leaves_the_first_ones_entries(tmp_path, item):

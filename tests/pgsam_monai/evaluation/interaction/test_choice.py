@@ -41,8 +41,7 @@ def test_the_better_mean_over_classes_is_chosen():
     found = choose(ASKING_WINS)
     assert found.corrections == "ask" and found.auc == pytest.approx({"spread": 0.3, "ask": 0.35})
     assert (
-        str(found) == "clicks, slice asked anew (mean AUC clicks, spread over slices: 0.300, "
-        "clicks, slice asked anew: 0.350)"
+        str(found) == "clicks that ask anew (mean AUC: clicks that spread 0.300, clicks that ask anew 0.350)"
     )
     assert choose([clicked("ask", 0, 1), clicked("spread", 0, 1)]).corrections == "spread"
 
@@ -70,7 +69,7 @@ def test_nothing_is_written_where_others_chose(bundle):
     options = {"names": ["a"], "about": {}, "say": said.append}
     assert choose_for_bundle(bundle, ASKING_WINS, overrides=["splits_file"], **options) is None
     assert not bundle.config_file("corrections.json").exists()
-    assert said[0].startswith("Better: clicks, slice asked anew") and "Not written to the bundle" in said[0]
+    assert said[0].startswith("Better: clicks that ask anew") and "Not written to the bundle" in said[0]
 
 
 def test_the_file_says_what_was_measured(bundle):
@@ -82,7 +81,7 @@ def test_the_file_says_what_was_measured(bundle):
     assert len(content.pop("date")) == len("2026-11-30")
     assert content == {
         "schema_version": 1, "corrections": "ask", "auc": pytest.approx({"spread": 0.3, "ask": 0.35}),
-        "chosen_on": f"1 validation cases of fold 2; {choice.FLATTERED}", "clicks": 1, "cases": ["a"],
+        "chosen_on": f"1 validation case of fold 2; {choice.FLATTERED}", "clicks": 1, "cases": ["a"],
     }  # fmt: skip
     assert len(said) == 1 and str(file) in said[0] and choice.FLATTERED in said[0]
 

@@ -58,7 +58,7 @@ def test_a_case_is_measured_once(segmenters, case, tmp_path):
     said, options = [], {"folder": tmp_path / "kept", "stamp": lambda case: "now"}
     first = measure_volumes(segmenters, [case], SETTINGS, say=said.append, **options)
     assert measure_volumes({}, [case], SETTINGS, say=said.append, **options) == first
-    assert said[0].startswith("a: Dice after so many clicks, spread over slices: ") and len(said) == 2
+    assert said[0].startswith("a: Dice after so many clicks that spread: ") and len(said) == 2
     assert "1 of 1 cases are measured already" in said[1]
 
 

@@ -37,7 +37,7 @@ def test_one_way_needs_no_name_in_the_table():
     assert lines[6] == "Surface Dice at 1.5 mm" and lines[7].split() == ["class", "0", "1", "2"]
     assert lines[8].split() == ["liver", "0.250", "0.350", "0.450"] and lines[11].startswith(BRUSH)
     assert lines[12] == (
-        "Clicks, spread over slices: clicks to Dice 0.8: 2 (median), reached by 1 of 2; 0.9: 2 (median), reached by 1 "
+        "Clicks that spread: clicks to Dice 0.8: 2 (median), reached by 1 of 2; 0.9: 2 (median), reached by 1 "
         "of 2; 0.95: not by half of them, reached by 0 of 2"
     )
     assert lines[13].endswith("(medians). Obeyed by the last answer: 2 of 4 clicks.") and len(lines) == 14
