@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import nibabel as nib
@@ -204,33 +205,37 @@ def undecided(trained):
         file.unlink()
 
 
-def test_both_ways_are_measured_and_the_better_one_is_heeded(undecided, monkeypatch, tmp_path, capsys):
-    bundle, folder = undecided
+WAYS = {"spread": "clicks that spread", "ask": "clicks that ask anew"}
+
+
+def test_both_ways_are_measured_and_the_better_one_is_written(undecided, monkeypatch, capsys):
+    bundle, _ = undecided
     loads, renew = [], Bundle._renew
     monkeypatch.setattr(Bundle, "_renew", lambda self: loads.append(self) or renew(self))
     cli.evaluate(str(bundle), interaction=True, clicks=(1, 3), device="cpu")
     assert len(loads) == 1
-    out, file = capsys.readouterr().out, bundle / "configs/corrections.json"
+    out = capsys.readouterr().out
     rows = list(csv.DictReader((bundle / "eval/validation/volume_clicks.csv").open()))
-    ways = {"spread": "clicks that spread", "ask": "clicks that ask anew"}
-    assert {row["answers"] for row in rows} == {*ways.values(), "a ball painted instead"}
+    assert {row["answers"] for row in rows} == {*WAYS.values(), "a ball painted instead"}
     assert all(0 <= float(row["nsd"]) <= 1 for row in rows)
-    for way in ways.values():
-        assert f"\n{way}\n" in out
-    cli.evaluate(str(bundle), interaction=True, clicks=(1, 3), device="cpu")
-    assert "Clicks in whole volumes: 1 of 1 cases are measured already" in capsys.readouterr().out
-    content = json.loads(file.read_text())
+    assert all(f"\n{way}\n" in out for way in WAYS.values())
+    content = json.loads((bundle / "configs/corrections.json").read_text())
     better = max(content["auc"], key=content["auc"].get)
-    assert content["corrections"] == better and content["auc"].keys() == ways.keys()
+    assert content["corrections"] == better and content["auc"].keys() == WAYS.keys()
     assert content["chosen_on"].startswith("1 validation case of fold 0; both ways were measured")
     assert content["clicks"] == 3 and len(content["cases"]) == 1 and content["date"].count("-") == 2
-    assert f"Chosen for this bundle: {ways[better]}" in out
+    assert f"Chosen for this bundle: {WAYS[better]}" in out
+    cli.evaluate(str(bundle), interaction=True, clicks=(1, 3), device="cpu")
+    assert "Clicks in whole volumes: 1 of 1 cases are measured already" in capsys.readouterr().out
 
+
+def test_what_was_chosen_is_heeded(undecided, tmp_path):
+    bundle, folder = undecided
     scan, name, predicted = str(folder / "imagesTr/organ_001.nii.gz"), names_of(bundle)[1], {}
     clicks = tmp_path / "clicks.json"
     clicks.write_text(json.dumps({"labels": {name: {"positive": [[12, 5, 3]]}}}))
-    for way in ways:
-        file.write_text(json.dumps({"corrections": way}))
+    for way in WAYS:
+        (bundle / "configs/corrections.json").write_text(json.dumps({"corrections": way}))
         assert Segmenter.from_bundle(bundle, "cpu").corrections == way
         assert Segmenter.from_bundle(bundle, "cpu", corrections="ask").corrections == "ask"
         cli.predict(str(bundle), scan, str(tmp_path / way), clicks=str(clicks), device="cpu")
@@ -262,6 +267,18 @@ def test_only_validation_cases_choose(undecided, capsys):
     cli.evaluate(str(bundle), interaction=True, clicks=1, device="cpu", splits_file=str(splits))
     assert "Not written to the bundle: --splits_file made it another measurement" in capsys.readouterr().out
     assert not (bundle / "configs/corrections.json").exists()
+
+
+def test_weights_from_elsewhere_are_measured_in_whole_volumes_too(without_prompts, monkeypatch, tmp_path):
+    bundle, _ = without_prompts
+    shutil.copy(bundle / "models/model.pt", tmp_path)
+    asked, label_map = [], Bundle.label_map
+    monkeypatch.setattr(
+        Bundle, "label_map", lambda self, image: asked.append(self.model_file) or label_map(self, image)
+    )
+    options = {"ckpt_dir": str(tmp_path), "output_dir": str(tmp_path / "eval")}
+    cli.evaluate(str(bundle), interaction=True, clicks=1, cases=1, **options)
+    assert asked == [tmp_path / "model.pt"]
 
 
 def test_cases_kept_by_an_older_version_are_measured_anew(without_prompts, capsys):
