@@ -236,11 +236,12 @@ def test_what_was_chosen_is_heeded(undecided, tmp_path):
     clicks.write_text(json.dumps({"labels": {name: {"positive": [[12, 5, 3]]}}}))
     for way in WAYS:
         (bundle / "configs/corrections.json").write_text(json.dumps({"corrections": way}))
-        assert Segmenter.from_bundle(bundle, "cpu").corrections == way
+        shows = {"background": "everything"}
+        assert Segmenter.from_bundle(bundle, "cpu", **shows).corrections == way
         assert Segmenter.from_bundle(bundle, "cpu", corrections="ask").corrections == "ask"
-        cli.predict(str(bundle), scan, str(tmp_path / way), clicks=str(clicks), device="cpu")
+        assert Segmenter.from_bundle(bundle, "cpu").corrections == "spread"  # from nothing: wasn't measured
+        cli.predict(str(bundle), scan, str(tmp_path / way), clicks=str(clicks), device="cpu", **shows)
         predicted[way], _ = read_voxels(tmp_path / way / "organ_001.nii.gz")
-    assert not predicted["ask"][..., [0, 1, 2, 4, 5, 6]].any()  # the slice alone that was clicked on
     assert not np.array_equal(predicted["ask"], predicted["spread"])
 
 
@@ -248,9 +249,10 @@ def test_a_damaged_choice_is_a_sentence(undecided, tmp_path):
     bundle, folder = undecided
     (bundle / "configs/corrections.json").write_text('{"corrections": "pull"}')
     for ask in (
-        lambda: Segmenter.from_bundle(bundle, "cpu"),
+        lambda: Segmenter.from_bundle(bundle, "cpu", background="everything"),
         lambda: cli.predict(
-            str(bundle), str(folder / "imagesTr/organ_001.nii.gz"), str(tmp_path), box=(1, 9, 1, 9, 3, 3), label=2
+            str(bundle), str(folder / "imagesTr/organ_001.nii.gz"), str(tmp_path), box=(1, 9, 1, 9, 3, 3), label=2,
+            background="everything",
         ),
     ):  # fmt: skip
         with pytest.raises(

@@ -27,8 +27,8 @@ def predict(
     """Predict a file, a folder of files or a DICOM series; label maps come on the input's own grid and values.
 
     --clicks and --box segment what you point at in one image. Voxels (i, j, k) are those of the image file, from 0. A
-    click changes its slice and those beside it, or its slice alone where the bundle's configs/corrections.json says
-    "ask"; with --background everything it corrects what the network found by itself. A box is about its own slices. A
+    click changes its slice and those beside it; with --background everything it corrects what the network found by
+    itself, on its slice alone where the bundle's configs/corrections.json says "ask". A box is about its own slices. A
     file of clicks:
         {"labels": {"liver": {"positive": [[210, 160, 88]], "negative": [[240, 180, 88]]},
                     "spleen": {"boxes": [[300, 360, 180, 240, 88, 88]]}}}

@@ -106,7 +106,8 @@ class Segmenter:
         """The trained network of a bundle; `CORRECTOR` answers clicks.
 
         `engine` and what is raised are those of `model.prompt_model`, options those of the constructor, but that
-        `corrections` is by default what was measured to be better with this bundle (`chosen_way`), else "spread".
+        `corrections` is by default what was measured to be better with this bundle where clicks begin with what it
+        finds (`chosen_way`), else "spread".
         """
         return cls.of(Bundle.trained(bundle, device=device), engine=engine, **options)
 
@@ -115,7 +116,9 @@ class Segmenter:
         cls, bundle: Bundle, *, engine: str = TORCH, corrections: str | None = None, **options: object
     ) -> Segmenter:
         """A trained bundle's, likewise. Where its network takes no prompts, `CORRECTOR` answers all of them."""
-        corrections = chosen_way(bundle) if corrections is None else corrections
+        if corrections is None:
+            shows = options.get("background") == EVERYTHING
+            corrections = chosen_way(bundle) if shows else SPREADING
         if not bundle.capabilities.prompts:
             model = stand_in(bundle, CORRECTOR)
             return cls(

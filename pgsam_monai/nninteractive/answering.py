@@ -13,7 +13,6 @@ from pgsam_monai.base.errors import UserFault, did_you_mean
 from pgsam_monai.base.labels import restored_values
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.interactive.chosen_way import SPREADING
 from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.segmenter import CORRECTOR, Segmenter
 from pgsam_monai.interactive.zero_shot import load_zero_shot
@@ -33,8 +32,6 @@ class Answering:
     """that answers clicks, see `Segmenter`"""
     label: str
     """of the model's classes"""
-    corrections: str = SPREADING
-    """what clicks do, see `Segmenter`"""
     affine: np.ndarray = field(default_factory=lambda: affine_of("LPS", (1.0, 1.0, 1.0)))
     """(4, 4) (x, y, z) -> mm RAS+, of images that come without more"""
     propagate: bool = True
@@ -44,7 +41,7 @@ class Answering:
 
     def segmenter(self) -> Segmenter:
         """A new one, on the same network."""
-        return Segmenter(self.model, corrector=self.corrector, corrections=self.corrections)
+        return Segmenter(self.model, corrector=self.corrector)
 
     def affine_with(self, spacing: Sequence[float] | None) -> np.ndarray:
         """(4, 4) (x, y, z) -> mm RAS+ of an image that comes with its spacing, mm along z, y and x."""
@@ -69,7 +66,7 @@ def load_answering(
     propagate: bool = True,
     device: str | None = None,
 ) -> Answering:
-    """A trained bundle's network, which clicks correct as was measured to be better, or published weights.
+    """A trained bundle's network, or published weights.
 
     Args:
         source: a bundle's folder, or a name of `pgsam weights list`.
@@ -81,8 +78,7 @@ def load_answering(
         device: "cpu", "cuda", …; by default a GPU if there is one.
 
     Raises:
-        UserFault: no such bundle or weights, several classes and none named, a network of several channels, or a
-            damaged corrections.json.
+        UserFault: no such bundle or weights, several classes and none named, or a network of several channels.
     """
     affine = affine_of(orientation, (1.0, 1.0, 1.0) if spacing is None else spacing)
     if source in KNOWN_WEIGHTS:
@@ -93,8 +89,8 @@ def load_answering(
         made = _of_bundle(source, window, device)
     index = made.model.index_of(label)
     return Answering(
-        model=made.model, corrector=made.corrector, label=made.model.names[index - 1],
-        corrections=made.corrections, affine=affine, propagate=propagate,
+        model=made.model, corrector=made.corrector, label=made.model.names[index - 1], affine=affine,
+        propagate=propagate,
     )  # fmt: skip
 
 

@@ -58,14 +58,6 @@ def test_weights_that_know_no_clicks_leave_them_to_others(published, monkeypatch
     assert own.corrector is own.model
 
 
-def test_clicks_do_what_was_chosen_for_the_bundle(monkeypatch, tmp_path):
-    model, obeys = make_model(names=["object"], values=[0, 1]), make_model()
-    for segmenter in (Segmenter(model, corrections="ask"), Segmenter(model, corrector=obeys)):
-        monkeypatch.setattr(answering, "_of_bundle", lambda *_, made=segmenter: made)
-        opened = load_answering(str(tmp_path)).segmenter()
-        assert (opened.corrections, opened.corrector) == (segmenter.corrections, segmenter.corrector)
-
-
 def test_what_does_not_go_together_is_refused(published, tmp_path):
     with pytest.raises(UserFault, match="--label names a bundle's class"):
         load_answering("drawn_tiny", label="liver")
