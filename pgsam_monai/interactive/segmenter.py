@@ -33,7 +33,7 @@ from pgsam_monai.interactive.volume import (
     read_volume,
     with_channels_of,
 )
-from pgsam_monai.interactive.zero_shot import load_corrector, load_zero_shot, stand_in
+from pgsam_monai.interactive.zero_shot import load_corrector, load_zero_shot, obeys_clicks, stand_in
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks
 from pgsam_monai.prompts.frames import Placed, frame_to_pixels
 from pgsam_monai.prompts.points import BOX_FIRST
@@ -130,20 +130,24 @@ class Segmenter:
         labels: Sequence[str] | Mapping[str, int] = ("object",),
         **options: object,
     ) -> Segmenter:
-        """Published weights as they are, without any training here.
+        """Published weights as they are, without any training here; of those that weren't trained on clicks of both
+        kinds, such as LiteMedSAM's, `CORRECTOR` answers the clicks.
 
         Args:
             weights: such as "drawn_tiny", "lite_medsam" or "sam_vit_b", see `zero_shot.load_zero_shot`.
             labels: likewise, what the user calls the classes.
-            options: background, corrections, mask_feedback and memory_gb of the constructor, and the further arguments
-                of `load_zero_shot`, such as window=(-160, 240) for CT.
+            options: background, corrections, corrector, mask_feedback and memory_gb of the constructor, and the further
+                arguments of `load_zero_shot`, such as window=(-160, 240) for CT.
         """
         own = {
             name: options.pop(name)
-            for name in ("background", "corrections", "mask_feedback", "memory_gb")
+            for name in ("background", "corrections", "corrector", "mask_feedback", "memory_gb")
             if name in options
         }
-        return cls(load_zero_shot(weights, labels, **options), **own)
+        model = load_zero_shot(weights, labels, **options)
+        if own.get("corrections", SPREADING) == SPREADING and not obeys_clicks(weights):
+            own = {"corrector": load_zero_shot(CORRECTOR, device=str(model.device))} | own
+        return cls(model, **own)
 
     def set_image(self, image: Paths | np.ndarray, affine: np.ndarray | None = None) -> None:
         """Begin with an image; see `volume.read_volume` for what it may be. What was asked before goes."""

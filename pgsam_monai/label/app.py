@@ -79,7 +79,8 @@ class PgsamApp(stock_app(), MONAILabelApp):
         Args:
             app_dir: holds model/<name of a bundle>.
             studies: the images, and their labels.
-            conf: what `pgsam label` passes on: "models", "score", "train", "device", "engine", "labels", "window".
+            conf: what `pgsam label` passes on: "models", "score", "train", "device", "engine", "labels", "window",
+                "plane".
         """
         self._adopting, self._refused = threading.Lock(), set()
         super().__init__(app_dir, studies, conf)
@@ -122,8 +123,9 @@ class PgsamApp(stock_app(), MONAILabelApp):
             return None
         window = json.loads(self.conf.get("window") or "null")
         return Untrained(
-            labels, window=window, device=self.conf.get("device") or None, engine=encoding_engine(self.engine)
-        )
+            labels, window=window, plane=self.conf.get("plane") or None, device=self.conf.get("device") or None,
+            engine=encoding_engine(self.engine),
+        )  # fmt: skip
 
     def _opened(self, folder: str | Path) -> Bundle:
         return Bundle.trained(folder, device=self.conf.get("device") or None)

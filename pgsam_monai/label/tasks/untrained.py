@@ -43,6 +43,7 @@ class Untrained:
         labels: Sequence[str],
         *,
         window: tuple[float, float] | None = None,
+        plane: str | None = None,
         device: str | None = None,
         engine: str = TORCH,
     ) -> None:
@@ -50,6 +51,7 @@ class Untrained:
         Args:
             labels: names of the structures, whose values are 1, 2, …
             window: grey values that are seen as black and white, for CT; None: percentiles of each image.
+            plane: in which slices lie, see `interactive.zero_shot.load_zero_shot`.
             device: "cpu", "cuda", …; by default a GPU if there is one.
             engine: encodes images, see `interactive.zero_shot.load_zero_shot`.
 
@@ -57,7 +59,7 @@ class Untrained:
             UserFault: there is no such device here.
         """
         self.names, self.values = [BACKGROUND, *labels], list(range(len(labels) + 1))
-        self.window, self._engine = window, engine
+        self.window, self.plane, self._engine = window, plane, engine
         self.device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.lock = threading.RLock()
         """held while the network is at work"""
@@ -84,8 +86,9 @@ class Untrained:
             UserFault: the weights are gone, or the engine can't.
         """
         return load_zero_shot(
-            self.name, self.names[1:], window=self.window, device=str(self.device), engine=self._engine
-        )
+            self.name, self.names[1:], window=self.window, plane=self.plane, device=str(self.device),
+            engine=self._engine,
+        )  # fmt: skip
 
     def load(self) -> None:
         """As a bundle's; the weights never change."""

@@ -139,8 +139,8 @@ def test_what_it_cannot_do_is_said(app):
 
 
 def test_a_window_changes_what_is_seen(work):
-    app = serve(work, window="[1000, 2000]")
-    assert app.untrained.window == [1000, 2000]
+    app = serve(work, window="[1000, 2000]", plane="coronal")
+    assert app.untrained.window == [1000, 2000] and app.untrained.plane == "coronal"
     assert (
         app.untrained.model.preprocessing({"image": str(work / "studies/case_0.nii.gz")})["image"].max() == 0
     )
