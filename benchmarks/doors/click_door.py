@@ -1,4 +1,4 @@
-"""`pgsam click`, and a client that points as 3D Slicer's extension for nnInteractive does, by its protocol's version 2."""
+"""`pgsam click`, and a client that points as 3D Slicer's extension for nnInteractive does since its version 2."""
 
 from __future__ import annotations
 
