@@ -26,6 +26,7 @@ from pgsam_monai.base.memory import hand_back_freed_memory
 from pgsam_monai.bundle import Bundle, WeightsFault
 from pgsam_monai.label.fields import is_dicomweb
 from pgsam_monai.label.own_bundles import own_bundles
+from pgsam_monai.label.tasks.click_order import ClickOrder
 from pgsam_monai.label.tasks.datastore import StudiesFolder
 from pgsam_monai.label.tasks.infer_tasks import DeepEdit, DeepGrow, Segmentation
 from pgsam_monai.label.tasks.open_images import OpenImages
@@ -36,6 +37,9 @@ from pgsam_monai.runtime.encoder import encoding_engine
 from pgsam_monai.runtime.engines import AUTO, ENGINES
 
 logger = logging.getLogger(__name__)
+
+CLICKS = "clicks"
+"""Folder of the app's for the order of clicks."""
 
 
 def stock_app() -> type[MONAILabelApp]:
@@ -138,18 +142,22 @@ class PgsamApp(stock_app(), MONAILabelApp):
     def init_infers(self) -> dict[str, InferTask]:
         """Per bundle: automatic segmentation, and what it found corrected by clicks and boxes; of our weights the
         clicks."""
-        infers = {} if self.untrained is None else untrained_tasks(self.untrained)
+        infers = {} if self.untrained is None else untrained_tasks(self.untrained, self._order)
         for name, served in self.served.items():
             infers |= self._infers_of(name, served)
         return infers
 
     def _infers_of(self, name: str, served: Bundle) -> dict[str, InferTask]:
-        images = OpenImages(served, encoding_engine(self.engine))
+        images = OpenImages(served, encoding_engine(self.engine), self._order)
         return {
             name: Segmentation(served, self.engine),
             f"{name}_deepedit": DeepEdit(served, images, self.engine),
             f"{name}_deepgrow": DeepGrow(served, images, self.engine),
         }
+
+    @property
+    def _order(self) -> ClickOrder:
+        return ClickOrder(Path(self.app_dir) / CLICKS)
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Per bundle that can be trained, unless conf["train"] is false; and one that makes a bundle from nothing."""

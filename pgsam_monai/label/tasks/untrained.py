@@ -19,6 +19,7 @@ from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.zero_shot import load_zero_shot
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.label.own_bundles import WEIGHTS
+from pgsam_monai.label.tasks.click_order import ClickOrder
 from pgsam_monai.label.tasks.infer_tasks import DeepEdit, DeepGrow
 from pgsam_monai.label.tasks.inference_request import BACKGROUND, EMPTY
 from pgsam_monai.label.tasks.open_images import OpenImages
@@ -98,8 +99,8 @@ class Untrained:
 class UntrainedImages(OpenImages):
     """Images that clicks and boxes alone say anything about."""
 
-    def __init__(self, served: Untrained) -> None:
-        super().__init__(served)
+    def __init__(self, served: Untrained, order: ClickOrder | None = None) -> None:
+        super().__init__(served, order=order)
 
     def _weights(self) -> Hashable:
         return self._served.name
@@ -132,9 +133,9 @@ class UntrainedDeepGrow(_FindsNothing, DeepGrow):
     """One structure, by clicks and boxes."""
 
 
-def untrained_tasks(served: Untrained) -> dict[str, DeepEdit]:
-    """Its tasks by the names that clients choose from."""
-    images = UntrainedImages(served)
+def untrained_tasks(served: Untrained, order: ClickOrder | None = None) -> dict[str, DeepEdit]:
+    """Its tasks by the names that clients choose from; `order` as of `OpenImages`."""
+    images = UntrainedImages(served, order)
     return {
         f"{served.name}_deepedit": UntrainedDeepEdit(served, images),
         f"{served.name}_deepgrow": UntrainedDeepGrow(served, images),
