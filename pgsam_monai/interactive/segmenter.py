@@ -25,6 +25,7 @@ from pgsam_monai.interactive.model import PromptModel, prompt_model
 from pgsam_monai.interactive.propagation import Propagation, spread
 from pgsam_monai.interactive.reach import Click
 from pgsam_monai.interactive.session import EVERYTHING, Asked, Session
+from pgsam_monai.interactive.strokes import clicks_along
 from pgsam_monai.interactive.volume import (
     Place,
     SlicedVolume,
@@ -187,6 +188,28 @@ class Segmenter:
             RuntimeError: no image yet.
         """
         self._say(label, **{"positive" if positive else "negative": (ijk,)})
+
+    def add_scribble(
+        self, voxels: np.ndarray, label: str | int | None = None, *, positive: bool = True
+    ) -> None:
+        """Say that a class is, or isn't, along a stroke: a few clicks in its middle (`strokes`), all obeyed, as one step.
+
+        Args:
+            voxels: (n, 3) of the image file, as np.argwhere finds them in a drawn mask; floats are rounded.
+            label, positive: as in `add_click`.
+
+        Raises:
+            ValueError: no voxels, other than three numbers each, some outside the image, or no such label.
+            RuntimeError: no image yet.
+        """
+        grid, given = self._open().volume.grid, np.asarray(voxels, dtype=float)
+        if given.ndim != 2 or given.shape[1] != 3 or not len(given) or not np.isfinite(given).all():
+            raise UserFault(f"add_scribble takes voxels (n, 3), n at least 1; got shape {given.shape}.")
+        whole = np.rint(given).astype(int)
+        if (whole < 0).any() or (whole >= grid.shape).any():
+            raise UserFault(f"add_scribble: voxels outside the image, whose shape is {grid.shape}.")
+        along = tuple(clicks_along(whole, np.linalg.norm(grid.affine[:3, :3], axis=0)))
+        self._say(label, **{"positive" if positive else "negative": along})
 
     def add_box(
         self, roi: Sequence[float] | Sequence[Sequence[float]], label: str | int | None = None
@@ -351,6 +374,6 @@ class Segmenter:
         return self._session
 
     def _say(self, label: str | int | None, **said: tuple) -> None:
-        """One click or box of a class, which may be named by its value."""
+        """Clicks or a box of a class, which may be named by its value."""
         name = self.model.names[self.model.index_of(label) - 1]
         self.add_prompts(Clicks(labels={name: ClassClicks(**said)}))

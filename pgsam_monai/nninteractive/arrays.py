@@ -83,6 +83,16 @@ def packed(mask: np.ndarray) -> bytes:
     return gzip.compress(np.packbits(mask, axis=None).tobytes(), compresslevel=1)
 
 
+def extent(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First and last voxel of a mask, not empty, along each of its axes."""
+    found = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        along = np.flatnonzero(mask.any(axis=others))
+        found.append((int(along[0]), int(along[-1])))
+    return found
+
+
 def _opened(stream: IO[bytes]) -> tuple[IO[bytes], tuple[int, ...], np.dtype, str]:
     """A file behind its header, and what that promises: shape, type, and "C" or "F"."""
     start = stream.read(len(GZIP))

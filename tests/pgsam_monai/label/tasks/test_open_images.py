@@ -132,6 +132,20 @@ def test_a_box_and_propagation(images, scan):
     assert np.array_equal(again.voxels, boxed.voxels)
 
 
+@pytest.mark.parametrize("ask", [edit, grow])
+def test_a_box_in_three_dimensions_is_one_on_every_slice_that_it_covers(images, scan, ask):
+    """As `Segmenter` answers it; its ends may come in either order, and reach beyond the image."""
+    in_python = Segmenter(images._served.model)
+    in_python.set_image(scan)
+    in_python.add_box((2, 21, 2, 15, 2, 4), "liver")
+    for roi in ([21, 2, 2, 15, 4, 2], [2, 21, 2, 15, 2, 4]):
+        found, _ = ask(images, scan, label="liver", roi=roi, background_shows="empty")
+        assert set(np.flatnonzero((found.voxels == 3).any(axis=(0, 1)))) == {2, 3, 4}
+        assert np.array_equal(found.voxels == 3, in_python.mask("liver"))
+    beyond, _ = ask(images, scan, label="liver", roi=[2, 21, 2, 15, 4, 99], background_shows="empty")
+    assert set(np.flatnonzero((beyond.voxels == 3).any(axis=(0, 1)))) >= {4}
+
+
 def test_places_in_mm_are_taken_too(images, scan):
     i, j, k = LIVER
     ras = (FLIPPED @ [i, j, k, 1.0])[:3].tolist()
