@@ -77,7 +77,8 @@ class ClickAnswers:
 
     def _ask(self, endpoint: str, body: bytes | None = None, **said: object) -> requests.Response:
         words = json.dumps(said)
-        headers = self._lease | ({"Content-Type": "application/json"} if body is None else {META: words})
+        kind = "application/json" if body is None else "application/octet-stream"
+        headers = self._lease | {"Content-Type": kind} | ({} if body is None else {META: words})
         reply = requests.post(
             f"{self._address}/{endpoint}", data=words if body is None else body, headers=headers, timeout=TIMEOUT_S
         )  # fmt: skip

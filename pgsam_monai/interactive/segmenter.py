@@ -192,7 +192,7 @@ class Segmenter:
     def add_scribble(
         self, voxels: np.ndarray, label: str | int | None = None, *, positive: bool = True
     ) -> None:
-        """Say that a class is, or isn't, along a stroke: a few clicks in its middle (`strokes`), all obeyed, as one step.
+        """Say that a class is, or isn't, along a stroke: by a few clicks in its middle (`strokes`), as one step.
 
         Args:
             voxels: (n, 3) of the image file, as np.argwhere finds them in a drawn mask; floats are rounded.
