@@ -163,6 +163,14 @@ def test_a_body_is_limited_before_it_is_read(opened, monkeypatch):
     assert opened.point(LIVER)["message"].startswith("The image was refused: ")
 
 
+def test_an_array_without_its_type_is_told_what_it_lacks(opened):
+    status, _, answer = opened.send("upload_image", b" " * 200_000, {"Content-Type": "image/png"})
+    assert (
+        status == 413 and "multipart/form-data or application/octet-stream" in json.loads(answer)["message"]
+    )
+    assert "anything else 100 kB" in json.loads(answer)["message"]
+
+
 def test_other_methods_and_the_home_page(application):
     inner = WerkzeugClient(application)
     assert inner.get("/add_point_interaction").status_code == 405
