@@ -155,7 +155,7 @@ class PgsamApp(stock_app(), MONAILabelApp):
             f"{name}_deepgrow": DeepGrow(served, images, self.engine),
         }
 
-    @property
+    @cached_property
     def _order(self) -> ClickOrder:
         return ClickOrder(Path(self.app_dir) / CLICKS)
 

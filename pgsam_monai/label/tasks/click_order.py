@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Hashable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -23,11 +24,11 @@ Signs = frozenset[str]
 
 
 class ClickOrder:
-    """By session, what its requests said, each what the one before said and more."""
+    """By session, what its requests said, each what the one before said and more. Of any thread."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` is made when something is kept."""
-        self._folder = folder
+        self._folder, self._lock = folder, threading.Lock()
 
     def known(self, session: Hashable) -> list[Signs]:
         """The signs of all clicks of each request, in their order; nothing of a session that nobody clicked in."""
@@ -45,11 +46,12 @@ class ClickOrder:
         """In place of what was kept of a session. Raises OSError: no room, or not allowed."""
         before = (frozenset(), *requests)
         added = [sorted(now - then) for then, now in zip(before, requests, strict=False)]
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_text(self._file(session), json.dumps(added))
-        files = sorted(self._folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-        for file in files[:-MOST]:
-            file.unlink(missing_ok=True)
+        with self._lock:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_text(self._file(session), json.dumps(added))
+            files = sorted(self._folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+            for file in files[:-MOST]:
+                file.unlink()
 
     def _file(self, session: Hashable) -> Path:
         return self._folder / f"{sign(session)}.json"
