@@ -15,14 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 
@@ -32,33 +27,14 @@ sys.path[:0] = [str(REPOSITORY), str(Path(__file__).parent)]
 import nibabel as nib  # noqa: E402
 import numpy as np  # noqa: E402
 import requests  # noqa: E402
+from doors.label_door import TRAINER, LabelAnswers, copy_studies, infer, label_server  # noqa: E402
+from doors.running import TIMEOUT_S, wait_until  # noqa: E402
 from prompting.sets import SETS, MeasuredSet, find_cases  # noqa: E402
 
 from pgsam_monai.base.volume import read_label  # noqa: E402
 from pgsam_monai.evaluation.interaction.users import Correction, next_correction  # noqa: E402
 from pgsam_monai.evaluation.interaction.whole_volume import dice_of  # noqa: E402
 from pgsam_monai.interactive.segmenter import Segmenter  # noqa: E402
-
-MODEL, TRAINER, TIMEOUT_S = "drawn_tiny_deepgrow", "drawn_tiny", 600
-
-
-class RestAnswers:
-    """A structure of a study, asked about over the server."""
-
-    def __init__(self, address: str, study: str, label: str, folder: Path) -> None:
-        self._url, self._study, self._label, self._file = address, study, label, folder / "answer.nii.gz"
-        self._clicks: dict[bool, list[tuple[int, ...]]] = {True: [], False: []}
-        self.seconds = 0.0
-
-    def click(self, click: Correction) -> np.ndarray:
-        """The mask (i, j, k) of bool, after another click."""
-        self._clicks[click.positive].append(click.voxel)
-        params = {"label": self._label, "foreground": self._clicks[True], "background": self._clicks[False],
-                  "client_id": self._label, "result_extension": ".nii.gz"}  # fmt: skip
-        begun = time.perf_counter()
-        mask = infer(self._url, MODEL, self._study, params, self._file) > 0
-        self.seconds += time.perf_counter() - begun
-        return mask
 
 
 def main() -> None:
@@ -68,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         studies = copy_studies(cases, work / "studies")
-        with served(measured, work) as address:
+        with label_server(studies, list(measured.structures), work, window=measured.window) as address:
             print(
                 "| scan | clicks | Dice | server, s | voxels that differ from Python |\n|---|---|---|---|---|"
             )
@@ -95,60 +71,6 @@ def read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def copy_studies(cases: list[dict[str, str]], folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    for case in cases:
-        shutil.copy(case["image"], folder / f"{case['name']}.nii.gz")
-    return folder
-
-
-@contextmanager
-def served(measured: MeasuredSet, work: Path) -> Iterator[str]:
-    """The server's address; it is stopped at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = ["--studies", str(work / "studies"), "--labels", ",".join(measured.structures), "--port", str(port),
-             "--app_dir", str(work / "app")]  # fmt: skip
-    words += [f"--window={','.join(map(str, measured.window))}"] if measured.window else []
-    with (work / "server.txt").open("wb") as output:
-        command = [sys.executable, "-m", "pgsam_monai.commands.main", "label", *words]
-        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        wait_until(lambda: is_up(f"http://127.0.0.1:{port}"), 180, "the server isn't up")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
-def is_up(address: str) -> bool:
-    try:
-        return requests.get(f"{address}/health", timeout=10).ok
-    except requests.ConnectionError:
-        return False
-
-
-def wait_until(condition, seconds: float, otherwise: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            sys.exit(f"{otherwise} within {seconds:.0f} s")
-        time.sleep(0.5)
-
-
-def infer(address: str, model: str, study: str, params: Mapping, file: Path) -> np.ndarray:
-    """The label map (i, j, k) that a model answers with."""
-    reply = requests.post(
-        f"{address}/infer/{model}", params={"image": study, "output": "image"}, data={"params": json.dumps(params)},
-        timeout=TIMEOUT_S,
-    )  # fmt: skip
-    if not reply.ok:
-        sys.exit(f"{model}, {study}: {reply.text[:500]}")
-    file.write_bytes(reply.content)
-    return np.asarray(nib.load(file).dataobj)
-
-
 def label_scan(
     address: str, case: dict[str, str], measured: MeasuredSet, arguments: argparse.Namespace, work: Path
 ) -> None:
@@ -158,28 +80,31 @@ def label_scan(
         target = label.voxels[0] == value
         if not target.any():
             continue
-        answers = RestAnswers(address, case["name"], name, work)
-        mask, given = correct(answers, target, label.spacing, arguments)
+        answers = LabelAnswers(address, case["name"], name, target.shape, work, client=name)
+        mask, given, seconds = correct(answers, target, label.spacing, arguments)
         if arguments.beside:
             differing += np.count_nonzero(mask != in_python(case, measured, name, given))
         saved[mask & (saved == 0)] = number
-        clicks, begun = clicks + len(given), begun + answers.seconds
+        clicks, begun = clicks + len(given), begun + seconds
         dice.append(dice_of(mask, target))
     save_label(address, case["name"], saved, label.affine, list(measured.structures), work)
     told = differing if arguments.beside else "-"
     print(f"| {case['name']} | {clicks} | {mean(dice):.3f} | {begun:.0f} | {told} |", flush=True)
 
 
-def correct(answers: RestAnswers, target: np.ndarray, spacing, arguments: argparse.Namespace):
-    """The mask at the end, and the clicks that it took."""
-    mask, given = np.zeros_like(target), []
+def correct(answers: LabelAnswers, target: np.ndarray, spacing, arguments: argparse.Namespace):
+    """The mask at the end, the clicks that it took, and seconds of the answers."""
+    mask, given, seconds = np.zeros_like(target), [], 0.0
     while len(given) < arguments.most and (dice_of(mask, target) < arguments.goal):
         click = next_correction(mask, target, spacing, [each.voxel for each in given])
         if click is None:
             break
         given.append(click)
-        mask = answers.click(click)
-    return mask, given
+        begun = time.perf_counter()
+        answers.click(click)
+        mask = answers.mask()
+        seconds += time.perf_counter() - begun
+    return mask, given, seconds
 
 
 def in_python(case: dict[str, str], measured: MeasuredSet, name: str, given: list[Correction]) -> np.ndarray:

@@ -9,7 +9,7 @@ from pgsam_monai.commands.values import numbers, window_numbers
 def click(
     answers: str = "drawn_tiny", *, label: str | None = None, host: str = "127.0.0.1", port: int = 1527,
     window: object = None, orientation: str = "LPS", spacing: object = None, propagate: bool = True,
-    device: str | None = None, max_gb: object = None,
+    plane: str | None = None, device: str | None = None, max_gb: object = None,
 ) -> None:  # fmt: skip
     """Answer the clicks of 3D Slicer's extension for nnInteractive, by a trained bundle or by published weights.
 
@@ -39,6 +39,8 @@ def click(
         window: for a name of weights, low,high: grey values that become black and white; percentiles by default.
         orientation: where columns, rows and slices of the images run to, as in LPS (DICOM's axial slices) or RAS.
         spacing: mm between voxels along the same, as in 0.8,0.8,3, where clients don't send it; 1,1,1 by default.
+        plane: for a name of weights, axial, coronal or sagittal, as orientation and spacing have it: the slices that
+            the network sees; by default those across the largest spacing, axial among equals.
         propagate: carry boxes and lassos on to the slices beside theirs.
         device: cpu or cuda; by default a GPU if there is one.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
@@ -50,6 +52,7 @@ def click(
     require_address(host, port)
     answering = load_answering(
         answers, label=label, window=window_numbers(window), orientation=orientation,
-        spacing=numbers("spacing", spacing, ("x", "y", "z"), "0.8,0.8,3"), propagate=propagate, device=device,
+        spacing=numbers("spacing", spacing, ("x", "y", "z"), "0.8,0.8,3"), propagate=propagate, plane=plane,
+        device=device,
     )  # fmt: skip
     serve(answering, host=host, port=port)

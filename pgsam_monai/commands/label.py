@@ -11,7 +11,7 @@ def label(
     allow_origin: str | None = None, also_read: str | None = None, app_dir: str | None = None,
     score: str | None = None, train: bool = True, max_upload_mb: int = 2000, environment: str | None = None,
     dry_run: bool = False, max_gb: object = None, engine: str = "auto", labels: str | None = None,
-    window: object = None,
+    window: object = None, plane: str | None = None,
 ) -> None:  # fmt: skip
     """Serve with MONAI Label: segment, click, correct and train from 3D Slicer, OHIF or a script.
 
@@ -67,6 +67,8 @@ def label(
             labels/final already hold 1, 2, … in this order.
         window: with labels, low,high: grey values that become black and white, for CT in HU; by default percentiles of
             each image.
+        plane: with labels, axial, coronal or sagittal: the slices that clicks and boxes are about; by default those
+            across the largest spacing, axial among equals.
         max_gb: GB that the voxels of one image may take in memory; a quarter of the free memory by default.
     """
     set_limit(max_gb)
@@ -77,6 +79,6 @@ def label(
     serving = check(
         bundles, studies, app_dir=app_dir, host=host, port=port, auth=auth, score=words(score), train=train,
         allow_origin=words(allow_origin), max_upload_mb=max_upload_mb, also_read=words(also_read),
-        engine=engine, labels=words(labels), window=window_numbers(window),
+        engine=engine, labels=words(labels), window=window_numbers(window), plane=plane,
     )  # fmt: skip
     start(serving, find_environment(environment), dry_run=dry_run)

@@ -26,6 +26,7 @@ from pgsam_monai.interactive.model import PromptModel, prompt_model
 from pgsam_monai.interactive.propagation import Propagation, spread
 from pgsam_monai.interactive.reach import Click
 from pgsam_monai.interactive.session import EVERYTHING, Asked, Session
+from pgsam_monai.interactive.strokes import clicks_along
 from pgsam_monai.interactive.volume import (
     Place,
     SlicedVolume,
@@ -34,7 +35,7 @@ from pgsam_monai.interactive.volume import (
     read_volume,
     with_channels_of,
 )
-from pgsam_monai.interactive.zero_shot import load_corrector, load_zero_shot, stand_in
+from pgsam_monai.interactive.zero_shot import load_corrector, load_zero_shot, obeys_clicks, stand_in
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks
 from pgsam_monai.prompts.frames import Placed, frame_to_pixels
 from pgsam_monai.prompts.points import BOX_FIRST
@@ -135,20 +136,24 @@ class Segmenter:
         labels: Sequence[str] | Mapping[str, int] = ("object",),
         **options: object,
     ) -> Segmenter:
-        """Published weights as they are, without any training here.
+        """Published weights as they are, without any training here; of those that weren't trained on clicks of both
+        kinds, such as LiteMedSAM's, `CORRECTOR` answers the clicks.
 
         Args:
             weights: such as "drawn_tiny", "lite_medsam" or "sam_vit_b", see `zero_shot.load_zero_shot`.
             labels: likewise, what the user calls the classes.
-            options: background, corrections, mask_feedback and memory_gb of the constructor, and the further arguments
-                of `load_zero_shot`, such as window=(-160, 240) for CT.
+            options: background, corrections, corrector, mask_feedback and memory_gb of the constructor, and the further
+                arguments of `load_zero_shot`, such as window=(-160, 240) for CT.
         """
         own = {
             name: options.pop(name)
-            for name in ("background", "corrections", "mask_feedback", "memory_gb")
+            for name in ("background", "corrections", "corrector", "mask_feedback", "memory_gb")
             if name in options
         }
-        return cls(load_zero_shot(weights, labels, **options), **own)
+        model = load_zero_shot(weights, labels, **options)
+        if own.get("corrections", SPREADING) == SPREADING and not obeys_clicks(weights):
+            own = {"corrector": load_zero_shot(CORRECTOR, device=str(model.device))} | own
+        return cls(model, **own)
 
     def set_image(self, image: Paths | np.ndarray, affine: np.ndarray | None = None) -> None:
         """Begin with an image; see `volume.read_volume` for what it may be. What was asked before goes."""
@@ -188,6 +193,28 @@ class Segmenter:
             RuntimeError: no image yet.
         """
         self._say(label, **{"positive" if positive else "negative": (ijk,)})
+
+    def add_scribble(
+        self, voxels: np.ndarray, label: str | int | None = None, *, positive: bool = True
+    ) -> None:
+        """Say that a class is, or isn't, along a stroke: by a few clicks in its middle (`strokes`), as one step.
+
+        Args:
+            voxels: (n, 3) of the image file, as np.argwhere finds them in a drawn mask; floats are rounded.
+            label, positive: as in `add_click`.
+
+        Raises:
+            ValueError: no voxels, other than three numbers each, some outside the image, or no such label.
+            RuntimeError: no image yet.
+        """
+        grid, given = self._open().volume.grid, np.asarray(voxels, dtype=float)
+        if given.ndim != 2 or given.shape[1] != 3 or not len(given) or not np.isfinite(given).all():
+            raise UserFault(f"add_scribble takes voxels (n, 3), n at least 1; got shape {given.shape}.")
+        whole = np.rint(given).astype(int)
+        if (whole < 0).any() or (whole >= grid.shape).any():
+            raise UserFault(f"add_scribble: voxels outside the image, whose shape is {grid.shape}.")
+        along = tuple(clicks_along(whole, np.linalg.norm(grid.affine[:3, :3], axis=0)))
+        self._say(label, **{"positive" if positive else "negative": along})
 
     def add_box(
         self, roi: Sequence[float] | Sequence[Sequence[float]], label: str | int | None = None
@@ -352,6 +379,6 @@ class Segmenter:
         return self._session
 
     def _say(self, label: str | int | None, **said: tuple) -> None:
-        """One click or box of a class, which may be named by its value."""
+        """Clicks or a box of a class, which may be named by its value."""
         name = self.model.names[self.model.index_of(label) - 1]
         self.add_prompts(Clicks(labels={name: ClassClicks(**said)}))

@@ -89,6 +89,11 @@ def load_zero_shot(
     return model.with_encoder(encoder_folder(record.name, weights_dir), file, engine, record.name)
 
 
+def obeys_clicks(weights: str) -> bool:
+    """Whether published weights were trained on clicks of both kinds, so that they know what a correction means."""
+    return not _find(weights).prompts
+
+
 def encoder_folder(weights: str, weights_dir: str | None = None) -> Path:
     """Where the exported encoder of published weights lies."""
     return Path(weights_dir or default_weights_dir()) / f"{weights}_encoder"

@@ -26,6 +26,7 @@ from pgsam_monai.base.memory import hand_back_freed_memory
 from pgsam_monai.bundle import Bundle, WeightsFault
 from pgsam_monai.label.fields import is_dicomweb
 from pgsam_monai.label.own_bundles import own_bundles
+from pgsam_monai.label.tasks.click_order import ClickOrder
 from pgsam_monai.label.tasks.datastore import StudiesFolder
 from pgsam_monai.label.tasks.infer_tasks import DeepEdit, DeepGrow, Segmentation
 from pgsam_monai.label.tasks.open_images import OpenImages
@@ -36,6 +37,9 @@ from pgsam_monai.runtime.encoder import encoding_engine
 from pgsam_monai.runtime.engines import AUTO, ENGINES
 
 logger = logging.getLogger(__name__)
+
+CLICKS = "clicks"
+"""Folder of the app's for the order of clicks."""
 
 
 def stock_app() -> type[MONAILabelApp]:
@@ -79,7 +83,8 @@ class PgsamApp(stock_app(), MONAILabelApp):
         Args:
             app_dir: holds model/<name of a bundle>.
             studies: the images, and their labels.
-            conf: what `pgsam label` passes on: "models", "score", "train", "device", "engine", "labels", "window".
+            conf: what `pgsam label` passes on: "models", "score", "train", "device", "engine", "labels", "window",
+                "plane".
         """
         self._adopting, self._refused = threading.Lock(), set()
         super().__init__(app_dir, studies, conf)
@@ -122,8 +127,9 @@ class PgsamApp(stock_app(), MONAILabelApp):
             return None
         window = json.loads(self.conf.get("window") or "null")
         return Untrained(
-            labels, window=window, device=self.conf.get("device") or None, engine=encoding_engine(self.engine)
-        )
+            labels, window=window, plane=self.conf.get("plane") or None, device=self.conf.get("device") or None,
+            engine=encoding_engine(self.engine),
+        )  # fmt: skip
 
     def _opened(self, folder: str | Path) -> Bundle:
         return Bundle.trained(folder, device=self.conf.get("device") or None)
@@ -136,18 +142,22 @@ class PgsamApp(stock_app(), MONAILabelApp):
     def init_infers(self) -> dict[str, InferTask]:
         """Per bundle: automatic segmentation, and what it found corrected by clicks and boxes; of our weights the
         clicks."""
-        infers = {} if self.untrained is None else untrained_tasks(self.untrained)
+        infers = {} if self.untrained is None else untrained_tasks(self.untrained, self._order)
         for name, served in self.served.items():
             infers |= self._infers_of(name, served)
         return infers
 
     def _infers_of(self, name: str, served: Bundle) -> dict[str, InferTask]:
-        images = OpenImages(served, encoding_engine(self.engine))
+        images = OpenImages(served, encoding_engine(self.engine), self._order)
         return {
             name: Segmentation(served, self.engine),
             f"{name}_deepedit": DeepEdit(served, images, self.engine),
             f"{name}_deepgrow": DeepGrow(served, images, self.engine),
         }
+
+    @cached_property
+    def _order(self) -> ClickOrder:
+        return ClickOrder(Path(self.app_dir) / CLICKS)
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Per bundle that can be trained, unless conf["train"] is false; and one that makes a bundle from nothing."""

@@ -14,8 +14,7 @@ from pgsam_monai.base.labels import restored_values
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.bundle import Bundle
 from pgsam_monai.interactive.model import PromptModel
-from pgsam_monai.interactive.segmenter import CORRECTOR, Segmenter
-from pgsam_monai.interactive.zero_shot import load_zero_shot
+from pgsam_monai.interactive.segmenter import Segmenter
 
 UNNAMED = "object"
 """What published weights are asked about: the protocol names no structures."""
@@ -64,6 +63,7 @@ def load_answering(
     orientation: str = "LPS",
     spacing: Sequence[float] | None = None,
     propagate: bool = True,
+    plane: str | None = None,
     device: str | None = None,
 ) -> Answering:
     """A trained bundle's network, or published weights.
@@ -75,6 +75,7 @@ def load_answering(
         orientation: where the images' columns, rows and slices run to, three letters.
         spacing: mm of the same; None: 1 mm each.
         propagate: see `Answering`.
+        plane: in which published weights see slices, see `interactive.zero_shot.load_zero_shot`.
         device: "cpu", "cuda", …; by default a GPU if there is one.
 
     Raises:
@@ -84,9 +85,9 @@ def load_answering(
     if source in KNOWN_WEIGHTS:
         if label is not None:
             raise UserFault("--label names a bundle's class; published weights know none, leave it out.")
-        made = _published(source, window, device)
+        made = Segmenter.from_weights(source, (UNNAMED,), window=window, plane=plane, device=device)
     else:
-        made = _of_bundle(source, window, device)
+        made = _of_bundle(source, window, plane, device)
     index = made.model.index_of(label)
     return Answering(
         model=made.model, corrector=made.corrector, label=made.model.names[index - 1], affine=affine,
@@ -118,17 +119,13 @@ def affine_of(orientation: str, spacing: Sequence[float]) -> np.ndarray:
     return affine
 
 
-def _published(source: str, window: tuple[float, float] | None, device: str | None) -> Segmenter:
-    """Weights that weren't trained on clicks of both kinds, such as LiteMedSAM's, answer boxes and masks alone."""
-    made = Segmenter.from_weights(source, (UNNAMED,), window=window, device=device)
-    if KNOWN_WEIGHTS[source].prompts:
-        return Segmenter(made.model, corrector=load_zero_shot(CORRECTOR, device=device))
-    return made
-
-
-def _of_bundle(source: str, window: tuple[float, float] | None, device: str | None) -> Segmenter:
+def _of_bundle(
+    source: str, window: tuple[float, float] | None, plane: str | None, device: str | None
+) -> Segmenter:
     if window is not None:
         raise UserFault("--window belongs to published weights; a bundle's plan has its own intensities.")
+    if plane is not None:
+        raise UserFault("--plane belongs to published weights; a bundle's plan has its own.")
     if not Path(source).exists():
         known = ", ".join(KNOWN_WEIGHTS)
         raise UserFault(

@@ -208,12 +208,16 @@ def _status_and_sentence(fault: Exception) -> tuple[int, str]:
     if isinstance(fault, UserFault):
         return 200, str(fault)
     if isinstance(fault, HTTPException):
-        limit = f"; the limit is {limit_bytes() / 1e9:.2g} GB (--max_gb)" if fault.code == 413 else ""
-        return fault.code or 400, f"{fault.name}{limit}."
+        return fault.code or 400, f"{fault.name}{_limits() if fault.code == 413 else ''}."
     sentence = system_sentence(fault)
     if sentence is not None:
         return 503, sentence
     return 500, f"{type(fault).__name__}: this is a fault of pgsam-monai; see the server's log."
+
+
+def _limits() -> str:
+    arrays, others = f"{limit_bytes() / 1e9:.2g} GB (--max_gb)", f"{JSON_BYTES // 1000} kB"
+    return f"; what is sent as {' or '.join(WITH_ARRAYS)} may have {arrays}, anything else {others}"
 
 
 def _told(status: int, sentence: str) -> Response:

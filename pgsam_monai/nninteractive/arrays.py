@@ -15,10 +15,9 @@ from typing import IO
 import numpy as np
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.memory import limit_bytes, why_limited
 from pgsam_monai.base.volume.finite import found_not_finite
-from pgsam_monai.base.volume.limits import VALUE_BYTES
 from pgsam_monai.label.faults import RequestFault
+from pgsam_monai.nninteractive.fields import require_room
 
 GZIP = b"\x1f\x8b"
 NUMBERS = "biuf"
@@ -41,12 +40,7 @@ def read_image(stream: IO[bytes]) -> np.ndarray:
         )
     if dtype.kind not in NUMBERS:
         raise UserFault(f"Voxels are numbers, these are of type {dtype}.")
-    needed, limit = math.prod(shape) * max(dtype.itemsize, VALUE_BYTES), limit_bytes()
-    if needed > limit:
-        raise UserFault(
-            f"The image takes {needed / 1e9:.3g} GB, and the limit is {limit / 1e9:.2g} GB{why_limited()}; crop it, or "
-            "start the server with a larger --max_gb."
-        )
+    require_room("The image", shape, dtype)
     image = _voxels(file, shape, dtype, order)
     require_finite(image)
     return image
@@ -81,6 +75,16 @@ def require_finite(image: np.ndarray) -> None:
 def packed(mask: np.ndarray) -> bytes:
     """A mask (z, y, x) of bool as answers have it: one bit a voxel, x fastest, gzipped."""
     return gzip.compress(np.packbits(mask, axis=None).tobytes(), compresslevel=1)
+
+
+def extent(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First and last voxel of a mask, not empty, along each of its axes."""
+    found = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        along = np.flatnonzero(mask.any(axis=others))
+        found.append((int(along[0]), int(along[-1])))
+    return found
 
 
 def _opened(stream: IO[bytes]) -> tuple[IO[bytes], tuple[int, ...], np.dtype, str]:

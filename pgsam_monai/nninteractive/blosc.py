@@ -13,9 +13,8 @@ import blosc2
 import numpy as np
 
 from pgsam_monai.base.errors import UserFault
-from pgsam_monai.base.memory import limit_bytes, why_limited
-from pgsam_monai.base.volume.limits import VALUE_BYTES
 from pgsam_monai.label.faults import RequestFault
+from pgsam_monai.nninteractive.fields import require_room
 
 MAGIC, VERSION, ZSTD = b"NNIA", 1, 1
 HEAD, CHUNKS, CHUNK = struct.Struct("<4sBBBB"), struct.Struct("<I"), struct.Struct("<QQ")
@@ -75,12 +74,7 @@ def _unpack(data: bytes) -> np.ndarray:
     shape = struct.unpack_from(f"<{axes}q", data, at)
     if min(shape) < 1:
         raise ValueError(f"{dtype}, {shape}")
-    needed, limit = math.prod(shape) * max(dtype.itemsize, VALUE_BYTES), limit_bytes()
-    if needed > limit:
-        raise UserFault(
-            f"The array takes {needed / 1e9:.3g} GB, and the limit is {limit / 1e9:.2g} GB{why_limited()}; crop it, or "
-            "start the server with a larger --max_gb."
-        )
+    require_room("The array", shape, dtype)
     return _filled(np.zeros(math.prod(shape), dtype), data, at + 8 * axes).reshape(shape)
 
 

@@ -27,12 +27,11 @@ from werkzeug.wrappers import Request, Response
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.label.faults import RequestFault, short
 from pgsam_monai.nninteractive.answering import Answering
-from pgsam_monai.nninteractive.arrays import DRAWN, require_finite
+from pgsam_monai.nninteractive.arrays import DRAWN, extent, require_finite
 from pgsam_monai.nninteractive.blosc import pack, unpack
 from pgsam_monai.nninteractive.fields import json_object, voxel_of
 from pgsam_monai.nninteractive.session import PointingSession
 from pgsam_monai.nninteractive.sessions import Client, Held, Sessions
-from pgsam_monai.nninteractive.strokes import extent
 
 META, LEASE = "X-Meta", "X-Lease-Token"
 WITHOUT_LEASE = ("healthz", "capabilities", "claim", "release")

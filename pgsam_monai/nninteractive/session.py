@@ -1,10 +1,10 @@
 """One client's image, and the one structure of it that is pointed at.
 
-The protocol knows five ways to point, the `Segmenter` three. What becomes of them:
+The protocol knows five ways to point, the `Segmenter` four. What becomes of them:
 
 * a point is a click;
 * a box is a box on its slice. It may not say where the structure isn't: networks were never asked so;
-* a scribble is a few clicks along its middle line (`strokes`);
+* a scribble is a few clicks along its middle line (`Segmenter.add_scribble`);
 * a lasso around the structure, on one of the network's slices, is a mask there; for networks that weren't trained with
   masks it is the box around it, and a click in its middle. One that is drawn across the slices, or that says where the
   structure isn't, becomes clicks, as a scribble does;
@@ -22,7 +22,7 @@ import numpy as np
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive.corrections import innermost
 from pgsam_monai.nninteractive.answering import Answering
-from pgsam_monai.nninteractive.strokes import clicks_along, extent
+from pgsam_monai.nninteractive.arrays import extent
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks
 
 Voxel = Sequence[int]
@@ -131,8 +131,9 @@ class PointingSession:
         return mask.transpose()
 
     def _stroke(self, drawn: np.ndarray, positive: bool) -> np.ndarray:
-        spacing = np.linalg.norm(self._affine[:3, :3], axis=0)
-        return self._say(**{"positive" if positive else "negative": tuple(clicks_along(drawn, spacing))})
+        with self._answering.network:
+            self._segmenter.add_scribble(np.argwhere(drawn), self._answering.label, positive=positive)
+            return self._shown(carry_on=False)
 
     def _say(self, *, carry_on: bool = False, **said: tuple) -> np.ndarray:
         """Ask, by what `ClassClicks` holds, in voxels (i, j, k)."""

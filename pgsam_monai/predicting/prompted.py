@@ -11,7 +11,6 @@ from typing import Any
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.weights import KNOWN_WEIGHTS
 from pgsam_monai.bundle import Bundle
-from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.predicting.inputs import list_inputs, require_channels
 from pgsam_monai.predicting.products import DICOM_SEG, SAME, Answer, Legend, Products
@@ -145,8 +144,12 @@ def _segmenter(
         return segmenter, clicks, network.window
     clicks, window = read_clicks(wishes.clicks) if wishes.clicks else None, wishes.window
     names = named_classes(clicks, wishes)
-    model = _published_model(network, image, names, window, device, engine)
-    return Segmenter(model, background=wishes.background), clicks, window
+    channels = ReadCased("image")({"image": image})["image"].shape[0]
+    # weights that know no classes: those that the user names, valued 1, 2, … in the order of their names
+    segmenter = Segmenter.from_weights(
+        network, names, background=wishes.background, window=window, channels=channels, device=device, engine=engine
+    )  # fmt: skip
+    return segmenter, clicks, window
 
 
 def _ask(segmenter: Segmenter, wishes: PromptWishes, clicks: Clicks | None) -> None:
@@ -180,18 +183,3 @@ def _one_case(source: str | Path, *, channels: int) -> dict:
         )
     require_channels(cases[0], channels)
     return cases[0]
-
-
-def _published_model(
-    weights: str,
-    image: str | list[str],
-    names: list[str],
-    window: tuple[float, float] | None,
-    device: str | None,
-    engine: str,
-) -> PromptModel:
-    """Weights that know no classes: those that the user names, valued 1, 2, … in the order of their names."""
-    from pgsam_monai.interactive.zero_shot import load_zero_shot
-
-    channels = ReadCased("image")({"image": image})["image"].shape[0]
-    return load_zero_shot(weights, names, window=window, channels=channels, device=device, engine=engine)

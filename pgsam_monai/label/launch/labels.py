@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pgsam_monai.base.planes import PLANES
 from pgsam_monai.label.own_bundles import WEIGHTS
 
 BOTH_WAYS = (
@@ -16,17 +17,26 @@ LONGEST = 100
 
 
 def faults_of_labels(
-    labels: Sequence[str], window: tuple[float, ...] | None, bundles: Iterable[str]
+    labels: Sequence[str],
+    window: tuple[float, ...] | None,
+    bundles: Iterable[str],
+    plane: str | None = None,
 ) -> list[str]:
-    """Faults of `--labels` and `--window`, in sentences.
+    """Faults of `--labels`, `--window` and `--plane`, in sentences.
 
     Args:
         labels: names of the structures.
         window: low and high grey value.
         bundles: names of the bundles that are served, too.
+        plane: of the slices.
     """
     if not labels:
-        return [] if window is None else ["--window goes with --labels; a bundle knows its own."]
+        given = {"--window": window, "--plane": plane}
+        return [
+            f"{name} goes with --labels; a bundle knows its own."
+            for name, one in given.items()
+            if one is not None
+        ]
     faults = [fault for name in labels if (fault := _fault_of_name(name))]
     plain = [name.casefold() for name in labels]
     twice = [name for place, name in enumerate(labels) if name.casefold() in plain[:place]]
@@ -35,6 +45,8 @@ def faults_of_labels(
         faults.append(
             f"--window takes the lower grey value first, as in -160,240; got {window[0]:g},{window[1]:g}."
         )
+    if plane is not None and plane not in PLANES[:-1]:
+        faults.append(f"--plane is {', '.join(PLANES[:-1])}; got {plane!r}.")
     if WEIGHTS in bundles:
         faults.append(
             f"With --labels the models of our weights are called {WEIGHTS}, as one of the bundles is; link that one "

@@ -50,6 +50,8 @@ class Serving:
     """structures that our own weights answer clicks about; none: they are not served"""
     window: tuple[float, float] | None = None
     """grey values that these weights see as black and white, for CT; None: percentiles of each image"""
+    plane: str | None = None
+    """in which these weights see slices; None: across the largest spacing, axial among equals"""
 
 
 def check(
@@ -68,6 +70,7 @@ def check(
     engine: str = AUTO,
     labels: Sequence[str] = (),
     window: tuple[float, ...] | None = None,
+    plane: str | None = None,
 ) -> Serving:
     """See the help of `pgsam label`.
 
@@ -76,7 +79,7 @@ def check(
     """
     faults: list[str] = []
     named = _named_bundles(bundles, faults)
-    faults += faults_of_labels(labels, window, named) if labels or named else [BOTH_WAYS]
+    faults += faults_of_labels(labels, window, named, plane) if labels or named else [BOTH_WAYS]
     place = _studies(studies, faults)
     app = None if place is None else Path(app_dir).absolute() if app_dir else default_app_dir(place)
     if isinstance(place, Path):
@@ -109,7 +112,7 @@ def check(
         bundles=named, studies=place, app_dir=app, host=host, port=port, auth=auth, score=tuple(score), train=train,
         allow_origin=tuple(origin.rstrip("/") for origin in allow_origin), max_upload_mb=max_upload_mb,
         also_read=tuple(Path(folder).absolute() for folder in also_read), engine=engine, labels=tuple(labels),
-        window=window,
+        window=window, plane=plane,
     )  # fmt: skip
 
 

@@ -76,6 +76,7 @@ def server_command(serving: Serving, environment: LabelEnvironment) -> list[str]
         # As JSON: names may hold any sign, and a window that begins with a minus would be taken for a flag.
         "labels": json.dumps(serving.labels),
         "window": json.dumps(serving.window),
+        "plane": serving.plane or "",
     }
     confs = [word for name, value in settings.items() for word in ("--conf", name, value)]
     return [

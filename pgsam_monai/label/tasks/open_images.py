@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +15,7 @@ from pgsam_monai.base.files import time_and_size
 from pgsam_monai.interactive.chosen_way import chosen_way
 from pgsam_monai.interactive.model import prompt_model
 from pgsam_monai.interactive.segmenter import Segmenter
+from pgsam_monai.label.tasks.click_order import ClickOrder, Signs, sign
 from pgsam_monai.label.tasks.inference_request import BACKGROUND, EVERYTHING, ClickRequest
 from pgsam_monai.prompts.frames import Placed
 from pgsam_monai.runtime.engines import TORCH
@@ -36,12 +37,18 @@ class OpenImages:
     """Answers requests one after the other. Each is complete in itself: what it doesn't say again is forgotten.
 
     Clicks correct in the order in which they came: a request that says what the client's last one said, and more, adds
-    that; one that says less goes back.
+    that; one that says less goes back. An image that isn't open any more, or another class in between, is no loss where
+    the order is kept.
     """
 
-    def __init__(self, served: Bundle, engine: str = TORCH) -> None:
-        """`engine` encodes slices, see `interactive.model.prompt_model`."""
-        self._served, self._engine = served, engine
+    def __init__(self, served: Bundle, engine: str = TORCH, order: ClickOrder | None = None) -> None:
+        """
+        Args:
+            served: which answers.
+            engine: encodes slices, see `interactive.model.prompt_model`.
+            order: of the clicks that were given before; None: what is said at once counts class by class.
+        """
+        self._served, self._engine, self._order = served, engine, order
         self._open: OrderedDict[tuple, _OpenImage] = OrderedDict()
 
     def answer(self, image: Paths, asked: ClickRequest) -> tuple[LabelResult, dict[str, dict[str, Voxels]]]:
@@ -62,8 +69,12 @@ class OpenImages:
         with self._served.lock:
             opened = self._opened(image, asked.background, asked.client)
             segmenter = opened.segmenter
-            opened.say(segmenter.volume.place(asked.clicks), asked.propagate, only=asked.label)
-            served = self._served
+            served, placed = self._served, segmenter.volume.place(asked.clicks)
+            session = (served.name, asked.label, asked.background, asked.client, state_of(image))
+            order = self._order.known(session) if self._order else ()
+            opened.say(placed, asked.propagate, only=asked.label, order=order)
+            if self._order:
+                self._order.keep(session, [said.signs for said in opened.said])
             result = LabelResult(
                 voxels=opened.shown_now(),
                 affine=segmenter.volume.grid.affine,
@@ -116,13 +127,16 @@ class _OpenImage:
     propagated: bool = False
     """whether the latest step carried them on"""
 
-    def say(self, placed: Prompts, propagate: bool | int, *, only: str | None) -> None:
+    def say(
+        self, placed: Prompts, propagate: bool | int, *, only: str | None, order: Sequence[Signs] = ()
+    ) -> None:
         """Come from what was said to what is.
 
         Args:
             placed: negative clicks are `BACKGROUND`'s.
             propagate: as of `ClickRequest`.
             only: see `share_negatives`.
+            order: what requests said earlier, of which this one may say some again.
         """
         if self.propagated:
             self.segmenter.undo()
@@ -130,10 +144,22 @@ class _OpenImage:
         while self.said and not self.said[-1].keys <= _keys(placed):
             for _ in range(len(self.said.pop().steps)):
                 self.segmenter.undo()
-        self._add(placed, only)
+        self._add_in_order(placed, only, order)
         if propagate:
             self.segmenter.propagate(slices=None if propagate is True else propagate)
             self.propagated = True
+
+    def _add_in_order(self, placed: Prompts, only: str | None, order: Sequence[Signs]) -> None:
+        """What was said request by request is added so again, as far as this one says it all."""
+        now, signs = self.said[-1].signs if self.said else frozenset(), _signs(_keys(placed))
+        for earlier in order:
+            if now < earlier < signs:
+                part = {
+                    name: [one for one in prompts if sign(_key(name, one)) in earlier]
+                    for name, prompts in placed.items()
+                }
+                self._add({name: prompts for name, prompts in part.items() if prompts}, only)
+        self._add(placed, only)
 
     def _add(self, placed: Prompts, only: str | None) -> None:
         """What is new: first that something is there, then that something isn't, of what is shown by then."""
@@ -198,6 +224,11 @@ class _Said(NamedTuple):
     steps: tuple[Prompts, ...]
     """of the segmenter, that came with it"""
 
+    @property
+    def signs(self) -> Signs:
+        """What `ClickOrder` keeps of it."""
+        return _signs(self.keys)
+
 
 def _key(name: str, one: Placed) -> tuple:
     """What one prompt says."""
@@ -206,6 +237,10 @@ def _key(name: str, one: Placed) -> tuple:
 
 def _keys(placed: Prompts) -> frozenset[tuple]:
     return frozenset(_key(name, one) for name, prompts in placed.items() for one in prompts)
+
+
+def _signs(keys: Iterable[tuple]) -> Signs:
+    return frozenset(map(sign, keys))
 
 
 def _voxel_of(place: Sequence[float], shape: Sequence[int]) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from pgsam_monai.interactive.segmenter import Segmenter
 from pgsam_monai.interactive.zero_shot import load_zero_shot
 from pgsam_monai.label.faults import RequestFault
 from pgsam_monai.label.own_bundles import WEIGHTS
+from pgsam_monai.label.tasks.click_order import ClickOrder
 from pgsam_monai.label.tasks.infer_tasks import DeepEdit, DeepGrow
 from pgsam_monai.label.tasks.inference_request import BACKGROUND, EMPTY
 from pgsam_monai.label.tasks.open_images import OpenImages
@@ -43,6 +44,7 @@ class Untrained:
         labels: Sequence[str],
         *,
         window: tuple[float, float] | None = None,
+        plane: str | None = None,
         device: str | None = None,
         engine: str = TORCH,
     ) -> None:
@@ -50,6 +52,7 @@ class Untrained:
         Args:
             labels: names of the structures, whose values are 1, 2, …
             window: grey values that are seen as black and white, for CT; None: percentiles of each image.
+            plane: in which slices lie, see `interactive.zero_shot.load_zero_shot`.
             device: "cpu", "cuda", …; by default a GPU if there is one.
             engine: encodes images, see `interactive.zero_shot.load_zero_shot`.
 
@@ -57,7 +60,7 @@ class Untrained:
             UserFault: there is no such device here.
         """
         self.names, self.values = [BACKGROUND, *labels], list(range(len(labels) + 1))
-        self.window, self._engine = window, engine
+        self.window, self.plane, self._engine = window, plane, engine
         self.device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.lock = threading.RLock()
         """held while the network is at work"""
@@ -84,8 +87,9 @@ class Untrained:
             UserFault: the weights are gone, or the engine can't.
         """
         return load_zero_shot(
-            self.name, self.names[1:], window=self.window, device=str(self.device), engine=self._engine
-        )
+            self.name, self.names[1:], window=self.window, plane=self.plane, device=str(self.device),
+            engine=self._engine,
+        )  # fmt: skip
 
     def load(self) -> None:
         """As a bundle's; the weights never change."""
@@ -95,8 +99,8 @@ class Untrained:
 class UntrainedImages(OpenImages):
     """Images that clicks and boxes alone say anything about."""
 
-    def __init__(self, served: Untrained) -> None:
-        super().__init__(served)
+    def __init__(self, served: Untrained, order: ClickOrder | None = None) -> None:
+        super().__init__(served, order=order)
 
     def _weights(self) -> Hashable:
         return self._served.name
@@ -129,9 +133,9 @@ class UntrainedDeepGrow(_FindsNothing, DeepGrow):
     """One structure, by clicks and boxes."""
 
 
-def untrained_tasks(served: Untrained) -> dict[str, DeepEdit]:
-    """Its tasks by the names that clients choose from."""
-    images = UntrainedImages(served)
+def untrained_tasks(served: Untrained, order: ClickOrder | None = None) -> dict[str, DeepEdit]:
+    """Its tasks by the names that clients choose from; `order` as of `OpenImages`."""
+    images = UntrainedImages(served, order)
     return {
         f"{served.name}_deepedit": UntrainedDeepEdit(served, images),
         f"{served.name}_deepgrow": UntrainedDeepGrow(served, images),

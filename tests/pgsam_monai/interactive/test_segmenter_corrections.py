@@ -9,6 +9,7 @@ from answering_network import LABELS, AnsweringNetwork, draw_blocks, make_model
 
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive.segmenter import Segmenter
+from pgsam_monai.interactive.strokes import clicks_along
 from pgsam_monai.prompts.click_files import read_clicks
 
 LIVER, SPLEEN = (10, 8, 3), (28, 20, 4)
@@ -31,6 +32,38 @@ def test_one_click_a_structure_brings_it_on_all_its_slices():
     assert (
         dice(segmenter.mask("liver"), label == 3) > 0.8 and dice(segmenter.mask("spleen"), label == 7) > 0.8
     )
+
+
+def test_a_scribble_is_clicks_along_it_all_obeyed_and_one_step():
+    """A stroke of 3 voxels' breadth through a block, another that takes its end away."""
+    segmenter, label = opened(), draw_blocks()[1]
+    stroke = np.zeros(label.shape, bool)
+    stroke[6:18, 7:10, 3] = True
+    segmenter.add_scribble(np.argwhere(stroke), "liver")
+    found = segmenter.mask("liver")
+    assert dice(found, label == 3) > 0.8 and found[6:18, 8, 3].sum() >= 2
+    away = np.array([(at, 4.4, 2.6) for at in range(4, 20)])
+    segmenter.add_scribble(away, "liver", positive=False)
+    along = clicks_along(np.rint(away).astype(int), (1, 1, 1))
+    assert len(along) >= 3 and not any(segmenter.mask("liver")[voxel] for voxel in along)
+    segmenter.undo()
+    np.testing.assert_array_equal(segmenter.mask("liver"), found)
+    segmenter.undo()
+    assert not segmenter.prediction.any()
+
+
+def test_what_is_no_scribble_is_refused():
+    segmenter = opened()
+    for voxels, says in (
+        (np.zeros((0, 3)), r"got shape \(0, 3\)"), (LIVER, r"got shape \(3,\)"), ([(1, 2)], r"got shape \(1, 2\)"),
+        ([(1, 2, np.nan)], "takes voxels"), ([LIVER, (40, 8, 3)], r"whose shape is \(40, 32, 6\)"),
+        ([(0, -1, 0)], "outside the image"),
+    ):  # fmt: skip
+        with pytest.raises(UserFault, match=says):
+            segmenter.add_scribble(voxels, "liver")
+    with pytest.raises(UserFault, match="no label 'livre'"):
+        segmenter.add_scribble([LIVER], "livre")
+    assert not segmenter.asked
 
 
 def test_positive_and_negative_swapped_change_the_answer():

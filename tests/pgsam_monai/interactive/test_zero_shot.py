@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from small_volumes import oblique_affine, write_case
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.weights import Weights
 from pgsam_monai.interactive import zero_shot
-from pgsam_monai.interactive.segmenter import Segmenter
+from pgsam_monai.interactive.segmenter import CORRECTOR, Segmenter
 from pgsam_monai.interactive.zero_shot import OrientSlicesd, load_zero_shot
 from pgsam_monai.transforms import ReadCased
 
@@ -46,6 +48,26 @@ def test_it_segments_from_a_file_and_measures_labels(known, tmp_path):
     scores = measure_interaction(segmenter.model, {"name": "one", **item}, InteractionSettings(clicks=(1,)))
     assert {one.prompts for one in scores.scores} >= {"1 click", "box"}
     assert not any("everything" in one.prompts for one in scores.scores)
+
+
+def test_clicks_on_weights_that_learnt_none_are_left_to_others(known, monkeypatch):
+    taught = zero_shot.KNOWN_WEIGHTS["tiny"]
+    monkeypatch.setitem(zero_shot.KNOWN_WEIGHTS, CORRECTOR, replace(taught, name=CORRECTOR, image_size=32))
+    monkeypatch.setitem(
+        zero_shot.KNOWN_WEIGHTS, "boxes", replace(taught, name="boxes", prompts="knows boxes")
+    )
+
+    def made(weights, **options):
+        return Segmenter.from_weights(weights, image_size=32, device="cpu", **options)
+
+    own = made("tiny")
+    assert own.corrector is own.model
+    left = made("boxes")
+    assert left.model.source == "'boxes' as published"
+    assert left.corrector.source == f"'{CORRECTOR}' as published" and left.corrector.labels == {"object": 1}
+    asking = made("boxes", corrections="ask")
+    assert asking.corrector is asking.model
+    assert made("boxes", corrector=own.model).corrector is own.model
 
 
 @pytest.mark.parametrize(

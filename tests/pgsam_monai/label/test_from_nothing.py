@@ -117,6 +117,19 @@ def test_clicks_on_two_structures_find_them_and_a_background_click_takes_one_awa
     assert np.sum(less == 2) < np.sum(found == 2)
 
 
+def test_after_a_restart_the_order_of_clicks_still_counts(work):
+    """A voxel was said to be in, then out, then in; the request itself doesn't say which came last."""
+    edge, app = [MIDDLE[0] + 6, MIDDLE[1], MIDDLE[2]], serve(work)
+    for more in ([], [edge]):
+        ask(app, "deepgrow", label="liver", foreground=[list(MIDDLE)], background=more)
+    clicks = {"label": "liver", "foreground": [list(MIDDLE), edge], "background": [edge]}
+    before, _ = ask(app, "deepgrow", **clicks)
+    again, _ = ask(serve(work), "deepgrow", **clicks)
+    clear_cache()
+    assert before[tuple(edge)] == 1
+    np.testing.assert_array_equal(again, before)
+
+
 def test_a_box_finds_one_structure_on_the_slices_that_it_covers(app):
     roi = [OTHER[0] - 8, OTHER[0] + 8, OTHER[1] - 8, OTHER[1] + 8, 2, 3]
     found, said = ask(app, "deepgrow", label="left kidney", foreground=[], roi=roi)
@@ -139,8 +152,8 @@ def test_what_it_cannot_do_is_said(app):
 
 
 def test_a_window_changes_what_is_seen(work):
-    app = serve(work, window="[1000, 2000]")
-    assert app.untrained.window == [1000, 2000]
+    app = serve(work, window="[1000, 2000]", plane="coronal")
+    assert app.untrained.window == [1000, 2000] and app.untrained.plane == "coronal"
     assert (
         app.untrained.model.preprocessing({"image": str(work / "studies/case_0.nii.gz")})["image"].max() == 0
     )

@@ -42,20 +42,21 @@ def test_other_spacings_are_refused(spacing):
 
 
 def test_published_weights_answer_about_one_object(published):
-    made = load_answering("drawn_tiny", window=(-160.0, 240.0), device="cpu")
+    made = load_answering("drawn_tiny", window=(-160.0, 240.0), plane="coronal", device="cpu")
     assert published == {
-        "weights": "drawn_tiny", "labels": ("object",), "window": (-160.0, 240.0), "device": "cpu",
+        "weights": "drawn_tiny", "labels": ("object",), "window": (-160.0, 240.0), "plane": "coronal", "device": "cpu",
     }  # fmt: skip
     assert made.label == "object" and made.propagate and made.background == 0
     assert "".join(nib.aff2axcodes(made.affine)) == "LPS"
 
 
-def test_weights_that_know_no_clicks_leave_them_to_others(published, monkeypatch):
-    obeys = make_model(names=["object"], values=[0, 1])
-    monkeypatch.setattr(answering, "load_zero_shot", lambda name, device: {"drawn_tiny": obeys}[name])
-    assert load_answering("lite_medsam").corrector is obeys
-    own = load_answering("drawn_tiny")
-    assert own.corrector is own.model
+def test_clicks_go_to_whom_the_segmenter_leaves_them(monkeypatch):
+    model, obeys = (make_model(names=["object"], values=[0, 1]) for _ in range(2))
+    made = Segmenter(model, corrector=obeys)
+    monkeypatch.setattr(answering.Segmenter, "from_weights", lambda *_, **options: made)
+    answers = load_answering("lite_medsam")
+    assert answers.model is model and answers.corrector is obeys
+    assert answers.segmenter().corrector is obeys
 
 
 def test_what_does_not_go_together_is_refused(published, tmp_path):
@@ -63,6 +64,8 @@ def test_what_does_not_go_together_is_refused(published, tmp_path):
         load_answering("drawn_tiny", label="liver")
     with pytest.raises(UserFault, match="--window belongs to published weights"):
         load_answering(str(tmp_path), window=(0.0, 1.0))
+    with pytest.raises(UserFault, match="--plane belongs to published weights"):
+        load_answering(str(tmp_path), plane="axial")
     with pytest.raises(UserFault, match="'bundles/none' is neither a bundle's folder nor a name of weights"):
         load_answering("bundles/none")
     with pytest.raises(UserFault):

@@ -85,6 +85,20 @@ def test_clients_do_not_see_each_other(application):
     np.testing.assert_array_equal(ours.point(LIVER), first)
 
 
+def test_a_server_that_was_started_again_goes_on_from_what_the_extension_has(application, opened):
+    """It knows the words, sends image and segment again, and then what its user pointed at."""
+    opened.point(LIVER)
+    before = opened.point([3, 6, 6], positive=False)
+    client = client_of(Application(application._answering))
+    client.shape = IMAGE.shape
+    for refused in (client.point(SPLEEN), client.upload_segment(before)):
+        assert (refused["status"], refused["message"]) == ("error", "No image uploaded")
+    assert client.upload_image(IMAGE) == client.upload_segment(before) == {"status": "ok"}
+    after = client.point(SPLEEN)
+    np.testing.assert_array_equal(after, opened.point(SPLEEN))
+    assert after[tuple(SPLEEN)] and after[tuple(LIVER)] and not after[3, 6, 6]
+
+
 def test_a_refused_image_leaves_none(opened):
     """The extension thinks that it sent it; what it points at next is not the image before. It is not asked to send the
     image again, which it would do without end."""
@@ -147,6 +161,14 @@ def test_a_body_is_limited_before_it_is_read(opened, monkeypatch):
     status, sentence = opened.upload_image(np.random.default_rng(0).random((40, 40, 40)))
     assert status == 413 and "--max_gb" in sentence
     assert opened.point(LIVER)["message"].startswith("The image was refused: ")
+
+
+def test_an_array_without_its_type_is_told_what_it_lacks(opened):
+    status, _, answer = opened.send("upload_image", b" " * 200_000, {"Content-Type": "image/png"})
+    assert (
+        status == 413 and "multipart/form-data or application/octet-stream" in json.loads(answer)["message"]
+    )
+    assert "anything else 100 kB" in json.loads(answer)["message"]
 
 
 def test_other_methods_and_the_home_page(application):

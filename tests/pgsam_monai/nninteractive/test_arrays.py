@@ -8,7 +8,7 @@ from slicer_client import as_npy
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.base.memory import VARIABLE
 from pgsam_monai.label.faults import RequestFault
-from pgsam_monai.nninteractive.arrays import packed, read_image, read_mask
+from pgsam_monai.nninteractive.arrays import extent, packed, read_image, read_mask
 
 IMAGE = np.arange(2 * 3 * 5, dtype=np.int16).reshape(2, 3, 5)
 
@@ -106,3 +106,9 @@ def test_of_a_mask_no_more_is_unpacked_than_the_image_has():
     assert not read_mask(io.BytesIO(bomb), (1, 1, 8)).any()
     with pytest.raises(UserFault, match=r"has shape \(400, 400, 400\), the image \(1, 1, 8\)"):
         read_mask(io.BytesIO(gzip.compress(as_npy(np.zeros((400, 400, 400), bool)))), (1, 1, 8))
+
+
+def test_extent():
+    mask = np.zeros((6, 5, 4), bool)
+    mask[1, 2:4, 3] = mask[4, 0, 3] = True
+    assert extent(mask) == [(1, 4), (0, 3), (3, 3)]

@@ -107,8 +107,21 @@ def test_the_command_reads_its_words(monkeypatch):
     )
     monkeypatch.setattr(serving, "serve", lambda answering, **named: asked.update(named))
     monkeypatch.setattr(serving, "require_address", lambda *_: None)
-    cli.main(["click", "lite_medsam", "--window=-160,240", "--spacing", "0.8,0.8,3", "--port", "1600"])
+    cli.main(
+        [
+            "click",
+            "lite_medsam",
+            "--window=-160,240",
+            "--spacing",
+            "0.8,0.8,3",
+            "--port",
+            "1600",
+            "--plane",
+            "coronal",
+        ]
+    )
     assert asked == {
         "answers": ("lite_medsam",), "label": None, "window": (-160, 240), "orientation": "LPS",
-        "spacing": (0.8, 0.8, 3), "propagate": True, "device": None, "host": "127.0.0.1", "port": 1600,
+        "spacing": (0.8, 0.8, 3), "propagate": True, "plane": "coronal", "device": None, "host": "127.0.0.1",
+        "port": 1600,
     }  # fmt: skip

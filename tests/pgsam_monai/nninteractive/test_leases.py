@@ -164,6 +164,20 @@ def test_a_lease_that_is_gone_is_told(application, client):
     assert WerkzeugClient(application).post("/set_image").status_code == 410
 
 
+def test_a_server_that_was_started_again_goes_on_from_the_clients_segment(answering, client):
+    client.point(LIVER), client.point([3, 6, 6], positive=False)
+    before = client.mask.copy()
+    client._inner = WerkzeugClient(Application(answering))
+    status, sentence, _ = client.point(SPLEEN)
+    assert status == 410 and "started again" in sentence and "Initialize again" in sentence
+    again = Client(client._inner.application).begin(IMAGE)
+    again.mask[:] = before  # as the extension does by itself
+    assert again.ask("add_initial_seg_interaction", before.astype(np.uint8), run_prediction=False) is False
+    again.point(SPLEEN)
+    steps = ("add_point", LIVER, True), ("add_point", [3, 6, 6], False), ("add_point", SPLEEN, True)
+    np.testing.assert_array_equal(again.mask, in_python(answering, *steps))
+
+
 def test_what_is_wrong_stands_behind_the_status(client):
     for wrong, status, words in (
         (client.point([9, 0, 0]), 422, "lies outside the image"),
@@ -202,4 +216,7 @@ def test_nninteractives_own_client(answering):
             session.add_point_interaction(LIVER, include_interaction=True)
             np.testing.assert_array_equal(mask > 0, in_python(answering, ("add_point", LIVER, True)))
             assert session.ping() and session.undo() and not mask.any()
+            server.app = Application(answering)  # which knows no lease, as after a restart
+            with pytest.raises(remote.SessionExpiredError, match="started again"):
+                session.add_point_interaction(LIVER, include_interaction=True)
         server.shutdown()

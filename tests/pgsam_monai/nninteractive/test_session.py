@@ -76,6 +76,7 @@ def test_a_scribble_finds_what_it_lies_on(session):
     stroke = drawn((3, slice(7, 10), slice(6, 18)))
     found = session.add_scribble(stroke, True)
     assert dice(found, LABEL == 3) > 0.8
+    np.testing.assert_array_equal(found, in_python(("add_scribble", np.argwhere(stroke.transpose()))))
     gone = session.add_scribble(stroke, False)
     assert (gone & stroke).sum() < (found & stroke).sum()
 

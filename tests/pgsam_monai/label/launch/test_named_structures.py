@@ -25,6 +25,7 @@ def serving(tmp_path):
     return Serving(
         bundles={}, studies=tmp_path / "studies", app_dir=tmp_path / "app", labels=("liver", "left kidney"),
         window=(-160, 240),
+        plane="sagittal",
     )  # fmt: skip
 
 
@@ -65,12 +66,25 @@ def test_faults_are_sentences(labels, window, bundles, said):
     assert said in fault
 
 
+@pytest.mark.parametrize(
+    "labels, plane, said",
+    [
+        (["liver"], "oblique", "--plane is axial, coronal, sagittal; got 'oblique'"),
+        ([], "axial", "--plane goes with --labels"),
+    ],
+)
+def test_a_plane_is_one_of_three_and_goes_with_labels(labels, plane, said):
+    (fault,) = faults_of_labels(labels, None, ["a"], plane)
+    assert said in fault
+    assert faults_of_labels(["liver"], None, [], "sagittal") == []
+
+
 def test_labels_reach_the_app_as_json_which_no_flag_can_be_taken_for(serving):
     words = start.server_command(serving, ENVIRONMENT)
     assert json.loads(words[words.index("labels") + 1]) == ["liver", "left kidney"]
     window = words[words.index("window") + 1]
     assert json.loads(window) == [-160, 240] and not window.startswith("-")
-    assert words[words.index("models") + 1] == ""
+    assert words[words.index("models") + 1] == "" and words[words.index("plane") + 1] == "sagittal"
 
 
 def test_the_user_is_told_of_our_weights_and_of_what_was_trained_here(serving):

@@ -16,6 +16,7 @@ from pgsam_monai.base.errors import UserFault
 from pgsam_monai.interactive import Segmenter
 from pgsam_monai.label.faults import status_and_sentence
 from pgsam_monai.label.tasks import open_images
+from pgsam_monai.label.tasks.click_order import ClickOrder
 from pgsam_monai.label.tasks.inference_request import read_deepedit, read_deepgrow
 from pgsam_monai.label.tasks.open_images import KEPT, OpenImages
 
@@ -26,6 +27,8 @@ LIVER, SPLEEN = [10, 8, 2], [30, 20, 3]
 
 class Service:
     """Stands in for `Bundle`."""
+
+    name = "medsa"
 
     def __init__(self, network=None, **options):
         self.model = make_model(network or AnsweringNetwork(pool=1), **options)
@@ -133,6 +136,20 @@ def test_a_box_and_propagation(images, scan):
     assert np.array_equal(again.voxels, boxed.voxels)
 
 
+@pytest.mark.parametrize("ask", [edit, grow])
+def test_a_box_in_three_dimensions_is_one_on_every_slice_that_it_covers(images, scan, ask):
+    """As `Segmenter` answers it; its ends may come in either order, and reach beyond the image."""
+    in_python = Segmenter(images._served.model)
+    in_python.set_image(scan)
+    in_python.add_box((2, 21, 2, 15, 2, 4), "liver")
+    for roi in ([21, 2, 2, 15, 4, 2], [2, 21, 2, 15, 2, 4]):
+        found, _ = ask(images, scan, label="liver", roi=roi, background_shows="empty")
+        assert set(np.flatnonzero((found.voxels == 3).any(axis=(0, 1)))) == {2, 3, 4}
+        assert np.array_equal(found.voxels == 3, in_python.mask("liver"))
+    beyond, _ = ask(images, scan, label="liver", roi=[2, 21, 2, 15, 4, 99], background_shows="empty")
+    assert set(np.flatnonzero((beyond.voxels == 3).any(axis=(0, 1)))) >= {4}
+
+
 def test_places_in_mm_are_taken_too(images, scan):
     i, j, k = LIVER
     ras = (FLIPPED @ [i, j, k, 1.0])[:3].tolist()
@@ -232,6 +249,49 @@ def test_clicks_are_added_and_taken_back_one_by_one(images, scan, monkeypatch):
     assert [len(placed["liver"]) for placed in said] == [1, 1, 1]
     assert np.array_equal(answers[1], answers[3]) and np.array_equal(answers[0], answers[4])
     assert answers[1][6, 6, 2] == 0 != answers[0][6, 6, 2]
+
+
+@pytest.fixture
+def started(tmp_path):
+    """A server, started anew with each call."""
+    return lambda: OpenImages(Service(), order=ClickOrder(tmp_path / "clicks"))
+
+
+def test_a_server_that_is_started_again_answers_as_before(started, images, scan):
+    """The voxel is said to be in, then out, then in; a request alone doesn't say which came last."""
+    steps = [
+        {"foreground": [LIVER], "background": []},
+        {"foreground": [LIVER], "background": [[6, 6, 2]]},
+        {"foreground": [LIVER, [6, 6, 2]], "background": [[6, 6, 2]]},
+        {"foreground": [LIVER, [6, 6, 2]], "background": [[6, 6, 2], [16, 10, 2]]},
+    ]
+    server = started()
+    before = [grow(server, scan, label="liver", **step)[0].voxels for step in steps]
+    assert before[2][6, 6, 2] == 3 and grow(images, scan, label="liver", **steps[2])[0].voxels[6, 6, 2] == 0
+    for number in range(3):  # between any two clicks
+        server = started()
+        for at in (number, number + 1):
+            assert np.array_equal(grow(server, scan, label="liver", **steps[at])[0].voxels, before[at])
+
+
+def test_the_order_of_classes_is_kept_too(started, scan):
+    steps = [{"spleen": [LIVER]}, {"spleen": [LIVER], "liver": [LIVER]}]
+    server = started()
+    first, both = (edit(server, scan, background_shows="empty", **step)[0].voxels for step in steps)
+    assert first[tuple(LIVER)] == 7 and both[tuple(LIVER)] == 3
+    turned = {"liver": [LIVER], "spleen": [LIVER]}
+    again = edit(started(), scan, background_shows="empty", **turned)[0].voxels
+    assert np.array_equal(again, both)
+
+
+def test_another_class_in_between_changes_no_order(started, scan):
+    clicks = {"foreground": [LIVER, [6, 6, 2]], "background": [[6, 6, 2]]}
+    server = started()
+    for step in ({"foreground": [LIVER]}, {"foreground": [LIVER], "background": [[6, 6, 2]]}, clicks):
+        before = grow(server, scan, label="liver", **step)[0].voxels
+    grow(server, scan, label="spleen", foreground=[SPLEEN])
+    assert before[6, 6, 2] == 3
+    assert np.array_equal(grow(server, scan, label="liver", **clicks)[0].voxels, before)
 
 
 def test_two_clients_on_one_image_stay_apart(images, scan):

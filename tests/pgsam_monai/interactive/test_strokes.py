@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pgsam_monai.nninteractive.strokes import LEAST_MM, MOST, clicks_along, extent
+from pgsam_monai.interactive.strokes import LEAST_MM, MOST, clicks_along
 
 
 def stroke(shape=(60, 50, 4)):
@@ -18,7 +18,7 @@ def stroke(shape=(60, 50, 4)):
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 def test_clicks_lie_in_the_middle_and_far_apart(axes):
     drawn = stroke().transpose(axes)
-    clicks = clicks_along(drawn, (1, 1, 1))
+    clicks = clicks_along(np.argwhere(drawn), (1, 1, 1))
     assert 4 <= len(clicks) <= MOST and len(set(clicks)) == len(clicks)
     depth = ndimage.distance_transform_edt(np.pad(stroke()[..., 2], 1))[1:-1, 1:-1]
     places = [tuple(np.array(click)[np.argsort(axes)]) for click in clicks]
@@ -31,16 +31,13 @@ def test_clicks_lie_in_the_middle_and_far_apart(axes):
 
 
 def test_distances_are_millimetres():
-    assert len(clicks_along(stroke(), (0.1, 0.1, 0.1))) < len(clicks_along(stroke(), (1, 1, 1)))
+    voxels = np.argwhere(stroke())
+    assert len(clicks_along(voxels, (0.1, 0.1, 0.1))) < len(clicks_along(voxels, (1, 1, 1)))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 1), (5, 1, 4), (3, 3, 3)])
 def test_whatever_was_drawn_becomes_a_click_at_least(shape):
     drawn = np.zeros((9, 9, 9), bool)
     drawn[tuple(slice(2, 2 + size) for size in shape)] = True
-    clicks = clicks_along(drawn, (1, 1, 1))
+    clicks = clicks_along(np.argwhere(drawn), (1, 1, 1))
     assert clicks and all(drawn[click] for click in clicks)
-
-
-def test_extent():
-    assert extent(stroke())[2] == (2, 2) and extent(stroke())[0] == (7, 53)
