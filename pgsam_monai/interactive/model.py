@@ -49,6 +49,8 @@ class PromptModel:
     """whether it was trained to find its classes without prompts"""
     trained_with_masks: bool = True
     """whether it was trained with masks, such as its own earlier answers, as prompts"""
+    obeys_clicks: bool = True
+    """whether it learnt clicks of both kinds well enough to say what a correction means"""
     encoder: ExportedEncoder | None = None
     """that answers in place of the network's own"""
 
@@ -137,6 +139,7 @@ def prompt_model(bundle: Bundle, engine: str = TORCH) -> PromptModel:
         precision=inferer.precision,
         device=bundle.device,
         source=str(bundle),
+        obeys_clicks=bundle.network.prompt_maps,
     )
     if engine == TORCH:
         return model

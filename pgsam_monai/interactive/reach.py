@@ -64,14 +64,30 @@ class Ball(NamedTuple):
 def reach_of(shown: np.ndarray, click: Click, spacing: np.ndarray) -> float:
     """mm from a click to the contour that it is to move; infinite if there is none.
 
-    That is the contour of the class where a click adds it to background, however near another class is; else that of
-    what is shown at the click.
+    That is the contour of the class where a click adds it, however near another class is, but no farther away than what
+    is shown of the class is large (`_radius`): far from it there is more to run out into than to be found. Else it is
+    the contour of what is shown at the click.
 
     Args:
         shown: class indices (H, W, D).
         click: of a voxel whose label is to change.
         spacing: mm of rows, columns, slices.
     """
+    if click.positive:
+        return min(_to_contour(shown, click, spacing), _radius(shown == click.index, spacing))
+    return _to_contour(shown, click, spacing)
+
+
+def _radius(mask: np.ndarray, spacing: np.ndarray) -> float:
+    """mm of a ball with as many voxels, or of a disc as large as its largest slice; infinite for an empty mask."""
+    voxels = np.count_nonzero(mask, axis=(0, 1))
+    if not voxels.any():
+        return np.inf
+    volume, area = voxels.sum() * np.prod(spacing), voxels.max() * np.prod(spacing[:2])
+    return float(max((3 * volume / (4 * np.pi)) ** (1 / 3), np.sqrt(area / np.pi)))
+
+
+def _to_contour(shown: np.ndarray, click: Click, spacing: np.ndarray) -> float:
     place = np.array(click.voxel)
     label, radius = shown[click.voxel], FIRST_WINDOW
     while True:

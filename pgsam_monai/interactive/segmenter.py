@@ -35,7 +35,7 @@ from pgsam_monai.interactive.volume import (
     read_volume,
     with_channels_of,
 )
-from pgsam_monai.interactive.zero_shot import load_corrector, load_zero_shot, obeys_clicks, stand_in
+from pgsam_monai.interactive.zero_shot import load_corrector, load_zero_shot, stand_in
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks
 from pgsam_monai.prompts.frames import Placed, frame_to_pixels
 from pgsam_monai.prompts.points import BOX_FIRST
@@ -104,7 +104,8 @@ class Segmenter:
     def from_bundle(
         cls, bundle: str | Path, device: str | None = None, *, engine: str = TORCH, **options: object
     ) -> Segmenter:
-        """The trained network of a bundle; `CORRECTOR` answers clicks.
+        """The trained network of a bundle. `CORRECTOR` answers its clicks, unless it learnt from weights that obey them
+        (Med-SA from drawn_tiny).
 
         `engine` and what is raised are those of `model.prompt_model`, options those of the constructor, but that
         `corrections` is by default what was measured to be better with this bundle where clicks begin with what it
@@ -125,9 +126,10 @@ class Segmenter:
             return cls(
                 model, corrections=corrections, finds=lambda image: bundle.label_map(image).voxels, **options
             )
-        if corrections == SPREADING:
+        model = prompt_model(bundle, engine)
+        if corrections == SPREADING and not model.obeys_clicks:
             options = {"corrector": load_corrector(CORRECTOR, bundle)} | options
-        return cls(prompt_model(bundle, engine), corrections=corrections, **options)
+        return cls(model, corrections=corrections, **options)
 
     @classmethod
     def from_weights(
@@ -151,7 +153,7 @@ class Segmenter:
             if name in options
         }
         model = load_zero_shot(weights, labels, **options)
-        if own.get("corrections", SPREADING) == SPREADING and not obeys_clicks(weights):
+        if own.get("corrections", SPREADING) == SPREADING and not model.obeys_clicks:
             own = {"corrector": load_zero_shot(CORRECTOR, device=str(model.device))} | own
         return cls(model, **own)
 

@@ -82,16 +82,12 @@ def load_zero_shot(
         source=f"'{record.name}' as published",
         knows_everything=False,
         trained_with_masks=not record.prompts,
+        obeys_clicks=not record.prompts,
     )
     if engine == TORCH:
         return model
     file = resolve_weights(record.name, weights_dir=weights_dir)
     return model.with_encoder(encoder_folder(record.name, weights_dir), file, engine, record.name)
-
-
-def obeys_clicks(weights: str) -> bool:
-    """Whether published weights were trained on clicks of both kinds, so that they know what a correction means."""
-    return not _find(weights).prompts
 
 
 def encoder_folder(weights: str, weights_dir: str | None = None) -> Path:

@@ -26,7 +26,11 @@ def block(shape=(20, 20, 6)):
     ("click", "mm"),
     [
         (Click(2, 15, 5, LIVER, True), 6.0),  # rows 9 to 15
-        (Click(2, 5, 15, LIVER, True), 12.0),  # columns 9 to 15, of 2 mm
+        (Click(2, 5, 11, LIVER, True), 4.0),  # columns 9 to 11, of 2 mm
+        (
+            Click(2, 5, 15, LIVER, True),
+            7.005,
+        ),  # 12 mm away; but the liver, 1440 mm3, is a ball of this radius
         (Click(0, 6, 6, LIVER, True), 5.0),  # the slice below it
         (Click(2, 5, 6, LIVER, False), 2.0),  # row 5 to row 3, the first outside
         (Click(2, 15, 5, SPLEEN, True), np.inf),  # none is shown: however near the liver is
@@ -34,7 +38,14 @@ def block(shape=(20, 20, 6)):
     ],
 )
 def test_the_contour_that_a_click_moves(click, mm):
-    assert reach_of(block(), click, SPACING) == mm
+    assert reach_of(block(), click, SPACING) == pytest.approx(mm, abs=1e-3)
+
+
+def test_what_is_shown_on_one_slice_is_as_large_as_its_disc():
+    """Of one thick slice: 100 pixels of 2 mm2 are a disc of 7.98 mm, and only a ball of 6.2."""
+    shown = np.zeros((40, 40, 1), np.uint8)
+    shown[:10, :10] = LIVER
+    assert reach_of(shown, Click(0, 30, 30, LIVER, True), SPACING) == pytest.approx(7.979, abs=1e-3)
 
 
 def test_a_change_adds_a_class_or_takes_that_class_alone_away():

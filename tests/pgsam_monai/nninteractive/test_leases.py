@@ -174,8 +174,9 @@ def test_a_server_that_was_started_again_goes_on_from_the_clients_segment(answer
     again.mask[:] = before  # as the extension does by itself
     assert again.ask("add_initial_seg_interaction", before.astype(np.uint8), run_prediction=False) is False
     again.point(SPLEEN)
-    steps = ("add_point", LIVER, True), ("add_point", [3, 6, 6], False), ("add_point", SPLEEN, True)
+    steps = ("show", before), ("add_point", SPLEEN, True)
     np.testing.assert_array_equal(again.mask, in_python(answering, *steps))
+    assert again.mask[tuple(SPLEEN)] and again.mask[tuple(LIVER)] and not again.mask[3, 6, 6]
 
 
 def test_what_is_wrong_stands_behind_the_status(client):
