@@ -14,7 +14,7 @@ Measured in docs/results.md («Clicks in the whole volume»), with what else was
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,13 +23,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from pgsam_monai.interactive.answers import SliceEmbeddings, SlicePrompt, answer
-from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.reach import SPREAD, Ball, Click, reach_of, reaches_out, window_around
-from pgsam_monai.interactive.volume import Place, SlicedVolume, with_channels_of
+from pgsam_monai.interactive.volume import Place
 from pgsam_monai.prompts.frames import pixels_to_frame
 from pgsam_monai.prompts.points import NEGATIVE, POSITIVE, point_list
 from pgsam_monai.transforms.fit import fit_image, on_slices, resize
-from pgsam_monai.voxels.frame import SliceFrame, slice_frame
+from pgsam_monai.voxels.frame import SliceFrame
 
 MASK_LOGIT = 10.0
 """Logit inside a mask that the user gives, and minus the one outside: about what SAM's own sure answers have."""
@@ -79,21 +78,15 @@ class Walk:
 class Corrector:
     """A network that obeys clicks, and one image; remembers encoded slices, and nothing that was said."""
 
-    def __init__(
-        self, model: PromptModel, volume: SlicedVolume, *, memory_gb: float, walk: Walk | None = None
-    ) -> None:
+    def __init__(self, embeddings: SliceEmbeddings, walk: Walk | None = None) -> None:
         """
         Args:
-            model: asked about one structure at a time, of its only class or of the click's own.
-            volume: the image, (C, H, W, D), 0..1; of several channels it sees the mean, unless it takes as many.
-            memory_gb: for embeddings, see `SliceEmbeddings`.
+            embeddings: of the image, by the network; it is asked about one structure at a time, of its only class or of
+                the click's own.
             walk: how far changes go; None for the defaults.
         """
-        frame = slice_frame(volume.frame.height, volume.frame.width, model.image_size, model.fit)
-        self.volume = replace(with_channels_of(volume, model), frame=frame)
-        self.embeddings = SliceEmbeddings(model, self.volume, memory_gb=memory_gb)
-        self.walk = walk or Walk()
-        self.spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
+        self.embeddings, self.volume, self.walk = embeddings, embeddings.volume, walk or Walk()
+        self.spacing = np.linalg.norm(self.volume.affine[:3, :3], axis=0)
 
     def correct(self, shown: np.ndarray, click: Click, said: Sequence[Click]) -> list[Change]:
         """What a click changes; nothing where it says what is shown.

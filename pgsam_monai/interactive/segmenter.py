@@ -20,6 +20,7 @@ import numpy as np
 from pgsam_monai.base.cases import Paths
 from pgsam_monai.base.errors import UserFault
 from pgsam_monai.bundle import Bundle
+from pgsam_monai.interactive.answers import SliceEmbeddings
 from pgsam_monai.interactive.chosen_way import CORRECTIONS, SPREADING, chosen_way
 from pgsam_monai.interactive.corrections import Corrector, mask_logits
 from pgsam_monai.interactive.model import PromptModel, prompt_model
@@ -33,7 +34,7 @@ from pgsam_monai.interactive.volume import (
     indices_shown,
     masks_by_place,
     read_volume,
-    with_channels_of,
+    seen_by,
 )
 from pgsam_monai.interactive.zero_shot import load_corrector, load_zero_shot, stand_in
 from pgsam_monai.prompts.click_files import ClassClicks, Clicks
@@ -159,16 +160,18 @@ class Segmenter:
 
     def set_image(self, image: Paths | np.ndarray, affine: np.ndarray | None = None) -> None:
         """Begin with an image; see `volume.read_volume` for what it may be. What was asked before goes."""
-        volume = with_channels_of(read_volume(self.model, image, affine), self.model)
-        memory = self._memory_gb
-        spreads = self.corrections == SPREADING
+        volume = read_volume(self.model, image, affine)
+        own = self._embeddings(self.model, volume)
+        # the same network encodes a slice once, whatever it is asked
+        others = own if self.corrector is self.model else self._embeddings(self.corrector, volume)
         self._session = Session(
-            self.model,
-            volume,
+            own,
             under=self._shown_under(image, volume),
-            corrector=Corrector(self.corrector, volume, memory_gb=memory) if spreads else None,
-            memory_gb=memory,
+            corrector=Corrector(others) if self.corrections == SPREADING else None,
         )
+
+    def _embeddings(self, model: PromptModel, volume: SlicedVolume) -> SliceEmbeddings:
+        return SliceEmbeddings(model, seen_by(model, volume), memory_gb=self._memory_gb)
 
     def _shown_under(self, image: Paths | np.ndarray, volume: SlicedVolume) -> np.ndarray | str | None:
         """What is shown of an image where nobody asked, as `Session` takes it."""

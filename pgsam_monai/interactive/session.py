@@ -17,9 +17,8 @@ from pgsam_monai.interactive.answers import (
     shown_without_prompts,
 )
 from pgsam_monai.interactive.corrections import Change, Corrector, mask_logits
-from pgsam_monai.interactive.model import PromptModel
 from pgsam_monai.interactive.reach import Click
-from pgsam_monai.interactive.volume import DrawnLabelMap, Place, SlicedVolume
+from pgsam_monai.interactive.volume import DrawnLabelMap, Place
 from pgsam_monai.prompts.points import PointList, point_list
 
 EVERYTHING = "everything"
@@ -93,26 +92,17 @@ class Session:
     """Prompts by class and slice, and what clicks changed; a step changes some of them, and draws their slices anew."""
 
     def __init__(
-        self,
-        model: PromptModel,
-        volume: SlicedVolume,
-        *,
-        under: np.ndarray | str | None,
-        corrector: Corrector | None,
-        memory_gb: float,
+        self, embeddings: SliceEmbeddings, *, under: np.ndarray | str | None, corrector: Corrector | None
     ) -> None:
         """
         Args:
-            model: which answers.
-            volume: about which it is asked.
+            embeddings: of the image about which it is asked, by the network that answers.
             under: what is shown where nothing was said: class indices (H, W, D), `EVERYTHING` for what the network
                 finds without prompts, None for background.
             corrector: asked by clicks, which correct what is shown; None: clicks are prompts like boxes.
-            memory_gb: for embeddings.
         """
-        self.volume, self.corrector = volume, corrector
-        self.embeddings = SliceEmbeddings(model, volume, memory_gb=memory_gb)
-        self.drawn = DrawnLabelMap(volume, model.values)
+        self.embeddings, self.volume, self.corrector = embeddings, embeddings.volume, corrector
+        self.drawn = DrawnLabelMap(self.volume, embeddings.model.values)
         self.said = NOTHING_SAID
         self._history: list[_State] = []
         self._undone: list[_State] = []
@@ -120,7 +110,7 @@ class Session:
         self._found: dict[
             int, np.ndarray
         ] = {}  # by slice, what the network finds without prompts: it never changes
-        self._unfilled = set() if under is None else set(range(volume.depth))
+        self._unfilled = set() if under is None else set(range(self.volume.depth))
 
     @property
     def asked(self) -> dict[Place, Asked]:

@@ -109,11 +109,13 @@ def read_volume(
     return make_volume(model, read, source=str(as_paths(image)[0]))
 
 
-def with_channels_of(volume: SlicedVolume, model: PromptModel) -> SlicedVolume:
-    """The same as a network of other channels sees it: the mean of all, unless it takes as many."""
-    if volume.image.shape[0] == model.network.in_channels:
-        return volume
-    return replace(volume, image=volume.image.mean(dim=0, keepdim=True))
+def seen_by(model: PromptModel, volume: SlicedVolume) -> SlicedVolume:
+    """The same as another network sees it: in its square, and the mean of all channels, unless it takes as many."""
+    image = volume.image
+    if image.shape[0] != model.network.in_channels:
+        image = image.mean(dim=0, keepdim=True)
+    frame = slice_frame(volume.frame.height, volume.frame.width, model.image_size, model.fit)
+    return replace(volume, image=image, frame=frame)
 
 
 def make_volume(model: PromptModel, image: MetaTensor, source: str | None = None) -> SlicedVolume:

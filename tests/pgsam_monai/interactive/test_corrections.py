@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from answering_network import AnsweringNetwork, make_model
 
+from pgsam_monai.interactive.answers import SliceEmbeddings
 from pgsam_monai.interactive.corrections import Change, Corrector, innermost, mask_logits, part_at
 from pgsam_monai.interactive.reach import SPREAD, Click, reach_of
-from pgsam_monai.interactive.volume import read_volume
+from pgsam_monai.interactive.volume import read_volume, seen_by
 from pgsam_monai.voxels.frame import slice_frame
 
 LIVER, SPLEEN = 1, 2
@@ -75,7 +76,7 @@ def test_a_mask_as_logits():
 
 def corrector_of(image):
     model = make_model(AnsweringNetwork(pool=1), axcodes=None)
-    return Corrector(model, read_volume(model, image), memory_gb=1)
+    return Corrector(SliceEmbeddings(model, read_volume(model, image)))
 
 
 def correct(corrector, shown, click, *before):
@@ -171,6 +172,6 @@ def test_several_channels_are_averaged():
     there = block()
     image = np.stack([2 * bright(there), np.zeros(there.shape, np.float32)])
     model = make_model(AnsweringNetwork(pool=1), axcodes=None)
-    corrector = Corrector(model, read_volume(model, image), memory_gb=1)
+    corrector = Corrector(SliceEmbeddings(model, seen_by(model, read_volume(model, image))))
     assert corrector.volume.image.shape == (1, *there.shape)
     assert len(correct(corrector, np.zeros_like(there), Click(2, 6, 6, LIVER, True))) == 4

@@ -34,6 +34,14 @@ def test_one_click_a_structure_brings_it_on_all_its_slices():
     )
 
 
+def test_a_network_that_answers_boxes_and_clicks_encodes_a_slice_once():
+    network = AnsweringNetwork(pool=1)
+    segmenter = opened(network)
+    segmenter.add_box((6, 18, 4, 14, 3, 3), "liver")
+    segmenter.add_click(LIVER, "liver", positive=False)
+    assert len(network.embedded) == len(set(segmenter._session.embeddings._kept))
+
+
 def test_a_scribble_is_clicks_along_it_all_obeyed_and_one_step():
     """A stroke of 3 voxels' breadth through a block, another that takes its end away."""
     segmenter, label = opened(), draw_blocks()[1]
