@@ -81,14 +81,15 @@ def evaluate(
 
     --interaction measures how it is corrected by clicks instead, to eval/PART/volume_clicks.csv and .json: Dice and
     surface Dice after so many clicks in the whole volume, each in the middle of the largest error of a structure,
-    beside a ball painted there. Networks that take prompts (medsa) can answer clicks in two ways: they spread what
-    another network says to the slices beside them, or ask the own one anew about their slice. Both are measured,
-    and the one with the larger mean area under Dice (AUC) goes into configs/corrections.json, which predict
-    --background everything and label heed, and which you may edit or delete: of validation cases that the network
-    wasn't trained on alone, and so the better figure is a little flattered. Of these networks also, slice by slice,
-    to interaction.csv, .json and .png: Dice after so many clicks per slice; after wrong ones; in loose boxes; and
-    how many of the clicks so far its answers obey. The user is simulated and sees the reference, so these numbers
-    say nothing of images that nobody prompts. Interrupted, the same command goes on after the finished cases.
+    beside a ball painted there. Networks that take prompts (medsa) can answer clicks in two ways: what a click
+    changes spreads to the slices beside it, or the network is asked anew about the click's slice. Both are
+    measured, and the one with the larger mean area under Dice (AUC) goes into configs/corrections.json, which
+    predict --background everything and label heed, and which you may edit or delete: of validation cases that the
+    network wasn't trained on alone, and so the better figure is a little flattered. Of these networks also, slice
+    by slice, to interaction.csv, .json and .png: Dice after so many clicks per slice; after wrong ones; in loose
+    boxes; and how many of the clicks so far its answers obey. The user is simulated and sees the reference, so
+    these numbers say nothing of images that nobody prompts. Interrupted, the same command goes on after the
+    finished cases.
 
     --rank_labels measures no network but the data set's own labels: it lists the training cases whose labels disagree
     most with out-of-fold predictions, and draws them, to eval/label_ranking: the first place to look for wrong ones.

@@ -73,9 +73,8 @@ def reach_of(shown: np.ndarray, click: Click, spacing: np.ndarray) -> float:
         click: of a voxel whose label is to change.
         spacing: mm of rows, columns, slices.
     """
-    if click.positive:
-        return min(_to_contour(shown, click, spacing), _radius(shown == click.index, spacing))
-    return _to_contour(shown, click, spacing)
+    at_most = _radius(shown == click.index, spacing) if click.positive else np.inf
+    return _to_contour(shown, click, spacing, at_most)
 
 
 def _radius(mask: np.ndarray, spacing: np.ndarray) -> float:
@@ -87,7 +86,8 @@ def _radius(mask: np.ndarray, spacing: np.ndarray) -> float:
     return float(max((3 * volume / (4 * np.pi)) ** (1 / 3), np.sqrt(area / np.pi)))
 
 
-def _to_contour(shown: np.ndarray, click: Click, spacing: np.ndarray) -> float:
+def _to_contour(shown: np.ndarray, click: Click, spacing: np.ndarray, at_most: float) -> float:
+    """mm; nothing is looked for farther away than `at_most`, which is the answer then."""
     place = np.array(click.voxel)
     label, radius = shown[click.voxel], FIRST_WINDOW
     while True:
@@ -98,9 +98,9 @@ def _to_contour(shown: np.ndarray, click: Click, spacing: np.ndarray) -> float:
             low = [part.start for part in window]
             nearest = float(np.sqrt((((beyond + low - place) * spacing) ** 2).sum(axis=1).min()))
             if nearest <= radius:
-                return nearest
-        elif cut.size == shown.size:
-            return np.inf
+                return min(nearest, at_most)
+        if radius >= at_most or (not len(beyond) and cut.size == shown.size):
+            return at_most
         radius *= 2
 
 

@@ -38,20 +38,24 @@ class ClickOrder:
             return [frozenset(sum(added[: number + 1], [])) for number in range(len(added))]
         except FileNotFoundError:
             return []
-        except (ValueError, TypeError):
-            logger.warning("%s is damaged: the order of its clicks is lost", file)
+        except (OSError, ValueError, TypeError):
+            logger.warning("%s can't be read: the order of its clicks is lost", file)
             return []
 
     def keep(self, session: Hashable, requests: Sequence[Signs]) -> None:
-        """In place of what was kept of a session. Raises OSError: no room, or not allowed."""
+        """In place of what was kept of a session. Where there is no room, clicks are answered, and their order is told
+        to be lost."""
         before = (frozenset(), *requests)
         added = [sorted(now - then) for then, now in zip(before, requests, strict=False)]
-        with self._lock:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_text(self._file(session), json.dumps(added))
-            files = sorted(self._folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-            for file in files[:-MOST]:
-                file.unlink()
+        try:
+            with self._lock:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                write_text(self._file(session), json.dumps(added))
+                files = sorted(self._folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+                for file in files[:-MOST]:
+                    file.unlink()
+        except OSError as error:
+            logger.warning("%s: the order of clicks won't outlast this server: %s", self._folder, error)
 
     def _file(self, session: Hashable) -> Path:
         return self._folder / f"{sign(session)}.json"

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from answering_network import draw_blocks, make_model
+from answering_network import draw_blocks
 from slicer_client import SlicerClient
 
 from pgsam_monai.base.errors import UserFault
@@ -14,15 +14,8 @@ from pgsam_monai.commands import main as cli
 from pgsam_monai.commands.click import click
 from pgsam_monai.nninteractive import answering as answering_module
 from pgsam_monai.nninteractive import serving
-from pgsam_monai.nninteractive.answering import Answering
 
 IMAGE, LABEL = (array.transpose() for array in draw_blocks())
-
-
-@pytest.fixture
-def answering():
-    model = make_model(names=["object"], values=[0, 1])
-    return Answering(model=model, corrector=model, label="object")
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ import threading
 
 import numpy as np
 import pytest
-from answering_network import draw_blocks, make_model
+from answering_network import draw_blocks
 from werkzeug.test import Client as WerkzeugClient
 
-from pgsam_monai.nninteractive.answering import Answering
 from pgsam_monai.nninteractive.application import Application
 from pgsam_monai.nninteractive.blosc import pack, unpack
 from pgsam_monai.nninteractive.leases import LEASE, META
@@ -17,12 +16,6 @@ from pgsam_monai.nninteractive.session import PointingSession
 
 IMAGE, LABEL = (array.transpose() for array in draw_blocks())  # (z, y, x)
 LIVER, SPLEEN = [3, 8, 10], [4, 20, 28]
-
-
-@pytest.fixture
-def answering():
-    model = make_model(names=["object"], values=[0, 1])
-    return Answering(model=model, corrector=model, label="object")
 
 
 @pytest.fixture

@@ -39,3 +39,12 @@ def test_a_damaged_file_is_told_and_no_fault_of_the_request(tmp_path, caplog):
             assert ClickOrder(tmp_path).known("one") == []
         assert "the order of its clicks is lost" in caplog.text
         caplog.clear()
+
+
+def test_clicks_are_answered_where_there_is_no_room_for_their_order(tmp_path, caplog):
+    (tmp_path / "clicks").write_text("a file where the folder should be")
+    order = ClickOrder(tmp_path / "clicks")
+    with caplog.at_level(logging.WARNING):
+        order.keep("one", REQUESTS)
+        assert order.known("one") == []
+    assert "won't outlast this server" in caplog.text
